@@ -1,0 +1,142 @@
+"""Clips: a few frames of an episode, ``skip`` recorded steps apart, with the actions between them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rslwm.config import ConfigError
+from rslwm.data.actions import compose, first
+from rslwm.data.store import TensorStore
+from rslwm.types import ActionSpec, DataError
+
+COMPOSITIONS: dict[str, Callable[[np.ndarray, ActionSpec], np.ndarray]] = {"compose": compose, "first": first}
+
+
+def split_episodes(ids: Sequence[str], test_fraction: float, seed: int) -> tuple[list[int], list[int]]:
+    """Ascending indices of the training and of the test episodes.
+
+    Which side an episode falls on follows from the set of ids and the seed, never from their order. The test side
+    gets ``round(test_fraction * n)`` episodes, and neither side is empty if there are two.
+
+    Raises:
+        ConfigError: the fraction is not inside (0, 1).
+        DataError: an id occurs twice: its copies could fall on both sides.
+    """
+    if not 0 < test_fraction < 1:
+        raise ConfigError(f"test_fraction: {test_fraction} is not between 0 and 1; 0.2 holds out a fifth")
+    if len(set(ids)) < len(ids):
+        twice = next(name for name in ids if list(ids).count(name) > 1)
+        raise DataError(f"episode id {twice!r} occurs twice; a split by episode would leak. Remove the copy.")
+    ranked = sorted(range(len(ids)), key=lambda i: hashlib.sha256(f"{seed}:{ids[i]}".encode()).digest())
+    count = min(max(round(test_fraction * len(ids)), 1), len(ids) - 1)
+    return sorted(ranked[count:]), sorted(ranked[:count])
+
+
+def windows(
+    lengths: Sequence[int] | np.ndarray, episodes: Sequence[int], frames: int, skip: int, stride: int = 1
+) -> np.ndarray:
+    """Every place of a clip in these episodes: (N, 2) int64, rows (episode, start), start a multiple of ``stride``."""
+    span = (frames - 1) * skip + 1
+    places = [np.empty((0, 2), np.int64)]
+    for episode in episodes:
+        starts = np.arange(0, int(lengths[episode]) - span + 1, stride)
+        places.append(np.column_stack([np.full_like(starts, episode), starts]))
+    return np.concatenate(places)
+
+
+@dataclass(frozen=True)
+class ClipBatch:
+    """``x`` (B, T, ...) in the store's dtype; ``actions`` (B, T-1, A) float32, normalised; ``windows`` (B, 2)."""
+
+    x: Tensor
+    actions: Tensor
+    windows: np.ndarray
+
+
+@dataclass(frozen=True)
+class Clips:
+    """Clips of ``frames`` frames, cut from a store of frames or latents and the recorded actions.
+
+    ``ids[i]`` is the store's key of episode i, ``actions[i]`` its (T, A) float32 in units of ``spec``, the spec of one
+    recorded step. History and future are just indices into T.
+
+    Raises:
+        DataError: an episode is missing in the store or differs in length from its actions.
+    """
+
+    store: TensorStore
+    ids: Sequence[str]
+    actions: Sequence[np.ndarray]
+    spec: ActionSpec
+    frames: int
+    skip: int = 1
+    composition: Literal["compose", "first"] = "compose"
+
+    def __post_init__(self) -> None:
+        if self.frames < 1 or self.skip < 1:
+            raise ConfigError(f"clips of {self.frames} frames, {self.skip} steps apart: both must be at least 1")
+        for name, actions in zip(self.ids, self.actions, strict=True):
+            if self.store.shape(name)[0] != len(actions) or actions.shape[1:] != (self.spec.dims,):
+                raise DataError(
+                    f"{self.store.root}: episode {name!r} has {self.store.shape(name)[0]} frames for actions of shape "
+                    f"{actions.shape}; expected as many, of {self.spec.dims} dimensions. Write the store again."
+                )
+
+    @cached_property
+    def step_spec(self) -> ActionSpec:
+        """What one action of a clip means; its bounds are the -1 and 1 of :attr:`ClipBatch.actions`."""
+        if self.composition == "first":
+            return replace(self.spec, hz=self.spec.hz / self.skip)
+        return self.spec.composed(self.skip)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        return np.array([len(actions) for actions in self.actions], np.int64)
+
+    def windows(self, episodes: Sequence[int], stride: int = 1) -> np.ndarray:
+        """Every place of a clip in these episodes, (N, 2), see :func:`windows`."""
+        return windows(self.lengths, episodes, self.frames, self.skip, stride)
+
+    def batch(self, windows: np.ndarray) -> ClipBatch:
+        """The clips at these places, (B, 2) rows of (episode, start)."""
+        steps = (self.frames - 1) * self.skip
+        x: Tensor | None = None
+        recorded = np.empty((len(windows), steps, self.spec.dims), np.float32)
+        for b, (episode, start) in enumerate(windows.tolist()):
+            source = self.store[self.ids[episode]]
+            if start < 0 or start + steps >= len(source):
+                raise DataError(
+                    f"episode {self.ids[episode]!r} of {len(source)} frames has no clip {start}..{start + steps}"
+                )
+            if x is None:
+                x = source.new_empty(len(windows), self.frames, *source.shape[1:])
+            x[b] = source[start : start + steps + 1 : self.skip]
+            recorded[b] = self.actions[episode][start : start + steps]
+        if x is None:
+            raise DataError("a batch of no clips; the episodes may be shorter than a clip")
+        apart = recorded.reshape(len(windows), self.frames - 1, self.skip, self.spec.dims)
+        actions = self.step_spec.normalise(COMPOSITIONS[self.composition](apart, self.spec))
+        return ClipBatch(x, torch.from_numpy(actions), windows)
+
+    def sample(self, windows: np.ndarray, n: int, generator: torch.Generator) -> ClipBatch:
+        """``n`` clips drawn with replacement; the draw depends on nothing but the generator.
+
+        Raises:
+            DataError: there are no windows to draw from.
+        """
+        if not len(windows):
+            raise DataError(
+                f"no episode holds a clip of {self.frames} frames {self.skip} steps apart: that is "
+                f"{(self.frames - 1) * self.skip + 1} recorded steps, and the longest episode has "
+                f"{max(self.lengths, default=0)}. Use fewer frames or a smaller frame_skip."
+            )
+        drawn = torch.randint(len(windows), (n,), generator=generator)
+        return self.batch(windows[drawn.numpy()])

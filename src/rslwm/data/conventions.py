@@ -1,0 +1,72 @@
+"""The action convention of data that doesn't carry one."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+
+import numpy as np
+
+from rslwm.types import ActionKind, ActionSpec, DataError
+
+_KINDS: dict[ActionKind, str] = {
+    "translation": r"(delta_?|d|ee_|eef_|pos_?)*[xyz]",
+    "rotation": r"(delta_?|d|ee_|eef_|rot_?)*(roll|pitch|yaw|r[xyz])",
+    "gripper": r".*(gripper|grasp).*",
+}
+
+
+def kind_of(name: str) -> ActionKind:
+    """What an action dimension of this name is: ``x``, ``delta_yaw``, ``gripper``; anything else is ``other``."""
+    bare = re.sub(r"[\s.]+", "_", name.strip().lower())
+    return next((kind for kind, pattern in _KINDS.items() if re.fullmatch(pattern, bare)), "other")
+
+
+def derive_spec(names: Sequence[str], actions: np.ndarray, fps: float, where: str) -> ActionSpec:
+    """An :class:`ActionSpec` from the names of the dimensions and the recorded actions (N, A).
+
+    Dimensions without a Cartesian name are joint targets: absolute, bounded by the recorded range. Cartesian ones
+    are deltas if their names begin with ``delta`` (or ``d``), bounded by the largest recorded magnitude of their kind,
+    so that no motion is 0 after normalisation. Cartesian names alone don't tell a delta from a pose, and a wrong guess
+    would ruin every frame-skipped action silently.
+
+    Raises:
+        DataError: Cartesian dimensions that don't say whether they are deltas; the message holds the key to add.
+    """
+    kinds = tuple(kind_of(name) for name in names)
+    cartesian = [name for name, kind in zip(names, kinds, strict=True) if kind in ("translation", "rotation")]
+    deltas = [bool(re.match(r"d(elta)?_?[a-z]", name.strip().lower())) for name in cartesian]
+    spec = _spec(names, kinds, actions, fps, delta=bool(cartesian))
+    if cartesian and not all(deltas):
+        suggestion = json.dumps({"rslwm": {"action_spec": spec.to_dict()}})
+        raise DataError(
+            f"{where}: the action dimensions {list(names)} don't say whether they are deltas or a pose. Add the key "
+            f"'rslwm' with their action_spec to this file, mode being 'delta' or 'absolute', for instance: {suggestion}"
+        )
+    return spec
+
+
+def _spec(
+    names: Sequence[str], kinds: tuple[ActionKind, ...], actions: np.ndarray, fps: float, delta: bool
+) -> ActionSpec:
+    low, high = actions.min(axis=0).astype(float), actions.max(axis=0).astype(float)
+    for kind in ("translation", "rotation"):
+        members = [i for i, k in enumerate(kinds) if k == kind]
+        if delta and members:
+            reach = max(abs(low[members]).max(), abs(high[members]).max())
+            low[members], high[members] = -reach, reach
+    constant = ~(low < high)
+    low[constant], high[constant] = low[constant] - 1, high[constant] + 1
+    units = {"translation": "m", "rotation": "rad", "gripper": "1", "other": "as recorded"}
+    return ActionSpec(
+        names=tuple(names),
+        kinds=kinds,
+        units=tuple(units[kind] for kind in kinds),
+        low=tuple(low.tolist()),
+        high=tuple(high.tolist()),
+        frame="base" if delta else "joint",
+        mode="delta" if delta else "absolute",
+        gripper="as recorded" if "gripper" in kinds else "none",
+        hz=fps,
+    )

@@ -1,0 +1,70 @@
+"""What a study reads: a data set, its decoded frames, and the split by episode."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from rslwm.config import DataConfig
+from rslwm.data.clips import Clips, split_episodes
+from rslwm.data.dataset import EpisodeDataset
+from rslwm.data.store import TensorStore
+from rslwm.types import ActionSpec
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Episodes with their frames decoded once; clips are cut with the configured frame skip."""
+
+    dataset: EpisodeDataset
+    frames: TensorStore
+    config: DataConfig
+
+    @classmethod
+    def open(cls, dataset: Path, frames: Path, config: DataConfig) -> Corpus:
+        return cls(EpisodeDataset(dataset), TensorStore(frames), config)
+
+    @cached_property
+    def _split(self) -> tuple[list[int], list[int]]:
+        return split_episodes(self.dataset.ids, self.config.test_fraction, self.config.split_seed)
+
+    @property
+    def train(self) -> list[int]:
+        return self._split[0]
+
+    @property
+    def test(self) -> list[int]:
+        """Held-out episodes: no encoder, decoder, probe or world model has seen them."""
+        return self._split[1]
+
+    @cached_property
+    def actions(self) -> list[np.ndarray]:
+        return [self.dataset.actions(i) for i in range(len(self.dataset))]
+
+    @cached_property
+    def states(self) -> list[dict[str, np.ndarray]]:
+        return [self.dataset.states(i) for i in range(len(self.dataset))]
+
+    @property
+    def image_size(self) -> int:
+        return self.config.image_size
+
+    def clips(self, store: TensorStore, frames: int) -> Clips:
+        """Clips of this many frames over ``store``, which holds this corpus' frames or latents."""
+        return Clips(
+            store,
+            self.dataset.ids,
+            self.actions,
+            self.dataset.spec,
+            frames,
+            self.config.frame_skip,
+            self.config.actions,
+        )
+
+    @property
+    def action_spec(self) -> ActionSpec:
+        """What one action between two frames of a clip means."""
+        return self.clips(self.frames, 2).step_spec

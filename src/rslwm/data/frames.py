@@ -1,0 +1,43 @@
+"""Frames of one camera, decoded and resized once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from rslwm.data.dataset import EpisodeDataset, Progress
+from rslwm.data.store import TensorStore
+
+
+def resize(frames: np.ndarray, size: int) -> np.ndarray:
+    """(T, H, W, 3) uint8 -> (T, size, size, 3) uint8: the whole picture, area-averaged where it shrinks."""
+    if frames.shape[1:3] == (size, size):
+        return frames
+    smaller = size <= min(frames.shape[1:3])
+    method = Image.Resampling.BOX if smaller else Image.Resampling.BICUBIC
+    return np.stack([np.asarray(Image.fromarray(frame).resize((size, size), method)) for frame in frames])
+
+
+def build_frame_store(
+    dataset: EpisodeDataset, camera: str, image_size: int, root: Path, progress: Progress | None = None
+) -> TensorStore:
+    """A store of (T, image_size, image_size, 3) uint8 under the episodes' ids; resumes where it was killed.
+
+    Raises:
+        DataError: no such camera, a damaged video, or ``root`` holds other frames.
+    """
+    camera = dataset.camera(camera)
+
+    def decode(i: int) -> Callable[[], np.ndarray]:
+        return lambda: resize(dataset.frames(i, camera), image_size)
+
+    def items() -> Iterator[tuple[str, Callable[[], np.ndarray]]]:
+        for i, name in enumerate(dataset.ids):
+            yield name, decode(i)
+            if progress:
+                progress(i + 1)
+
+    return TensorStore.write(root, items(), {"data": dataset.fingerprint, "camera": camera, "image_size": image_size})

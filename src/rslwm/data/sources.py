@@ -1,0 +1,44 @@
+"""The built-in data sources: what SCHEME:LOCATION leads to. Another one is a function registered from its own file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rslwm.config import DataConfig, content_hash
+from rslwm.data.dataset import SOURCES, EpisodeDataset, Progress
+from rslwm.data.lerobot import write_lerobot
+from rslwm.data.rlds import RldsFolder
+from rslwm.types import DataError
+
+
+@SOURCES.register("lerobot")
+def open_lerobot(location: str, config: DataConfig, root: Path, progress: Progress | None) -> EpisodeDataset:
+    """``lerobot:FOLDER``, opened where it lies."""
+    return EpisodeDataset(Path(location).expanduser())
+
+
+@SOURCES.register("rlds")
+def import_rlds(location: str, config: DataConfig, root: Path, progress: Progress | None) -> EpisodeDataset:
+    """``rlds:FOLDER``, a TFDS folder, imported once for every state of its files."""
+    folder = RldsFolder(Path(location).expanduser())
+    imported = root / f"rlds-{folder.name}-{folder.key}"
+    if imported.exists():
+        return EpisodeDataset(imported)
+    total = len(folder.report.episodes)
+    return write_lerobot(folder.episodes(), imported, folder.spec, total, progress, folder.state_names)
+
+
+@SOURCES.register("sim")
+def record_sim(location: str, config: DataConfig, root: Path, progress: Progress | None) -> EpisodeDataset:
+    """``sim:tabletop``, recorded once for every :class:`rslwm.config.SimConfig`."""
+    if location != "tabletop":
+        raise DataError(f"data.uri: there is no simulator {location!r}; the embedded one is sim:tabletop")
+    # MuJoCo is a heavy import, and a machine that only reads recorded data needn't have a renderer.
+    from rslwm.sim.record import record
+    from rslwm.sim.state import STATE_NAMES
+    from rslwm.sim.tabletop import SPEC
+
+    recorded = root / f"sim-tabletop-{content_hash(config.sim)}"
+    if recorded.exists():
+        return EpisodeDataset(recorded)
+    return write_lerobot(record(config.sim), recorded, SPEC, config.sim.episodes, progress, STATE_NAMES)

@@ -1,0 +1,174 @@
+"""Tensors of many episodes on disk, read through the page cache: encode once, train many."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from rslwm.types import DataError
+
+Item = tuple[str, Tensor | np.ndarray | Callable[[], Tensor | np.ndarray]]
+
+INDEX = "index.parquet"
+
+
+class TensorStore:
+    """Memory-mapped safetensors shards, one tensor an episode, plus an index.
+
+    ``store[key]`` is a view of the mapped file: nothing is read until its elements are used, and only those pages are.
+    The mapping is private, so writing into a view never reaches the file.
+
+    Raises:
+        DataError: the index or a shard is missing, truncated or not what the index says.
+    """
+
+    def __init__(self, root: Path | str) -> None:
+        self.root = Path(root)
+        index = self.root / INDEX
+        if not index.is_file():
+            raise DataError(f"{index} does not exist: the store was never finished. Write it again; it resumes.")
+        table = pq.read_table(index)
+        self.meta: dict[str, Any] = json.loads(table.schema.metadata[b"rslwm"])
+        self.keys: list[str] = table["key"].to_pylist()
+        self._shapes = dict(zip(self.keys, map(tuple, table["shape"].to_pylist()), strict=True))
+        self._shard = dict(zip(self.keys, table["shard"].to_pylist(), strict=True))
+        self.nbytes = sum(table["bytes"].to_pylist())
+        self._files = {name: _open(self.root / name) for name in dict.fromkeys(self._shard.values())}
+        for name, file in self._files.items():
+            if missing := {key for key, shard in self._shard.items() if shard == name} - set(file.keys()):
+                raise DataError(
+                    f"{self.root / name} has no tensor {min(missing)!r}. Delete {self.root} and write again."
+                )
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._shapes
+
+    def shape(self, key: str) -> tuple[int, ...]:
+        """Shape of an episode's tensor, (T, ...), without touching it."""
+        self._require(key)
+        return self._shapes[key]
+
+    def __getitem__(self, key: str) -> Tensor:
+        self._require(key)
+        return self._files[self._shard[key]].get_tensor(key)
+
+    def read(self, key: str, indices: Sequence[int] | range | Tensor) -> Tensor:
+        """A copy of these rows, (len(indices), ...); only their bytes are read."""
+        return torch.index_select(self[key], 0, torch.as_tensor(indices, dtype=torch.int64))
+
+    def _require(self, key: str) -> None:
+        if key not in self._shapes:
+            raise DataError(f"{self.root} holds no episode {key!r}; it has {len(self.keys)}, the first {self.keys[:3]}")
+
+    @classmethod
+    def write(
+        cls, root: Path | str, items: Iterable[Item], meta: dict[str, Any], shard_bytes: int = 256 * 2**20
+    ) -> TensorStore:
+        """Write ``items`` in order and open the result. Floating point is stored as bfloat16, integers as they are.
+
+        A value may be a function without arguments: it is called only for an episode that is not in a finished
+        shard, so that a run that was killed continues instead of encoding everything again. The index comes last;
+        a store with an index is complete, and writing it again does nothing.
+
+        Raises:
+            DataError: a key comes twice, or ``root`` holds a store with another ``meta``.
+        """
+        root = Path(root)
+        root.mkdir(parents=True, exist_ok=True)
+        if (root / INDEX).is_file():
+            store = cls(root)
+            _require_meta(root, store.meta, meta)
+            return store
+        finished, shards = _finished(root, meta)
+        seen: set[str] = set()
+        pending: dict[str, Tensor] = {}
+        for key, value in items:
+            if key in seen:
+                raise DataError(f"episode {key!r} comes twice for the store {root}; ids must be unique")
+            seen.add(key)
+            if key in finished:
+                continue
+            pending[key] = _storable(value() if callable(value) else value)
+            if sum(tensor.nbytes for tensor in pending.values()) >= shard_bytes:
+                shards.append(_save(root, len(shards), pending, meta))
+                pending = {}
+        if pending:
+            shards.append(_save(root, len(shards), pending, meta))
+        _write_index(root, shards, list(seen), meta)
+        return cls(root)
+
+
+def _storable(value: Tensor | np.ndarray) -> Tensor:
+    tensor = torch.as_tensor(value).detach().cpu()
+    return (tensor.bfloat16() if tensor.is_floating_point() else tensor).contiguous()
+
+
+def _open(path: Path) -> Any:
+    try:
+        return safe_open(path, framework="pt")
+    except (SafetensorError, OSError) as error:
+        raise DataError(f"{path} can't be read ({error}). Delete this shard and {INDEX}, then write again.") from None
+
+
+def _save(root: Path, number: int, tensors: dict[str, Tensor], meta: dict[str, Any]) -> Path:
+    path = root / f"shard-{number:05d}.safetensors"
+    partial = path.with_suffix(".partial")
+    # A safetensors file sorts its tensors, hence the order of the episodes beside them.
+    save_file(tensors, partial, metadata={"rslwm": json.dumps(meta, sort_keys=True), "order": json.dumps([*tensors])})
+    os.replace(partial, path)
+    return path
+
+
+def _finished(root: Path, meta: dict[str, Any]) -> tuple[set[str], list[Path]]:
+    """Keys and paths of the shards that an interrupted run left behind."""
+    shards = sorted(root.glob("shard-*.safetensors"))
+    keys: set[str] = set()
+    for path in shards:
+        header = _open(path).metadata()
+        _require_meta(root, json.loads(header["rslwm"]), meta)
+        keys.update(json.loads(header["order"]))
+    return keys, shards
+
+
+def _require_meta(root: Path, there: dict[str, Any], here: dict[str, Any]) -> None:
+    wanted = json.loads(json.dumps(here))
+    for name in sorted(there.keys() | wanted.keys()):
+        if there.get(name) != wanted.get(name):
+            raise DataError(
+                f"{root} holds tensors of something else: meta {name!r} is {there.get(name)!r} there and "
+                f"{wanted.get(name)!r} here. Delete it, or write to another folder."
+            )
+
+
+def _rows(path: Path) -> Iterator[dict[str, Any]]:
+    file = _open(path)
+    for key in json.loads(file.metadata()["order"]):
+        tensor = file.get_tensor(key)
+        yield {"key": key, "shard": path.name, "shape": list(tensor.shape), "bytes": tensor.nbytes}
+
+
+def _write_index(root: Path, shards: list[Path], keys: list[str], meta: dict[str, Any]) -> None:
+    rows = [row for path in shards for row in _rows(path)]
+    if extra := {row["key"] for row in rows} - set(keys):
+        raise DataError(f"{root} holds {min(extra)!r}, which is not among the episodes to write. Delete the folder.")
+    schema = pa.schema(
+        {"key": pa.string(), "shard": pa.string(), "shape": pa.list_(pa.int64()), "bytes": pa.int64()},
+        metadata={"rslwm": json.dumps(meta)},
+    )
+    partial = root / f"{INDEX}.partial"
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), partial)
+    os.replace(partial, root / INDEX)

@@ -1,0 +1,174 @@
+"""TFRecord files and the tf.Example messages in them, without TensorFlow.
+
+A record is: length (uint64), masked CRC-32C of the length, the bytes, masked CRC-32C of the bytes, little-endian. See
+https://www.tensorflow.org/tutorials/load_data/tfrecord and tensorflow/core/example/{example,feature}.proto.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from rslwm.types import DataError
+
+Value = list[bytes] | np.ndarray
+"""A feature: byte strings, float32 values or int64 values."""
+
+_LANE = 512
+_FLIP = np.uint32(0xFFFFFFFF)
+
+
+def read_records(path: Path, verify: bool = True) -> Iterator[bytes]:
+    """The records of one file; ``verify`` computes the checksum of their content too, not only of their length.
+
+    Raises:
+        DataError: the file is truncated or a checksum is wrong; the message gives record and byte offset.
+    """
+    with path.open("rb") as file:
+        number = 0
+        while header := file.read(12):
+            where = f"{path}: record {number}, byte {file.tell() - len(header)}"
+            if len(header) < 12 or _mask(crc32c(header[:8])) != struct.unpack("<I", header[8:])[0]:
+                raise DataError(f"{where}: the record's length is damaged. Copy the file again.")
+            (length,) = struct.unpack("<Q", header[:8])
+            data, footer = file.read(length), file.read(4)
+            if len(data) + len(footer) < length + 4:
+                raise DataError(f"{where}: truncated, {len(data)} of {length} bytes are there. Copy the file again.")
+            if verify and _mask(crc32c(data)) != struct.unpack("<I", footer)[0]:
+                raise DataError(f"{where}: wrong checksum, the content is damaged. Copy the file again.")
+            yield data
+            number += 1
+
+
+def parse_example(record: bytes) -> dict[str, Value]:
+    """Features of a serialised tf.Example by name.
+
+    Raises:
+        DataError: the bytes are not such a message.
+    """
+    features: dict[str, Value] = {}
+    try:
+        for _, container in _fields(memoryview(record)):  # Example.features
+            for _, entry in _fields(container):  # Features.feature, a map: key 1, value 2
+                pair = dict(_fields(entry))
+                features[bytes(pair[1]).decode()] = _value(pair.get(2, memoryview(b"")))
+    except (IndexError, KeyError, ValueError) as error:
+        raise DataError(f"a record is not a tf.Example ({error!r})") from None
+    return features
+
+
+def _value(feature: memoryview) -> Value:
+    for kind, content in _fields(feature):
+        if kind == 1:
+            return [bytes(item) for _, item in _fields(content)]
+        parts = [item for _, item in _fields(content)]
+        if kind == 2:
+            return np.frombuffer(b"".join(parts), np.float32)
+        numbers = [number for part in parts for number in _varints(part)]
+        return np.array(numbers, np.uint64).astype(np.int64)
+    return []
+
+
+def _fields(message: memoryview) -> Iterator[tuple[int, memoryview]]:
+    """Field numbers and contents of a protobuf message."""
+    at = 0
+    while at < len(message):
+        tag, at = _varint(message, at)
+        wire, start = tag & 7, at
+        if wire == 0:
+            _, at = _varint(message, at)
+        elif wire == 2:
+            length, start = _varint(message, at)
+            at = start + length
+        elif wire in (1, 5):
+            at += 8 if wire == 1 else 4
+        else:
+            raise ValueError(f"wire type {wire}")
+        if at > len(message):
+            raise ValueError("a field is longer than its message")
+        yield tag >> 3, message[start:at]
+
+
+def _varint(data: memoryview, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = data[at]
+        value |= (byte & 127) << shift
+        at, shift = at + 1, shift + 7
+        if byte < 128:
+            return value, at
+
+
+def _varints(data: memoryview) -> Iterator[int]:
+    at = 0
+    while at < len(data):
+        value, at = _varint(data, at)
+        yield value
+
+
+def crc32c(data: bytes) -> int:
+    """CRC-32C (Castagnoli), RFC 3720 appendix B.4.
+
+    Long inputs are cut into lanes whose checksums advance together and are joined pairwise: a checksum is linear over
+    GF(2), so that of a concatenation is that of the left part, advanced by the length of the right one, plus (xor)
+    that of the right part.
+    """
+    if len(data) < _LANE:
+        return _crc_short(data)
+    lanes = -(-len(data) // _LANE)
+    padded = np.zeros(lanes * _LANE, np.uint8)
+    padded[-len(data) :] = np.frombuffer(data, np.uint8)
+    # Starting from all ones equals starting from zero with the first four bytes flipped; then leading zeros are free.
+    padded[len(padded) - len(data) :][:4] ^= 0xFF
+    columns, table = padded.reshape(lanes, _LANE).T.astype(np.uint32), _table()
+    sums = np.zeros(lanes, np.uint32)
+    for column in columns:
+        sums = (sums >> 8) ^ table[(sums ^ column) & 0xFF]
+    advance = _advance_lane()
+    while len(sums) > 1:
+        if len(sums) % 2:
+            sums = np.concatenate([np.zeros(1, np.uint32), sums])
+        sums = _apply(advance, sums[::2]) ^ sums[1::2]
+        advance = _apply(advance, advance)
+    return int(sums[0] ^ _FLIP)
+
+
+def _crc_short(data: bytes) -> int:
+    table = _table().tolist()
+    value = 0xFFFFFFFF
+    for byte in data:
+        value = (value >> 8) ^ table[(value ^ byte) & 0xFF]
+    return int(value ^ 0xFFFFFFFF)
+
+
+def _mask(crc: int) -> int:
+    """TFRecord stores checksums rotated and offset, so that a checksum of checksums stays sound."""
+    return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
+
+
+@cache
+def _table() -> np.ndarray:
+    table = np.arange(256, dtype=np.uint32)
+    for _ in range(8):
+        table = np.where(table & 1, (table >> 1) ^ np.uint32(0x82F63B78), table >> 1).astype(np.uint32)
+    return table
+
+
+@cache
+def _advance_lane() -> np.ndarray:
+    """The linear map "append ``_LANE`` zero bytes", as the images of the 32 unit vectors."""
+    unit = np.uint32(1) << np.arange(32, dtype=np.uint32)
+    advance = (unit >> 8) ^ _table()[unit & 0xFF]
+    for _ in range(_LANE.bit_length() - 1):
+        advance = _apply(advance, advance)
+    return advance
+
+
+def _apply(linear: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Images of ``values`` (n,) under a linear map, (32,) images of the unit vectors."""
+    bits = (values[:, None] >> np.arange(32, dtype=np.uint32)) & 1
+    return np.bitwise_xor.reduce(bits * linear, axis=1)

@@ -1,0 +1,242 @@
+"""Probes: small readers trained on encoder latents of the training episodes, then applied frozen to generated ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from rslwm.compute import autocast, device, generator, seeded
+from rslwm.config import ComputeConfig, ProbeConfig
+from rslwm.data.clips import Clips
+from rslwm.data.corpus import Corpus
+from rslwm.data.store import TensorStore
+from rslwm.evals.base import NotAvailable
+from rslwm.latents.decoder import ResidualBlock
+from rslwm.latents.space import load_weights
+from rslwm.train.loop import Progress, fit
+
+Draw = Callable[[torch.Generator], tuple[Tensor, Tensor, Tensor]]
+
+SUCCESS_FRAMES = 3
+"""The success probe reads the first, the middle and the last frame of a clip."""
+
+
+class GridProbe(nn.Module):
+    """(B, T, h, w, C) latents, frames stacked along channels, to ``out`` numbers."""
+
+    def __init__(self, frames: int, channels: int, grid: tuple[int, int], out: int, width: int) -> None:
+        super().__init__()
+        self.embed = nn.Conv2d(frames * channels, width, 1)
+        self.fine, self.down, self.coarse = ResidualBlock(width), nn.Conv2d(width, width, 3, 2, 1), ResidualBlock(width)
+        cells = -(-grid[0] // 2) * -(-grid[1] // 2)
+        self.head = nn.Sequential(nn.Linear(cells * width, 256), nn.SiLU(), nn.Linear(256, out))
+
+    def forward(self, latents: Tensor) -> Tensor:
+        x = self.embed(rearrange(latents, "B T h w C -> B (T C) h w"))
+        return self.head(self.coarse(self.down(self.fine(x))).flatten(1)).float()
+
+
+@dataclass
+class StateTargets:
+    """What the read-out predicts: the gripper's position, then each object's, in metres.
+
+    ``values`` and ``mask`` are lists over episodes of (T, 3 + 3n); the mask is 0 where the data record nothing or an
+    object isn't there.
+    """
+
+    values: list[np.ndarray]
+    mask: list[np.ndarray]
+
+    @classmethod
+    def of(cls, corpus: Corpus) -> StateTargets:
+        """Raises :class:`NotAvailable` if the data record neither gripper nor objects."""
+        names = corpus.dataset.state_names
+        if "gripper_position" not in names and not {"object_position", "object_present"} <= names.keys():
+            raise NotAvailable("the data record no gripper_position and no object_position")
+        values, masks = [], []
+        for length, states in zip(corpus.dataset.lengths, corpus.states, strict=True):
+            gripper = states.get("gripper_position")
+            objects = states.get("object_position", np.zeros((length, 0)))
+            present = states.get("object_present", np.zeros((length, objects.shape[1] // 3)))
+            known = np.full((length, 3), float(gripper is not None))
+            gripper = np.zeros((length, 3)) if gripper is None else gripper
+            values.append(np.concatenate([gripper, objects], 1).astype(np.float32))
+            masks.append(np.concatenate([known, np.repeat(present, 3, axis=1)], 1).astype(np.float32))
+        return cls(values, masks)
+
+    def records(self, what: str) -> bool:
+        """Whether the data record positions of the gripper, or of any object."""
+        part = slice(0, 3) if what == "gripper" else slice(3, None)
+        return any(mask[:, part].any() for mask in self.mask)
+
+    def moments(self, episodes: list[int]) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of each number over these episodes, where it is there."""
+        values = np.concatenate([self.values[e] for e in episodes])
+        mask = np.concatenate([self.mask[e] for e in episodes])
+        count = np.maximum(mask.sum(0), 1)
+        mean = (values * mask).sum(0) / count
+        std = np.sqrt((np.square(values - mean) * mask).sum(0) / count)
+        return torch.from_numpy(mean), torch.from_numpy(np.maximum(std, 1e-3))
+
+
+class Probes:
+    """The trained probes of one space; those that the data can't train are absent and say why.
+
+    ``inverse[k]`` reads the frames t and t+k and predicts the k actions between; ``state`` reads one frame, ``success`` a
+    clip's first, middle and last frame.
+    """
+
+    def __init__(self, corpus: Corpus, latents: TensorStore, config: ProbeConfig) -> None:
+        self.corpus, self.latents, self.config = corpus, latents, config
+        h, w, C = latents.shape(latents.keys[0])[1:]
+        dims = corpus.action_spec.dims
+        self.modules: dict[str, GridProbe] = {}
+        self.absent: dict[str, str] = {}
+
+        def add(name: str, frames: int, out: int) -> None:
+            with seeded(0, f"probe {name} {C}"):
+                self.modules[name] = GridProbe(frames, C, (h, w), out, config.width)
+
+        for k in config.horizons:
+            if len(corpus.clips(latents, k + 1).windows(corpus.train)):
+                add(f"inverse-{k}", 2, k * dims)
+            else:
+                self.absent[f"inverse-{k}"] = f"no training episode holds {k + 1} frames"
+        try:
+            self.targets = StateTargets.of(corpus)
+            self.mean, self.std = self.targets.moments(corpus.train)
+            add("state", 1, len(self.mean))
+        except NotAvailable as reason:
+            self.absent["state"] = str(reason)
+        labels = [corpus.dataset.success[e] for e in corpus.train]
+        if {True, False} <= set(labels):
+            add("success", SUCCESS_FRAMES, 1)
+        elif all(label is None for label in labels):
+            self.absent["success"] = "the data have no success labels"
+        else:
+            self.absent["success"] = f"every labelled training episode has success = {labels[0]}"
+
+    def require(self, name: str) -> GridProbe:
+        """The probe, or :class:`NotAvailable` with the reason why there is none."""
+        if name not in self.modules:
+            raise NotAvailable(self.absent.get(name, f"no probe {name!r} was trained"))
+        return self.modules[name].eval()
+
+    def apply(self, name: str, latents: Tensor, compute: ComputeConfig) -> Tensor:
+        """Outputs (N, out) of a probe on (N, T, h, w, C)."""
+        probe, where = self.require(name).to(device(compute)), device(compute)
+        with torch.no_grad(), autocast(compute):
+            return torch.cat([probe(part.float().to(where)).float().cpu() for part in latents.split(256)])
+
+    def positions(self, latents: Tensor, compute: ComputeConfig) -> Tensor:
+        """Read-out (N, 3 + 3n) in metres of single frames (N, 1, h, w, C)."""
+        return self.apply("state", latents, compute) * self.std + self.mean
+
+    # ------------------------------------------------------------------------------------------------ training
+
+    def train(self, seed: int, folder: Path, compute: ComputeConfig, progress: Progress) -> None:
+        """Train every probe with the same optimiser settings; resumes from ``folder``."""
+        steps = self.config.optim.steps * len(self.modules)
+        for number, name in enumerate(self.modules):
+            done = number * self.config.optim.steps
+            self._train(name, seed, folder / name, compute, lambda d, _, m, done=done: progress(done + d, steps, m))
+
+    def _train(self, name: str, seed: int, folder: Path, compute: ComputeConfig, progress: Progress) -> None:
+        probe, where = self.modules[name].to(device(compute)), device(compute)
+        draw = self._batches(name)
+
+        def loss(step: int) -> tuple[Tensor, dict[str, Tensor]]:
+            z, target, mask = draw(generator(seed, f"probe {name} batch", step))
+            z = z + self.config.noise * torch.randn(z.shape, generator=generator(seed, f"probe {name} noise", step))
+            guess, target, mask = probe(z.to(where)), target.to(where), mask.to(where)
+            if name == "success":
+                value = F.binary_cross_entropy_with_logits(guess, target, weight=mask)
+            else:
+                value = (F.smooth_l1_loss(guess, target, beta=0.3, reduction="none") * mask).sum() / mask.sum()
+            return value, {}
+
+        fit(probe, loss, self.config.optim, folder, compute, progress)
+
+    def _batches(self, name: str) -> Draw:
+        """A function of a generator that draws (latents (B, T, h, w, C), target (B, out), mask (B, out))."""
+        corpus, count = self.corpus, self.config.optim.batch_size
+        if name.startswith("inverse-"):
+            clips = corpus.clips(self.latents, int(name.removeprefix("inverse-")) + 1)
+            places = clips.windows(corpus.train)
+
+            def inverse(g: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+                batch = clips.sample(places, count, g)
+                target = batch.actions.flatten(1)
+                return batch.x[:, [0, -1]].float(), target, torch.ones_like(target)
+
+            return inverse
+        if name == "state":
+            clips = corpus.clips(self.latents, 1)
+            places = clips.windows(corpus.train)
+
+            def state(g: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+                batch = clips.sample(places, count, g)
+                rows = [(self.targets.values[e][t], self.targets.mask[e][t]) for e, t in batch.windows]
+                target = torch.from_numpy(np.stack([r[0] for r in rows]))
+                return batch.x.float(), (target - self.mean) / self.std, torch.from_numpy(np.stack([r[1] for r in rows]))
+
+            return state
+        return self._success_batches()
+
+    def _success_batches(self) -> Draw:
+        """Clips that end in an episode's last frames; both outcomes weigh the same."""
+        corpus = self.corpus
+        labelled = [e for e in corpus.train if corpus.dataset.success[e] is not None]
+        clips, places = final_windows(corpus, self.latents, labelled, slack=4)
+        labels = np.array([float(bool(corpus.dataset.success[e])) for e in places[:, 0]], np.float32)
+        share = labels.mean()
+
+        def success(g: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+            batch = clips.sample(places, self.config.optim.batch_size, g)
+            target = torch.tensor([[float(bool(corpus.dataset.success[e]))] for e in batch.windows[:, 0]])
+            weight = torch.where(target > 0.5, 0.5 / share, 0.5 / (1 - share))
+            return spread(batch.x).float(), target, weight
+
+        return success
+
+    # ------------------------------------------------------------------------------------------------- on disk
+
+    def save(self, folder: Path) -> None:
+        """One safetensors file a probe."""
+        for name, probe in self.modules.items():
+            save_file({k: v.contiguous() for k, v in probe.state_dict().items()}, folder / f"{name}.safetensors")
+
+    def load(self, folder: Path) -> Probes:
+        """Fill the probes with saved weights, strictly."""
+        for name, probe in self.modules.items():
+            load_weights(probe, folder / f"{name}.safetensors")
+        return self
+
+
+def final_windows(
+    corpus: Corpus, latents: TensorStore, episodes: list[int], slack: int = 0
+) -> tuple[Clips, np.ndarray]:
+    """Clips, and their windows (N, 2) that end at most ``slack`` steps before an episode's end.
+
+    The clips have ten frames, or as many as the shortest of these episodes holds.
+    """
+    skip = corpus.config.frame_skip
+    shortest = min(corpus.dataset.lengths[e] for e in episodes)
+    frames = min(10, (int(shortest) - 1) // skip + 1)
+    clips = corpus.clips(latents, frames)
+    places = clips.windows(episodes)
+    last = corpus.dataset.lengths[places[:, 0]] - 1 - (frames - 1) * skip
+    return clips, places[places[:, 1] >= last - slack]
+
+
+def spread(x: Tensor) -> Tensor:
+    """First, middle and last frame of (B, T, ...)."""
+    return x[:, [0, x.shape[1] // 2, -1]]

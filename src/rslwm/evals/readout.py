@@ -1,0 +1,101 @@
+"""Ground truth read out of latents: where the gripper and the objects are, in centimetres."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rslwm.evals.base import METRICS, Metric, MetricInfo, NotAvailable
+from rslwm.evals.evaluation import Evaluation
+from rslwm.types import MetricRow
+
+GRIPPER = MetricInfo(
+    name="gripper_error",
+    axis="representation",
+    higher_is_better=False,
+    unit="cm",
+    aggregate="mean",
+    floor="predict the mean position",
+    ceiling="the true state",
+    description="Distance between the gripper's position read out of encoder latents and the true one.",
+    ceiling_value=0.0,
+)
+OBJECT = replace(
+    GRIPPER,
+    name="object_error",
+    description="Distance between the objects' positions read out of encoder latents and the true ones, mean over the "
+    "objects that are there.",
+)
+
+
+class ReadOut(Metric):
+    """The state probe on encoder latents, and frozen on generated ones against what really happened."""
+
+    what: ClassVar[str]
+    part: ClassVar[slice]
+    """The positions that count, among the gripper's and then the objects'."""
+
+    def measure(self, evaluation: Evaluation) -> Iterator[MetricRow]:
+        evaluation.probes.require("state")
+        if not evaluation.probes.targets.records(self.what):
+            raise NotAvailable(f"the data record no {self.what} positions")
+        encoder, generated = self.infos
+        windows = evaluation.windows(1, evaluation.config.encoder_windows, "read-out")
+        yield from self._rows(evaluation, evaluation.clips(1).batch(windows).x, windows, windows, 0, encoder)
+        rollouts, skip = evaluation.main, evaluation.corpus.config.frame_skip
+        for k in range(1, evaluation.future + 1):
+            frames = rollouts.windows + [0, (evaluation.config.context - 1 + k) * skip]
+            latents = rollouts.generated[:, k - 1 : k]
+            yield from self._rows(evaluation, latents, rollouts.windows, frames, k, generated)
+
+    def _rows(
+        self,
+        evaluation: Evaluation,
+        latents: Tensor,
+        windows: np.ndarray,
+        frames: np.ndarray,
+        k: int,
+        info: MetricInfo,
+    ) -> Iterator[MetricRow]:
+        """Rows for single frames' latents (N, 1, h, w, C) whose truth stands at ``frames`` (episode, frame)."""
+        targets = evaluation.probes.targets
+        truth = torch.from_numpy(np.stack([targets.values[e][t] for e, t in frames]))
+        there = torch.from_numpy(np.stack([targets.mask[e][t] for e, t in frames]))[:, ::3][:, self.part]
+        guess = evaluation.probes.positions(latents, evaluation.compute)
+        for role, values in (("value", guess), ("floor", evaluation.probes.mean.expand_as(truth))):
+            distance = 100 * (values - truth).unflatten(1, (-1, 3)).norm(dim=-1)[:, self.part]
+            means = (distance * there).sum(1) / there.sum(1)
+            for window, mean in zip(windows, means.tolist(), strict=True):
+                if mean == mean:  # NaN where no object is there
+                    yield evaluation.row(info, window, mean, k=k, role=role)
+
+
+@METRICS.register("gripper_readout")
+class GripperReadOut(ReadOut):
+    what, part = "gripper", slice(0, 1)
+    infos = (
+        GRIPPER,
+        replace(
+            GRIPPER,
+            name="gripper_error_generated",
+            description="The same read-out on generated latents, against where the gripper really went.",
+        ),
+    )
+
+
+@METRICS.register("object_readout")
+class ObjectReadOut(ReadOut):
+    what, part = "object", slice(1, None)
+    infos = (
+        OBJECT,
+        replace(
+            OBJECT,
+            name="object_error_generated",
+            description="The same read-out on generated latents, against where the objects really went.",
+        ),
+    )

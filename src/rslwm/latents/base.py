@@ -1,0 +1,68 @@
+"""The contract of an encoder, and the registry that finds one by name."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from rslwm.config import EncoderConfig
+from rslwm.registry import Registry
+from rslwm.types import LatentSpec
+
+
+class Encoder(nn.Module):
+    """Frames to latents, one frame at a time.
+
+    A subclass sets ``spec`` in its constructor and implements :meth:`encode`; that is all a frozen encoder needs. Its
+    constructor takes the study's encoder configuration and the frame size in pixels.
+    """
+
+    spec: LatentSpec
+
+    def __init__(self, config: EncoderConfig, image_size: int) -> None:
+        super().__init__()
+        self.config, self.image_size = config, image_size
+
+    def encode(self, frames: Tensor) -> Tensor:
+        """(B, T, H, W, 3) float in [0, 1] -> (B, T, h, w, C)."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class FrameBatch:
+    """What a trainable encoder sees in one step. Every encoder of a study sees the same frames in the same order.
+
+    ``frames`` is (B, 2, H, W, 3) float in [0, 1]: pairs from one episode, the second frame later. ``features`` holds the
+    (B, 2, h, w, C) features of the frozen encoder named by ``TrainableEncoder.teacher``, if any.
+    """
+
+    frames: Tensor
+    instructions: list[str]
+    features: Tensor | None = None
+
+
+class TrainableEncoder(Encoder):
+    """An encoder that the study trains first, under the same budget as every other one."""
+
+    teacher: ClassVar[str | None] = None
+    """Name of a frozen encoder of the registry whose features the objective reads."""
+
+    def loss(self, batch: FrameBatch, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss to minimise and the terms to log, all scalars."""
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def update(self, fraction: float) -> None:
+        """Called after every optimiser step with the share of training done; moving averages go here."""
+
+
+def _load_builtin() -> None:
+    for module in ("vae", "vavae", "cosmos", "vjepa", "dino", "siglip"):
+        importlib.import_module(f"rslwm.latents.small.{module}")
+
+
+ENCODERS: Registry[type[Encoder]] = Registry("encoder", "rslwm.encoders", _load_builtin)

@@ -1,0 +1,125 @@
+"""A latent space: the only thing that differs between the rows of a study."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from rslwm import config as configuration
+from rslwm.config import AdapterConfig, DecoderConfig, EncoderConfig
+from rslwm.latents.adapter import SVAE
+from rslwm.latents.base import ENCODERS, Encoder
+from rslwm.latents.decoder import PixelDecoder
+from rslwm.latents.normaliser import Normaliser
+from rslwm.types import DataError, LatentSpec
+
+
+@dataclass(frozen=True)
+class SpaceConfig:
+    """Everything that rebuilds a latent space. ``channels`` 0 is the native space; ``decoder`` False has no pixels."""
+
+    reference: str
+    """A name of the registry, or path/to/file.py:Class."""
+    image_size: int
+    channels: int = 0
+    decode: bool = False
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    adapter: AdapterConfig = field(default_factory=AdapterConfig)
+    decoder: DecoderConfig = field(default_factory=DecoderConfig)
+
+
+class LatentSpace(nn.Module):
+    """Encoder, optional S-VAE adapter, per-channel normaliser and optional pixel decoder.
+
+    Latents are (B, T, h, w, C), with zero mean and unit variance per channel over the training episodes.
+    """
+
+    def __init__(self, config: SpaceConfig, encoder: Encoder | None = None) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = encoder or ENCODERS.get(config.reference)(config.encoder, config.image_size)
+        native = self.encoder.spec
+        self.adapter = SVAE(config.adapter, native.channels, config.channels) if config.channels else None
+        self.spec: LatentSpec = native if not self.adapter else _adapted(native, config.channels, self.adapter)
+        self.normaliser = Normaliser(self.spec.channels)
+        self.decoder = PixelDecoder(config.decoder, self.spec, config.image_size) if config.decode else None
+
+    def encode(self, frames: Tensor) -> Tensor:
+        """(B, T, H, W, 3) float in [0, 1] -> normalised latents (B, T, h, w, C)."""
+        return self.normaliser(self.compress(self.encoder.encode(frames)))
+
+    def compress(self, features: Tensor) -> Tensor:
+        """Native features to the space's own channels, not normalised; the identity without an adapter."""
+        return self.adapter.encode(features) if self.adapter else features
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Normalised latents (B, T, h, w, C) -> frames (B, T, H, W, 3) in [0, 1].
+
+        Raises:
+            DataError: the space has no pixel decoder.
+        """
+        if self.decoder is None:
+            raise DataError(f"{self.spec.name} has no pixel decoder; train one with `rslwm latents train`")
+        return self.decoder(latents).clamp(0, 1)
+
+    def with_decoder(self, decoder: PixelDecoder) -> LatentSpace:
+        """This space with pixels; shares every other part."""
+        self.config = replace(self.config, decode=True, decoder=decoder.config)
+        self.decoder = decoder
+        return self
+
+    def save(self, folder: Path) -> None:
+        """Write ``space.yaml`` and ``space.safetensors``."""
+        folder.mkdir(parents=True, exist_ok=True)
+        configuration.dump(self.config, folder / "space.yaml")
+        save_file({k: v.contiguous() for k, v in self.state_dict().items()}, folder / "space.safetensors")
+
+    @classmethod
+    def load(cls, folder: Path) -> LatentSpace:
+        """Rebuild a space from its folder, strictly.
+
+        Raises:
+            DataError: a file is missing, truncated, or holds other tensors than the configuration asks for.
+        """
+        space = cls(configuration.load(SpaceConfig, folder / "space.yaml"))
+        load_weights(space, folder / "space.safetensors")
+        return space.eval()
+
+
+def load_weights(module: nn.Module, path: Path) -> None:
+    """Load a safetensors file into a module, strictly.
+
+    Raises:
+        DataError: names the file and the first tensor that is missing, extra or of another shape.
+    """
+    try:
+        tensors = load_file(path)
+    except FileNotFoundError:
+        raise DataError(f"{path} does not exist") from None
+    except SafetensorError as error:
+        raise DataError(f"{path} is truncated or not a safetensors file ({error})") from None
+    expected = module.state_dict()
+    for name, tensor in expected.items():
+        if name not in tensors:
+            raise DataError(f"{path}: tensor {name!r} is missing")
+        if tensors[name].shape != tensor.shape:
+            raise DataError(f"{path}: tensor {name!r} is {tuple(tensors[name].shape)}, expected {tuple(tensor.shape)}")
+    for name in tensors:
+        if name not in expected:
+            raise DataError(f"{path}: unexpected tensor {name!r}")
+    module.load_state_dict(tensors)
+
+
+def _adapted(native: LatentSpec, channels: int, adapter: SVAE) -> LatentSpec:
+    encoder_half = [adapter.encoder, adapter.encoder_norm, adapter.to_moments]
+    return replace(
+        native,
+        name=f"{native.name}+{channels}",
+        channels=channels,
+        parameters=native.parameters + sum(p.numel() for part in encoder_half for p in part.parameters()),
+        preprocessing={**native.preprocessing, "adapter": f"S-VAE to {channels} channels"},
+    )

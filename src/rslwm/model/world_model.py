@@ -1,0 +1,231 @@
+"""A world model: a latent space, a transformer over it, and the meaning of the actions that it takes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+import torch.nn.functional as F
+import yaml
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from rslwm.config import WorldModelConfig, from_dict, to_dict
+from rslwm.latents.space import LatentSpace, load_weights
+from rslwm.model.dit import DiT
+from rslwm.model.flow import corrupt, shift_factor
+from rslwm.model.sampler import RolloutState, Sampler
+from rslwm.types import ActionSpec, DataError
+
+FORMAT = 1
+DECODE_CLIPS = 16
+
+
+class WorldModel(nn.Module):
+    """Predicts latents from latents and actions.
+
+    Frame t is conditioned on the action that led to it, normalised; the first frame of a window gets zeros. With
+    causal attention a window's context is then the same whatever comes next, and K candidate futures share it.
+    Precision is the caller's: wrap :meth:`loss` and the rollouts in :func:`rslwm.compute.autocast`.
+
+    Args:
+        space: the latent space; kept frozen. Train ``world_model.dit``.
+        action_spec: of one model step (``spec.composed(frame_skip)``).
+        generator: draws the initial weights.
+        fingerprint: of the training data; travels with the checkpoint.
+    """
+
+    def __init__(
+        self,
+        space: LatentSpace,
+        action_spec: ActionSpec,
+        config: WorldModelConfig,
+        generator: torch.Generator | None = None,
+        fingerprint: str = "",
+    ) -> None:
+        super().__init__()
+        self.space, self.action_spec, self.config, self.fingerprint = space, action_spec, config, fingerprint
+        self.space.requires_grad_(False)
+        (h, w), channels = space.spec.grid, space.spec.channels
+        self.dit = DiT(config.dit, channels, action_spec.dims, generator)
+        self.gamma = shift_factor(config.flow, h * w // config.dit.patch**2, channels)
+        self._sampler = Sampler(self.dit, self.gamma, config.flow.context_level, blank_first=True)
+
+    @property
+    def device(self) -> torch.device:
+        return self.dit.x_proj.weight.device
+
+    def loss(self, latents: Tensor, actions: Tensor, generator: torch.Generator) -> Tensor:
+        """Flow-matching loss of clips (B, T, h, w, C) with normalised actions (B, T-1, A); a scalar."""
+        self._check(latents, actions, latents.shape[1] - 1)
+        clip = corrupt(latents, self.config.flow, self.gamma, generator)
+        return clip.loss(self.dit(clip.x, clip.levels, _led_here(actions.float())))
+
+    @torch.no_grad()
+    def start(self, context: Tensor, actions: Tensor) -> RolloutState:
+        """The state after real frames (B, T, h, w, C) and the normalised actions between them (B, T-1, A)."""
+        self._check(context, actions, context.shape[1] - 1)
+        return self._sampler.start(context, _led_here(actions.float()))
+
+    @torch.no_grad()
+    def step(
+        self,
+        state: RolloutState,
+        action: Tensor,
+        euler_steps: int,
+        generator: torch.Generator | None = None,
+        noise: Tensor | None = None,
+    ) -> tuple[RolloutState, Tensor]:
+        """One frame (B, h, w, C) after the normalised action (B, A), B being ``state.batch``; and the next state.
+
+        Give either a generator or the noise (B, h, w, C) that the frame starts from.
+        """
+        noise = self._noise((state.batch, *state.latents.shape[2:]), generator, noise)
+        return self._sampler.step(state, action, noise, euler_steps)
+
+    @torch.no_grad()
+    def unroll(
+        self,
+        state: RolloutState,
+        actions: Tensor,
+        euler_steps: int,
+        generator: torch.Generator | None = None,
+        noise: Tensor | None = None,
+    ) -> Tensor:
+        """F frames (B, F, h, w, C) from a state, with actions (B, F, A) and noise (B, F, h, w, C) or a generator."""
+        noise = self._noise((*actions.shape[:2], *state.latents.shape[2:]), generator, noise)
+        return self._sampler.rollout(state, actions, noise, euler_steps)
+
+    def rollout(
+        self,
+        context: Tensor,
+        actions: Tensor,
+        euler_steps: int,
+        generator: torch.Generator | None = None,
+        noise: Tensor | None = None,
+    ) -> Tensor:
+        """The future of real frames.
+
+        Args:
+            context: (B, T, h, w, C).
+            actions: (B, T-1+F, A), normalised; the first T-1 lie between the context frames.
+            noise: (B, F, h, w, C), or a generator instead.
+
+        Returns:
+            F generated frames, (B, F, h, w, C); :meth:`decode` turns them into video.
+        """
+        past, future = actions.split([context.shape[1] - 1, actions.shape[1] - context.shape[1] + 1], 1)
+        return self.unroll(self.start(context, past), future, euler_steps, generator, noise)
+
+    @torch.no_grad()
+    def encode(self, frames: Tensor, clips: int = DECODE_CLIPS) -> Tensor:
+        """Video (B, T, H, W, 3) in [0, 1] -> latents (B, T, h, w, C), some clips at a time."""
+        return torch.cat([self.space.encode(part) for part in frames.split(clips)])
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor, clips: int = DECODE_CLIPS) -> Tensor:
+        """Latents (B, T, h, w, C) -> video (B, T, H, W, 3) in [0, 1], some clips at a time."""
+        return torch.cat([self.space.decode(part) for part in latents.split(clips)])
+
+    def save(self, folder: Path | str) -> None:
+        """Write a checkpoint folder: ``model.safetensors``, ``config.yaml`` and ``space/``; all of it or nothing.
+
+        Raises:
+            DataError: the folder exists and holds something else.
+        """
+        record = {
+            "format": FORMAT,
+            "world_model": to_dict(self.config),
+            "latent_space": self.space.spec.to_dict(),
+            "action_spec": self.action_spec.to_dict(),
+            "data_fingerprint": self.fingerprint,
+        }
+        with _replacing(Path(folder)) as new:
+            save_file({k: v.contiguous() for k, v in self.dit.state_dict().items()}, new / "model.safetensors")
+            (new / "config.yaml").write_text(yaml.safe_dump(record, sort_keys=False, width=120))
+            self.space.save(new / "space")
+
+    @classmethod
+    def load(cls, folder: Path | str) -> Self:
+        """Read a checkpoint folder; nothing but its path is needed.
+
+        Raises:
+            DataError: a file is missing, truncated or of another format, a weight is missing, left over or of another
+                shape, or ``space/`` is not the latent space that the model was trained on.
+        """
+        folder = Path(folder)
+        record = _read_record(folder / "config.yaml")
+        space = LatentSpace.load(folder / "space")
+        if space.spec.to_dict() != record["latent_space"]:
+            raise DataError(
+                f"{folder / 'space'} holds {space.spec}, but {folder / 'config.yaml'} says the model was trained on "
+                f"{record['latent_space']}; put the original space/ back"
+            )
+        config = from_dict(WorldModelConfig, record["world_model"], str(folder / "config.yaml"))
+        spec = ActionSpec.from_dict(record["action_spec"])
+        model = cls(space, spec, config, fingerprint=record["data_fingerprint"])
+        load_weights(model.dit, folder / "model.safetensors")
+        return model.eval()
+
+    def _noise(self, shape: tuple[int, ...], generator: torch.Generator | None, noise: Tensor | None) -> Tensor:
+        if (generator is None) == (noise is None):
+            raise ValueError("give either a generator or the noise to start from, not both or neither")
+        if noise is not None:
+            return noise
+        assert generator is not None
+        return torch.randn(shape, generator=generator, device=generator.device).to(self.device)
+
+    def _check(self, latents: Tensor, actions: Tensor, transitions: int) -> None:
+        spec = self.space.spec
+        if latents.shape[2:] != (*spec.grid, spec.channels):
+            raise ValueError(
+                f"latents are {tuple(latents.shape)}; {spec.name} needs (B, T, {spec.grid}, {spec.channels})"
+            )
+        if actions.shape != (len(latents), transitions, self.action_spec.dims):
+            raise ValueError(
+                f"actions are {tuple(actions.shape)} for latents {tuple(latents.shape)}; expected "
+                f"{(len(latents), transitions, self.action_spec.dims)}: one between each two frames, {self.action_spec.names}"
+            )
+
+
+def _led_here(actions: Tensor) -> Tensor:
+    """Actions between frames (B, T-1, A) -> the one that led to each frame (B, T, A), zeros for the first."""
+    return F.pad(actions, (0, 0, 1, 0))
+
+
+@contextmanager
+def _replacing(folder: Path) -> Iterator[Path]:
+    """A temporary sibling that takes the folder's place when the block ends without an error."""
+    if folder.exists() and not (folder / "config.yaml").is_file() and any(folder.iterdir()):
+        raise DataError(f"{folder} exists and is not a checkpoint (no config.yaml); choose another folder or remove it")
+    new, old = (folder.with_name(f".{folder.name}.{tag}-{os.getpid()}") for tag in ("new", "old"))
+    new.mkdir(parents=True)
+    try:
+        yield new
+        if folder.exists():
+            folder.rename(old)
+        new.rename(folder)
+    finally:
+        for leftover in (new, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _read_record(file: Path) -> dict[str, Any]:
+    if not file.is_file():
+        raise DataError(f"{file} does not exist; a checkpoint holds config.yaml, model.safetensors and space/")
+    try:
+        record = yaml.safe_load(file.read_text())
+    except yaml.YAMLError as error:
+        raise DataError(f"{file} is not YAML: {error}") from None
+    if not isinstance(record, dict) or record.get("format") != FORMAT:
+        found = record.get("format") if isinstance(record, dict) else record
+        raise DataError(f"{file}: format {found!r}, but this version reads {FORMAT}; use the version that wrote it")
+    for field in ("world_model", "latent_space", "action_spec", "data_fingerprint"):
+        if field not in record:
+            raise DataError(f"{file}: field {field!r} is missing; the file is not as it was saved")
+    return record

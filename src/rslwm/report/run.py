@@ -1,0 +1,106 @@
+"""The folder of a finished study, read for its report; everything but the measurements is optional."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import safe_open
+
+from rslwm.config import StudyConfig, VerdictConfig, load
+from rslwm.evals.base import MetricInfo
+from rslwm.study.rows import Rows
+from rslwm.study.verdict import decide
+from rslwm.types import DataError
+
+TRUTH = "truth"
+
+
+@dataclass(frozen=True)
+class Clips:
+    """Rollouts beside the truth: ``frames[name]`` is (N, T, H, W, 3) uint8, the first ``context`` frames are given."""
+
+    frames: dict[str, np.ndarray]
+    context: int
+    ids: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a report shows. ``verdict`` is ``Verdict.to_dict()``; ``study`` is ``study.json``."""
+
+    path: Path
+    verdict: dict[str, Any]
+    study: dict[str, Any]
+    config: str
+    note: str
+    clips: Clips | None
+
+    @property
+    def spaces(self) -> list[str]:
+        return self.verdict["spaces"]
+
+    def costs(self) -> dict[str, dict[str, float]]:
+        """Cost figures of every space that has some."""
+        spaces = {entry["name"]: entry.get("cost", {}) for entry in self.study.get("spaces", [])}
+        return {name: spaces[name] for name in self.spaces if spaces.get(name)}
+
+
+def load_run(path: Path) -> Run:
+    """Read a run's folder; the verdict is recomputed unless ``verdict.json`` is newer than the rows.
+
+    Raises:
+        DataError: there are neither rows nor a verdict, or a file is damaged.
+        ConfigError: ``config.yaml`` is damaged.
+    """
+    study = _read_json(path / "study.json") if (path / "study.json").is_file() else {}
+    has_config = (path / "config.yaml").is_file()
+    config = load(StudyConfig, path / "config.yaml") if has_config else StudyConfig()
+    return Run(
+        path=path,
+        verdict=_verdict(path, study, config.verdict),
+        study=study,
+        config=(path / "config.yaml").read_text() if has_config else "",
+        note=config.note,
+        clips=_load_clips(path / "clips"),
+    )
+
+
+def _verdict(path: Path, study: dict[str, Any], config: VerdictConfig) -> dict[str, Any]:
+    rows, kept = path / "rows.parquet", path / "verdict.json"
+    if kept.is_file() and (not rows.is_file() or kept.stat().st_mtime >= rows.stat().st_mtime):
+        return _read_json(kept)
+    metrics = {entry["name"]: MetricInfo(**entry) for entry in study.get("metrics", [])}
+    if not metrics:
+        raise DataError(f"{path / 'study.json'} declares no metrics, so {rows} can't be judged; run the study again")
+    verdict = decide(Rows.load(rows), metrics, config).to_dict()
+    kept.write_text(json.dumps(verdict, indent=1, allow_nan=False))
+    return verdict
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path} is not JSON ({error}); delete it and run the study again") from None
+
+
+def _load_clips(folder: Path) -> Clips | None:
+    """Frames of the truth and of every space, cut to what all of them have; None without truth."""
+    if not (folder / f"{TRUTH}.safetensors").is_file():
+        return None
+    frames, notes = {}, {}
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, framework="numpy") as tensors:
+            if "frames" not in tensors.keys():
+                raise DataError(f"{path} has no tensor 'frames'; it holds: {', '.join(tensors.keys())}")
+            frames[path.stem] = tensors.get_tensor("frames")
+            notes[path.stem] = tensors.metadata() or {}
+    clips, length = (min(f.shape[axis] for f in frames.values()) for axis in (0, 1))
+    truth = notes[TRUTH]
+    ids = json.loads(truth.get("ids", "[]"))[:clips] or [f"clip {i + 1}" for i in range(clips)]
+    cut = {name: array[:clips, :length] for name, array in frames.items()}
+    return Clips(cut, json.loads(truth.get("context", "0")), tuple(map(str, ids)))

@@ -1,0 +1,22 @@
+"""The embedded tabletop simulator: the default's data and its ground truth.
+
+MuJoCo picks its renderer when it is imported, so the choice is made here, before any module of the package imports it.
+"""
+
+import os
+import sys
+
+if sys.platform == "linux":
+    os.environ.setdefault("MUJOCO_GL", "egl")
+    # Mesa's software renderer would start a thread a core; recording already runs one process a core.
+    os.environ.setdefault("LP_NUM_THREADS", "1")
+
+EGL_REMEDY = (
+    "MuJoCo can't render without a screen: EGL is missing or has no driver. On Debian and Ubuntu: "
+    "apt-get install libegl1 libgl1. Elsewhere, or to use another renderer, set MUJOCO_GL to osmesa or glfw."
+)
+
+try:
+    import mujoco as mujoco
+except (AttributeError, OSError) as error:  # what PyOpenGL raises where libEGL can't be loaded
+    raise ImportError(EGL_REMEDY) from error

@@ -1,0 +1,64 @@
+"""How the scene looks: light, table, cameras and colours, all changeable while the simulator runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import mujoco
+import numpy as np
+
+from rslwm.sim.scene import CAMERAS, COLOURS, SHAPES
+
+Triple = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Appearance:
+    """A look. ``light_shift`` is added to the lamp's direction, ``camera_shift`` (metres) to the place of the fixed
+    cameras; ``paint`` repaints objects: the name of a colour to RGB in [0, 1]. Nothing here touches the physics."""
+
+    light: float = 1.0
+    light_shift: Triple = (0.0, 0.0, 0.0)
+    table: Triple = (0.85, 0.78, 0.68)
+    camera_shift: Triple = (0.0, 0.0, 0.0)
+    paint: dict[str, Triple] = field(default_factory=dict)
+
+    @classmethod
+    def random(cls, strength: float, rng: np.random.Generator) -> Appearance:
+        """A look drawn around the default one; ``strength`` 0 is the default, 1 is far from it."""
+        base = cls()
+        return cls(
+            light=float(base.light * (1 + 0.35 * strength * rng.uniform(-1, 1))),
+            light_shift=_triple(0.5 * strength * rng.uniform(-1, 1, 3) * [1, 1, 0]),
+            table=_triple(np.clip(base.table + 0.25 * strength * rng.uniform(-1, 1, 3), 0.05, 1)),
+            camera_shift=_triple(0.05 * strength * rng.uniform(-1, 1, 3)),
+        )
+
+
+def _triple(values: np.ndarray) -> Triple:
+    x, y, z = (float(v) for v in values)
+    return x, y, z
+
+
+class Look:
+    """Applies an :class:`Appearance` to a model, always starting from the model as it was built."""
+
+    def __init__(self, model: mujoco.MjModel) -> None:
+        self.model = model
+        self.fixed = [model.camera(name).id for name in CAMERAS if model.cam_bodyid[model.camera(name).id] == 0]
+        self.camera_places = model.cam_pos.copy()
+        self.light_direction, self.light_diffuse = model.light_dir.copy(), model.light_diffuse.copy()
+
+    def apply(self, appearance: Appearance, zone: str | None) -> None:
+        """Set light, cameras and paint of the model; ``zone`` is the name of the zone's colour, if there is one."""
+        model = self.model
+        model.cam_pos[self.fixed] = self.camera_places[self.fixed] + appearance.camera_shift
+        model.light_dir[:] = self.light_direction + appearance.light_shift
+        model.light_diffuse[:] = self.light_diffuse * appearance.light
+        model.mat_rgba[model.material("table").id, :3] = appearance.table
+        paint = COLOURS | appearance.paint
+        if zone is not None:
+            model.geom_rgba[model.geom("zone").id, :3] = paint[zone]
+        for colour, rgb in paint.items():
+            for shape in SHAPES:
+                model.geom_rgba[model.geom(f"{colour}_{shape}").id, :3] = rgb

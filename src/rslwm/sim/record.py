@@ -1,0 +1,131 @@
+"""Recording episodes: a scripted expert with noise on its actions, one process per core."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from functools import lru_cache, partial
+from typing import Any
+
+import numpy as np
+
+from rslwm.config import SimConfig
+from rslwm.sim.experts import expert_action
+from rslwm.sim.tabletop import SPEC, Tabletop, random_stream
+from rslwm.types import Episode
+
+_LINGER = 4
+"""Control steps that an episode goes on for after success."""
+_ROTATION_NOISE = 0.4
+"""Noise on rotations relative to that on translations: a tilted hand topples what it touches."""
+
+
+def record_episode(config: SimConfig, index: int) -> Episode:
+    """Episode ``index`` of a recording, a pure function of the arguments.
+
+    Families take turns, then noise levels. The actions are the executed ones, noise included; the last one follows the
+    last frame. ``success`` is what the rule of the task says of the last frame.
+
+    Raises:
+        ConfigError: an unknown family or camera, or more distractors than fit.
+    """
+    family = config.families[index % len(config.families)]
+    noise = config.noise[index // len(config.families) % len(config.noise)]
+    seed = (config.seed, index)
+    table = _tabletop(config.image_size, config.shadows, config.dynamics_noise)
+    state = table.reset(seed, family, config.distractors, config.appearance)
+    start = table.state()
+    draw = random_stream(seed, "expert")
+    frames: dict[str, list[np.ndarray]] = {camera: [] for camera in config.cameras}
+    actions, states = [], []
+    linger = _LINGER
+    while True:
+        for camera, video in frames.items():
+            video.append(table.render(camera))
+        actions.append(_noisy(expert_action(table.task, state), noise, draw))
+        states.append(state.vectors())
+        linger -= table.success
+        if len(actions) == config.max_steps or linger < 0:
+            break
+        state = table.step(actions[-1])
+    return Episode(
+        id=f"{family}-{index:06d}",
+        frames={camera: np.stack(video) for camera, video in frames.items()},
+        actions=np.stack(actions).astype(np.float32),
+        instruction=table.task.instruction,
+        success=table.success,
+        states={name: np.stack([s[name] for s in states]) for name in states[0]},
+        info=_facts(table, noise, list(seed), sorted(start.objects)),
+    )
+
+
+def _noisy(action: np.ndarray, noise: float, draw: np.random.Generator) -> np.ndarray:
+    """Gaussian noise with a standard deviation of ``noise`` times the bounds on the six deltas, clipped to them."""
+    bound = np.array(SPEC.high[:6])
+    scale = np.array([1.0, 1.0, 1.0, *[_ROTATION_NOISE] * 3])
+    delta = action[:6] + noise * scale * bound * draw.normal(size=6)
+    return np.concatenate([np.clip(delta, -bound, bound), action[6:]])
+
+
+def _facts(table: Tabletop, noise: float, seed: list[int], colours: list[str]) -> dict[str, Any]:
+    task = table.task
+    return {
+        "family": task.family,
+        "target": task.target,
+        "goal": task.goal,
+        "noise": noise,
+        "seed": seed,
+        "held_out_phrasing": task.held_out_phrasing,
+        "colours": colours,
+    }
+
+
+@lru_cache(maxsize=2)
+def _tabletop(image_size: int, shadows: bool, dynamics_noise: float) -> Tabletop:
+    """One simulator a process: building it takes longer than an episode's reset, which leaves nothing of the last."""
+    return Tabletop(image_size, shadows, dynamics_noise)
+
+
+def record(
+    config: SimConfig,
+    processes: int | None = None,
+    progress: Callable[[int], None] | None = None,
+    indices: Sequence[int] | None = None,
+) -> Iterator[Episode]:
+    """Episodes in order, the same whatever the number of processes.
+
+    Args:
+        processes: workers; None is one per core that this process may use, 1 records in this process.
+        progress: called with the number of episodes finished so far.
+        indices: which episodes; None is all of ``config.episodes``. A recording that was cut short goes on from here.
+    """
+    wanted = range(config.episodes) if indices is None else indices
+    count = len(os.sched_getaffinity(0)) if processes is None else processes
+    work = partial(record_episode, config)
+    episodes = map(work, wanted) if count == 1 else _in_processes(work, wanted, count)
+    for done, episode in enumerate(episodes, 1):
+        if progress is not None:
+            progress(done)
+        yield episode
+
+
+def _in_processes(work: Callable[[int], Episode], indices: Sequence[int], count: int) -> Iterator[Episode]:
+    """Like ``map``, but at most a few episodes ahead of the reader, so that a slow one doesn't fill the memory."""
+    pending: deque[Future[Episode]] = deque()
+    # Spawned, not forked: a graphics context doesn't survive a fork. Workers leave Ctrl-C to this process.
+    pool = ProcessPoolExecutor(
+        count, multiprocessing.get_context("spawn"), signal.signal, (signal.SIGINT, signal.SIG_IGN)
+    )
+    try:
+        for index in indices:
+            pending.append(pool.submit(work, index))
+            if len(pending) > 3 * count:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)

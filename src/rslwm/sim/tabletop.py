@@ -1,0 +1,314 @@
+"""The tabletop as an environment: reset, step, render, and exact save and restore."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import mujoco
+import numpy as np
+
+from rslwm.sim.appearance import Appearance, Look
+from rslwm.sim.arm import GRIPPER_DOWN, ArmKinematics, rotation_matrix
+from rslwm.sim.renderer import SUPERSAMPLING, OffscreenRenderer
+from rslwm.sim.scene import (
+    CAMERAS,
+    COLOURS,
+    FINGER_TRAVEL,
+    HALF,
+    HOME,
+    JOINTS,
+    PARKED,
+    ROTATION_BOUND,
+    SHAPES,
+    TRANSLATION_BOUND,
+    tabletop_xml,
+)
+from rslwm.sim.state import DRAWER, Pose, TableState
+from rslwm.sim.tasks import FAMILIES, Layout, Placed, Task, draw_distractors, draw_task, goal_position, handle_position
+from rslwm.types import end_effector_spec
+
+SPEC = end_effector_spec(TRANSLATION_BOUND, ROTATION_BOUND, hz=5.0)
+"""The action: dx dy dz in metres, a rotation vector in radians, both in the base frame; gripper 1 open, 0 closed."""
+
+HOLD = 3
+"""Control steps for which the rule of a task must hold before it counts as success."""
+
+_REACH = np.array([[0.16, -0.20, 0.014], [0.40, 0.20, 0.24]])
+"""Lowest and highest target of the gripper in metres."""
+_RAMPS, _SUBSTEPS = 10, 5
+"""A control step moves the joint targets in this many ramps, each of this many physics steps of 4 ms."""
+
+_CONCERNS = ("layout", "language", "distractors", "appearance", "robot", "dynamics", "expert")
+
+
+def random_stream(seed: int | Sequence[int], concern: str) -> np.random.Generator:
+    """The random stream of one concern of an episode, independent of how much the others have drawn."""
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_CONCERNS.index(concern),)))
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Everything that a moment of the simulator consists of; see :meth:`Tabletop.save`."""
+
+    physics: np.ndarray
+    joint_target: np.ndarray
+    target_position: np.ndarray
+    target_rotation: np.ndarray
+    steps: int
+    held_for: int
+    seed: int | tuple[int, ...]
+    task: Task
+    layout: Layout
+    distractors: dict[str, Placed]
+    appearance: Appearance
+    dynamics: dict[str, Any]
+
+
+class Tabletop:
+    """A WidowX-like arm at a table, controlled at 5 Hz by :data:`SPEC` actions.
+
+    Args:
+        image_size: height and width of rendered frames in pixels.
+        shadows: draw shadows.
+        dynamics_noise: standard deviation, as a share of the action bounds, of what the robot does beside its action.
+    """
+
+    def __init__(self, image_size: int = 64, shadows: bool = False, dynamics_noise: float = 0.0) -> None:
+        self.image_size, self.shadows, self.dynamics_noise = image_size, shadows, dynamics_noise
+        self.model = mujoco.MjModel.from_xml_string(tabletop_xml(SUPERSAMPLING * image_size, shadows))
+        self.data = mujoco.MjData(self.model)
+        self._arm = ArmKinematics()
+        self._look = Look(self.model)
+        self._renderer = OffscreenRenderer(self.model, image_size, shadows)
+        self._joints = [self.model.joint(name).qposadr[0] for name in JOINTS]
+        self._fingers = [self.model.joint(name).qposadr[0] for name in ("left_finger", "right_finger")]
+        self._drawer = self.model.joint("drawer").qposadr[0]
+        self._object = {colour: self.model.joint(colour).qposadr[0] for colour in COLOURS}
+        self._site = self.model.site("gripper").id
+        self._hand = {self.model.geom(name).id: name for name in ("left_finger", "right_finger", "palm")}
+        self._thing = self._things()
+        self.reset(0)
+
+    def _things(self) -> dict[int, str]:
+        """Geoms that the hand can touch, and whose they are."""
+        things = {self.model.geom(f"{colour}_{shape}").id: colour for colour in COLOURS for shape in SHAPES}
+        drawer = self.model.body("drawer")
+        first = int(drawer.geomadr[0])
+        return things | dict.fromkeys(range(first, first + int(drawer.geomnum[0])), DRAWER)
+
+    # ------------------------------------------------------------------------------------------------------- episode
+
+    def reset(
+        self, seed: int | Sequence[int], family: str = "push", distractors: int = 2, appearance: float = 0.0
+    ) -> TableState:
+        """Start an episode that is a pure function of the arguments.
+
+        The random streams of layout, wording, distractors, appearance, robot and dynamics are independent: changing one
+        of the last two arguments moves nothing else.
+
+        Raises:
+            ConfigError: an unknown family, or more distractors than fit.
+        """
+        self.seed = seed if isinstance(seed, int) else tuple(seed)
+        self.task, self.layout = draw_task(family, self._stream("layout"), self._stream("language"))
+        self._dynamics = self._stream("dynamics")
+        mujoco.mj_resetData(self.model, self.data)
+        self.steps = self._held_for = 0
+        self._place_robot()
+        self._place_furniture()
+        for colour, placed in self.layout.objects.items():
+            self._place(colour, placed)
+        self.set_distractors(distractors)
+        self.set_appearance(Appearance.random(appearance, self._stream("appearance")))
+        for _ in range(_RAMPS):
+            mujoco.mj_step(self.model, self.data, _SUBSTEPS)
+        return self._settled()
+
+    def _stream(self, concern: str) -> np.random.Generator:
+        return random_stream(self.seed, concern)
+
+    def _place_furniture(self) -> None:
+        places = {"zone": self.layout.zone, "plate": self.layout.plate, "cabinet": self.layout.cabinet}
+        for name, place in places.items():
+            mocap = self.model.body(name).mocapid[0]
+            self.data.mocap_pos[mocap] = PARKED if place is None else (*place, 0.0)
+        self.data.qpos[self._drawer] = self.layout.opening
+
+    def _place_robot(self) -> None:
+        draw = self._stream("robot")
+        wanted = draw.uniform((0.22, -0.08, 0.13), (0.31, 0.08, 0.18))
+        self._joint_target = self._arm.inverse(HOME, wanted, GRIPPER_DOWN, iterations=100)
+        self._target_position, self._target_rotation = self._arm.forward(self._joint_target)
+        self.data.qpos[self._joints] = self.data.ctrl[:6] = self._joint_target
+        gap = 0.0 if self.task.family == "push" else FINGER_TRAVEL
+        self.data.qpos[self._fingers] = self.data.ctrl[6] = gap
+
+    def step(self, action: np.ndarray) -> TableState:
+        """One control step of 0.2 s. ``action`` (7,) in the units of :data:`SPEC`; deltas are clipped to its bounds.
+
+        Raises:
+            ValueError: the action has the wrong shape or isn't finite.
+        """
+        action = np.asarray(action, float)
+        if action.shape != (SPEC.dims,) or not np.isfinite(action).all():
+            raise ValueError(f"an action must be {SPEC.dims} finite numbers ({', '.join(SPEC.names)}), got {action}")
+        bound = np.array(SPEC.high[:6])
+        delta = np.clip(action[:6], -bound, bound)
+        delta = delta + self.dynamics_noise * bound * self._dynamics.normal(size=6)
+        before = self._joint_target
+        wanted = np.clip(self._target_position + delta[:3], *_REACH)
+        after = self._arm.inverse(before, wanted, rotation_matrix(delta[3:]) @ self._target_rotation)
+        # The next delta starts from what the arm can reach, not from a wish beyond its joint limits.
+        self._target_position, self._target_rotation = self._arm.forward(after)
+        self._joint_target = after
+        self.data.ctrl[6] = FINGER_TRAVEL if action[6] > 0.5 else 0.0
+        for ramp in range(1, _RAMPS + 1):
+            self.data.ctrl[:6] = before + (after - before) * min(1.0, ramp / (0.8 * _RAMPS))
+            mujoco.mj_step(self.model, self.data, _SUBSTEPS)
+        self.steps += 1
+        state = self._settled()
+        self._held_for = self._held_for + 1 if FAMILIES[self.task.family].reached(self.task, state) else 0
+        return state
+
+    def _settled(self) -> TableState:
+        """Bring positions and contacts up to date with the joints, without a trace in what the next step computes."""
+        warmstart = self.data.qacc_warmstart.copy()
+        mujoco.mj_forward(self.model, self.data)
+        self.data.qacc_warmstart[:] = warmstart
+        return self.state()
+
+    @property
+    def success(self) -> bool:
+        """Whether the rule of the task has held for :data:`HOLD` control steps in a row, up to now."""
+        return self._held_for >= HOLD
+
+    # --------------------------------------------------------------------------------------------------------- state
+
+    def state(self) -> TableState:
+        """What is true now."""
+        data = self.data
+        objects = {colour: self._pose(colour) for colour in self._objects}
+        touching = self._touching()
+        opening = float(data.qpos[self._drawer]) if self.layout.cabinet else 0.0
+        return TableState(
+            gripper_position=data.site_xpos[self._site].copy(),
+            gripper_rotation=data.site_xmat[self._site].reshape(3, 3).copy(),
+            gripper_gap=float(data.qpos[self._fingers].sum()),
+            target_position=self._target_position.copy(),
+            target_rotation=self._target_rotation.copy(),
+            joint_position=data.qpos[self._joints].copy(),
+            objects=objects,
+            goal_position=goal_position(self.task, self.layout, objects),
+            drawer_opening=opening,
+            handle_position=handle_position(self.layout, opening),
+            touched=frozenset(thing for things in touching.values() for thing in things),
+            held=frozenset(touching["left_finger"] & touching["right_finger"]),
+        )
+
+    def _pose(self, colour: str) -> Pose:
+        at = self._object[colour]
+        w, x, y, z = self.data.qpos[at + 3 : at + 7]
+        yaw = np.arctan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z))
+        return Pose(self.data.qpos[at : at + 3].copy(), float(yaw))
+
+    def _touching(self) -> dict[str, set[str]]:
+        """What each part of the hand touches."""
+        touching: dict[str, set[str]] = {part: set() for part in self._hand.values()}
+        for first, second in self.data.contact.geom[: self.data.ncon]:
+            for part, thing in ((first, second), (second, first)):
+                if part in self._hand and thing in self._thing:
+                    touching[self._hand[part]].add(self._thing[thing])
+        return touching
+
+    # ----------------------------------------------------------------------------------------- changes at run time
+
+    def set_distractors(self, count: int) -> None:
+        """Replace the distractors; the task's own objects, the goal and the robot stay where they are.
+
+        Raises:
+            ConfigError: more than there are colours or room for.
+        """
+        here = tuple((*self._pose(colour).position[:2], 3 * HALF) for colour in self.layout.objects)
+        layout = replace(self.layout, keep_clear=self.layout.keep_clear + here)
+        self.distractors = draw_distractors(self.task, layout, count, self._stream("distractors"))
+        for colour in set(COLOURS) - set(self.layout.objects):
+            self._place(colour, self.distractors.get(colour))
+        self._show_objects()
+        self._settled()
+
+    def _place(self, colour: str, placed: Placed | None) -> None:
+        joint = self.data.joint(colour)
+        joint.qvel[:] = 0.0
+        if placed is None:
+            joint.qpos[:] = (*PARKED, 1, 0, 0, 0)
+        else:
+            joint.qpos[:] = (placed.x, placed.y, HALF, np.cos(placed.yaw / 2), 0, 0, np.sin(placed.yaw / 2))
+
+    def _show_objects(self) -> None:
+        """Make what is on the table visible and solid, and nothing else."""
+        for colour in COLOURS:
+            placed = self._objects.get(colour)
+            for shape in SHAPES:
+                present = placed is not None and placed.shape == shape
+                geom = self.model.geom(f"{colour}_{shape}").id
+                self.model.geom_group[geom] = 0 if present else 4
+                self.model.geom_contype[geom] = self.model.geom_conaffinity[geom] = present
+            # A hidden object floats, so that it costs no contacts.
+            self.model.body_gravcomp[self.model.body(colour).id] = 0.0 if placed else 1.0
+
+    @property
+    def _objects(self) -> dict[str, Placed]:
+        return self.layout.objects | self.distractors
+
+    def set_appearance(self, appearance: Appearance) -> None:
+        """Change light, table, cameras and paint; the physics stays as it is."""
+        self.appearance = appearance
+        self._look.apply(appearance, zone=self.task.goal if self.layout.zone else None)
+
+    # ----------------------------------------------------------------------------------------------- save and restore
+
+    def save(self) -> Snapshot:
+        """This moment, whole: after :meth:`load`, the same actions give the same states and pixels, bit for bit."""
+        kind = mujoco.mjtState.mjSTATE_INTEGRATION
+        physics = np.zeros(mujoco.mj_stateSize(self.model, kind))
+        mujoco.mj_getState(self.model, self.data, physics, kind)
+        return Snapshot(
+            physics=physics,
+            joint_target=self._joint_target,
+            target_position=self._target_position,
+            target_rotation=self._target_rotation,
+            steps=self.steps,
+            held_for=self._held_for,
+            seed=self.seed,
+            task=self.task,
+            layout=self.layout,
+            distractors=self.distractors,
+            appearance=self.appearance,
+            dynamics=self._dynamics.bit_generator.state,
+        )
+
+    def load(self, snapshot: Snapshot) -> TableState:
+        """Go back (or over, from another simulator) to a saved moment."""
+        self.seed, self.task, self.layout = snapshot.seed, snapshot.task, snapshot.layout
+        self.distractors = snapshot.distractors
+        self.steps, self._held_for = snapshot.steps, snapshot.held_for
+        self._joint_target = snapshot.joint_target
+        self._target_position, self._target_rotation = snapshot.target_position, snapshot.target_rotation
+        self._dynamics = self._stream("dynamics")
+        self._dynamics.bit_generator.state = snapshot.dynamics
+        self._show_objects()
+        self.set_appearance(snapshot.appearance)
+        mujoco.mj_setState(self.model, self.data, snapshot.physics, mujoco.mjtState.mjSTATE_INTEGRATION)
+        return self._settled()
+
+    # --------------------------------------------------------------------------------------------------------- pixels
+
+    def render(self, camera: str = CAMERAS[0]) -> np.ndarray:
+        """What a camera sees: (H, W, 3) uint8. Raises what :meth:`OffscreenRenderer.frame` raises."""
+        return self._renderer.frame(self.data, camera)
+
+    def close(self) -> None:
+        """Free the graphics context."""
+        self._renderer.close()

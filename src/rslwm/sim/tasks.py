@@ -1,0 +1,259 @@
+"""The task families: where things start, what the instruction says, and the rule on the state that is success."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from rslwm.config import ConfigError
+from rslwm.sim.scene import CABINET_HALF, COLOURS, HALF, HANDLE_HEIGHT, HANDLE_OFFSET, PLATE_HEIGHT, SHAPES
+from rslwm.sim.state import Pose, TableState
+
+WORKSPACE = ((0.215, 0.360), (-0.120, 0.120))
+"""Bounds of x and y, in metres, between which the centres of objects are placed."""
+HELD_OUT_SHARE = 0.15
+"""Share of the episodes whose instruction uses a phrasing that the others never use."""
+
+DRAWER_OPEN, DRAWER_CLOSED = 0.070, 0.012
+"""The drawer counts as open above, and as closed below, these openings in metres."""
+
+Circle = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Placed:
+    """An object on the table: its shape, the place of its centre in metres, its rotation in radians."""
+
+    shape: str
+    x: float
+    y: float
+    yaw: float
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where a task starts. ``keep_clear`` are circles (x, y, radius) that no distractor's centre may be in."""
+
+    objects: dict[str, Placed] = field(default_factory=dict)
+    zone: tuple[float, float] | None = None
+    plate: tuple[float, float] | None = None
+    cabinet: tuple[float, float] | None = None
+    opening: float = 0.0
+    keep_clear: tuple[Circle, ...] = ()
+
+
+@dataclass(frozen=True)
+class Task:
+    """What to do with what. ``target`` is the colour of the object to move, or ``drawer``; ``goal`` is the colour of
+    the zone or of the cube to stack on, ``plate``, ``open`` or ``closed``."""
+
+    family: str
+    target: str
+    goal: str
+    instruction: str = ""
+    held_out_phrasing: bool = False
+
+
+@dataclass(frozen=True)
+class Family:
+    """A family of tasks. Phrasings are templates over {target}, {shape} and {goal}."""
+
+    draw: Callable[[np.random.Generator], tuple[Task, Layout]]
+    reached: Callable[[Task, TableState], bool]
+    phrasings: tuple[str, ...]
+    held_out: tuple[str, ...]
+
+
+def draw_task(family: str, layout: np.random.Generator, language: np.random.Generator) -> tuple[Task, Layout]:
+    """A task of a family and where its things start.
+
+    Raises:
+        ConfigError: there is no such family.
+    """
+    if family not in FAMILIES:
+        raise ConfigError(f"sim.families: there is no task family {family!r}; known: {', '.join(FAMILIES)}")
+    rules = FAMILIES[family]
+    task, start = rules.draw(layout)
+    held_out = bool(language.random() < HELD_OUT_SHARE)
+    phrasing = str(language.choice(rules.held_out if held_out else rules.phrasings))
+    words = {"target": task.target, "goal": task.goal, "verb": "close" if task.goal == "closed" else "open"}
+    if task.target in start.objects:
+        words["shape"] = "cube" if start.objects[task.target].shape == "box" else "cylinder"
+    return Task(task.family, task.target, task.goal, phrasing.format(**words), held_out), start
+
+
+def goal_position(task: Task, layout: Layout, objects: dict[str, Pose]) -> np.ndarray:
+    """Where the centre of the target, or the drawer's handle, has to go: (3,) in metres."""
+    if task.family == "stack":
+        return objects[task.goal].position + [0, 0, 2 * HALF]
+    if layout.cabinet:
+        return handle_position(layout, DRAWER_OPEN + 0.012 if task.goal == "open" else 0.0)
+    place = layout.zone or layout.plate
+    assert place is not None
+    return np.array([*place, HALF + (PLATE_HEIGHT if layout.plate else 0.0)])
+
+
+def handle_position(layout: Layout, opening: float) -> np.ndarray:
+    """The middle of the drawer's handle (3,) in metres; zeros where the scene has no drawer."""
+    if layout.cabinet is None:
+        return np.zeros(3)
+    x, y = layout.cabinet
+    return np.array([x + CABINET_HALF[0] + HANDLE_OFFSET + opening, y, HANDLE_HEIGHT])
+
+
+def draw_distractors(task: Task, layout: Layout, count: int, rng: np.random.Generator) -> dict[str, Placed]:
+    """Objects of other colours, clear of the task's things and of the way between them.
+
+    Raises:
+        ConfigError: more distractors than there are colours left, or than the table has room for.
+    """
+    free = [colour for colour in COLOURS if colour not in (task.target, task.goal)]
+    if count > len(free):
+        raise ConfigError(f"sim.distractors: {count} asked for, but {task.family!r} leaves only {len(free)} colours")
+    colours = [str(colour) for colour in rng.permutation(free)[:count]]
+    for _ in range(50):
+        spots = _scatter(rng, count, _DISTRACTOR_GAP, layout.keep_clear)
+        if spots is not None:
+            return {colour: _placed(rng, spot) for colour, spot in zip(colours, spots, strict=True)}
+    raise ConfigError(f"sim.distractors: no room for {count} beside a {task.family!r} task; ask for fewer")
+
+
+# --------------------------------------------------------------------------------------------------------- placement
+
+_DISTRACTOR_GAP = 0.072
+_CLEAR = 0.090
+"""Between two centres: an object's half, an open finger's outside, and some air."""
+
+
+def _scatter(rng: np.random.Generator, count: int, gap: float, avoid: tuple[Circle, ...]) -> list[np.ndarray] | None:
+    """Points in the workspace, ``gap`` apart and outside the circles; None if the table turned out too crowded."""
+    (x0, x1), (y0, y1) = WORKSPACE
+    spots: list[np.ndarray] = []
+    for _ in range(60 * count):
+        if len(spots) == count:
+            break
+        spot = rng.uniform((x0, y0), (x1, y1))
+        far = all(np.linalg.norm(spot - other) > gap for other in spots)
+        if far and all(np.hypot(spot[0] - x, spot[1] - y) > radius for x, y, radius in avoid):
+            spots.append(spot)
+    return spots if len(spots) == count else None
+
+
+def _placed(rng: np.random.Generator, spot: np.ndarray, shape: str | None = None) -> Placed:
+    drawn = str(rng.choice(SHAPES))
+    return Placed(shape or drawn, float(spot[0]), float(spot[1]), float(rng.uniform(-0.7, 0.7)))
+
+
+def _two_places(rng: np.random.Generator, nearest: float) -> tuple[np.ndarray, np.ndarray]:
+    """Where the target starts and where it has to go, at least ``nearest`` metres apart."""
+    while True:
+        spots = _scatter(rng, 2, nearest, ())
+        if spots is not None:
+            return spots[0], spots[1]
+
+
+def _two_colours(rng: np.random.Generator) -> tuple[str, str]:
+    first, second = rng.permutation(list(COLOURS))[:2]
+    return str(first), str(second)
+
+
+def _circles(*points: np.ndarray, radius: float) -> tuple[Circle, ...]:
+    return tuple((float(x), float(y), radius) for x, y in points)
+
+
+def _draw_push(rng: np.random.Generator) -> tuple[Task, Layout]:
+    colour, zone = _two_colours(rng)
+    start, goal = _two_places(rng, 0.10)
+    # The hand comes down behind the object and pushes it along this line.
+    behind = start - 0.06 * (goal - start) / np.linalg.norm(goal - start)
+    way = _circles(*np.linspace(behind, goal, 6), radius=0.065)
+    return Task("push", colour, zone), Layout({colour: _placed(rng, start)}, zone=_pair(goal), keep_clear=way)
+
+
+def _draw_pick(rng: np.random.Generator) -> tuple[Task, Layout]:
+    colour, _ = _two_colours(rng)
+    start, goal = _two_places(rng, 0.11)
+    clear = _circles(start, goal, radius=_CLEAR)
+    return Task("pick", colour, "plate"), Layout({colour: _placed(rng, start)}, plate=_pair(goal), keep_clear=clear)
+
+
+def _draw_stack(rng: np.random.Generator) -> tuple[Task, Layout]:
+    colour, base = _two_colours(rng)
+    start, goal = _two_places(rng, 0.10)
+    objects = {colour: _placed(rng, start), base: _placed(rng, goal, shape="box")}
+    return Task("stack", colour, base), Layout(objects, keep_clear=_circles(start, goal, radius=_CLEAR))
+
+
+def _draw_drawer(rng: np.random.Generator) -> tuple[Task, Layout]:
+    goal = str(rng.choice(["open", "closed"]))
+    x, y = 0.185, float(rng.uniform(0.02, 0.075) * rng.choice([-1, 1]))
+    opening = float(rng.uniform(0.0, 0.01) if goal == "open" else rng.uniform(0.060, 0.085))
+    clear = _circles(*np.linspace((x, y), (x + 0.22, y), 6), radius=0.095)
+    return Task("drawer", "drawer", goal), Layout(cabinet=(x, y), opening=opening, keep_clear=clear)
+
+
+def _pair(point: np.ndarray) -> tuple[float, float]:
+    return float(point[0]), float(point[1])
+
+
+# -------------------------------------------------------------------------------------------------------- the rules
+
+
+def _pushed(task: Task, state: TableState) -> bool:
+    offset = state.objects[task.target].position - state.goal_position
+    return bool(np.abs(offset[:2]).max() < 0.030 and abs(offset[2]) < 0.008)
+
+
+def _placed_at_goal(task: Task, state: TableState) -> bool:
+    """At rest at the goal and let go."""
+    offset = state.objects[task.target].position - state.goal_position
+    return bool(np.linalg.norm(offset[:2]) < 0.030 and abs(offset[2]) < 0.008 and task.target not in state.touched)
+
+
+def _slid(task: Task, state: TableState) -> bool:
+    return state.drawer_opening > DRAWER_OPEN if task.goal == "open" else state.drawer_opening < DRAWER_CLOSED
+
+
+FAMILIES: dict[str, Family] = {
+    "push": Family(
+        _draw_push,
+        _pushed,
+        (
+            "push the {target} {shape} to the {goal} square",
+            "push the {target} {shape} onto the {goal} square",
+            "slide the {target} {shape} to the {goal} square",
+            "move the {target} {shape} across the table to the {goal} square",
+        ),
+        ("shove the {target} {shape} over to the {goal} patch", "the {target} {shape} belongs on the {goal} square"),
+    ),
+    "pick": Family(
+        _draw_pick,
+        _placed_at_goal,
+        (
+            "put the {target} {shape} on the plate",
+            "pick up the {target} {shape} and place it on the plate",
+            "place the {target} {shape} on the plate",
+            "lift the {target} {shape} and set it down on the plate",
+        ),
+        ("serve the {target} {shape} on the dish", "the {target} {shape} belongs on the plate"),
+    ),
+    "stack": Family(
+        _draw_stack,
+        _placed_at_goal,
+        (
+            "stack the {target} {shape} on the {goal} cube",
+            "put the {target} {shape} on top of the {goal} cube",
+            "place the {target} {shape} on the {goal} cube",
+            "pick up the {target} {shape} and set it on the {goal} cube",
+        ),
+        ("build a tower: {target} {shape} above the {goal} cube", "the {target} {shape} goes on top of {goal}"),
+    ),
+    "drawer": Family(
+        _draw_drawer,
+        _slid,
+        ("{verb} the drawer", "slide the drawer {goal}", "grasp the handle and {verb} the drawer", "{verb} the cabinet"),
+        ("leave the drawer {goal}", "make sure that the drawer is {goal}"),
+    ),
+}

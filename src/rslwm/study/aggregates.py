@@ -1,0 +1,145 @@
+"""How rows become one number, under any weighting of the episodes.
+
+An aggregate is written as a function of per-unit sums, so that a bootstrap of thousands of draws is a matrix product:
+the sums of a resample are ``weights (N, U) @ sums (U, ...)``, where a weight counts how often a unit was drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from rslwm.evals.base import Aggregate
+
+THRESHOLD = 0.5
+"""A score from here on counts as a predicted success in the balanced accuracy."""
+CHUNK = 2**22
+"""Numbers that one intermediate array of a chunk of draws may hold (32 MB)."""
+
+BOUNDS: dict[Aggregate, tuple[float, float]] = {
+    "mean": (-np.inf, np.inf),
+    "ratio": (-np.inf, np.inf),
+    "pearson": (-1.0, 1.0),
+    "r2": (-np.inf, 1.0),
+    "balanced_accuracy": (0.0, 1.0),
+    "auc": (0.0, 1.0),
+}
+"""The values that an aggregate can take."""
+
+
+def evaluate(
+    aggregate: Aggregate,
+    value: np.ndarray,
+    target: np.ndarray,
+    group: np.ndarray,
+    unit: np.ndarray,
+    weights: np.ndarray,
+) -> np.ndarray:
+    """Aggregate rows by group, under every row of ``weights``.
+
+    Args:
+        value, target: (rows,) measurements, or predictions and what they are compared with.
+        group: (rows,) integers in [0, G); unit: (rows,) integers in [0, U).
+        weights: (N, U) multiplicities; equal to repeating a unit's rows that many times.
+
+    Returns:
+        (N, G); NaN where the aggregate is undefined, for instance a correlation with a constant target. A constant
+        *prediction* of a target that varies has correlation 0: it knows nothing.
+    """
+    groups = int(group.max()) + 1 if len(group) else 0
+    if aggregate == "auc":
+        return _auc(value, target, group, unit, groups, weights)
+    features, finish = _MOMENTS[aggregate]
+    if aggregate in ("pearson", "r2"):  # sums of squares cancel badly far from zero; neither cares for the origin
+        offset = _group_mean(target, group, groups)[group]
+        scale = _group_std(target - offset, group, groups)[group]
+        value, target = (value - offset) / scale, (target - offset) / scale
+    if aggregate == "pearson":
+        value = value - _group_mean(value, group, groups)[group]
+        value = value / _group_std(value, group, groups)[group]
+    sums = np.stack([_sum_by_unit(f, group, unit, groups, weights.shape[1]) for f in features(value, target)])
+    step = max(1, CHUNK // max(sums.shape[0] * groups, 1))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        chunks = [finish(weights[i : i + step] @ sums) for i in range(0, len(weights), step)]
+    return np.concatenate(chunks) if chunks else np.empty((0, groups))
+
+
+def _sum_by_unit(feature: np.ndarray, group: np.ndarray, unit: np.ndarray, groups: int, units: int) -> np.ndarray:
+    """(rows,) -> (U, G)."""
+    flat = np.bincount(unit * groups + group, weights=feature, minlength=units * groups)
+    return flat.reshape(units, groups)
+
+
+def _group_mean(x: np.ndarray, group: np.ndarray, groups: int) -> np.ndarray:
+    count = np.bincount(group, minlength=groups)
+    return np.bincount(group, weights=x, minlength=groups) / np.maximum(count, 1)
+
+
+def _group_std(centred: np.ndarray, group: np.ndarray, groups: int) -> np.ndarray:
+    """Standard deviation by group, 1 where the rows are constant up to rounding."""
+    std = np.sqrt(_group_mean(centred**2, group, groups))
+    return np.where(std > 1e-12, std, 1.0)
+
+
+# Each finish takes the sums (Q, N, G) and returns (N, G).
+
+
+def _mean(sums: np.ndarray) -> np.ndarray:
+    count, value = sums
+    return value / count
+
+
+def _ratio(sums: np.ndarray) -> np.ndarray:
+    value, target = sums
+    return value / target
+
+
+def _pearson(sums: np.ndarray) -> np.ndarray:
+    count, v, t, vv, tt, vt = sums
+    variance_v, variance_t = vv - v**2 / count, tt - t**2 / count
+    r = (vt - v * t / count) / np.sqrt(variance_v * variance_t)
+    constant = 1e-9 * count
+    r = np.where(variance_v > constant, np.clip(r, -1, 1), 0.0)
+    return np.where(variance_t > constant, r, np.nan)
+
+
+def _r2(sums: np.ndarray) -> np.ndarray:
+    count, error, t, tt = sums
+    variance = tt - t**2 / count
+    return np.where(variance > 1e-9 * count, 1 - error / variance, np.nan)
+
+
+def _balanced_accuracy(sums: np.ndarray) -> np.ndarray:
+    true_positive, positive, true_negative, negative = sums
+    return (true_positive / positive + true_negative / negative) / 2
+
+
+Features = Callable[[np.ndarray, np.ndarray], list[np.ndarray]]
+_MOMENTS: dict[Aggregate, tuple[Features, Callable[[np.ndarray], np.ndarray]]] = {
+    "mean": (lambda v, t: [np.ones_like(v), v], _mean),
+    "ratio": (lambda v, t: [v, t], _ratio),
+    "pearson": (lambda v, t: [np.ones_like(v), v, t, v * v, t * t, v * t], _pearson),
+    "r2": (lambda v, t: [np.ones_like(v), (v - t) ** 2, t, t * t], _r2),
+    "balanced_accuracy": (
+        lambda v, t: [(v >= THRESHOLD) & (t > 0.5), t > 0.5, (v < THRESHOLD) & (t <= 0.5), t <= 0.5],
+        _balanced_accuracy,
+    ),
+}
+
+
+def _auc(
+    value: np.ndarray, target: np.ndarray, group: np.ndarray, unit: np.ndarray, groups: int, weights: np.ndarray
+) -> np.ndarray:
+    """Area under the ROC curve, ties counting half: a quadratic form in the units' weights."""
+    result = np.full((len(weights), groups), np.nan)
+    for g in range(groups):
+        positive, negative = (group == g) & (target > 0.5), (group == g) & (target <= 0.5)
+        order = np.sign(value[positive][:, None] - value[negative][None, :]) / 2 + 0.5
+        wins = np.zeros((weights.shape[1],) * 2)  # wins[u, v]: positives of unit u ranked above negatives of unit v
+        np.add.at(wins, (unit[positive][:, None], unit[negative][None, :]), order)
+        pairs = (weights @ np.bincount(unit[positive], minlength=weights.shape[1])) * (
+            weights @ np.bincount(unit[negative], minlength=weights.shape[1])
+        )
+        np.divide(((weights @ wins) * weights).sum(1), pairs, out=result[:, g], where=pairs > 0)
+    return result

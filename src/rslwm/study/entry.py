@@ -1,0 +1,101 @@
+"""How a latent space is named on the command line."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from rslwm.config import ConfigError, StudyConfig, content_hash
+from rslwm.latents.base import ENCODERS, Encoder, TrainableEncoder
+from rslwm.latents.space import LatentSpace, SpaceConfig
+
+_PATTERN = re.compile(r"(?:(?P<alias>[\w .-]+)=)?(?P<reference>[^=@+]+?)(?:\+(?P<channels>\d+))?(?:@(?P<seed>\d+))?")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One row of a study: ``[ALIAS=]ENCODER[+CHANNELS][@SEED]``.
+
+    ``encoder`` is a name of the registry or path/to/file.py:Class; ``+16`` puts an S-VAE adapter to 16 channels behind it;
+    the seed is the row's first one (default 0).
+    """
+
+    name: str
+    reference: str
+    channels: int = 0
+    seed: int = 0
+
+    @classmethod
+    def parse(cls, text: str) -> Entry:
+        """Raises :class:`ConfigError` if the text has another form."""
+        match = _PATTERN.fullmatch(text.strip())
+        if match is None:
+            raise ConfigError(
+                f"latents: {text!r} is not of the form [ALIAS=]ENCODER[+CHANNELS][@SEED], for instance small-vae, "
+                "small-dino+16, twin=small-vae@1 or my_encoder.py:MyEncoder"
+            )
+        reference, channels = match["reference"], int(match["channels"] or 0)
+        if ".py:" in reference:
+            path, _, attribute = reference.rpartition(":")
+            reference = f"{Path(path).expanduser().resolve()}:{attribute}"
+        short = reference.rpartition(":")[2]
+        name = match["alias"] or (f"{short}+{channels}" if channels else short)
+        return cls(name, reference, channels, int(match["seed"] or 0))
+
+    @property
+    def encoder(self) -> type[Encoder]:
+        """The class; raises :class:`rslwm.registry.UnknownName` if nothing answers to the reference."""
+        return ENCODERS.get(self.reference)
+
+    @property
+    def teacher(self) -> str | None:
+        """Name of the frozen encoder that this one's training reads, if any."""
+        return self.encoder.teacher if issubclass(self.encoder, TrainableEncoder) else None
+
+    def space(self, config: StudyConfig) -> SpaceConfig:
+        """The space without its pixel decoder."""
+        return SpaceConfig(
+            self.reference,
+            config.data.image_size,
+            self.channels,
+            encoder=config.encoder,
+            adapter=config.adapter,
+            decoder=config.decoder,
+        )
+
+    def check(self, config: StudyConfig) -> LatentSpace:
+        """Build the space once, so that a wrong one is refused before anything runs."""
+        return LatentSpace(self.space(config))
+
+    def source(self) -> str:
+        """Hash of a plug-in's file, so that editing it invalidates what was made with it; empty for built-in encoders."""
+        if ".py:" not in self.reference:
+            return ""
+        return hashlib.sha256(Path(self.reference.rpartition(":")[0]).read_bytes()).hexdigest()[:12]
+
+
+def parse_entries(config: StudyConfig) -> list[Entry]:
+    """The study's rows.
+
+    Raises:
+        ConfigError: no row, a malformed one, or two of the same name.
+    """
+    entries = [Entry.parse(text) for text in config.latents]
+    if not entries:
+        raise ConfigError("latents: nothing to compare; name at least one latent space")
+    names = [entry.name for entry in entries]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(f"latents: {name!r} occurs twice; give one of them an alias: other-name={name}@1")
+    for entry in entries:
+        entry.check(config)
+    return entries
+
+
+def files_key(location: Path) -> str:
+    """Hash of the names, sizes and times of the files below a folder: changes when the data do."""
+    files = sorted(path for path in location.rglob("*") if path.is_file())
+    stats = [(str(p.relative_to(location)), p.stat().st_size, p.stat().st_mtime_ns) for p in files]
+    return content_hash(stats)

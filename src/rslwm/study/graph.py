@@ -1,0 +1,158 @@
+"""Which stages a study consists of, and how they hang together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rslwm.config import DataConfig, SimConfig, StudyConfig
+from rslwm.evals.evaluation import Label
+from rslwm.study import stages
+from rslwm.study.entry import Entry, files_key, parse_entries
+from rslwm.study.stage import Stage
+
+
+@dataclass(frozen=True)
+class SpaceStages:
+    """The stages of one latent space and seed."""
+
+    entry: Entry
+    seed: int
+    encoder: Stage
+    adapter: Stage | None
+    latents: Stage
+    decoder: Stage
+    probes: Stage
+    world_model: Stage
+    rows: Stage
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study's graph."""
+
+    config: StudyConfig
+    data: Stage
+    frames: Stage
+    spaces: tuple[SpaceStages, ...]
+
+    @property
+    def targets(self) -> list[Stage]:
+        return [space.rows for space in self.spaces]
+
+
+class Builder:
+    """Builds the graph; equal stages are one stage, since their keys are equal.
+
+    ``seconds`` in the costs are rough, per step at the demo's sizes; they order the work and feed the first ETA.
+    """
+
+    def __init__(self, config: StudyConfig) -> None:
+        self.config, self.compute = config, config.compute
+        uri = config.data.uri
+        location = Path(uri.partition(":")[2]).expanduser()
+        simulated = uri.startswith("sim:")
+        source = "" if simulated else files_key(location)
+        episodes = config.data.sim.episodes
+        # What doesn't change the episodes must not change their key: another frame skip needs no new recording.
+        recorded = DataConfig(uri=uri, sim=config.data.sim if simulated else SimConfig())
+        self.data = Stage(
+            "data",
+            uri,
+            stages.make_data,
+            stages.DataStage(recorded, source),
+            cost=episodes * 0.3 if simulated else 10.0,
+            exclusive=simulated,
+        )
+        decoded = replace(recorded, camera=config.data.camera, image_size=config.data.image_size)
+        self.frames = Stage("frames", uri, stages.make_frames, decoded, (self.data,), cost=5.0)
+
+    def build(self) -> Study:
+        entries = parse_entries(self.config)
+        spaces = tuple(
+            self.space(entry, entry.seed + number) for entry in entries for number in range(self.config.seeds)
+        )
+        return Study(self.config, self.data, self.frames, spaces)
+
+    def encoder(self, entry: Entry, seed: int) -> Stage:
+        space = replace(entry.space(self.config), channels=0)
+        inputs = [self.data, self.frames]
+        if entry.teacher:
+            inputs.append(self.features(Entry.parse(entry.teacher), seed))
+        stage = stages.EncoderStage(space, self.config.data, self.compute, seed, entry.source())
+        cost = self.config.encoder.optim.steps * 0.2
+        return Stage("encoder", f"{entry.name} seed {seed}", stages.make_encoder, stage, tuple(inputs), cost=cost)
+
+    def features(self, entry: Entry, seed: int) -> Stage:
+        space = replace(entry.space(self.config), channels=0)
+        stage = stages.EncoderStage(space, self.config.data, self.compute, seed, entry.source())
+        encoder = self.encoder(entry, seed)
+        return Stage(
+            "features", f"{entry.name} seed {seed}", stages.make_features, stage, (self.frames, encoder), cost=15.0
+        )
+
+    def space(self, entry: Entry, seed: int) -> SpaceStages:
+        config, compute, data = self.config, self.compute, self.config.data
+        name = f"{entry.name} seed {seed}"
+        common = (self.data, self.frames)
+        encoder, adapter = self.encoder(entry, seed), None
+        inputs = [*common, encoder]
+        if entry.channels:
+            features = self.features(entry, seed)
+            adapter = Stage(
+                "adapter",
+                name,
+                stages.make_adapter,
+                stages.AdapterStage(config.adapter, entry.channels, data, compute, seed),
+                (*common, features),
+                cost=config.adapter.optim.steps * 0.05,
+            )
+            inputs += [adapter, features]
+        latents = Stage(
+            "latents",
+            name,
+            stages.make_latents,
+            stages.LatentsStage(entry.space(config), data, compute),
+            tuple(inputs),
+            cost=15.0,
+        )
+        decoder = Stage(
+            "decoder",
+            name,
+            stages.make_decoder,
+            stages.DecoderStage(config.decoder, data, compute, seed),
+            (*common, latents),
+            cost=config.decoder.optim.steps * 0.1,
+        )
+        probes = Stage(
+            "probes",
+            name,
+            stages.make_probes,
+            stages.ProbesStage(config.evaluation.probe, data, compute, seed),
+            (*common, latents),
+            cost=config.evaluation.probe.optim.steps * 0.08,
+        )
+        world_model = Stage(
+            "world-model",
+            name,
+            stages.make_world_model,
+            stages.WorldModelStage(config.world_model, data, compute, seed),
+            (*common, latents, decoder),
+            cost=config.world_model.optim.steps * 0.13,
+        )
+        label = Label(entry.name, encoder_family(entry, config), "small", seed)
+        rows = Stage(
+            "rows",
+            name,
+            stages.make_rows,
+            stages.EvaluateStage(label, config.evaluation, data, compute),
+            (*common, latents, probes, world_model),
+            cost=20.0,
+        )
+        return SpaceStages(entry, seed, encoder, adapter, latents, decoder, probes, world_model, rows)
+
+
+def encoder_family(entry: Entry, config: StudyConfig) -> str:
+    """Family column of the rows; an adapted space counts as one of its own, as in the paper's tables."""
+    family = entry.check(config).spec.family
+    return f"{family} + adapter" if entry.channels else family

@@ -1,0 +1,74 @@
+"""The table of measurements: what a study keeps, and all that statistics, verdict and report are computed from."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from rslwm.types import DataError, MetricRow
+
+DTYPES: dict[str, type] = {
+    "latent": str, "family": str, "size": str, "seed": int, "metric": str, "axis": str, "split": str, "unit": str,
+    "k": int, "value": float, "higher_is_better": bool, "target": float, "window": int, "dim": str, "role": str,
+}  # fmt: skip
+"""The columns, in the order of :class:`rslwm.types.MetricRow`."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Measurements by column; ``columns[name]`` is (rows,) with the dtype of :data:`DTYPES`."""
+
+    columns: Mapping[str, np.ndarray]
+
+    def __len__(self) -> int:
+        return len(self.columns["latent"])
+
+    def __getitem__(self, column: str) -> np.ndarray:
+        return self.columns[column]
+
+    def where(self, mask: np.ndarray) -> Rows:
+        """The rows for which ``mask`` (rows,) is true."""
+        return Rows({name: column[mask] for name, column in self.columns.items()})
+
+    def distinct(self, column: str) -> tuple:
+        """The column's values, each once, in the order of their first appearance."""
+        values, first = np.unique(self.columns[column], return_index=True)
+        return tuple(values[np.argsort(first)].tolist())
+
+    @classmethod
+    def of(cls, rows: Iterable[MetricRow]) -> Rows:
+        """Columns from rows."""
+        table = [dataclasses.astuple(row) for row in rows]
+        columns = zip(*table, strict=True) if table else [()] * len(DTYPES)
+        return cls({name: np.array(c, dtype) for (name, dtype), c in zip(DTYPES.items(), columns, strict=True)})
+
+    def save(self, path: Path) -> None:
+        """Write parquet, atomically."""
+        partial = path.with_name(path.name + ".partial")
+        pq.write_table(pa.table({name: pa.array(column) for name, column in self.columns.items()}), partial)
+        os.replace(partial, path)
+
+    @classmethod
+    def load(cls, path: Path) -> Rows:
+        """Read parquet.
+
+        Raises:
+            DataError: the file is missing or unreadable, or lacks a column.
+        """
+        if not path.is_file():
+            raise DataError(f"{path} does not exist; `rslwm compare` writes it into the folder of its run")
+        try:
+            table = pq.read_table(path)
+        except pa.ArrowInvalid as error:
+            raise DataError(f"{path} is not a parquet file ({error}); measure again to write a new one") from None
+        missing = [name for name in DTYPES if name not in table.column_names]
+        if missing:
+            raise DataError(f"{path} has no column {missing[0]!r}; its columns: {', '.join(table.column_names)}")
+        return cls({name: np.asarray(table[name].to_pylist(), dtype) for name, dtype in DTYPES.items()})

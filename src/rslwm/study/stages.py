@@ -1,0 +1,351 @@
+"""The stages of a study, from episodes to rows. Each is a function of a workspace: its config and its inputs' folders."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from rslwm.compute import autocast, device, generator, seeded
+from rslwm.config import (
+    AdapterConfig,
+    ComputeConfig,
+    DataConfig,
+    DecoderConfig,
+    EvalConfig,
+    ProbeConfig,
+    WorldModelConfig,
+)
+from rslwm.data.corpus import Corpus
+from rslwm.data.dataset import EpisodeDataset, build_dataset
+from rslwm.data.frames import build_frame_store
+from rslwm.data.store import TensorStore
+from rslwm.evals.base import METRICS, NotAvailable
+from rslwm.evals.evaluation import Evaluation, Label
+from rslwm.evals.probes import Probes
+from rslwm.latents.decoder import PixelDecoder
+from rslwm.latents.space import LatentSpace, SpaceConfig, load_weights
+from rslwm.latents.store import encode_episodes, to_float
+from rslwm.model.world_model import WorldModel
+from rslwm.study.rows import Rows
+from rslwm.study.stage import Workspace
+from rslwm.train.latents import budget, sample_frames, train_adapter, train_decoder, train_encoder
+from rslwm.train.world_model import train_world_model
+from rslwm.types import MetricRow
+
+FACTS = "facts.json"
+
+
+def _write_facts(work: Workspace, **facts: Any) -> None:
+    (work.out / FACTS).write_text(json.dumps(facts, indent=1))
+
+
+def read_facts(folder: Path) -> dict[str, Any]:
+    """What a finished stage says of its result."""
+    return json.loads((folder / FACTS).read_text())
+
+
+# ---------------------------------------------------------------------------------------------------------------- data
+
+
+@dataclass(frozen=True)
+class DataStage:
+    data: DataConfig
+    source: str
+    """Changes when the files behind the URI do."""
+
+
+def make_data(work: Workspace) -> None:
+    """Record, import or just find the episodes; the facts say where they are."""
+    config: DataConfig = work.config.data
+    total = config.sim.episodes if config.uri.startswith("sim:") else 0
+    dataset = build_dataset(config, work.out, lambda done: work.progress(done, max(done, total), "episodes"))
+    root = dataset.root
+    inside = root.is_relative_to(work.out)
+    _write_facts(
+        work,
+        root=str(root.relative_to(work.out) if inside else root.absolute()),
+        uri=config.uri,
+        fingerprint=dataset.fingerprint,
+        episodes=len(dataset),
+        frames=int(dataset.lengths.sum()),
+        labelled=sum(label is not None for label in dataset.success),
+        successes=sum(label is True for label in dataset.success),
+        cameras=dataset.cameras,
+        instructions=len(set(dataset.instructions)),
+    )
+
+
+def dataset_root(folder: Path) -> Path:
+    return folder / read_facts(folder)["root"]
+
+
+def make_frames(work: Workspace) -> None:
+    """Decode and resize every frame once."""
+    config: DataConfig = work.config
+    dataset = EpisodeDataset(dataset_root(work.inputs[0]))
+    total = len(dataset)
+    build_frame_store(
+        dataset, config.camera, config.image_size, work.out, lambda done: work.progress(done, total, "episodes")
+    )
+
+
+def _corpus(data: Path, frames: Path, config: DataConfig) -> Corpus:
+    return Corpus.open(dataset_root(data), frames, config)
+
+
+# ------------------------------------------------------------------------------------------------------- latent spaces
+
+
+@dataclass(frozen=True)
+class EncoderStage:
+    space: SpaceConfig
+    data: DataConfig
+    compute: ComputeConfig
+    seed: int
+    source: str = ""
+
+
+def make_encoder(work: Workspace) -> None:
+    """Train an encoder, or look at a frozen one. Inputs: data, frames and, for some, a teacher's features."""
+    config: EncoderStage = work.config
+    corpus = _corpus(work.inputs[0], work.inputs[1], config.data)
+    features = TensorStore(work.inputs[2]) if len(work.inputs) > 2 else None
+    with seeded(config.seed, f"encoder weights {config.space.reference}"):
+        encoder = LatentSpace(replace(config.space, channels=0)).encoder
+    trained = train_encoder(encoder, corpus, config.seed, work.out, config.compute, work.progress, features)
+    save_file({k: v.contiguous() for k, v in encoder.state_dict().items()}, work.out / "encoder.safetensors")
+    facts: dict[str, Any] = {"parameters": encoder.spec.parameters, "flops_per_frame": _flops_per_frame(encoder, config)}
+    if trained:
+        frames = budget(config.space.encoder.optim)
+        facts |= {
+            "frames_seen": frames,
+            "training_flops": trained.flops_per_step * trained.steps,
+            "training_seconds": trained.seconds,
+            "terms": trained.terms,
+        }
+    _write_facts(work, **facts)
+
+
+def _flops_per_frame(encoder: nn.Module, config: EncoderStage) -> float:
+    size = config.space.image_size
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        encoder.encode(torch.zeros(1, 1, size, size, 3, device=device(config.compute)))  # type: ignore[operator]
+    return float(counter.get_total_flops())
+
+
+def _native(space: SpaceConfig, encoder: Path, compute: ComputeConfig) -> LatentSpace:
+    """The native space with a trained encoder's weights."""
+    native = LatentSpace(replace(space, channels=0))
+    load_weights(native.encoder, encoder / "encoder.safetensors")
+    return native.to(device(compute)).eval()
+
+
+def make_features(work: Workspace) -> None:
+    """Native features of every frame, not normalised. Inputs: frames, encoder."""
+    config: EncoderStage = work.config
+    native = _native(config.space, work.inputs[1], config.compute)
+    meta = {"features of": work.inputs[1].name, "preprocessing": native.spec.preprocessing}
+    encode_episodes(
+        native.encoder.encode, TensorStore(work.inputs[0]), work.out, meta, config.compute, work.progress
+    )
+
+
+@dataclass(frozen=True)
+class AdapterStage:
+    adapter: AdapterConfig
+    channels: int
+    data: DataConfig
+    compute: ComputeConfig
+    seed: int
+
+
+def make_adapter(work: Workspace) -> None:
+    """Train an S-VAE. Inputs: data, frames, features."""
+    config: AdapterStage = work.config
+    corpus = _corpus(work.inputs[0], work.inputs[1], config.data)
+    adapter, trained = train_adapter(
+        corpus,
+        TensorStore(work.inputs[2]),
+        config.channels,
+        config.adapter,
+        config.seed,
+        work.out,
+        config.compute,
+        work.progress,
+    )
+    save_file({k: v.contiguous() for k, v in adapter.state_dict().items()}, work.out / "adapter.safetensors")
+    _write_facts(work, training_seconds=trained.seconds, terms=trained.terms)
+
+
+@dataclass(frozen=True)
+class LatentsStage:
+    space: SpaceConfig
+    data: DataConfig
+    compute: ComputeConfig
+
+
+def make_latents(work: Workspace) -> None:
+    """Fit the normaliser, encode everything. Inputs: data, frames, encoder and, for an adapted space, adapter, features.
+
+    An adapted space is encoded from the features, which are there already.
+    """
+    config: LatentsStage = work.config
+    data, frames, encoder, *adapted = work.inputs
+    corpus = _corpus(data, frames, config.data)
+    space = LatentSpace(config.space)
+    load_weights(space.encoder, encoder / "encoder.safetensors")
+    if adapted:
+        assert space.adapter is not None
+        load_weights(space.adapter, adapted[0] / "adapter.safetensors")
+    space = space.to(device(config.compute)).eval()
+    sample = sample_frames(corpus, corpus.train, 2048).to(device(config.compute))
+    with torch.no_grad(), autocast(config.compute):
+        raw = torch.cat([space.compress(space.encoder.encode(x[:, None])).float() for x in sample.split(256)])
+    space.normaliser.fit(raw)
+    space.save(work.out / "space")
+    meta = {"latents of": encoder.name, "adapter": adapted[0].name if adapted else "", **space.spec.to_dict()}
+
+    if adapted:
+
+        def encode(features: torch.Tensor) -> torch.Tensor:
+            return space.normaliser(space.compress(features))
+
+        source, cast = TensorStore(adapted[1]), torch.Tensor.float
+    else:
+        encode, source, cast = space.encode, TensorStore(frames), to_float
+    encode_episodes(encode, source, work.out / "store", meta, config.compute, work.progress, cast=cast)
+
+
+@dataclass(frozen=True)
+class DecoderStage:
+    decoder: DecoderConfig
+    data: DataConfig
+    compute: ComputeConfig
+    seed: int
+
+
+def make_decoder(work: Workspace) -> None:
+    """Train the pixel decoder and complete the space with it. Inputs: data, frames, latents."""
+    config: DecoderStage = work.config
+    corpus = _corpus(work.inputs[0], work.inputs[1], config.data)
+    space = LatentSpace.load(work.inputs[2] / "space")
+    with seeded(config.seed, "decoder weights"):
+        decoder = PixelDecoder(config.decoder, space.spec, config.data.image_size)
+    latents = TensorStore(work.inputs[2] / "store")
+    trained = train_decoder(
+        corpus, latents, decoder, config.decoder, config.seed, work.out, config.compute, work.progress
+    )
+    space.with_decoder(decoder.cpu()).save(work.out / "space")
+    _write_facts(work, training_seconds=trained.seconds, terms=trained.terms)
+
+
+# ------------------------------------------------------------------------------------------------ models and measuring
+
+
+@dataclass(frozen=True)
+class WorldModelStage:
+    world_model: WorldModelConfig
+    data: DataConfig
+    compute: ComputeConfig
+    seed: int
+
+
+def make_world_model(work: Workspace) -> None:
+    """Train a world model. Inputs: data, frames, latents, decoder."""
+    config: WorldModelStage = work.config
+    data, frames, latents, decoder = work.inputs
+    corpus = _corpus(data, frames, config.data)
+    space = LatentSpace.load(decoder / "space")
+    weights = generator(config.seed, "world model weights")
+    model = WorldModel(space, corpus.action_spec, config.world_model, weights, corpus.dataset.fingerprint)
+    store = TensorStore(latents / "store")
+    trained = train_world_model(model, corpus, store, config.seed, work.out, config.compute, work.progress)
+    model.cpu().save(work.out / "checkpoint")
+    _write_facts(
+        work,
+        parameters=sum(p.numel() for p in model.dit.parameters()),
+        training_seconds=trained.seconds,
+        training_flops=trained.flops_per_step * trained.steps,
+        terms=trained.terms,
+    )
+
+
+@dataclass(frozen=True)
+class ProbesStage:
+    probe: ProbeConfig
+    data: DataConfig
+    compute: ComputeConfig
+    seed: int
+
+
+def make_probes(work: Workspace) -> None:
+    """Train the probes on encoder latents. Inputs: data, frames, latents."""
+    config: ProbesStage = work.config
+    corpus = _corpus(work.inputs[0], work.inputs[1], config.data)
+    probes = Probes(corpus, TensorStore(work.inputs[2] / "store"), config.probe)
+    probes.train(config.seed, work.out, config.compute, work.progress)
+    probes.save(work.out)
+
+
+@dataclass(frozen=True)
+class EvaluateStage:
+    label: Label
+    evaluation: EvalConfig
+    data: DataConfig
+    compute: ComputeConfig
+    clips: int = 8
+    """Decoded rollouts to keep for the report."""
+
+
+def make_rows(work: Workspace) -> None:
+    """Measure everything on the held-out episodes. Inputs: data, frames, latents, probes, world model."""
+    config: EvaluateStage = work.config
+    data, frames, latents, probes, world_model = work.inputs
+    corpus = _corpus(data, frames, config.data)
+    store = TensorStore(latents / "store")
+    evaluation = Evaluation(
+        corpus,
+        store,
+        WorldModel.load(world_model / "checkpoint").to(device(config.compute)),
+        Probes(corpus, store, config.evaluation.probe).load(probes),
+        config.evaluation,
+        config.compute,
+        config.label,
+    )
+    rows: list[MetricRow] = []
+    unavailable: list[dict[str, str]] = []
+    names = list(METRICS)
+    for number, name in enumerate(names):
+        work.progress(number, len(names), name)
+        metric = METRICS.get(name)()
+        try:
+            rows += metric.measure(evaluation)
+        except NotAvailable as reason:
+            unavailable += [{"metric": info.name, "reason": str(reason)} for info in metric.infos]
+    Rows.of(rows).save(work.out / "rows.parquet")
+    _keep_clips(work.out / "clips.safetensors", evaluation, config.clips)
+    _write_facts(work, unavailable=unavailable, costs=evaluation.costs, future=evaluation.future)
+
+
+def _keep_clips(path: Path, evaluation: Evaluation, count: int) -> None:
+    """Decoded rollouts beside the true frames, uint8: the report's videos."""
+    rollouts, context = evaluation.main, evaluation.config.context
+    chosen = torch.arange(0, len(rollouts.windows), max(1, len(rollouts.windows) // count))[:count]
+    windows = rollouts.windows[chosen.numpy()]
+    true = evaluation.pixels(windows, context + evaluation.future)
+    generated = torch.cat([true[:, :context], evaluation.decode(rollouts.generated[chosen])], 1)
+
+    def to_uint8(frames: torch.Tensor) -> torch.Tensor:
+        return (frames * 255).round().clamp(0, 255).to(torch.uint8).contiguous()
+
+    ids = [f"{evaluation.corpus.dataset.ids[e]}, step {t}" for e, t in windows]
+    texts = [evaluation.corpus.dataset.instructions[e] for e, _ in windows]
+    metadata = {"context": json.dumps(context), "ids": json.dumps(ids), "instructions": json.dumps(texts)}
+    save_file({"frames": to_uint8(generated), "truth": to_uint8(true)}, path, metadata)

@@ -1,0 +1,110 @@
+"""The verdict of a study: everything that follows from its rows, recomputed from them at any time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from rslwm.config import VerdictConfig
+from rslwm.evals.base import MetricInfo
+from rslwm.study import wording
+from rslwm.study.axis import OVERALL, AxisScores, AxisVerdict, axis_scores, judge
+from rslwm.study.rows import Rows
+from rslwm.study.score import Scale, Score, Summary, find_scale, score, summarise
+from rslwm.study.stats import Agreement, Resampling, agreement, measure
+from rslwm.types import DataError, Unavailable
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Scores, decisions and their reasons. ``training`` says in words whether training noise was measured or assumed;
+    ``left_out`` lists metrics that count for no score; ``agreements`` is keyed by "axis, axis"."""
+
+    spaces: tuple[str, ...]
+    families: tuple[str, ...]
+    seeds: int
+    units: int
+    confidence: float
+    axes: dict[str, AxisVerdict]
+    metrics: tuple[Summary, ...]
+    left_out: tuple[Unavailable, ...]
+    agreements: dict[str, Agreement]
+    training: str
+
+    def sentences(self) -> list[str]:
+        """The verdict in words: one sentence an axis, then what else a reader has to know."""
+        return [wording.decision(axis) for axis in self.axes.values()] + self.notes()
+
+    def notes(self) -> list[str]:
+        """Disagreement between axes, axes without a score, measurements that were left out."""
+        return wording.disagreement(self.axes) + wording.gaps(self.axes, self.metrics)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types (``verdict.json``); numbers that don't exist are null."""
+        decisions = {name: wording.decision(axis) for name, axis in self.axes.items()}
+        return _plain({**asdict(self), "decisions": decisions, "notes": self.notes()})
+
+
+def decide(rows: Rows, metrics: Mapping[str, MetricInfo], config: VerdictConfig) -> Verdict:
+    """Compare the latent spaces of a study.
+
+    Raises:
+        DataError: there are no rows, or a row's metric isn't declared in ``metrics``.
+    """
+    if not len(rows):
+        raise DataError("the table of measurements has no rows; measure a metric before asking for a verdict")
+    unknown = sorted(set(rows.distinct("metric")) - set(metrics))
+    if unknown:
+        raise DataError(f"rows of the metric {unknown[0]!r}, which isn't declared; declared: {', '.join(metrics)}")
+    resampling = Resampling.of(rows, config.resamples, config.confidence, config.seed)
+    summaries, scores, left_out = _measure_all(rows, metrics, resampling)
+    axes = axis_scores(scores, resampling, config)
+    families = tuple(str(rows["family"][rows["latent"] == space][0]) for space in resampling.spaces)
+    return Verdict(
+        spaces=resampling.spaces,
+        families=families,
+        seeds=len(resampling.seeds),
+        units=len(resampling.units),
+        confidence=config.confidence,
+        axes={name: judge(name, axis, resampling, families) for name, axis in axes.items()},
+        metrics=tuple(summaries),
+        left_out=tuple(left_out),
+        agreements=_agreements(axes),
+        training=wording.training(axes),
+    )
+
+
+def _measure_all(
+    rows: Rows, metrics: Mapping[str, MetricInfo], resampling: Resampling
+) -> tuple[list[Summary], list[Score], list[Unavailable]]:
+    summaries, scores, left_out = [], [], []
+    for name in rows.distinct("metric"):
+        measurement = measure(rows, metrics[name], resampling)
+        scale = find_scale(measurement, resampling.confidence)
+        summaries.append(summarise(measurement, scale, resampling))
+        if metrics[name].scored and isinstance(scale, Scale):
+            scores.append(score(measurement, scale))
+        elif metrics[name].scored and isinstance(scale, Unavailable):
+            left_out.append(scale)
+    return summaries, scores, left_out
+
+
+def _agreements(axes: Mapping[str, AxisScores]) -> dict[str, Agreement]:
+    points = {name: axis.estimates[0] for name, axis in axes.items() if name != OVERALL}
+    found = {f"{a}, {b}": agreement(points[a], points[b]) for a, b in combinations(points, 2)}
+    return {pair: value for pair, value in found.items() if value is not None}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(v) for key, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,187 @@
+"""Training of what makes a latent space: encoder, S-VAE adapter, pixel decoder."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from rslwm.compute import autocast, device, generator, seeded
+from rslwm.config import AdapterConfig, ComputeConfig, DecoderConfig, OptimConfig
+from rslwm.data.corpus import Corpus
+from rslwm.data.store import TensorStore
+from rslwm.latents.adapter import SVAE
+from rslwm.latents.base import Encoder, FrameBatch, TrainableEncoder
+from rslwm.latents.decoder import PixelDecoder
+from rslwm.latents.normaliser import deviation, effective_rank
+from rslwm.latents.store import to_float
+from rslwm.train.loop import Progress, Trained, TrainingFailed, fit
+from rslwm.types import DataError
+
+
+class FramePairs:
+    """Batches of frame pairs from the training episodes; a function of (seed, step), the same for every encoder."""
+
+    def __init__(self, corpus: Corpus, gap: tuple[int, ...], seed: int, features: TensorStore | None = None) -> None:
+        self.corpus, self.gap, self.seed, self.features = corpus, gap, seed, features
+        lengths = corpus.dataset.lengths
+        self.starts = np.concatenate(
+            [
+                np.stack([np.full(lengths[e] - gap[1], e), np.arange(lengths[e] - gap[1])], 1)
+                for e in corpus.train
+                if lengths[e] > gap[1]
+            ]
+            or [np.empty((0, 2), np.int64)]
+        )
+        if not len(self.starts):
+            raise DataError(
+                f"no training episode is longer than {gap[1]} steps, the largest encoder.pair_gap; the longest has "
+                f"{max(lengths)}. Lower encoder.pair_gap."
+            )
+
+    def __call__(self, step: int, pairs: int) -> FrameBatch:
+        """``pairs`` pairs, twice as many frames."""
+        g = generator(self.seed, "encoder batch", step)
+        drawn = self.starts[torch.randint(len(self.starts), (pairs,), generator=g).numpy()]
+        gaps = torch.randint(self.gap[0], self.gap[1] + 1, (pairs,), generator=g).tolist()
+        ids = [self.corpus.dataset.ids[e] for e in drawn[:, 0]]
+        where = [(key, [start, start + gap]) for key, start, gap in zip(ids, drawn[:, 1].tolist(), gaps, strict=True)]
+        frames = torch.stack([self.corpus.frames.read(key, rows) for key, rows in where])
+        features = torch.stack([self.features.read(key, rows) for key, rows in where]) if self.features else None
+        return FrameBatch(to_float(frames), [self.corpus.dataset.instructions[e] for e in drawn[:, 0]], features)
+
+
+def sample_frames(corpus: Corpus, episodes: list[int], count: int) -> Tensor:
+    """``count`` frames spread evenly over these episodes: (count, H, W, 3) float in [0, 1]."""
+    places = [(e, t) for e in episodes for t in range(corpus.dataset.lengths[e])]
+    chosen = [places[i] for i in np.linspace(0, len(places) - 1, min(count, len(places))).astype(int)]
+    return to_float(torch.stack([corpus.frames[corpus.dataset.ids[e]][t] for e, t in chosen]))
+
+
+def train_encoder(
+    encoder: Encoder,
+    corpus: Corpus,
+    seed: int,
+    folder: Path,
+    compute: ComputeConfig,
+    progress: Progress,
+    features: TensorStore | None = None,
+) -> Trained | None:
+    """Train an encoder in place; a frozen one is only looked at. None if there was nothing to train.
+
+    Raises:
+        TrainingFailed: the latents collapsed: their effective rank is below ``encoder.min_rank``.
+    """
+    config = encoder.config
+    where = device(compute)
+    encoder.to(where)
+    probe = sample_frames(corpus, corpus.train, 256).to(where)
+
+    def monitor() -> dict[str, float]:
+        with torch.no_grad(), autocast(compute):
+            latents = encoder.encode(probe[:, None])[:, 0].float()
+        return {"effective_rank": effective_rank(latents), "deviation": deviation(latents)}
+
+    if not isinstance(encoder, TrainableEncoder):
+        figures, trained = monitor(), None
+    else:
+        pairs = FramePairs(corpus, config.pair_gap, seed, features)
+
+        def loss(step: int) -> tuple[Tensor, dict[str, Tensor]]:
+            batch = pairs(step, config.optim.batch_size // 2)
+            batch = replace(
+                batch,
+                frames=batch.frames.to(where),
+                features=None if batch.features is None else batch.features.to(where),
+            )
+            return encoder.loss(batch, generator(seed, "encoder noise", step))
+
+        trained = fit(encoder, loss, config.optim, folder, compute, progress, encoder.update, monitor)
+        figures = trained.terms
+    if figures["effective_rank"] < config.min_rank:
+        raise TrainingFailed(
+            f"{encoder.spec.name} collapsed: its latents have effective rank {figures['effective_rank']:.2f} of "
+            f"{encoder.spec.channels} (encoder.min_rank is {config.min_rank}); see {folder / 'train.jsonl'}. Train "
+            "longer, or strengthen the objective's guard against collapse."
+        )
+    return trained
+
+
+class StoredFrames:
+    """Single frames' latents (and, if asked, pixels) of the training episodes, drawn by (seed, step)."""
+
+    def __init__(self, corpus: Corpus, store: TensorStore, seed: int, concern: str) -> None:
+        self.corpus, self.store, self.seed, self.concern = corpus, store, seed, concern
+        lengths = corpus.dataset.lengths
+        self.places = np.concatenate(
+            [np.stack([np.full(lengths[e], e), np.arange(lengths[e])], 1) for e in corpus.train]
+        )
+
+    def __call__(self, step: int, count: int) -> tuple[Tensor, np.ndarray]:
+        """``count`` latents (count, 1, h, w, C) float and their (count, 2) places (episode, frame)."""
+        g = generator(self.seed, self.concern, step)
+        places = self.places[torch.randint(len(self.places), (count,), generator=g).numpy()]
+        return torch.stack([self.store[self.corpus.dataset.ids[e]][t : t + 1] for e, t in places]).float(), places
+
+    def pixels(self, places: np.ndarray) -> Tensor:
+        """Frames (count, 1, H, W, 3) float in [0, 1] at these places."""
+        ids = self.corpus.dataset.ids
+        return to_float(torch.stack([self.corpus.frames[ids[e]][t : t + 1] for e, t in places]))
+
+
+def train_adapter(
+    corpus: Corpus,
+    features: TensorStore,
+    channels: int,
+    config: AdapterConfig,
+    seed: int,
+    folder: Path,
+    compute: ComputeConfig,
+    progress: Progress,
+) -> tuple[SVAE, Trained]:
+    """Train an S-VAE on the native features of the training episodes."""
+    where = device(compute)
+    stored = StoredFrames(corpus, features, seed, "adapter batch")
+    width = features.shape(features.keys[0])[-1]
+    with seeded(seed, "adapter weights"):
+        adapter = SVAE(config, width, channels).to(where)
+
+    def loss(step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        latents, _ = stored(step, config.optim.batch_size)
+        return adapter.loss(latents.to(where), step / config.optim.steps, generator(seed, "adapter noise", step))
+
+    return adapter, fit(adapter, loss, config.optim, folder, compute, progress)
+
+
+def train_decoder(
+    corpus: Corpus,
+    latents: TensorStore,
+    decoder: PixelDecoder,
+    config: DecoderConfig,
+    seed: int,
+    folder: Path,
+    compute: ComputeConfig,
+    progress: Progress,
+) -> Trained:
+    """Train a pixel decoder in place, on stored (hence detached) normalised latents with a little noise."""
+    where = device(compute)
+    stored = StoredFrames(corpus, latents, seed, "decoder batch")
+    decoder.to(where)
+
+    def loss(step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        z, places = stored(step, config.optim.batch_size)
+        z = z + config.noise * torch.randn(z.shape, generator=generator(seed, "decoder noise", step))
+        image, target = decoder(z.to(where)), stored.pixels(places).to(where)
+        terms = {"absolute": (image - target).abs().mean(), "squared": 8 * F.mse_loss(image, target)}
+        return torch.stack(list(terms.values())).sum(), terms
+
+    return fit(decoder, loss, config.optim, folder, compute, progress)
+
+
+def budget(config: OptimConfig) -> int:
+    """Frames that a training of this configuration sees."""
+    return config.steps * config.batch_size

@@ -1,0 +1,26 @@
+"""AdamW and its learning-rate schedule."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+from rslwm.config import OptimConfig
+
+
+def build(module: nn.Module, config: OptimConfig) -> torch.optim.AdamW:
+    """AdamW over the parameters that want a gradient."""
+    parameters = [p for p in module.parameters() if p.requires_grad]
+    return torch.optim.AdamW(
+        parameters, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay, eps=1e-8, fused=True
+    )
+
+
+def learning_rate(config: OptimConfig, step: int) -> float:
+    """Linear warm-up over ``warmup`` steps, then cosine from ``lr`` to ``final_lr * lr`` at the last step."""
+    if step < config.warmup:
+        return config.lr * (step + 1) / config.warmup
+    done = (step - config.warmup) / max(1, config.steps - config.warmup)
+    return config.lr * (config.final_lr + (1 - config.final_lr) * 0.5 * (1 + math.cos(math.pi * done)))
