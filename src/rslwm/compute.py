@@ -15,13 +15,21 @@ def device(config: ComputeConfig) -> torch.device:
     """The device that the configuration asks for.
 
     Raises:
-        ConfigError: it isn't there.
+        ConfigError: it isn't there, or isn't the name of a device.
     """
     if config.device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    chosen = torch.device(config.device)
-    if chosen.type == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(f"compute.device is {config.device!r}, but no CUDA device is visible; use cpu or auto")
+    try:
+        chosen = torch.device(config.device)
+    except RuntimeError:
+        raise ConfigError(f"compute.device: {config.device!r} is not auto, cpu, cuda, cuda:N or mps") from None
+    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(
+            f"compute.device is {config.device!r}, but {torch.cuda.device_count()} CUDA devices are visible; "
+            "use cpu or auto"
+        )
+    if chosen.type == "mps" and not torch.backends.mps.is_available():
+        raise ConfigError("compute.device is 'mps', but this machine has none; use cpu or auto")
     return chosen
 
 

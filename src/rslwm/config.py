@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import types
 import typing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -31,7 +30,7 @@ class ComputeConfig:
     device: str = "auto"
     """auto (cuda where there is one, else cpu), cpu, cuda, cuda:1, mps."""
     dtype: Literal["auto", "bfloat16", "float32"] = "auto"
-    """Precision of matrix products in training and rollouts; auto is bfloat16 where the hardware multiplies it faster."""
+    """Precision of matrix products in training and rollouts; auto is bfloat16 where the hardware is faster at it."""
     compile: bool = False
     """Compile models with torch.compile (pays off from minutes of training upwards)."""
     threads: int = 1
@@ -202,7 +201,7 @@ class CEMConfig:
     min_std: float = 0.02
     euler_steps: int = 4
     windows: int = 24
-    rows: int = 1024
+    rows: int = 512
     """Candidates rolled out at once, over all windows; bounds the memory and doesn't change the result."""
 
 
@@ -283,8 +282,25 @@ def _quick(optim: OptimConfig, steps: int, batch_size: int | None = None) -> Opt
 
 def _smoke() -> StudyConfig:
     base = StudyConfig()
+    data, evaluation = base.data, base.evaluation
     return replace(
         base,
+        data=replace(data, sim=replace(data.sim, episodes=16, noise=(0.0, 1.0), max_steps=24)),
+        encoder=replace(base.encoder, min_rank=0.0, optim=_quick(base.encoder.optim, 4, 16)),
+        adapter=replace(base.adapter, optim=_quick(base.adapter.optim, 4, 16)),
+        decoder=replace(base.decoder, optim=_quick(base.decoder.optim, 4, 16)),
+        world_model=replace(base.world_model, optim=_quick(base.world_model.optim, 4, 16)),
+        evaluation=replace(
+            evaluation,
+            clips=6,
+            future=3,
+            euler_steps=2,
+            encoder_windows=32,
+            one_step_windows=16,
+            cem=replace(evaluation.cem, candidates=8, iterations=2, elites=2, euler_steps=2, windows=6),
+            probe=replace(evaluation.probe, optim=_quick(evaluation.probe.optim, 4, 16)),
+        ),
+        verdict=replace(base.verdict, resamples=200),
         note="Smoke preset: every stage at a size where nothing can be learned. It shows that the pipeline runs.",
     )
 
@@ -315,7 +331,7 @@ def from_dict(cls: type[C], values: dict[str, Any], where: str = "") -> C:
     """The inverse of :func:`to_dict`; strict.
 
     Raises:
-        ConfigError: an unknown field (with the known ones) or a value of the wrong type.
+        ConfigError: an unknown field (with the known ones), a missing one, or a value of the wrong type.
     """
     hints = typing.get_type_hints(cls)
     unknown = set(values) - set(hints)
@@ -323,6 +339,9 @@ def from_dict(cls: type[C], values: dict[str, Any], where: str = "") -> C:
         raise ConfigError(
             f"{where or cls.__name__}: unknown field {sorted(unknown)[0]!r}; known: {', '.join(sorted(hints))}"
         )
+    for f in dataclasses.fields(typing.cast(Any, cls)):
+        if f.name not in values and f.default is f.default_factory is dataclasses.MISSING:
+            raise ConfigError(f"{where or cls.__name__}: field {f.name!r} is missing; it has no default")
     return cls(**{name: _parse(hints[name], value, f"{where}.{name}".lstrip(".")) for name, value in values.items()})
 
 
@@ -335,19 +354,23 @@ def _parse(hint: Any, value: Any, where: str) -> Any:
     if origin is tuple:
         if not isinstance(value, list | tuple):
             raise ConfigError(f"{where}: expected a list, got {value!r}")
-        return tuple(_parse(args[0], v, f"{where}[{i}]") for i, v in enumerate(value))
+        members = (args[0],) * len(value) if args[1:] == (...,) else args
+        if len(members) != len(value):
+            raise ConfigError(f"{where}: expected {len(members)} values, got {value!r}")
+        return tuple(_parse(hint, v, f"{where}[{i}]") for i, (hint, v) in enumerate(zip(members, value, strict=True)))
     if origin is dict:
+        if not isinstance(value, dict):
+            raise ConfigError(f"{where}: expected a mapping, got {value!r}")
         return {k: _parse(args[1], v, f"{where}.{k}") for k, v in value.items()}
     if origin is Literal:
         if value not in args:
             raise ConfigError(f"{where}: {value!r} is not one of {', '.join(map(repr, args))}")
         return value
-    if origin in (typing.Union, types.UnionType):
-        return value
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, hint) or (hint is not bool and isinstance(value, bool)):
-        raise ConfigError(f"{where}: expected {hint.__name__}, got {value!r}")
+        remedy = " (YAML reads 1e-3 as text; write 1.0e-3)" if hint is float and isinstance(value, str) else ""
+        raise ConfigError(f"{where}: expected {hint.__name__}, got {value!r}{remedy}")
     return value
 
 

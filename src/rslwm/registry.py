@@ -71,7 +71,7 @@ class Registry(Generic[T]):
         if ".py:" in name:
             return self._from_file(name)
         close = difflib.get_close_matches(name, self._entries, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
+        hint = f"; did you mean {close[0]!r}?" if close else "."
         raise UnknownName(
             f"no {self.kind} called {name!r}{hint} Known: {', '.join(self._entries)}. "
             f"Your own: path/to/file.py:Class, or an entry point in the group {self.group!r}."
@@ -99,7 +99,8 @@ def import_file(path: Path) -> ModuleType:
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:

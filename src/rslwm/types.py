@@ -11,9 +11,9 @@ does between frame t and frame t+1.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -56,6 +56,8 @@ class ActionSpec:
         for name, low, high in zip(self.names, self.low, self.high, strict=True):
             if not low < high:
                 raise ValueError(f"ActionSpec: dimension {name!r} has bounds [{low}, {high}]; low must be below high")
+        if unknown := set(self.kinds) - set(get_args(ActionKind)):
+            raise ValueError(f"ActionSpec.kinds has {min(unknown)!r}; known: {', '.join(get_args(ActionKind))}")
 
     @property
     def dims(self) -> int:
@@ -78,9 +80,8 @@ class ActionSpec:
 
     def composed(self, skip: int) -> ActionSpec:
         """The spec of ``skip`` consecutive actions composed into one: delta bounds grow, the gripper's don't."""
-        if skip == 1 or self.mode == "absolute":
-            return self
-        scale = [skip if kind in ("translation", "rotation") else 1 for kind in self.kinds]
+        grows = ("translation", "rotation") if self.mode == "delta" else ()
+        scale = [skip if kind in grows else 1 for kind in self.kinds]
         return replace(
             self,
             low=tuple(v * s for v, s in zip(self.low, scale, strict=True)),
@@ -103,7 +104,9 @@ class ActionSpec:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ActionSpec:
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        """Inverse of :meth:`to_dict`; raises TypeError for a field that is unknown or missing."""
+        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return cls(**fields)
 
 
 def end_effector_spec(translation: float, rotation: float, hz: float = 5.0) -> ActionSpec:
@@ -140,7 +143,7 @@ class Episode:
 
 @dataclass(frozen=True)
 class LatentSpec:
-    """What a latent space is, as data. ``preprocessing`` is hashed into the latent store's key."""
+    """What a latent space is, as data. ``preprocessing`` is a record of JSON types, kept with every latent store."""
 
     name: str
     family: Family
@@ -150,6 +153,13 @@ class LatentSpec:
     revision: str = ""
     licence: str = "Apache-2.0"
     preprocessing: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        try:
+            record = json.loads(json.dumps(self.preprocessing, allow_nan=False))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"LatentSpec.preprocessing of {self.name!r} must be of JSON types: {error}") from None
+        object.__setattr__(self, "preprocessing", record)  # a tuple would differ from what a checkpoint gives back
 
     @property
     def bytes_per_frame(self) -> int:
@@ -197,20 +207,3 @@ class Unavailable:
 
     metric: str
     reason: str
-
-
-@dataclass(frozen=True)
-class Window:
-    """A clip's place: ``frames`` frames of one episode from ``start``, ``skip`` apart."""
-
-    episode: int
-    start: int
-    frames: int
-    skip: int
-
-    @property
-    def indices(self) -> range:
-        return range(self.start, self.start + self.frames * self.skip, self.skip)
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self.indices)

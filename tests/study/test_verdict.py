@@ -214,7 +214,16 @@ def test_the_terminal_table_shows_scores_intervals_and_relative_cost():
     console = Console(width=140, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
     console.print(render(verdict, {"good": 30.0, "small-vae": 20.0}))
     lines = console.export_text().splitlines()
-    assert lines[0].split() == ["latent", "space", "family", "fidelity", "planning", "representation", "overall", "cost"]
+    assert lines[0].split() == [
+        "latent",
+        "space",
+        "family",
+        "fidelity",
+        "planning",
+        "representation",
+        "overall",
+        "cost",
+    ]
     assert lines[1].startswith("good")
     assert lines[1].rstrip().endswith("1.5x")
     assert "reconstruction" in lines[2]

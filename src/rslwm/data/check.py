@@ -10,6 +10,7 @@ from typing import Literal
 
 import numpy as np
 from rich.console import Group, RenderableType
+from rich.markup import escape
 from rich.table import Table
 
 from rslwm.data.dataset import EpisodeDataset, Progress
@@ -44,10 +45,11 @@ class Report:
 
     def __rich__(self) -> RenderableType:
         if not self.findings:
-            return f"[green]no findings[/] in {self.summary}"
-        table = Table("", "where", "what", "remedy", title=self.summary, show_lines=True)
+            return f"[green]no findings[/] in {escape(self.summary)}"
+        table = Table("", "where", "what", "remedy", title=escape(self.summary), show_lines=True)
         for f in self.findings:
-            table.add_row(f"[{'red' if f.severity == 'error' else 'yellow'}]{f.severity}[/]", f.where, f.what, f.remedy)
+            colour = "red" if f.severity == "error" else "yellow"
+            table.add_row(f"[{colour}]{f.severity}[/]", *map(escape, (f.where, f.what, f.remedy)))
         errors = sum(f.severity == "error" for f in self.findings)
         return Group(table, f"{errors} errors, {len(self.findings) - errors} warnings")
 
@@ -73,8 +75,11 @@ def _files(dataset: EpisodeDataset) -> Iterator[Finding]:
 
 def _tables(dataset: EpisodeDataset) -> Iterator[Finding]:
     """Lengths, places and ids of the episodes against each other."""
-    for place, what in dataset.contradictions():
-        yield Finding("error", place, what, "write the data set again, or correct its metadata")
+    try:
+        for place, what in dataset.contradictions():
+            yield Finding("error", place, what, "write the data set again, or correct its metadata")
+    except DataError as error:
+        yield Finding("error", str(dataset.root / "data"), str(error), "copy or record the file again")
     for name, count in Counter(dataset.ids).items():
         if count > 1:
             yield Finding("error", f"episode {name!r}", f"{count} episodes have this id", "give each its own rslwm/id")
@@ -108,7 +113,7 @@ def _dimensions(dataset: EpisodeDataset, actions: np.ndarray) -> Iterator[Findin
     where = str(dataset.info_file)
     try:
         spec = dataset.spec
-    except (DataError, ValueError) as error:
+    except DataError as error:
         yield Finding("error", where, str(error), "add or correct rslwm.action_spec")
         return
     if actions.shape[1] != spec.dims:

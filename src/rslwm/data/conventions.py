@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any, get_args
 
 import numpy as np
 
 from rslwm.types import ActionKind, ActionSpec, DataError
 
+_FIELDS = [field.name for field in fields(ActionSpec)]
+_MODES = ("delta", "absolute")
 _KINDS: dict[ActionKind, str] = {
     "translation": r"(delta_?|d|ee_|eef_|pos_?)*[xyz]",
     "rotation": r"(delta_?|d|ee_|eef_|rot_?)*(roll|pitch|yaw|r[xyz])",
@@ -23,26 +27,42 @@ def kind_of(name: str) -> ActionKind:
     return next((kind for kind, pattern in _KINDS.items() if re.fullmatch(pattern, bare)), "other")
 
 
+def stored_spec(values: Any, where: str) -> ActionSpec:
+    """The :class:`ActionSpec` that a file holds as JSON.
+
+    Raises:
+        DataError: a field is unknown, missing or of no known value.
+    """
+    try:
+        spec = ActionSpec.from_dict(values)
+    except (TypeError, ValueError, AttributeError) as error:
+        raise DataError(f"{where}: action_spec is not valid: {error}. Its fields: {', '.join(_FIELDS)}") from None
+    for name, found, known in (("kinds", {*spec.kinds}, get_args(ActionKind)), ("mode", {spec.mode}, _MODES)):
+        if wrong := found - {*known}:
+            raise DataError(f"{where}: action_spec.{name} has {min(wrong)!r}; known: {', '.join(known)}")
+    return spec
+
+
 def derive_spec(names: Sequence[str], actions: np.ndarray, fps: float, where: str) -> ActionSpec:
     """An :class:`ActionSpec` from the names of the dimensions and the recorded actions (N, A).
 
-    Dimensions without a Cartesian name are joint targets: absolute, bounded by the recorded range. Cartesian ones
-    are deltas if their names begin with ``delta`` (or ``d``), bounded by the largest recorded magnitude of their kind,
-    so that no motion is 0 after normalisation. Cartesian names alone don't tell a delta from a pose, and a wrong guess
-    would ruin every frame-skipped action silently.
+    Dimensions with another than a Cartesian name are joint targets: absolute, bounded by the recorded range. Cartesian
+    ones are deltas if their names begin with ``delta`` (or ``d``), bounded by the largest recorded magnitude of their
+    kind, so that no motion is 0 after normalisation. Cartesian names alone don't tell a delta from a pose, and numbers
+    tell nothing; a wrong guess would silently ruin every frame-skipped action.
 
     Raises:
-        DataError: Cartesian dimensions that don't say whether they are deltas; the message holds the key to add.
+        DataError: the names don't tell what the actions are; the message holds the key to add.
     """
     kinds = tuple(kind_of(name) for name in names)
     cartesian = [name for name, kind in zip(names, kinds, strict=True) if kind in ("translation", "rotation")]
     deltas = [bool(re.match(r"d(elta)?_?[a-z]", name.strip().lower())) for name in cartesian]
     spec = _spec(names, kinds, actions, fps, delta=bool(cartesian))
-    if cartesian and not all(deltas):
+    if not all(deltas) or any(re.fullmatch(r"((action|motor|dim|a)[_ ]?)?\d+", name.strip().lower()) for name in names):
         suggestion = json.dumps({"rslwm": {"action_spec": spec.to_dict()}})
         raise DataError(
-            f"{where}: the action dimensions {list(names)} don't say whether they are deltas or a pose. Add the key "
-            f"'rslwm' with their action_spec to this file, mode being 'delta' or 'absolute', for instance: {suggestion}"
+            f"{where}: the names of the action dimensions, {list(names)}, don't say what they are, deltas or a pose. "
+            f"Add the key 'rslwm' with an action_spec to this file, for instance (correct what isn't so): {suggestion}"
         )
     return spec
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rslwm.config import DataConfig
-from rslwm.data.conventions import derive_spec
+from rslwm.data.conventions import derive_spec, stored_spec
 from rslwm.data.fingerprint import fingerprint
 from rslwm.data.video import read_video
 from rslwm.registry import Registry
@@ -32,8 +32,8 @@ class EpisodeDataset:
     """A LeRobot v3 data set: tables are read when asked for, video one episode of one camera at a time.
 
     Raises:
-        DataError: no such folder, another version of the format, metadata that is missing or contradicts itself, or
-            actions whose convention can't be told (see :func:`rslwm.data.conventions.derive_spec`).
+        DataError: no such folder, another version of the format, or metadata that is missing. Damage to tables and
+            videos shows when they are read; :func:`rslwm.data.check.check` reads everything.
     """
 
     def __init__(self, root: Path | str) -> None:
@@ -84,10 +84,14 @@ class EpisodeDataset:
 
     @cached_property
     def spec(self) -> ActionSpec:
-        """The convention of one recorded action."""
+        """What one recorded action means, from our key in ``meta/info.json`` or derived.
+
+        Raises:
+            DataError: it can't be told, see :func:`rslwm.data.conventions.derive_spec`.
+        """
         own = self._info.get("rslwm", {}).get("action_spec")
         if own is not None:
-            return ActionSpec.from_dict(own)
+            return stored_spec(own, str(self.info_file))
         names = _names(self.features["action"], "action")
         return derive_spec(names, self._column("action"), self.fps, str(self.info_file))
 
@@ -204,7 +208,7 @@ def _read_info(path: Path) -> dict[str, Any]:
     version = str(info.get("codebase_version"))
     if not version.startswith("v3"):
         raise DataError(f"{path}: codebase_version is {version}, not v3.x. Convert the set with LeRobot's own script.")
-    for name in ("fps", "features", "total_episodes"):
+    for name in ("fps", "features", "total_episodes", "video_path"):
         if name not in info:
             raise DataError(f"{path} has no field {name!r}, which LeRobot v3 requires")
     if "action" not in info["features"]:

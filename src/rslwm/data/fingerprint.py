@@ -46,8 +46,11 @@ def changed(root: Path) -> list[str]:
 
 
 def note(root: Path, entries: dict[str, dict[str, Any]]) -> None:
+    """Keep these sums for the next time, unless the folder is read-only."""
     if os.access(root / "meta", os.W_OK):
-        (root / FILE).write_text(json.dumps(entries, indent=1))
+        partial = root / f"{FILE}.partial"
+        partial.write_text(json.dumps(entries, indent=1))
+        partial.replace(root / FILE)
 
 
 def _entry(path: Path, noted: dict[str, Any] | None) -> dict[str, Any]:

@@ -173,6 +173,9 @@ class _Writer:
         if episode.id in self.ids:
             raise DataError(f"episode id {episode.id!r} comes twice; ids must be unique")
         self.ids.add(episode.id)
+        flat = [name for name, value in episode.states.items() if value.ndim != 2]
+        if flat:
+            raise DataError(f"episode {episode.id!r}: states {flat} are not (T, n); reshape a scalar one to (T, 1)")
         layout = {"action": episode.actions.shape[1:]}
         layout |= {CAMERA + name: frames.shape[1:] for name, frames in episode.frames.items()}
         layout |= {_key(name): state.shape[1:] for name, state in episode.states.items()}
@@ -256,7 +259,8 @@ class _Moments:
     def to_dict(self, image: bool) -> dict[str, Any]:
         """As LeRobot's ``stats.json`` has it; an image's channels stand in (3, 1, 1), in [0, 1]."""
         mean = self.sum / self.count
-        std = np.sqrt(np.maximum(self.squares / self.count - mean**2, 0))
+        with np.errstate(invalid="ignore"):  # infinite actions are for the data check to report
+            std = np.sqrt(np.maximum(self.squares / self.count - mean**2, 0))
         moments = {"min": self.low, "max": self.high, "mean": mean, "std": std}
         return {k: (v[:, None, None] if image else v).tolist() for k, v in moments.items()} | {"count": [self.count]}
 

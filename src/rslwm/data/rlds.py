@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from rslwm.config import content_hash
+from rslwm.data.conventions import stored_spec
 from rslwm.data.tfrecord import Value, parse_example, read_records
 from rslwm.types import ActionSpec, DataError, Episode, end_effector_spec
 
@@ -102,7 +103,7 @@ class RldsFolder:
         """
         sidecar = self.root / SIDECAR
         if sidecar.is_file():
-            return ActionSpec.from_dict(_read_json(sidecar)["action_spec"])
+            return stored_spec(_read_json(sidecar).get("action_spec"), str(sidecar))
         if self.name.startswith("bridge") and self.vectors[ACTION] == (BRIDGE_SPEC.dims,):
             return BRIDGE_SPEC
         example = json.dumps({"action_spec": BRIDGE_SPEC.to_dict()})
@@ -158,9 +159,10 @@ class RldsFolder:
                     yield self._episode(name, shard, parse_example(record))
 
     def _episode(self, name: str, shard: Path, example: dict[str, Value]) -> Episode:
-        vectors = {n: np.asarray(example[n], np.float32).reshape(-1, *shape) for n, shape in self.vectors.items()}
+        where = f"{shard}: episode {name!r}"
+        vectors = {key: _vectors(example, key, shape, where) for key, shape in self.vectors.items()}
         images = [image for image in self.images if _camera(image) in self.report.cameras]
-        frames = {_camera(image): np.stack([_decode(data, shard) for data in example[image]]) for image in images}
+        frames = {_camera(image): _video(example, image, where) for image in images}
         rewards = np.asarray(example.get(REWARD, []))
         instruction = next((example[key][0] for key in INSTRUCTIONS if key in example), b"")
         path = [bytes(value).decode() for value in example.get("episode_metadata/file_path", [])]
@@ -229,7 +231,7 @@ def _shards(info: dict[str, Any]) -> Iterator[tuple[str, int]]:
 
 def _identity(example: dict[str, Value]) -> tuple[str, str]:
     """An episode's name, from its source file and number where given, and a hash of what it holds."""
-    content = hashlib.sha256(np.asarray(example[ACTION]).tobytes())
+    content = hashlib.sha256(np.asarray(example.get(ACTION, [])).tobytes())
     for key in sorted(example):
         if key.startswith(OBSERVATION) and isinstance(value := example[key], list) and value:
             content.update(value[0])
@@ -239,15 +241,29 @@ def _identity(example: dict[str, Value]) -> tuple[str, str]:
     return ":".join(parts) or digest, digest
 
 
+def _vectors(example: dict[str, Value], key: str, shape: tuple[int, ...], where: str) -> np.ndarray:
+    """(T, n): a tf.Example holds a whole episode's vectors one behind the other."""
+    values = np.asarray(example.get(key, []), np.float32)
+    if not len(values) or len(values) % shape[0]:
+        raise DataError(f"{where} has {len(values)} values of {key!r}; features.json says {shape[0]} a step")
+    return values.reshape(-1, *shape)
+
+
+def _video(example: dict[str, Value], image: str, where: str) -> np.ndarray:
+    if not len(example.get(image, [])):
+        raise DataError(f"{where} has no pictures of {image!r}, which other episodes have. Remove the episode.")
+    return np.stack([_decode(data, where) for data in example[image]])
+
+
 def _camera(image: str) -> str:
     return image.removeprefix(OBSERVATION)
 
 
-def _decode(data: Any, shard: Path) -> np.ndarray:
+def _decode(data: Any, where: object) -> np.ndarray:
     try:
         return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
     except OSError as error:
-        raise DataError(f"{shard}: an image can't be decoded ({error}). Copy the file again.") from None
+        raise DataError(f"{where}: an image can't be decoded ({error}). Copy the file again.") from None
 
 
 def _is_black(example: dict[str, Value], image: str, shard: Path) -> bool:

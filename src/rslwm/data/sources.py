@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rslwm.config import DataConfig, content_hash
+from rslwm.config import DataConfig, SimConfig, content_hash
 from rslwm.data.dataset import SOURCES, EpisodeDataset, Progress
 from rslwm.data.lerobot import write_lerobot
 from rslwm.data.rlds import RldsFolder
@@ -22,10 +22,13 @@ def import_rlds(location: str, config: DataConfig, root: Path, progress: Progres
     """``rlds:FOLDER``, a TFDS folder, imported once for every state of its files."""
     folder = RldsFolder(Path(location).expanduser())
     imported = root / f"rlds-{folder.name}-{folder.key}"
-    if imported.exists():
-        return EpisodeDataset(imported)
+    return EpisodeDataset(imported) if imported.exists() else convert_rlds(folder, imported, progress)
+
+
+def convert_rlds(folder: RldsFolder, root: Path, progress: Progress | None = None) -> EpisodeDataset:
+    """The episodes of a TFDS folder as a new LeRobot folder."""
     total = len(folder.report.episodes)
-    return write_lerobot(folder.episodes(), imported, folder.spec, total, progress, folder.state_names)
+    return write_lerobot(folder.episodes(), root, folder.spec, total, progress, folder.state_names)
 
 
 @SOURCES.register("sim")
@@ -33,12 +36,15 @@ def record_sim(location: str, config: DataConfig, root: Path, progress: Progress
     """``sim:tabletop``, recorded once for every :class:`rslwm.config.SimConfig`."""
     if location != "tabletop":
         raise DataError(f"data.uri: there is no simulator {location!r}; the embedded one is sim:tabletop")
+    recorded = root / f"sim-tabletop-{content_hash(config.sim)}"
+    return EpisodeDataset(recorded) if recorded.exists() else record_tabletop(config.sim, recorded, progress)
+
+
+def record_tabletop(config: SimConfig, root: Path, progress: Progress | None = None) -> EpisodeDataset:
+    """Record the embedded simulator into a new LeRobot folder."""
     # MuJoCo is a heavy import, and a machine that only reads recorded data needn't have a renderer.
     from rslwm.sim.record import record
     from rslwm.sim.state import STATE_NAMES
     from rslwm.sim.tabletop import SPEC
 
-    recorded = root / f"sim-tabletop-{content_hash(config.sim)}"
-    if recorded.exists():
-        return EpisodeDataset(recorded)
-    return write_lerobot(record(config.sim), recorded, SPEC, config.sim.episodes, progress, STATE_NAMES)
+    return write_lerobot(record(config), root, SPEC, config.episodes, progress, STATE_NAMES)

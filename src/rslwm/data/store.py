@@ -108,7 +108,7 @@ class TensorStore:
                 pending = {}
         if pending:
             shards.append(_save(root, len(shards), pending, meta))
-        _write_index(root, shards, list(seen), meta)
+        _write_index(root, shards, seen, meta)
         return cls(root)
 
 
@@ -161,9 +161,9 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
         yield {"key": key, "shard": path.name, "shape": list(tensor.shape), "bytes": tensor.nbytes}
 
 
-def _write_index(root: Path, shards: list[Path], keys: list[str], meta: dict[str, Any]) -> None:
+def _write_index(root: Path, shards: list[Path], keys: set[str], meta: dict[str, Any]) -> None:
     rows = [row for path in shards for row in _rows(path)]
-    if extra := {row["key"] for row in rows} - set(keys):
+    if extra := {row["key"] for row in rows} - keys:
         raise DataError(f"{root} holds {min(extra)!r}, which is not among the episodes to write. Delete the folder.")
     schema = pa.schema(
         {"key": pa.string(), "shard": pa.string(), "shape": pa.list_(pa.int64()), "bytes": pa.int64()},

@@ -56,7 +56,7 @@ def parse_example(record: bytes) -> dict[str, Value]:
             for _, entry in _fields(container):  # Features.feature, a map: key 1, value 2
                 pair = dict(_fields(entry))
                 features[bytes(pair[1]).decode()] = _value(pair.get(2, memoryview(b"")))
-    except (IndexError, KeyError, ValueError) as error:
+    except (IndexError, KeyError, ValueError, OverflowError) as error:
         raise DataError(f"a record is not a tf.Example ({error!r})") from None
     return features
 

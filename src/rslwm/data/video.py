@@ -13,7 +13,7 @@ from rslwm.types import DataError
 
 PIXEL_FORMAT = "yuv444p"  # 4:2:0 costs 9 dB on small saturated objects
 # One thread: the bytes, and with them the data set's fingerprint, must not depend on the number of cores.
-ENCODER = {"crf": "12", "preset": "veryfast", "g": "10", "bf": "0", "forced-idr": "1", "threads": "1"}
+ENCODER = {"crf": "10", "preset": "veryfast", "g": "10", "bf": "0", "forced-idr": "1", "threads": "1"}
 
 
 class VideoWriter:
@@ -64,7 +64,7 @@ def read_video(path: Path, start: float, count: int, fps: float, episode: str) -
             assert stream.time_base is not None
             container.seek(int(start / stream.time_base), stream=stream)
             for frame in container.decode(stream):
-                place = round((float(frame.pts * stream.time_base) - start) * fps)
+                place = round((frame.time - start) * fps)
                 if place < 0:
                     continue
                 if place != len(frames):

@@ -20,8 +20,8 @@ Aggregate = Literal["mean", "ratio", "pearson", "r2", "balanced_accuracy", "auc"
 class MetricInfo:
     """A metric as data: direction, unit, and how its rows become one number.
 
-    ``aggregate`` says how rows are condensed, per (k, dim), before these are averaged: ``mean`` of value; ``ratio`` of the
-    sums of value and target (an error relative to a baseline's on the same windows); ``pearson``, ``r2``,
+    ``aggregate`` says how rows are condensed, per (k, dim), before these are averaged: ``mean`` of value; ``ratio`` of
+    the sums of value and target (an error relative to a baseline's on the same windows); ``pearson``, ``r2``,
     ``balanced_accuracy`` (threshold 0.5) and ``auc`` compare value with target. ``floor`` and ``ceiling`` say in words
     what knows nothing and what loses nothing; where they are known without measuring, ``floor_value`` and
     ``ceiling_value`` hold them.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -72,8 +73,14 @@ class InverseDynamics(Metric):
 
     @staticmethod
     def _rows(
-        evaluation: Evaluation, k: int, pair: Tensor, actions: Tensor, windows, infos: tuple[MetricInfo, MetricInfo]
-    ) -> Iterator[MetricRow]:  # type: ignore[no-untyped-def]
+        evaluation: Evaluation,
+        k: int,
+        pair: Tensor,
+        actions: Tensor,
+        windows: np.ndarray,
+        infos: tuple[MetricInfo, MetricInfo],
+    ) -> Iterator[MetricRow]:
+        """Rows for pairs (N, 2, h, w, C) and the actions between them (N, k, A)."""
         guess = evaluation.probes.apply(f"inverse-{k}", pair, evaluation.compute).reshape(actions.shape)
         others = actions[torch.randperm(len(actions), generator=generator(evaluation.config.seed, "shuffle actions"))]
         r, r2 = infos

@@ -13,7 +13,7 @@ from rslwm.compute import autocast, device, generator
 from rslwm.evals.base import METRICS, Metric, MetricInfo, NotAvailable
 from rslwm.evals.evaluation import Evaluation
 from rslwm.plan.cem import no_signal, plan, search
-from rslwm.types import MetricRow
+from rslwm.types import MetricRow, Role
 
 CEM_ERROR = MetricInfo(
     name="cem_error",
@@ -23,7 +23,8 @@ CEM_ERROR = MetricInfo(
     aggregate="mean",
     floor="do nothing (zero action)",
     ceiling="the true action",
-    description="Distance of the translation that CEM plans from the true one, in normalised action units (bounds at ±1).",
+    description="Distance of the translation that CEM plans from the true one, in normalised action units "
+    "(bounds at ±1).",
     ceiling_value=0.0,
 )
 CEM_ROTATION = replace(
@@ -71,14 +72,17 @@ class Planning(Metric):
             return (a - true)[..., dims].norm(dim=-1).mean(1).tolist()
 
         nothing = torch.zeros_like(true)
-        measured = [
+        measured: list[tuple[MetricInfo, Role, list[float]]] = [
             (CEM_ERROR, "value", distance(planned, moves)),
             (CEM_ERROR, "floor", distance(nothing, moves)),
-            (CEM_ROTATION, "value", distance(planned, turns)),
-            (CEM_ROTATION, "floor", distance(nothing, turns)),
             (CEM_NO_SIGNAL, "value", distance(blind, moves)),
             (CEM_NO_SIGNAL, "floor", distance(nothing, moves)),
         ]
+        if turns:
+            measured += [
+                (CEM_ROTATION, "value", distance(planned, turns)),
+                (CEM_ROTATION, "floor", distance(nothing, turns)),
+            ]
         for info, role, values in measured:
             for window, value in zip(windows, values, strict=True):
                 yield evaluation.row(info, window, value, k=config.horizon, role=role)
@@ -92,7 +96,7 @@ class Planning(Metric):
     def _plan(
         evaluation: Evaluation, x: Tensor, actions: Tensor, history: int, searched: tuple[int, ...]
     ) -> tuple[Tensor, Tensor]:
-        """Plans (N, k, A) of the world model and of a search with random costs; other dimensions keep their true values."""
+        """Plans (N, k, A) of the world model and of a search with random costs; dimensions not searched stay true."""
         config, where = evaluation.config.cem, device(evaluation.compute)
         fixed = actions[:, history - 1 :]
         started = time.perf_counter()

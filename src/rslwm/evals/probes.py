@@ -59,18 +59,23 @@ class StateTargets:
     def of(cls, corpus: Corpus) -> StateTargets:
         """Raises :class:`NotAvailable` if the data record neither gripper nor objects."""
         names = corpus.dataset.state_names
-        if "gripper_position" not in names and not {"object_position", "object_present"} <= names.keys():
+        if not {"gripper_position", "object_position"} & names.keys():
             raise NotAvailable("the data record no gripper_position and no object_position")
         values, masks = [], []
         for length, states in zip(corpus.dataset.lengths, corpus.states, strict=True):
             gripper = states.get("gripper_position")
             objects = states.get("object_position", np.zeros((length, 0)))
-            present = states.get("object_present", np.zeros((length, objects.shape[1] // 3)))
+            present = states.get("object_present", np.ones((length, objects.shape[1] // 3)))
             known = np.full((length, 3), float(gripper is not None))
             gripper = np.zeros((length, 3)) if gripper is None else gripper
             values.append(np.concatenate([gripper, objects], 1).astype(np.float32))
             masks.append(np.concatenate([known, np.repeat(present, 3, axis=1)], 1).astype(np.float32))
         return cls(values, masks)
+
+    def at(self, frames: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Values and mask, each (N, 3 + 3n), at these places (N, 2) of (episode, frame)."""
+        values = np.stack([self.values[e][t] for e, t in frames])
+        return torch.from_numpy(values), torch.from_numpy(np.stack([self.mask[e][t] for e, t in frames]))
 
     def records(self, what: str) -> bool:
         """Whether the data record positions of the gripper, or of any object."""
@@ -90,8 +95,8 @@ class StateTargets:
 class Probes:
     """The trained probes of one space; those that the data can't train are absent and say why.
 
-    ``inverse[k]`` reads the frames t and t+k and predicts the k actions between; ``state`` reads one frame, ``success`` a
-    clip's first, middle and last frame.
+    ``inverse-k`` reads the frames t and t+k and predicts the k actions between; ``state`` reads one frame, ``success``
+    a clip's first, middle and last frame.
     """
 
     def __init__(self, corpus: Corpus, latents: TensorStore, config: ProbeConfig) -> None:
@@ -122,7 +127,7 @@ class Probes:
         elif all(label is None for label in labels):
             self.absent["success"] = "the data have no success labels"
         else:
-            self.absent["success"] = f"every labelled training episode has success = {labels[0]}"
+            self.absent["success"] = f"every labelled training episode has success = {True in labels}"
 
     def require(self, name: str) -> GridProbe:
         """The probe, or :class:`NotAvailable` with the reason why there is none."""
@@ -146,8 +151,12 @@ class Probes:
         """Train every probe with the same optimiser settings; resumes from ``folder``."""
         steps = self.config.optim.steps * len(self.modules)
         for number, name in enumerate(self.modules):
-            done = number * self.config.optim.steps
-            self._train(name, seed, folder / name, compute, lambda d, _, m, done=done: progress(done + d, steps, m))
+            before = number * self.config.optim.steps
+
+            def report(done: int, _: int, message: str, before: int = before) -> None:
+                progress(before + done, steps, message)
+
+            self._train(name, seed, folder / name, compute, report)
 
     def _train(self, name: str, seed: int, folder: Path, compute: ComputeConfig, progress: Progress) -> None:
         probe, where = self.modules[name].to(device(compute)), device(compute)
@@ -160,7 +169,9 @@ class Probes:
             if name == "success":
                 value = F.binary_cross_entropy_with_logits(guess, target, weight=mask)
             else:
-                value = (F.smooth_l1_loss(guess, target, beta=0.3, reduction="none") * mask).sum() / mask.sum()
+                value = (
+                    F.smooth_l1_loss(guess, target, beta=0.3, reduction="none") * mask
+                ).sum() / mask.sum().clamp_min(1)
             return value, {}
 
         fit(probe, loss, self.config.optim, folder, compute, progress)
@@ -184,9 +195,8 @@ class Probes:
 
             def state(g: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
                 batch = clips.sample(places, count, g)
-                rows = [(self.targets.values[e][t], self.targets.mask[e][t]) for e, t in batch.windows]
-                target = torch.from_numpy(np.stack([r[0] for r in rows]))
-                return batch.x.float(), (target - self.mean) / self.std, torch.from_numpy(np.stack([r[1] for r in rows]))
+                target, mask = self.targets.at(batch.windows)
+                return batch.x.float(), (target - self.mean) / self.std, mask
 
             return state
         return self._success_batches()

@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from rslwm.evals.base import METRICS, Metric, MetricInfo, NotAvailable
@@ -49,7 +48,7 @@ class ReadOut(Metric):
         yield from self._rows(evaluation, evaluation.clips(1).batch(windows).x, windows, windows, 0, encoder)
         rollouts, skip = evaluation.main, evaluation.corpus.config.frame_skip
         for k in range(1, evaluation.future + 1):
-            frames = rollouts.windows + [0, (evaluation.config.context - 1 + k) * skip]
+            frames = rollouts.windows + np.array([0, (evaluation.config.context - 1 + k) * skip])
             latents = rollouts.generated[:, k - 1 : k]
             yield from self._rows(evaluation, latents, rollouts.windows, frames, k, generated)
 
@@ -63,15 +62,14 @@ class ReadOut(Metric):
         info: MetricInfo,
     ) -> Iterator[MetricRow]:
         """Rows for single frames' latents (N, 1, h, w, C) whose truth stands at ``frames`` (episode, frame)."""
-        targets = evaluation.probes.targets
-        truth = torch.from_numpy(np.stack([targets.values[e][t] for e, t in frames]))
-        there = torch.from_numpy(np.stack([targets.mask[e][t] for e, t in frames]))[:, ::3][:, self.part]
+        truth, mask = evaluation.probes.targets.at(frames)
+        there = mask[:, ::3][:, self.part]
         guess = evaluation.probes.positions(latents, evaluation.compute)
         for role, values in (("value", guess), ("floor", evaluation.probes.mean.expand_as(truth))):
             distance = 100 * (values - truth).unflatten(1, (-1, 3)).norm(dim=-1)[:, self.part]
-            means = (distance * there).sum(1) / there.sum(1)
-            for window, mean in zip(windows, means.tolist(), strict=True):
-                if mean == mean:  # NaN where no object is there
+            means = (distance * there).sum(1) / there.sum(1).clamp_min(1)
+            for window, mean, count in zip(windows, means.tolist(), there.sum(1).tolist(), strict=True):
+                if count:
                     yield evaluation.row(info, window, mean, k=k, role=role)
 
 

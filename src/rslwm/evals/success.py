@@ -34,7 +34,9 @@ AUC_GENERATED = replace(
     AUC, name="success_auc_generated", description="The same frozen probe on generated latents of the same episodes."
 )
 ACCURACY_GENERATED = replace(
-    ACCURACY, name="success_accuracy_generated", description="Balanced accuracy of the frozen probe on generated latents."
+    ACCURACY,
+    name="success_accuracy_generated",
+    description="Balanced accuracy of the frozen probe on generated latents.",
 )
 
 
@@ -49,6 +51,10 @@ class Success(Metric):
         if {labels[e] for e in episodes} != {True, False}:
             raise NotAvailable("the held-out episodes do not contain both outcomes")
         clips, windows = final_windows(evaluation.corpus, evaluation.latents, episodes)
+        if clips.frames <= evaluation.config.context:
+            raise NotAvailable(
+                f"the shortest labelled held-out episode has no frame after {clips.frames} context frames"
+            )
         rollouts = evaluation.rollouts(clips.batch(windows), "success rollouts")
         for latents, infos in (
             (clips.batch(windows).x.float(), (AUC, ACCURACY)),

@@ -45,7 +45,7 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
     weights = torch.tensor([0.299, 0.587, 0.114])
     x, y = (rearrange(v @ weights, "N T H W -> (N T) 1 H W") for v in (a, b))
     value = structural_similarity_index_measure(x, y, data_range=1.0, reduction="none")
-    return value.reshape(a.shape[:2])  # type: ignore[union-attr]
+    return value.reshape(a.shape[:2])
 
 
 @METRICS.register("visual")

@@ -36,8 +36,8 @@ class Encoder(nn.Module):
 class FrameBatch:
     """What a trainable encoder sees in one step. Every encoder of a study sees the same frames in the same order.
 
-    ``frames`` is (B, 2, H, W, 3) float in [0, 1]: pairs from one episode, the second frame later. ``features`` holds the
-    (B, 2, h, w, C) features of the frozen encoder named by ``TrainableEncoder.teacher``, if any.
+    ``frames`` is (B, 2, H, W, 3) float in [0, 1]: pairs from one episode, the second frame later. ``features`` holds
+    the (B, 2, h, w, C) features of the frozen encoder named by ``TrainableEncoder.teacher``, if any.
     """
 
     frames: Tensor

@@ -44,7 +44,7 @@ class PixelDecoder(nn.Module):
         self.high = ResidualBlock(narrow)
         self.norm = nn.GroupNorm(8, narrow)
         self.out = nn.Conv2d(narrow, 3 * self.factor**2, 3, padding=1)
-        self.to(memory_format=torch.channels_last)  # twice the speed in bfloat16 on CPUs
+        nn.Module.to(self, memory_format=torch.channels_last)  # type: ignore[call-overload]  # twice as fast in bfloat16
 
     def forward(self, latents: Tensor) -> Tensor:
         """(B, T, h, w, C) -> (B, T, H, W, 3) float, [0, 1] up to what the network overshoots."""

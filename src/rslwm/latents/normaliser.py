@@ -39,9 +39,12 @@ def centred(latents: Tensor) -> Tensor:
 def effective_rank(latents: Tensor) -> float:
     """Exponential of the entropy of the normalised covariance spectrum of (N, h, w, C), position means removed.
 
-    Between 1 (all variation along one direction: collapsed) and C (Roy and Vetterli, 2007).
+    Between 1 (all variation along one direction, or none: collapsed) and C (Roy and Vetterli, 2007); 0 if a latent is
+    not finite.
     """
     x = centred(latents)
+    if not x.isfinite().all():
+        return 0.0
     spectrum = torch.linalg.eigvalsh((x.T @ x).double() / len(x)).clamp_min(0)
     share = spectrum / spectrum.sum().clamp_min(1e-30)
     return float(torch.exp(-(share * (share + 1e-12).log()).sum()))

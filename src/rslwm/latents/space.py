@@ -41,7 +41,9 @@ class LatentSpace(nn.Module):
     def __init__(self, config: SpaceConfig, encoder: Encoder | None = None) -> None:
         super().__init__()
         self.config = config
-        self.encoder = encoder or ENCODERS.get(config.reference)(config.encoder, config.image_size)
+        if encoder is None:
+            encoder = ENCODERS.get(config.reference)(config.encoder, config.image_size)
+        self.encoder = encoder
         native = self.encoder.spec
         self.adapter = SVAE(config.adapter, native.channels, config.channels) if config.channels else None
         self.spec: LatentSpec = native if not self.adapter else _adapted(native, config.channels, self.adapter)
@@ -83,7 +85,9 @@ class LatentSpace(nn.Module):
         """Rebuild a space from its folder, strictly.
 
         Raises:
-            DataError: a file is missing, truncated, or holds other tensors than the configuration asks for.
+            ConfigError: ``space.yaml`` is missing or can't be read.
+            DataError: the weights are missing, truncated, or other tensors than the configuration asks for.
+            UnknownName: the encoder's plug-in file is no longer where it was.
         """
         space = cls(configuration.load(SpaceConfig, folder / "space.yaml"))
         load_weights(space, folder / "space.safetensors")

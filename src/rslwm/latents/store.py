@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from rslwm.compute import autocast, device
 from rslwm.config import ComputeConfig
-from rslwm.data.store import TensorStore
+from rslwm.data.store import Item, TensorStore
 
 Encode = Callable[[Tensor], Tensor]
 
@@ -24,19 +25,17 @@ def to_float(frames: Tensor) -> Tensor:
 @torch.no_grad()
 def encode_episodes(
     encode: Encode,
-    frames: TensorStore,
+    source: TensorStore,
     root: Path,
     meta: dict[str, Any],
     compute: ComputeConfig,
     progress: Callable[[int, int, str], None] = lambda done, total, message: None,
     batch: int = 128,
-    cast: Encode = to_float,
 ) -> TensorStore:
-    """Write the latents of every episode of ``frames``, (T, h, w, C) bfloat16 each.
+    """Write the latents of every episode of ``source`` (frames or features), (T, h, w, C) bfloat16 each.
 
     Args:
-        encode: (1, T, H, W, 3) float in [0, 1] -> (1, T, h, w, C).
-        cast: from the store's dtype to what ``encode`` takes.
+        encode: (1, T, ...) as the store holds them -> (1, T, h, w, C).
         meta: identifies encoder, preprocessing and data; a store with another one is refused, not overwritten.
         batch: frames encoded at a time.
     """
@@ -44,12 +43,12 @@ def encode_episodes(
 
     def latents(key: str) -> Tensor:
         with autocast(compute):
-            chunks = [encode(cast(part[None].to(where))).cpu() for part in frames[key].split(batch)]
+            chunks = [encode(part[None].to(where)).cpu() for part in source[key].split(batch)]
         return torch.cat(chunks, 1)[0]
 
-    def items() -> Any:
-        for number, key in enumerate(frames.keys):
-            yield key, lambda key=key: latents(key)
-            progress(number + 1, len(frames.keys), f"episode {key}")
+    def items() -> Iterator[Item]:
+        for done, key in enumerate(source.keys, 1):
+            yield key, partial(latents, key)
+            progress(done, len(source.keys), f"episode {key}")
 
     return TensorStore.write(root, items(), meta)

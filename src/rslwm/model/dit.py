@@ -32,6 +32,14 @@ SIZES: dict[str, DiTConfig] = {
 """The paper's sizes (Table 5; XL from its code). Latents wider than an adapter's get ``wide_head=2048``."""
 
 
+def size_of(config: DiTConfig) -> str:
+    """The name in :data:`SIZES` of this width and depth, or ``width x depth``."""
+    for name, size in SIZES.items():
+        if (config.width, config.depth) == (size.width, size.depth):
+            return f"DiT-{name}"
+    return f"{config.width}x{config.depth}"
+
+
 @dataclass(frozen=True)
 class Cache:
     """Keys and values of the frames that new frames may look back to, one pair a temporal block."""

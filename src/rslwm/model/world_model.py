@@ -15,7 +15,7 @@ import yaml
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from rslwm.config import WorldModelConfig, from_dict, to_dict
+from rslwm.config import DataConfig, WorldModelConfig, from_dict, to_dict
 from rslwm.latents.space import LatentSpace, load_weights
 from rslwm.model.dit import DiT
 from rslwm.model.flow import corrupt, shift_factor
@@ -38,6 +38,7 @@ class WorldModel(nn.Module):
         action_spec: of one model step (``spec.composed(frame_skip)``).
         generator: draws the initial weights.
         fingerprint: of the training data; travels with the checkpoint.
+        data: how clips were cut from them, so that a rollout from the checkpoint alone cuts them the same way.
     """
 
     def __init__(
@@ -47,18 +48,23 @@ class WorldModel(nn.Module):
         config: WorldModelConfig,
         generator: torch.Generator | None = None,
         fingerprint: str = "",
+        data: DataConfig | None = None,
     ) -> None:
         super().__init__()
-        self.space, self.action_spec, self.config, self.fingerprint = space, action_spec, config, fingerprint
+        self.space, self.action_spec, self.config = space, action_spec, config
+        self.fingerprint, self.data = fingerprint, data
         self.space.requires_grad_(False)
         (h, w), channels = space.spec.grid, space.spec.channels
         self.dit = DiT(config.dit, channels, action_spec.dims, generator)
         self.gamma = shift_factor(config.flow, h * w // config.dit.patch**2, channels)
-        self._sampler = Sampler(self.dit, self.gamma, config.flow.context_level, blank_first=True)
 
     @property
     def device(self) -> torch.device:
         return self.dit.x_proj.weight.device
+
+    @property
+    def _sampler(self) -> Sampler:
+        return Sampler(self.dit, self.gamma, self.config.flow.context_level, blank_first=True)
 
     def loss(self, latents: Tensor, actions: Tensor, generator: torch.Generator) -> Tensor:
         """Flow-matching loss of clips (B, T, h, w, C) with normalised actions (B, T-1, A); a scalar."""
@@ -144,6 +150,7 @@ class WorldModel(nn.Module):
             "latent_space": self.space.spec.to_dict(),
             "action_spec": self.action_spec.to_dict(),
             "data_fingerprint": self.fingerprint,
+            "data": to_dict(self.data),
         }
         with _replacing(Path(folder)) as new:
             save_file({k: v.contiguous() for k, v in self.dit.state_dict().items()}, new / "model.safetensors")
@@ -168,7 +175,8 @@ class WorldModel(nn.Module):
             )
         config = from_dict(WorldModelConfig, record["world_model"], str(folder / "config.yaml"))
         spec = ActionSpec.from_dict(record["action_spec"])
-        model = cls(space, spec, config, fingerprint=record["data_fingerprint"])
+        data = from_dict(DataConfig, record["data"], str(folder / "config.yaml")) if record.get("data") else None
+        model = cls(space, spec, config, fingerprint=record["data_fingerprint"], data=data)
         load_weights(model.dit, folder / "model.safetensors")
         return model.eval()
 
@@ -186,10 +194,11 @@ class WorldModel(nn.Module):
             raise ValueError(
                 f"latents are {tuple(latents.shape)}; {spec.name} needs (B, T, {spec.grid}, {spec.channels})"
             )
-        if actions.shape != (len(latents), transitions, self.action_spec.dims):
+        needed = (len(latents), transitions, self.action_spec.dims)
+        if actions.shape != needed:
             raise ValueError(
-                f"actions are {tuple(actions.shape)} for latents {tuple(latents.shape)}; expected "
-                f"{(len(latents), transitions, self.action_spec.dims)}: one between each two frames, {self.action_spec.names}"
+                f"actions are {tuple(actions.shape)} for latents {tuple(latents.shape)}; expected {needed}: "
+                f"{', '.join(self.action_spec.names)} between each two frames"
             )
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import pairwise
 
 Point = tuple[float, float]
 
@@ -89,7 +90,7 @@ class Frame:
             label = f"{tick:g}" if whole else number(tick, 10 * (self.x_range[1] - self.x_range[0]))
             parts.append(_text(self.x(tick), self.height - self.bottom + 15, label, "middle"))
         parts.append(_text((self.left + self.width - self.right) / 2, self.height - 5, x_label, "middle", "title"))
-        parts.append(_text(self.left - 40, self.top - 2, y_label, "start", "title"))
+        parts.append(_text(self.left - 40, 10, y_label, "start", "title"))
         return "".join(parts)
 
 
@@ -97,11 +98,11 @@ def _text(x: float, y: float, text: str, anchor: str, style: str = "tick") -> st
     return f'<text class="{style}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
 
 
-def ticks(low: float, high: float, about: int = 4) -> list[float]:
+def ticks(low: float, high: float, about: int = 6) -> list[float]:
     """Round numbers within [low, high]."""
     raw = (high - low) / about
     power = 10 ** math.floor(math.log10(raw))
-    step = next(m * power for m in (1, 2, 2.5, 5, 10) if m * power >= raw)
+    step = next(m * power for m in (1, 2, 5, 10) if m * power >= raw)
     return [round(i * step, 10) for i in range(math.ceil(low / step), math.floor(high / step) + 1)]
 
 
@@ -113,7 +114,8 @@ def _padded(values: Sequence[float], share: float = 0.06) -> Point:
 
 def _path(points: Sequence[Point | None]) -> str:
     """An SVG path through the points; None breaks it."""
-    commands, pen = [], "M"
+    commands: list[str] = []
+    pen = "M"
     for point in points:
         if point is None:
             pen = "M"
@@ -128,55 +130,62 @@ def curves(metric: dict, families: Sequence[str]) -> str:
     ks, bars = metric["ks"], metric["bars"]
     drawn = [v for bar in bars for v in (*bar["curve"]["low"], *bar["curve"]["high"]) if v is not None]
     floors = [_mean([bar["curve"]["floor"][i] for bar in bars]) for i in range(len(ks))]
-    best: Callable = max if metric["info"]["higher_is_better"] else min
+    best = max if metric["info"]["higher_is_better"] else min
     known = [[c for bar in bars if (c := bar["curve"]["ceiling"][i]) is not None] for i in range(len(ks))]
     ceilings = [best(values) if values else None for values in known]
     everything = drawn + [v for v in (*floors, *ceilings) if v is not None]
-    frame = Frame((ks[0], ks[-1]), _padded(everything), top=22)
-    parts = [frame.axes(_thinned(ks), "frames ahead", metric["info"]["unit_label"], whole=True)]
+    frame = Frame((ks[0], ks[-1]), _padded(everything), top=28)
+    better = f"{metric['info']['unit_label']} · {'up' if metric['info']['higher_is_better'] else 'down'} is better"
+    parts = [frame.axes(_thinned(ks), "frames ahead", better.removeprefix(" · "), whole=True)]
     for kind, values in (("floor", floors), ("ceiling", ceilings)):
         line = [None if v is None else (frame.x(k), frame.y(v)) for k, v in zip(ks, values, strict=True)]
         parts.append(f'<path class="bound {kind}" d="{_path(line)}"/>')
     for i, bar in enumerate(bars):
-        rows = zip(ks, bar["curve"]["value"], bar["curve"]["low"], bar["curve"]["high"], strict=True)
-        found = [(frame.x(k), frame.y(v), frame.y(lo), frame.y(hi)) for k, v, lo, hi in rows if v is not None]
-        band = [(x, low) for x, _, low, _ in found] + [(x, high) for x, _, _, high in reversed(found)]
-        line = [(x, y) for x, y, _, _ in found]
-        marks = "".join(marker(families[i], x, y, 2.6) for x, y in line)
-        shapes = f'<path class="band" d="{_path(band)}Z"/><path class="line" d="{_path(line)}"/>{marks}'
-        parts.append(f'<g class="s{i}" data-space="{i}">{shapes}</g>')
+        parts.append(_curve(frame, i, ks, bar["curve"], families[i]))
     title = f"{metric['info']['name']} against the number of frames ahead, one line for each latent space"
     return _svg(frame, title, parts)
+
+
+def _curve(frame: Frame, index: int, ks: Sequence[int], curve: dict, family: str) -> str:
+    """Line, band and markers of one space."""
+    rows = zip(ks, curve["value"], curve["low"], curve["high"], strict=True)
+    found = [(frame.x(k), frame.y(v), frame.y(low), frame.y(high)) for k, v, low, high in rows if v is not None]
+    band = [(x, low) for x, _, low, _ in found] + [(x, high) for x, _, _, high in reversed(found)]
+    line = [(x, y) for x, y, _, _ in found]
+    marks = "".join(marker(family, x, y, 2.6) for x, y in line)
+    shapes = f'<path class="band" d="{_path(band)}Z"/><path class="line" d="{_path(line)}"/>{marks}'
+    return f'<g class="s{index}" data-space="{index}">{shapes}</g>'
 
 
 def scatter(x_axis: dict, y_axis: dict, spaces: Sequence[str], families: Sequence[str]) -> str:
     """Two axis scores against each other with their intervals; spaces at the top right have both."""
     xs, ys = ({s["latent"]: s for s in axis["standings"]} for axis in (x_axis, y_axis))
     limits = [[v for s in side.values() for v in (s["low"], s["high"])] for side in (xs, ys)]
-    frame = Frame(_padded(limits[0], 0.1), _padded(limits[1], 0.1), height=300, top=22)
+    frame = Frame(_padded(limits[0]), _padded(limits[1]), width=460, height=300, right=118, top=26)
     parts = [frame.axes(ticks(*frame.x_range), f"{x_axis['axis']} →", f"↑ {y_axis['axis']}")]
-    taken: list[Point] = []
-    for i, space in enumerate(spaces):
+    heights = spread([frame.y(ys[space]["score"]) for space in spaces], 14)
+    edge = frame.width - frame.right
+    for i, (space, height) in enumerate(zip(spaces, heights, strict=True)):
         sx, sy = xs[space], ys[space]
         x, y = frame.x(sx["score"]), frame.y(sy["score"])
         cross = (
             f'<path class="cross" d="M{frame.x(sx["low"]):.1f} {y:.1f} H{frame.x(sx["high"]):.1f} '
             f'M{x:.1f} {frame.y(sy["low"]):.1f} V{frame.y(sy["high"]):.1f}"/>'
         )
-        right = x > 0.62 * frame.width
-        label_x, label_y = x - 8 if right else x + 8, _free(x, y - 6, taken)
-        label = _text(label_x, label_y, space, "end" if right else "start", "label")
-        parts.append(f'<g class="s{i}" data-space="{i}">{cross}{marker(families[i], x, y)}{label}</g>')
+        leader = f'<path class="leader" d="M{x:.1f} {y:.1f} L{edge:.1f} {height:.1f} h4"/>'
+        label = _text(edge + 7, height + 3.5, space, "start", "label")
+        parts.append(f'<g class="s{i}" data-space="{i}">{leader}{cross}{marker(families[i], x, y)}{label}</g>')
     return _svg(frame, f"{y_axis['axis']} against {x_axis['axis']}, with intervals", parts)
 
 
-def _free(x: float, y: float, taken: list[Point]) -> float:
-    """The nearest height at which a label doesn't cover another one."""
-    for shift in (0, -12, 18, -24, 30, -36, 42):
-        if all(abs(x - other_x) > 110 or abs(y + shift - other_y) >= 11 for other_x, other_y in taken):
-            break
-    taken.append((x, y + shift))
-    return y + shift
+def spread(heights: Sequence[float], gap: float) -> list[float]:
+    """Heights pushed ``gap`` apart in the same order, about the same mean."""
+    order = sorted(range(len(heights)), key=heights.__getitem__)
+    placed = list(heights)
+    for above, below in pairwise(order):
+        placed[below] = max(placed[below], placed[above] + gap)
+    drift = sum(placed) / len(placed) - sum(heights) / len(heights)
+    return [height - drift for height in placed]
 
 
 def _svg(frame: Frame, title: str, parts: Sequence[str]) -> str:

@@ -95,8 +95,9 @@ def _load_clips(folder: Path) -> Clips | None:
     frames, notes = {}, {}
     for path in sorted(folder.glob("*.safetensors")):
         with safe_open(path, framework="numpy") as tensors:
-            if "frames" not in tensors.keys():
-                raise DataError(f"{path} has no tensor 'frames'; it holds: {', '.join(tensors.keys())}")
+            held = list(tensors.keys())
+            if "frames" not in held:
+                raise DataError(f"{path} has no tensor 'frames'; it holds: {', '.join(held)}")
             frames[path.stem] = tensors.get_tensor("frames")
             notes[path.stem] = tensors.metadata() or {}
     clips, length = (min(f.shape[axis] for f in frames.values()) for axis in (0, 1))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import mujoco
 import numpy as np
 
-from rslwm.sim.scene import CAMERAS, COLOURS, SHAPES
+from rslwm.sim.scene import CAMERAS, COLOURS, SHAPES, TABLE_RGB
 
 Triple = tuple[float, float, float]
 
@@ -19,7 +19,7 @@ class Appearance:
 
     light: float = 1.0
     light_shift: Triple = (0.0, 0.0, 0.0)
-    table: Triple = (0.85, 0.78, 0.68)
+    table: Triple = TABLE_RGB
     camera_shift: Triple = (0.0, 0.0, 0.0)
     paint: dict[str, Triple] = field(default_factory=dict)
 

@@ -54,7 +54,7 @@ class ArmKinematics:
     def inverse(
         self, angles: np.ndarray, position: np.ndarray, rotation: np.ndarray, iterations: int = 12
     ) -> np.ndarray:
-        """Joint angles (6,) within their limits, near ``angles``, that come closest to the pose (damped least squares)."""
+        """Joint angles (6,) in their limits, near ``angles``, that come closest to the pose; damped least squares."""
         moving, spinning = np.zeros((3, self.model.nv)), np.zeros((3, self.model.nv))
         for _ in range(iterations):
             reached, facing = self.forward(angles)

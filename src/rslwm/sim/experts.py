@@ -17,15 +17,13 @@ from rslwm.sim.tasks import FAMILIES, Task
 
 OPEN, CLOSED = 1.0, 0.0
 
-_PULL = 0.008
-"""Motion of the drawer in metres a step."""
 _HOVER = 0.095
 """Height of the gripper, in metres, at which the fingers clear every object that stands on the table."""
 _CARRY = 0.055
 """Height above its goal, in metres, at which an object is carried."""
-_SPEED = 0.75
-"""Fastest motion, as a share of the bounds; the rest is room for noise and correction."""
-_NEAR = 0.012
+_PULL = 0.008
+"""Motion of the drawer in metres a step."""
+_NEAR = 0.015
 """Horizontal error, in metres, below which the gripper may go down."""
 
 
@@ -39,7 +37,7 @@ def expert_action(task: Task, state: TableState) -> np.ndarray:
 def _towards(state: TableState, place: np.ndarray, height: float, yaw: float | None, gripper: float) -> np.ndarray:
     """A straight step towards a pose with the gripper down; ``yaw`` None keeps the present one."""
     step = np.array([*place[:2], height]) - state.target_position
-    step *= min(1.0, _SPEED * TRANSLATION_BOUND / max(np.abs(step).max(), 1e-9))
+    step *= min(1.0, TRANSLATION_BOUND / max(np.abs(step).max(), 1e-9))
     wanted = rotation_matrix(np.array([0.0, 0.0, _yaw(state) if yaw is None else yaw])) @ GRIPPER_DOWN
     turn = rotation_vector(wanted @ state.target_rotation.T)
     return np.concatenate([step, np.clip(turn, -ROTATION_BOUND, ROTATION_BOUND), [gripper]])

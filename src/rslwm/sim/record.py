@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from rslwm.config import SimConfig
+from rslwm.config import ConfigError, SimConfig
 from rslwm.sim.experts import expert_action
 from rslwm.sim.tabletop import SPEC, Tabletop, random_stream
 from rslwm.types import Episode
 
-_LINGER = 4
+_LINGER = 6
 """Control steps that an episode goes on for after success."""
 _ROTATION_NOISE = 0.4
 """Noise on rotations relative to that on translations: a tilted hand topples what it touches."""
@@ -33,12 +33,13 @@ def record_episode(config: SimConfig, index: int) -> Episode:
     Raises:
         ConfigError: an unknown family or camera, or more distractors than fit.
     """
+    if not config.families or not config.noise:
+        raise ConfigError("sim.families and sim.noise: each needs at least one entry")
     family = config.families[index % len(config.families)]
     noise = config.noise[index // len(config.families) % len(config.noise)]
     seed = (config.seed, index)
     table = _tabletop(config.image_size, config.shadows, config.dynamics_noise)
     state = table.reset(seed, family, config.distractors, config.appearance)
-    start = table.state()
     draw = random_stream(seed, "expert")
     frames: dict[str, list[np.ndarray]] = {camera: [] for camera in config.cameras}
     actions, states = [], []
@@ -59,7 +60,7 @@ def record_episode(config: SimConfig, index: int) -> Episode:
         instruction=table.task.instruction,
         success=table.success,
         states={name: np.stack([s[name] for s in states]) for name in states[0]},
-        info=_facts(table, noise, list(seed), sorted(start.objects)),
+        info=_facts(table, noise, list(seed)),
     )
 
 
@@ -71,7 +72,7 @@ def _noisy(action: np.ndarray, noise: float, draw: np.random.Generator) -> np.nd
     return np.concatenate([np.clip(delta, -bound, bound), action[6:]])
 
 
-def _facts(table: Tabletop, noise: float, seed: list[int], colours: list[str]) -> dict[str, Any]:
+def _facts(table: Tabletop, noise: float, seed: list[int]) -> dict[str, Any]:
     task = table.task
     return {
         "family": task.family,
@@ -80,7 +81,7 @@ def _facts(table: Tabletop, noise: float, seed: list[int], colours: list[str]) -
         "noise": noise,
         "seed": seed,
         "held_out_phrasing": task.held_out_phrasing,
-        "colours": colours,
+        "objects": {colour: placed.shape for colour, placed in table.objects.items()},
     }
 
 
@@ -104,13 +105,18 @@ def record(
         indices: which episodes; None is all of ``config.episodes``. A recording that was cut short goes on from here.
     """
     wanted = range(config.episodes) if indices is None else indices
-    count = len(os.sched_getaffinity(0)) if processes is None else processes
+    count = _cores() if processes is None else processes
     work = partial(record_episode, config)
     episodes = map(work, wanted) if count == 1 else _in_processes(work, wanted, count)
     for done, episode in enumerate(episodes, 1):
         if progress is not None:
             progress(done)
         yield episode
+
+
+def _cores() -> int:
+    """Cores that this process may use, which a container or a job scheduler may have made fewer than the machine's."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _in_processes(work: Callable[[int], Episode], indices: Sequence[int], count: int) -> Iterator[Episode]:

@@ -16,6 +16,7 @@ COLOURS: dict[str, tuple[float, float, float]] = {
     "purple": (0.52, 0.13, 0.70),
     "orange": (1.00, 0.42, 0.02),
 }
+TABLE_RGB = (0.85, 0.78, 0.68)
 SHAPES = ("box", "cylinder")
 CAMERAS = ("front", "side", "wrist")
 
@@ -38,35 +39,47 @@ HOME = np.array([0.0, -0.40, 0.55, 0.0, 1.42, 0.0])
 """Joint angles from which inverse kinematics starts, gripper down."""
 PARKED = (-2.0, 0.0, 0.5)
 
-_TABLE_RGB = "0.85 0.78 0.68"
-_MATERIALS = """
-<texture name="sky" type="skybox" builtin="gradient" rgb1="0.47 0.55 0.64" rgb2="0.20 0.25 0.31" width="32" height="192"/>
-<material name="table" rgba="{table} 1" specular="0.1" shininess="0.2"/>
-<material name="object" specular="0.35" shininess="0.4"/>
-<material name="shell" rgba="0.16 0.17 0.20 1" specular="0.5" shininess="0.6"/>
-<material name="joint" rgba="0.44 0.47 0.52 1" specular="0.4" shininess="0.5"/>
-<material name="finger" rgba="0.93 0.94 0.96 1" specular="0.3" shininess="0.4"/>
-<material name="cabinet" rgba="0.33 0.41 0.47 1" specular="0.2" shininess="0.3"/>
-<material name="drawer" rgba="0.96 0.96 0.94 1" specular="0.2" shininess="0.3"/>
-""".format(table=_TABLE_RGB)
-
 
 def _numbers(values: tuple[float, ...]) -> str:
     return " ".join(f"{v:g}" for v in values)
 
 
-def _geom(kind: str, size: tuple[float, ...], pos: tuple[float, ...] = (0, 0, 0), **attributes: str) -> str:
+_MATERIALS = f"""
+<texture name="sky" type="skybox" builtin="gradient" rgb1="0.47 0.55 0.64" rgb2="0.20 0.25 0.31" width="32"
+ height="192"/>
+<material name="table" rgba="{_numbers((*TABLE_RGB, 1))}" specular="0.1" shininess="0.2"/>
+<material name="object" specular="0.35" shininess="0.4"/>
+<material name="shell" rgba="0.16 0.17 0.20 1" specular="0.5" shininess="0.6"/>
+<material name="joint" rgba="0.44 0.47 0.52 1" specular="0.4" shininess="0.5"/>
+<material name="finger" rgba="0.09 0.10 0.12 1" specular="0.3" shininess="0.4"/>
+<material name="cabinet" rgba="0.33 0.41 0.47 1" specular="0.2" shininess="0.3"/>
+<material name="drawer" rgba="0.96 0.96 0.94 1" specular="0.2" shininess="0.3"/>
+"""
+
+
+def _geom(kind: str, size: tuple[float, ...], pos: tuple[float, ...] = (0, 0, 0), /, **attributes: str) -> str:
     rest = " ".join(f'{name}="{value}"' for name, value in attributes.items())
     return f'<geom type="{kind}" size="{_numbers(size)}" pos="{_numbers(pos)}" {rest}/>'
 
 
-def _capsule(radius: float, start: tuple[float, ...], end: tuple[float, ...], material: str = "shell") -> str:
+def _link(kind: str, size: tuple[float, ...], pos: tuple[float, ...] = (0, 0, 0), material: str = "shell") -> str:
+    """A part of the arm that collides with nothing."""
+    return _geom(kind, size, pos, **{"class": "link"}, material=material)
+
+
+def _tube(radius: float, start: tuple[float, ...], end: tuple[float, ...], material: str = "shell") -> str:
     return f'<geom class="link" type="capsule" size="{radius}" fromto="{_numbers(start + end)}" material="{material}"/>'
 
 
-def _across(radius: float, half_length: float, material: str = "joint") -> str:
-    """A cylinder along the joint's y axis, the look of a servo."""
-    return f'<geom class="link" type="cylinder" size="{radius} {half_length}" euler="1.5708 0 0" material="{material}"/>'
+def _servo(radius: float, half: float) -> str:
+    """A cylinder along the y axis, as wide as twice ``half``."""
+    return f'<geom class="link" type="cylinder" size="{radius} {half}" euler="1.5708 0 0" material="joint"/>'
+
+
+def _limb(pos: tuple[float, ...], *parts: str, name: str = "") -> str:
+    """A body that its motors hold against gravity, as a position-controlled arm does."""
+    label = f'name="{name}" ' if name else ""
+    return f'<body {label}pos="{_numbers(pos)}" gravcomp="1">{"".join(parts)}</body>'
 
 
 def _joint(index: int, axis: str, low: float, high: float, armature: float = 0.02) -> str:
@@ -74,39 +87,60 @@ def _joint(index: int, axis: str, low: float, high: float, armature: float = 0.0
 
 
 def _finger(name: str, side: int) -> str:
-    return f"""
-<body name="{name}"><joint name="{name}" type="slide" axis="0 {side} 0" range="0 0.04" armature="0.05" damping="5"/>
-{_geom("box", (0.035, 0.006, 0.010), (0.080, side * 0.006, 0), name=name, density="500", material="finger", condim="4",
-       friction="1.5 0.05 0.01")}</body>"""
+    slide = f'<joint name="{name}" type="slide" axis="0 {side} 0" range="0 0.04" armature="0.05" damping="5"/>'
+    grip = {"density": "500", "material": "finger", "condim": "4", "friction": "1.5 0.05 0.01"}
+    return _limb(
+        (0, 0, 0), slide, _geom("box", (0.035, 0.006, 0.010), (0.080, side * 0.006, 0), name=name, **grip), name=name
+    )
 
 
 def _hand() -> str:
     """Palm, two fingers and the point between the finger tips that actions move; x points where the fingers point."""
-    return f"""
-<body name="hand" pos="0.065 0 0">{_joint(5, "1 0 0", -3.1, 3.1)}
-{_geom("box", (0.020, 0.026, 0.018), (0.012, 0, 0), **{"class": "link", "material": "joint"})}
-{_geom("box", (0.008, 0.054, 0.014), (0.036, 0, 0), name="palm", density="800", material="shell")}
-<site name="gripper" pos="0.105 0 0" rgba="0 0 0 0"/>
-<camera name="wrist" pos="-0.035 0 0.085" xyaxes="0 -1 0 0.42 0 0.91" fovy="62"/>
-{_finger("left_finger", 1)}{_finger("right_finger", -1)}</body>"""
+    return _limb(
+        (0.065, 0, 0),
+        _joint(5, "1 0 0", -3.1, 3.1),
+        _link("box", (0.020, 0.026, 0.018), (0.012, 0, 0), "joint"),
+        _geom("box", (0.008, 0.054, 0.014), (0.036, 0, 0), name="palm", density="800", material="shell"),
+        '<site name="gripper" pos="0.105 0 0" rgba="0 0 0 0"/>',
+        '<camera name="wrist" pos="-0.035 0 0.085" xyaxes="0 -1 0 0.42 0 0.91" fovy="62"/>',
+        _finger("left_finger", 1),
+        _finger("right_finger", -1),
+        name="hand",
+    )
 
 
 def _arm() -> str:
     """Six joints with the WidowX 250's proportions. Only the hand collides: the links stay clear of the table."""
-    wrist = f"""
-<body pos="0.175 0 0">{_joint(3, "1 0 0", -3.1, 3.1)}{_capsule(0.019, (0, 0, 0), (0.07, 0, 0), "joint")}
-<body pos="0.075 0 0">{_joint(4, "0 1 0", -1.74, 2.14)}{_across(0.022, 0.026)}
-{_capsule(0.017, (0, 0, 0), (0.06, 0, 0))}{_hand()}</body></body>"""
-    forearm = f"""
-<body pos="0.04975 0 0.25">{_joint(2, "0 1 0", -2.14, 1.60, 0.05)}{_across(0.028, 0.034)}
-{_capsule(0.021, (0.02, 0, 0), (0.175, 0, 0))}{wrist}</body>"""
-    upper_arm = f"""
-<body pos="0 0 0.03865">{_joint(1, "0 1 0", -1.88, 1.98, 0.05)}{_across(0.032, 0.036)}
-{_capsule(0.024, (0, 0, 0.02), (0, 0, 0.25))}{_capsule(0.022, (0, 0, 0.25), (0.04975, 0, 0.25))}{forearm}</body>"""
-    return f"""
-<body name="base" gravcomp="1">{_geom("box", (0.06, 0.05, 0.03), (-0.02, 0, 0.03), **{"class": "link"})}
-<body pos="0 0 0.072">{_joint(0, "0 0 1", -3.1, 3.1, 0.05)}
-{_geom("cylinder", (0.045, 0.02), **{"class": "link", "material": "joint"})}{upper_arm}</body></body>"""
+    wrist = _limb(
+        (0.075, 0, 0),
+        _joint(4, "0 1 0", -1.74, 2.14),
+        _servo(0.022, 0.026),
+        _tube(0.017, (0, 0, 0), (0.06, 0, 0)),
+        _hand(),
+    )
+    roll = _limb((0.175, 0, 0), _joint(3, "1 0 0", -3.1, 3.1), _tube(0.019, (0, 0, 0), (0.07, 0, 0), "joint"), wrist)
+    forearm = _limb(
+        (0.04975, 0, 0.25),
+        _joint(2, "0 1 0", -2.14, 1.60, 0.05),
+        _servo(0.028, 0.034),
+        _tube(0.021, (0.02, 0, 0), (0.175, 0, 0)),
+        roll,
+    )
+    upper_arm = _limb(
+        (0, 0, 0.03865),
+        _joint(1, "0 1 0", -1.88, 1.98, 0.05),
+        _servo(0.032, 0.036),
+        _tube(0.024, (0, 0, 0.02), (0, 0, 0.25)),
+        _tube(0.022, (0, 0, 0.25), (0.04975, 0, 0.25)),
+        forearm,
+    )
+    turret = _limb(
+        (0, 0, 0.072),
+        _joint(0, "0 0 1", -3.1, 3.1, 0.05),
+        _link("cylinder", (0.045, 0.02), material="joint"),
+        upper_arm,
+    )
+    return _limb((0, 0, 0), _link("box", (0.06, 0.05, 0.03), (-0.02, 0, 0.03)), turret, name="base")
 
 
 def _object(colour: str) -> str:
@@ -163,6 +197,7 @@ def _drawer() -> str:
         _geom("box", (x, y, wall), (0, 0, 0.006), **look),
         _geom("box", (x, wall, z - 0.008), (0, y - wall, z - 0.005), **look),
         _geom("box", (x, wall, z - 0.008), (0, wall - y, z - 0.005), **look),
+        _geom("box", (wall, y, z - 0.012), (wall - x, 0, z - 0.009), **look),
         _geom("box", (0.005, y + 0.008, z), (CABINET_HALF[0] + 0.001, 0, z + 0.003), **look),
         _geom("box", (0.018, 0.008, 0.022), (CABINET_HALF[0] + HANDLE_OFFSET, 0, HANDLE_HEIGHT), name="handle",
               friction="1.5 0.05 0.01", condim="4", rgba="0.10 0.11 0.13 1"),
@@ -182,8 +217,8 @@ def _actuators() -> str:
 
 def _cameras() -> str:
     return f"""
-<camera name="front" {_look_at((1.44, 0.0, 0.93), (0.285, 0.0, 0.125))} fovy="13.7"/>
-<camera name="side" {_look_at((0.55, -0.80, 0.50), (0.20, 0.0, 0.13))} fovy="30"/>"""
+<camera name="front" {_look_at((1.44, 0.0, 0.93), (0.285, 0.0, 0.125))} fovy="14.5"/>
+<camera name="side" {_look_at((0.55, -0.80, 0.50), (0.21, 0.0, 0.12))} fovy="27"/>"""
 
 
 def _look_at(eye: tuple[float, float, float], target: tuple[float, float, float]) -> str:
@@ -194,7 +229,8 @@ def _look_at(eye: tuple[float, float, float], target: tuple[float, float, float]
     return f'pos="{_numbers(eye)}" xyaxes="{_numbers(tuple(right))} {_numbers(tuple(up))}"'
 
 
-_DEFAULTS = '<default><default class="link"><geom contype="0" conaffinity="0" material="shell" density="800"/></default></default>'
+_DEFAULTS = """
+<default><default class="link"><geom contype="0" conaffinity="0" material="shell" density="800"/></default></default>"""
 
 
 def arm_xml() -> str:
@@ -207,11 +243,13 @@ def tabletop_xml(buffer_size: int, shadows: bool) -> str:
     """The whole scene. ``buffer_size``: side of the offscreen buffer in pixels."""
     return f"""<mujoco model="tabletop"><compiler angle="radian" autolimits="true"/>
 <option timestep="0.004" integrator="implicitfast" cone="elliptic" impratio="10" noslip_iterations="2"/>
-<visual><quality shadowsize="{2048 if shadows else 0}" offsamples="0"/><map znear="0.02" zfar="8" shadowclip="0.6"/>
+<statistic extent="1" center="0.25 0 0.1"/>
+<visual><quality shadowsize="{2048 if shadows else 0}" offsamples="0"/>
+<map znear="0.02" zfar="8" shadowclip="0.5"/>
 <headlight ambient="0.38 0.38 0.38" diffuse="0.22 0.22 0.22" specular="0 0 0"/>
 <global offwidth="{buffer_size}" offheight="{buffer_size}"/></visual>
 <asset>{_MATERIALS}</asset>{_DEFAULTS}
-<worldbody><light name="lamp" pos="0.5 -0.5 1.2" dir="-0.2 0.45 -1" directional="true" diffuse="0.55 0.55 0.55"
+<worldbody><light name="lamp" pos="0.7 -0.4 1.2" dir="-0.55 0.30 -1" directional="true" diffuse="0.55 0.55 0.55"
  specular="0.3 0.3 0.3" castshadow="{"true" if shadows else "false"}"/>{_cameras()}
 <geom name="floor" type="plane" size="6 6 0.1" pos="0 0 -0.6" rgba="0.40 0.45 0.50 1" contype="0" conaffinity="0"/>
 {_geom("box", (0.42, 0.55, 0.025), (0.22, 0, -0.025), name="table", material="table", friction="1 0.02 0.002")}

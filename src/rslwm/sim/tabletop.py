@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -35,7 +35,7 @@ SPEC = end_effector_spec(TRANSLATION_BOUND, ROTATION_BOUND, hz=5.0)
 HOLD = 3
 """Control steps for which the rule of a task must hold before it counts as success."""
 
-_REACH = np.array([[0.16, -0.20, 0.014], [0.40, 0.20, 0.24]])
+_REACH = np.array([[0.16, -0.20, 0.014], [0.44, 0.20, 0.24]])
 """Lowest and highest target of the gripper in metres."""
 _RAMPS, _SUBSTEPS = 10, 5
 """A control step moves the joint targets in this many ramps, each of this many physics steps of 4 ms."""
@@ -63,7 +63,7 @@ class Snapshot:
     layout: Layout
     distractors: dict[str, Placed]
     appearance: Appearance
-    dynamics: dict[str, Any]
+    dynamics: Mapping[str, Any]
 
 
 class Tabletop:
@@ -105,8 +105,8 @@ class Tabletop:
     ) -> TableState:
         """Start an episode that is a pure function of the arguments.
 
-        The random streams of layout, wording, distractors, appearance, robot and dynamics are independent: changing one
-        of the last two arguments moves nothing else.
+        Every concern has its own random stream: changing the number of distractors or the strength of the appearance
+        moves neither the robot nor the task's objects nor the goal.
 
         Raises:
             ConfigError: an unknown family, or more distractors than fit.
@@ -189,7 +189,7 @@ class Tabletop:
     def state(self) -> TableState:
         """What is true now."""
         data = self.data
-        objects = {colour: self._pose(colour) for colour in self._objects}
+        objects = {colour: self._pose(colour) for colour in self.objects}
         touching = self._touching()
         opening = float(data.qpos[self._drawer]) if self.layout.cabinet else 0.0
         return TableState(
@@ -230,7 +230,10 @@ class Tabletop:
         Raises:
             ConfigError: more than there are colours or room for.
         """
-        here = tuple((*self._pose(colour).position[:2], 3 * HALF) for colour in self.layout.objects)
+        taken = [self._pose(colour).position for colour in self.layout.objects]
+        if self._target_position[2] < 0.12:  # the hand is among the objects
+            taken.append(self._target_position)
+        here = tuple((float(x), float(y), 3 * HALF) for x, y, _ in taken)
         layout = replace(self.layout, keep_clear=self.layout.keep_clear + here)
         self.distractors = draw_distractors(self.task, layout, count, self._stream("distractors"))
         for colour in set(COLOURS) - set(self.layout.objects):
@@ -249,7 +252,7 @@ class Tabletop:
     def _show_objects(self) -> None:
         """Make what is on the table visible and solid, and nothing else."""
         for colour in COLOURS:
-            placed = self._objects.get(colour)
+            placed = self.objects.get(colour)
             for shape in SHAPES:
                 present = placed is not None and placed.shape == shape
                 geom = self.model.geom(f"{colour}_{shape}").id
@@ -259,7 +262,8 @@ class Tabletop:
             self.model.body_gravcomp[self.model.body(colour).id] = 0.0 if placed else 1.0
 
     @property
-    def _objects(self) -> dict[str, Placed]:
+    def objects(self) -> dict[str, Placed]:
+        """What is on the table, by colour, and where it started."""
         return self.layout.objects | self.distractors
 
     def set_appearance(self, appearance: Appearance) -> None:
@@ -290,7 +294,7 @@ class Tabletop:
         )
 
     def load(self, snapshot: Snapshot) -> TableState:
-        """Go back (or over, from another simulator) to a saved moment."""
+        """Go back to a saved moment, or over to one that another simulator with the same settings saved."""
         self.seed, self.task, self.layout = snapshot.seed, snapshot.task, snapshot.layout
         self.distractors = snapshot.distractors
         self.steps, self._held_for = snapshot.steps, snapshot.held_for

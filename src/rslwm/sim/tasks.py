@@ -87,7 +87,7 @@ def draw_task(family: str, layout: np.random.Generator, language: np.random.Gene
 def goal_position(task: Task, layout: Layout, objects: dict[str, Pose]) -> np.ndarray:
     """Where the centre of the target, or the drawer's handle, has to go: (3,) in metres."""
     if task.family == "stack":
-        return objects[task.goal].position + [0, 0, 2 * HALF]
+        return objects[task.goal].position + np.array([0, 0, 2 * HALF])
     if layout.cabinet:
         return handle_position(layout, DRAWER_OPEN + 0.012 if task.goal == "open" else 0.0)
     place = layout.zone or layout.plate
@@ -253,7 +253,12 @@ FAMILIES: dict[str, Family] = {
     "drawer": Family(
         _draw_drawer,
         _slid,
-        ("{verb} the drawer", "slide the drawer {goal}", "grasp the handle and {verb} the drawer", "{verb} the cabinet"),
+        (
+            "{verb} the drawer",
+            "slide the drawer {goal}",
+            "grasp the handle and {verb} the drawer",
+            "{verb} the cabinet",
+        ),
         ("leave the drawer {goal}", "make sure that the drawer is {goal}"),
     ),
 }

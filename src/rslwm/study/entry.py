@@ -7,7 +7,11 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from rslwm.config import ConfigError, StudyConfig, content_hash
+import torch
+
+from rslwm.compute import seeded
+from rslwm.config import AdapterConfig, ConfigError, StudyConfig, content_hash
+from rslwm.data.fingerprint import FILE
 from rslwm.latents.base import ENCODERS, Encoder, TrainableEncoder
 from rslwm.latents.space import LatentSpace, SpaceConfig
 
@@ -18,8 +22,8 @@ _PATTERN = re.compile(r"(?:(?P<alias>[\w .-]+)=)?(?P<reference>[^=@+]+?)(?:\+(?P
 class Entry:
     """One row of a study: ``[ALIAS=]ENCODER[+CHANNELS][@SEED]``.
 
-    ``encoder`` is a name of the registry or path/to/file.py:Class; ``+16`` puts an S-VAE adapter to 16 channels behind it;
-    the seed is the row's first one (default 0).
+    ``encoder`` is a name of the registry or path/to/file.py:Class; ``+16`` puts an S-VAE adapter to 16 channels behind
+    it; the seed is the row's first one (default 0).
     """
 
     name: str
@@ -31,7 +35,7 @@ class Entry:
     def parse(cls, text: str) -> Entry:
         """Raises :class:`ConfigError` if the text has another form."""
         match = _PATTERN.fullmatch(text.strip())
-        if match is None:
+        if match is None or match["channels"] == "0":
             raise ConfigError(
                 f"latents: {text!r} is not of the form [ALIAS=]ENCODER[+CHANNELS][@SEED], for instance small-vae, "
                 "small-dino+16, twin=small-vae@1 or my_encoder.py:MyEncoder"
@@ -46,8 +50,18 @@ class Entry:
 
     @property
     def encoder(self) -> type[Encoder]:
-        """The class; raises :class:`rslwm.registry.UnknownName` if nothing answers to the reference."""
-        return ENCODERS.get(self.reference)
+        """The class.
+
+        Raises:
+            UnknownName: nothing answers to the reference.
+            ConfigError: what answers is no encoder.
+        """
+        found = ENCODERS.get(self.reference)
+        if not (isinstance(found, type) and issubclass(found, Encoder)):
+            raise ConfigError(
+                f"latents: {self.reference} is {found!r}, which is no subclass of rslwm.latents.base.Encoder"
+            )
+        return found
 
     @property
     def teacher(self) -> str | None:
@@ -55,22 +69,33 @@ class Entry:
         return self.encoder.teacher if issubclass(self.encoder, TrainableEncoder) else None
 
     def space(self, config: StudyConfig) -> SpaceConfig:
-        """The space without its pixel decoder."""
+        """The space without its pixel decoder; settings that it doesn't use stay at their defaults and out of keys."""
+        adapter = config.adapter if self.channels else AdapterConfig()
         return SpaceConfig(
-            self.reference,
-            config.data.image_size,
-            self.channels,
-            encoder=config.encoder,
-            adapter=config.adapter,
-            decoder=config.decoder,
+            self.reference, config.data.image_size, self.channels, encoder=config.encoder, adapter=adapter
         )
 
     def check(self, config: StudyConfig) -> LatentSpace:
-        """Build the space once, so that a wrong one is refused before anything runs."""
-        return LatentSpace(self.space(config))
+        """Build the space and encode a black frame, so that a wrong encoder is refused before anything runs.
+
+        Raises:
+            UnknownName: nothing answers to the reference.
+            ValueError: it can't be built with this configuration, or its latents are not what its spec declares.
+        """
+        with seeded(0, "check"):
+            space = LatentSpace(self.space(config), self.encoder(config.encoder, config.data.image_size))
+        spec, size = space.encoder.spec, config.data.image_size
+        with torch.no_grad():
+            shape = space.encoder.encode(torch.zeros(1, 1, size, size, 3)).shape
+        if shape != (1, 1, *spec.grid, spec.channels):
+            raise ValueError(
+                f"{self.name} encodes one frame to {tuple(shape)}, but its spec declares (1, 1, h, w, C) with grid "
+                f"{spec.grid} and {spec.channels} channels"
+            )
+        return space
 
     def source(self) -> str:
-        """Hash of a plug-in's file, so that editing it invalidates what was made with it; empty for built-in encoders."""
+        """Hash of a plug-in's file, so that editing it invalidates what was made with it; empty for other encoders."""
         if ".py:" not in self.reference:
             return ""
         return hashlib.sha256(Path(self.reference.rpartition(":")[0]).read_bytes()).hexdigest()[:12]
@@ -81,10 +106,14 @@ def parse_entries(config: StudyConfig) -> list[Entry]:
 
     Raises:
         ConfigError: no row, a malformed one, or two of the same name.
+        UnknownName: an encoder that doesn't exist.
+        ValueError: an encoder that can't be built with this configuration.
     """
     entries = [Entry.parse(text) for text in config.latents]
     if not entries:
         raise ConfigError("latents: nothing to compare; name at least one latent space")
+    if config.seeds < 1:
+        raise ConfigError(f"seeds: {config.seeds} trainings of a space leave nothing to measure; 1 or more")
     names = [entry.name for entry in entries]
     for name in names:
         if names.count(name) > 1:
@@ -95,7 +124,10 @@ def parse_entries(config: StudyConfig) -> list[Entry]:
 
 
 def files_key(location: Path) -> str:
-    """Hash of the names, sizes and times of the files below a folder: changes when the data do."""
-    files = sorted(path for path in location.rglob("*") if path.is_file())
+    """Hash of the names, sizes and times of the files below a folder: changes when the data do.
+
+    The sums that reading the data set leaves in it are left out: noting them changes nothing.
+    """
+    files = sorted(p for p in location.rglob("*") if p.is_file() and p != location / FILE)
     stats = [(str(p.relative_to(location)), p.stat().st_size, p.stat().st_mtime_ns) for p in files]
     return content_hash(stats)

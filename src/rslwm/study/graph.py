@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from rslwm.config import DataConfig, SimConfig, StudyConfig
+from rslwm.config import ConfigError, DataConfig, SimConfig, StudyConfig
 from rslwm.evals.evaluation import Label
+from rslwm.latents.space import LatentSpace
+from rslwm.model.dit import size_of
 from rslwm.study import stages
 from rslwm.study.entry import Entry, files_key, parse_entries
 from rslwm.study.stage import Stage
@@ -50,6 +52,8 @@ class Builder:
     def __init__(self, config: StudyConfig) -> None:
         self.config, self.compute = config, config.compute
         uri = config.data.uri
+        if ":" not in uri:
+            raise ConfigError(f"data.uri: {uri!r} has no scheme; write sim:tabletop, lerobot:FOLDER or rlds:FOLDER")
         location = Path(uri.partition(":")[2]).expanduser()
         simulated = uri.startswith("sim:")
         source = "" if simulated else files_key(location)
@@ -66,6 +70,8 @@ class Builder:
         )
         decoded = replace(recorded, camera=config.data.camera, image_size=config.data.image_size)
         self.frames = Stage("frames", uri, stages.make_frames, decoded, (self.data,), cost=5.0)
+        # Up to the latents everything works frame by frame, and how clips are cut must not change its key.
+        self.framewise = replace(config.data, frame_skip=DataConfig.frame_skip, actions=DataConfig.actions)
 
     def build(self) -> Study:
         entries = parse_entries(self.config)
@@ -75,18 +81,19 @@ class Builder:
         return Study(self.config, self.data, self.frames, spaces)
 
     def encoder(self, entry: Entry, seed: int) -> Stage:
-        space = replace(entry.space(self.config), channels=0)
         inputs = [self.data, self.frames]
         if entry.teacher:
             inputs.append(self.features(Entry.parse(entry.teacher), seed))
-        stage = stages.EncoderStage(space, self.config.data, self.compute, seed, entry.source())
+        stage = self._encoder_stage(entry, seed)
         cost = self.config.encoder.optim.steps * 0.2
         return Stage("encoder", f"{entry.name} seed {seed}", stages.make_encoder, stage, tuple(inputs), cost=cost)
 
+    def _encoder_stage(self, entry: Entry, seed: int) -> stages.EncoderStage:
+        native = replace(entry, channels=0).space(self.config)
+        return stages.EncoderStage(native, self.framewise, self.compute, seed, entry.source())
+
     def features(self, entry: Entry, seed: int) -> Stage:
-        space = replace(entry.space(self.config), channels=0)
-        stage = stages.EncoderStage(space, self.config.data, self.compute, seed, entry.source())
-        encoder = self.encoder(entry, seed)
+        stage, encoder = self._encoder_stage(entry, seed), self.encoder(entry, seed)
         return Stage(
             "features", f"{entry.name} seed {seed}", stages.make_features, stage, (self.frames, encoder), cost=15.0
         )
@@ -103,7 +110,7 @@ class Builder:
                 "adapter",
                 name,
                 stages.make_adapter,
-                stages.AdapterStage(config.adapter, entry.channels, data, compute, seed),
+                stages.AdapterStage(config.adapter, entry.channels, self.framewise, compute, seed),
                 (*common, features),
                 cost=config.adapter.optim.steps * 0.05,
             )
@@ -112,7 +119,7 @@ class Builder:
             "latents",
             name,
             stages.make_latents,
-            stages.LatentsStage(entry.space(config), data, compute),
+            stages.LatentsStage(entry.space(config), self.framewise, compute),
             tuple(inputs),
             cost=15.0,
         )
@@ -120,7 +127,7 @@ class Builder:
             "decoder",
             name,
             stages.make_decoder,
-            stages.DecoderStage(config.decoder, data, compute, seed),
+            stages.DecoderStage(config.decoder, self.framewise, compute, seed),
             (*common, latents),
             cost=config.decoder.optim.steps * 0.1,
         )
@@ -140,7 +147,7 @@ class Builder:
             (*common, latents, decoder),
             cost=config.world_model.optim.steps * 0.13,
         )
-        label = Label(entry.name, encoder_family(entry, config), "small", seed)
+        label = Label(entry.name, LatentSpace(entry.space(config)).spec.family, size_of(config.world_model.dit), seed)
         rows = Stage(
             "rows",
             name,
@@ -150,9 +157,3 @@ class Builder:
             cost=20.0,
         )
         return SpaceStages(entry, seed, encoder, adapter, latents, decoder, probes, world_model, rows)
-
-
-def encoder_family(entry: Entry, config: StudyConfig) -> str:
-    """Family column of the rows; an adapted space counts as one of its own, as in the paper's tables."""
-    family = entry.check(config).spec.family
-    return f"{family} + adapter" if entry.channels else family

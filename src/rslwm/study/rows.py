@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,8 @@ DTYPES: dict[str, type] = {
     "k": int, "value": float, "higher_is_better": bool, "target": float, "window": int, "dim": str, "role": str,
 }  # fmt: skip
 """The columns, in the order of :class:`rslwm.types.MetricRow`."""
+
+_ROW = attrgetter(*DTYPES)
 
 
 @dataclass(frozen=True)
@@ -45,9 +47,14 @@ class Rows:
     @classmethod
     def of(cls, rows: Iterable[MetricRow]) -> Rows:
         """Columns from rows."""
-        table = [dataclasses.astuple(row) for row in rows]
+        table = [_ROW(row) for row in rows]
         columns = zip(*table, strict=True) if table else [()] * len(DTYPES)
         return cls({name: np.array(c, dtype) for (name, dtype), c in zip(DTYPES.items(), columns, strict=True)})
+
+    @classmethod
+    def concatenate(cls, tables: Sequence[Rows]) -> Rows:
+        """These tables' rows, in order."""
+        return cls({name: np.concatenate([table[name] for table in tables]) for name in DTYPES})
 
     def save(self, path: Path) -> None:
         """Write parquet, atomically."""

@@ -1,4 +1,4 @@
-"""The stages of a study, from episodes to rows. Each is a function of a workspace: its config and its inputs' folders."""
+"""The stages of a study, from episodes to rows. Each is a function of a workspace: its config and inputs' folders."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from rslwm.compute import autocast, device, generator, seeded
@@ -29,6 +28,7 @@ from rslwm.data.store import TensorStore
 from rslwm.evals.base import METRICS, NotAvailable
 from rslwm.evals.evaluation import Evaluation, Label
 from rslwm.evals.probes import Probes
+from rslwm.latents.base import Encoder
 from rslwm.latents.decoder import PixelDecoder
 from rslwm.latents.space import LatentSpace, SpaceConfig, load_weights
 from rslwm.latents.store import encode_episodes, to_float
@@ -121,7 +121,8 @@ def make_encoder(work: Workspace) -> None:
         encoder = LatentSpace(replace(config.space, channels=0)).encoder
     trained = train_encoder(encoder, corpus, config.seed, work.out, config.compute, work.progress, features)
     save_file({k: v.contiguous() for k, v in encoder.state_dict().items()}, work.out / "encoder.safetensors")
-    facts: dict[str, Any] = {"parameters": encoder.spec.parameters, "flops_per_frame": _flops_per_frame(encoder, config)}
+    flops = _flops_per_frame(encoder, config)
+    facts: dict[str, Any] = {"parameters": encoder.spec.parameters, "flops_per_frame": flops}
     if trained:
         frames = budget(config.space.encoder.optim)
         facts |= {
@@ -133,10 +134,10 @@ def make_encoder(work: Workspace) -> None:
     _write_facts(work, **facts)
 
 
-def _flops_per_frame(encoder: nn.Module, config: EncoderStage) -> float:
+def _flops_per_frame(encoder: Encoder, config: EncoderStage) -> float:
     size = config.space.image_size
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        encoder.encode(torch.zeros(1, 1, size, size, 3, device=device(config.compute)))  # type: ignore[operator]
+        encoder.encode(torch.zeros(1, 1, size, size, 3, device=device(config.compute)))
     return float(counter.get_total_flops())
 
 
@@ -152,9 +153,11 @@ def make_features(work: Workspace) -> None:
     config: EncoderStage = work.config
     native = _native(config.space, work.inputs[1], config.compute)
     meta = {"features of": work.inputs[1].name, "preprocessing": native.spec.preprocessing}
-    encode_episodes(
-        native.encoder.encode, TensorStore(work.inputs[0]), work.out, meta, config.compute, work.progress
-    )
+
+    def encode(stored: torch.Tensor) -> torch.Tensor:
+        return native.encoder.encode(to_float(stored))
+
+    encode_episodes(encode, TensorStore(work.inputs[0]), work.out, meta, config.compute, work.progress)
 
 
 @dataclass(frozen=True)
@@ -192,7 +195,7 @@ class LatentsStage:
 
 
 def make_latents(work: Workspace) -> None:
-    """Fit the normaliser, encode everything. Inputs: data, frames, encoder and, for an adapted space, adapter, features.
+    """Fit the normaliser, encode everything. Inputs: data, frames, encoder; for an adapted space adapter and features.
 
     An adapted space is encoded from the features, which are there already.
     """
@@ -212,15 +215,14 @@ def make_latents(work: Workspace) -> None:
     space.save(work.out / "space")
     meta = {"latents of": encoder.name, "adapter": adapted[0].name if adapted else "", **space.spec.to_dict()}
 
-    if adapted:
+    def from_features(features: torch.Tensor) -> torch.Tensor:
+        return space.normaliser(space.compress(features.float()))
 
-        def encode(features: torch.Tensor) -> torch.Tensor:
-            return space.normaliser(space.compress(features))
+    def from_frames(stored: torch.Tensor) -> torch.Tensor:
+        return space.encode(to_float(stored))
 
-        source, cast = TensorStore(adapted[1]), torch.Tensor.float
-    else:
-        encode, source, cast = space.encode, TensorStore(frames), to_float
-    encode_episodes(encode, source, work.out / "store", meta, config.compute, work.progress, cast=cast)
+    source, encode = (adapted[1], from_features) if adapted else (frames, from_frames)
+    encode_episodes(encode, TensorStore(source), work.out / "store", meta, config.compute, work.progress)
 
 
 @dataclass(frozen=True)
@@ -264,7 +266,8 @@ def make_world_model(work: Workspace) -> None:
     corpus = _corpus(data, frames, config.data)
     space = LatentSpace.load(decoder / "space")
     weights = generator(config.seed, "world model weights")
-    model = WorldModel(space, corpus.action_spec, config.world_model, weights, corpus.dataset.fingerprint)
+    fingerprint = corpus.dataset.fingerprint
+    model = WorldModel(space, corpus.action_spec, config.world_model, weights, fingerprint, config.data)
     store = TensorStore(latents / "store")
     trained = train_world_model(model, corpus, store, config.seed, work.out, config.compute, work.progress)
     model.cpu().save(work.out / "checkpoint")
@@ -326,7 +329,7 @@ def make_rows(work: Workspace) -> None:
         work.progress(number, len(names), name)
         metric = METRICS.get(name)()
         try:
-            rows += metric.measure(evaluation)
+            rows += list(metric.measure(evaluation))
         except NotAvailable as reason:
             unavailable += [{"metric": info.name, "reason": str(reason)} for info in metric.infos]
     Rows.of(rows).save(work.out / "rows.parquet")

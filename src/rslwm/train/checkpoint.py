@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -24,10 +25,17 @@ def write_atomically(path: Path, tensors: dict[str, Tensor], metadata: dict[str,
 
 
 def save_state(
-    path: Path, step: int, module: nn.Module, optimizer: torch.optim.Optimizer, average: nn.Module | None, facts: dict
+    path: Path,
+    step: int,
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    average: nn.Module | None,
+    facts: dict[str, Any],
 ) -> None:
-    """Save weights, optimiser moments, the moving average and the step. Random streams need no saving: they are functions
-    of the step (see :func:`rslwm.compute.generator`)."""
+    """Save weights, optimiser moments, the moving average and the step.
+
+    Random streams need no saving: they are functions of the step (see :func:`rslwm.compute.generator`).
+    """
     tensors = {f"module/{k}": v for k, v in module.state_dict().items()}
     if average is not None:
         tensors |= {f"average/{k}": v for k, v in average.state_dict().items()}
@@ -38,7 +46,7 @@ def save_state(
 
 def load_state(
     path: Path, module: nn.Module, optimizer: torch.optim.Optimizer, average: nn.Module | None
-) -> tuple[int, dict]:
+) -> tuple[int, dict[str, Any]]:
     """Restore what :func:`save_state` wrote; returns the step and the facts.
 
     Raises:

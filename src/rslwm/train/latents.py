@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rslwm.compute import autocast, device, generator, seeded
-from rslwm.config import AdapterConfig, ComputeConfig, DecoderConfig, OptimConfig
+from rslwm.config import AdapterConfig, ComputeConfig, ConfigError, DecoderConfig, OptimConfig
 from rslwm.data.corpus import Corpus
 from rslwm.data.store import TensorStore
 from rslwm.latents.adapter import SVAE
@@ -28,6 +28,8 @@ class FramePairs:
 
     def __init__(self, corpus: Corpus, gap: tuple[int, ...], seed: int, features: TensorStore | None = None) -> None:
         self.corpus, self.gap, self.seed, self.features = corpus, gap, seed, features
+        if len(gap) != 2 or not 0 < gap[0] <= gap[1]:
+            raise ConfigError(f"encoder.pair_gap is {list(gap)}; it needs two numbers of steps, 0 < from <= to")
         lengths = corpus.dataset.lengths
         self.starts = np.concatenate(
             [
@@ -40,7 +42,7 @@ class FramePairs:
         if not len(self.starts):
             raise DataError(
                 f"no training episode is longer than {gap[1]} steps, the largest encoder.pair_gap; the longest has "
-                f"{max(lengths)}. Lower encoder.pair_gap."
+                f"{max(lengths[corpus.train])}. Lower encoder.pair_gap."
             )
 
     def __call__(self, step: int, pairs: int) -> FrameBatch:
@@ -74,7 +76,8 @@ def train_encoder(
     """Train an encoder in place; a frozen one is only looked at. None if there was nothing to train.
 
     Raises:
-        TrainingFailed: the latents collapsed: their effective rank is below ``encoder.min_rank``.
+        TrainingFailed: the latents collapsed: their effective rank is below ``encoder.min_rank``, or below half of the
+            channels where these are few.
     """
     config = encoder.config
     where = device(compute)
@@ -102,10 +105,11 @@ def train_encoder(
 
         trained = fit(encoder, loss, config.optim, folder, compute, progress, encoder.update, monitor)
         figures = trained.terms
-    if figures["effective_rank"] < config.min_rank:
+    least = min(config.min_rank, encoder.spec.channels / 2)
+    if figures["effective_rank"] < least:
         raise TrainingFailed(
             f"{encoder.spec.name} collapsed: its latents have effective rank {figures['effective_rank']:.2f} of "
-            f"{encoder.spec.channels} (encoder.min_rank is {config.min_rank}); see {folder / 'train.jsonl'}. Train "
+            f"{encoder.spec.channels}, the least is {least:g} (encoder.min_rank); see {folder / 'train.jsonl'}. Train "
             "longer, or strengthen the objective's guard against collapse."
         )
     return trained

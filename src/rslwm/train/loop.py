@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import math
@@ -9,6 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -65,7 +67,8 @@ def fit(
     state_file, log_file = folder / "training_state.safetensors", folder / "train.jsonl"
     optimizer = optim.build(module, config)
     average = copy.deepcopy(module).requires_grad_(False) if config.ema else None
-    step, facts = 0, {"seconds": 0.0, "flops_per_step": 0.0, "terms": {}}
+    step = 0
+    facts: dict[str, Any] = {"seconds": 0.0, "flops_per_step": 0.0, "terms": {}}
     if state_file.exists():
         step, facts = load_state(state_file, module, optimizer, average)
         _truncate_log(log_file, step)
@@ -82,8 +85,8 @@ def fit(
         if average is not None:
             _update_average(average, module, config.ema, step)
         after_step(step / config.steps)
+        _require_finite(value, step, log_file)
         if step % config.log_every == 0 or step == config.steps:
-            _require_finite(value, step, log_file)
             facts["seconds"] = time.perf_counter() - started
             facts["terms"] = {name: float(term) for name, term in terms.items()}
             if step % config.monitor_every == 0 or step == config.steps:
@@ -107,14 +110,11 @@ def _step(
     counter: FlopCounterMode | None,
 ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
     """One optimiser step; returns the loss, its terms and the norm of the gradient."""
-    if counter:
-        counter.__enter__()
-    with autocast(compute):
-        value, terms = loss(step)
-    optimizer.zero_grad(set_to_none=True)
-    value.backward()
-    if counter:
-        counter.__exit__(None, None, None)
+    with counter or contextlib.nullcontext():
+        with autocast(compute):
+            value, terms = loss(step)
+        optimizer.zero_grad(set_to_none=True)
+        value.backward()
     norm = nn.utils.clip_grad_norm_(module.parameters(), config.clip_norm)
     optimizer.step()
     return value.detach(), {name: term.detach() for name, term in terms.items()}, norm
@@ -137,7 +137,7 @@ def _require_finite(value: Tensor, step: int, log_file: Path) -> None:
         )
 
 
-def _log(path: Path, step: int, loss: float, norm: float, facts: dict) -> None:
+def _log(path: Path, step: int, loss: float, norm: float, facts: dict[str, Any]) -> None:
     line = {"step": step, "loss": loss, "gradient_norm": norm, "seconds": round(facts["seconds"], 3), **facts["terms"]}
     with path.open("a") as file:
         file.write(json.dumps(line) + "\n")

@@ -19,7 +19,7 @@ def build(module: nn.Module, config: OptimConfig) -> torch.optim.AdamW:
 
 
 def learning_rate(config: OptimConfig, step: int) -> float:
-    """Linear warm-up over ``warmup`` steps, then cosine from ``lr`` to ``final_lr * lr`` at the last step."""
+    """Linear warm-up over ``warmup`` steps, then a cosine that falls from ``lr`` to ``final_lr * lr`` at ``steps``."""
     if step < config.warmup:
         return config.lr * (step + 1) / config.warmup
     done = (step - config.warmup) / max(1, config.steps - config.warmup)

@@ -10,7 +10,7 @@ from rslwm.config import EncoderConfig
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Softmax attention over (..., N, d). Written out: on CPUs the fused kernel's backward pass is slower at N <= 256."""
+    """Softmax attention over (..., N, d). Written out: on CPUs the fused kernel's backward is slower at N <= 256."""
     scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
     return scores.softmax(-1).to(v.dtype) @ v
 
@@ -49,6 +49,8 @@ class PatchTransformer(nn.Module):
         super().__init__()
         if image_size % config.patch:
             raise ValueError(f"image_size {image_size} is not a multiple of encoder.patch {config.patch}")
+        if config.width % config.heads:
+            raise ValueError(f"encoder.heads {config.heads} does not divide encoder.width {config.width}")
         self.patch, self.side = config.patch, image_size // config.patch
         self.embed = nn.Linear(3 * config.patch**2, config.width)
         self.position = nn.Parameter(torch.randn(1, self.side**2, config.width) * 0.02)

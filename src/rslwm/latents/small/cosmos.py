@@ -12,7 +12,7 @@ from rslwm.latents.small.reconstruction import SmallAutoencoder
 
 
 def haar(image: Tensor) -> Tensor:
-    """One level of the orthonormal 2-d Haar transform: (B, H, W, c) -> (B, H/2, W/2, 4c), bands in the order LL LH HL HH."""
+    """One level of the orthonormal 2-d Haar transform: (B, H, W, c) -> (B, H/2, W/2, 4c), bands LL LH HL HH."""
     a, b = image[:, 0::2, 0::2], image[:, 0::2, 1::2]
     c, d = image[:, 1::2, 0::2], image[:, 1::2, 1::2]
     return torch.cat([a + b + c + d, a - b + c - d, a + b - c - d, a - b - c + d], -1) / 2
@@ -44,4 +44,8 @@ class SmallCosmos(SmallAutoencoder):
     variational = False
 
     def _backbone(self) -> PatchTransformer:
+        if self.config.patch % 4:
+            raise ValueError(
+                f"small-cosmos: encoder.patch {self.config.patch} is not a multiple of 4 (two Haar levels)"
+            )
         return WaveletTransformer(self.config, self.image_size)

@@ -64,7 +64,7 @@ class SmallDINO(SmallSemantic):
         return F.linear(F.normalize(head(features).float(), dim=-1), F.normalize(assign.weight.float(), dim=-1))
 
     def _cross_entropy(self, student: Tensor, teacher: Tensor) -> Tensor:
-        """Mean cross entropy of (N, D) student features against the teacher's assignments, in units of log(prototypes)."""
+        """Mean cross entropy of (N, D) student features with the teacher's assignments, in units of log(prototypes)."""
         target = sinkhorn(self._logits(teacher, self.teacher_head, self.teacher_assign), self.teacher_temperature)
         guess = F.log_softmax(self._logits(student, self.head, self.assign) / self.student_temperature, -1)
         return -(target * guess).sum(-1).mean() / torch.log(torch.tensor(float(self.prototypes)))

@@ -1,4 +1,4 @@
-"""What the three small semantic encoders share: a moving-average teacher, masks, augmentation, and a guard against collapse."""
+"""What the three small semantic encoders share: a moving-average teacher, masks, augmentation, a collapse guard."""
 
 from __future__ import annotations
 

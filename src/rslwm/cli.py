@@ -1,0 +1,1 @@
+"""The command line; thin: flags are generated from the configuration's dataclasses."""

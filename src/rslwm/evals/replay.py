@@ -1,0 +1,79 @@
+"""Recorded clips beside what a world model makes of their first frames and their actions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from rslwm.compute import autocast, device, generator
+from rslwm.config import ComputeConfig, EvalConfig
+from rslwm.data.corpus import Corpus
+from rslwm.evals.evaluation import choose
+from rslwm.evals.visual import psnr
+from rslwm.latents.store import to_float
+from rslwm.model.world_model import WorldModel
+from rslwm.types import DataError
+
+ROWS = 16
+"""Clips rolled out at once; bounds the memory and doesn't change the result."""
+
+
+@dataclass(frozen=True)
+class Replay:
+    """N clips of T0 context and F future frames.
+
+    ``truth`` and ``rollout`` are (N, T0+F, H, W, 3) in [0, 1], equal in the context; ``decoded`` is the truth encoded and
+    decoded; ``latents`` are the generated ones, (N, F, h, w, C). ``clips`` are (episode id, first step).
+    """
+
+    clips: list[tuple[str, int]]
+    context: int
+    truth: Tensor
+    rollout: Tensor
+    decoded: Tensor
+    latents: Tensor
+
+    def psnr(self) -> dict[str, Tensor]:
+        """(N, F) in dB of the rollout, its floor (the last context frame copied) and its ceiling (encode-decode)."""
+        future = self.truth[:, self.context :]
+        copied = self.truth[:, self.context - 1 : self.context].expand_as(future)
+        candidates = {"rollout": self.rollout, "encode-decode": self.decoded}
+        values = {name: psnr(frames[:, self.context :], future) for name, frames in candidates.items()}
+        return {"copy last frame": psnr(copied, future), **values}
+
+
+@torch.no_grad()
+def replay(model: WorldModel, corpus: Corpus, config: EvalConfig, compute: ComputeConfig) -> Replay:
+    """Roll out ``config.clips`` clips: held-out ones of the data that the model was trained on, any of other data.
+
+    Raises:
+        DataError: no episode holds a clip of that many frames.
+    """
+    frames = config.context + config.future
+    clips = corpus.clips(corpus.frames, frames)
+    seen = corpus.dataset.fingerprint == model.fingerprint
+    places = clips.windows(corpus.test if seen else range(len(corpus.dataset)))
+    if not len(places):
+        skip = corpus.config.frame_skip
+        raise DataError(
+            f"{corpus.dataset.root}: no {'held-out ' if seen else ''}episode holds {config.context} + {config.future} "
+            f"frames {skip} steps apart; the longest episode has {max(corpus.dataset.lengths)} steps. Lower the future."
+        )
+    windows = choose(places, config.clips, config.seed, "clips")
+    where, noise = device(compute), generator(config.seed, "rollout noise")
+    model = model.to(where)
+    parts: list[tuple[Tensor, ...]] = []
+    for start in range(0, len(windows), ROWS):
+        batch = clips.batch(windows[start : start + ROWS])
+        truth = to_float(batch.x)
+        with autocast(compute):
+            encoded = model.encode(truth.to(where)).float()
+            past = encoded[:, : config.context]
+            future = model.rollout(past, batch.actions.to(where), config.euler_steps, noise).float()
+            generated, decoded = model.decode(future).float().cpu(), model.decode(encoded).float().cpu()
+        rollout = torch.cat([truth[:, : config.context], generated], 1)
+        parts.append((truth, rollout, decoded, future.cpu()))
+    names = [(corpus.dataset.ids[episode], int(start)) for episode, start in windows]
+    return Replay(names, config.context, *(torch.cat(part) for part in zip(*parts, strict=True)))

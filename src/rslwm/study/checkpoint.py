@@ -1,0 +1,162 @@
+"""What a study makes besides its rows, world models, and how one of them is used afterwards: on any data, by its path."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rslwm.compute import device
+from rslwm.config import ComputeConfig, ConfigError, DataConfig, EvalConfig, StudyConfig
+from rslwm.data.corpus import Corpus
+from rslwm.data.store import TensorStore
+from rslwm.evals.evaluation import Label
+from rslwm.latents.space import LatentSpace
+from rslwm.latents.store import encode_episodes
+from rslwm.model.dit import size_of
+from rslwm.model.world_model import WorldModel
+from rslwm.study import stages
+from rslwm.study.entry import files_key
+from rslwm.study.graph import Builder, SpaceStages
+from rslwm.study.rows import Rows
+from rslwm.study.runner import Runner
+from rslwm.study.stage import Stage, Workspace
+from rslwm.types import DataError, Unavailable
+
+CHECKPOINT, SPACE = "checkpoint", "space"
+
+
+def train_world_models(config: StudyConfig, out: Path, jobs: int = 0) -> list[Path]:
+    """Train what is missing and copy every world model to ``out/checkpoints``; what a study below ``out`` has trained
+    already is taken from there.
+
+    Raises:
+        StageFailed: a stage failed; see :meth:`rslwm.study.runner.Runner.run`.
+        ConfigError: the configuration can't be run.
+    """
+    spaces = Builder(config).build().spaces
+    folders = Runner(out, jobs, config.compute.threads).run([space.world_model for space in spaces])
+    return [
+        _copy(folders[space.world_model] / CHECKPOINT, out / "checkpoints" / _folder_name(space, config))
+        for space in spaces
+    ]
+
+
+def train_spaces(config: StudyConfig, out: Path, jobs: int = 0) -> list[Path]:
+    """Like :func:`train_world_models`, but stops at the latent spaces with their pixel decoders: ``out/spaces``."""
+    spaces = Builder(config).build().spaces
+    folders = Runner(out, jobs, config.compute.threads).run([space.decoder for space in spaces])
+    return [
+        _copy(folders[space.decoder] / SPACE, out / "spaces" / _folder_name(space, config)) for space in spaces
+    ]
+
+
+def _folder_name(space: SpaceStages, config: StudyConfig) -> str:
+    return f"{space.entry.name}-seed{space.seed}" if config.seeds > 1 else space.entry.name
+
+
+def _copy(source: Path, target: Path) -> Path:
+    """Replace ``target`` by a copy of ``source``; a kill leaves the old one, the new one, or none."""
+    new = target.with_name(f".{target.name}.new")
+    shutil.rmtree(new, ignore_errors=True)
+    shutil.copytree(source, new)
+    shutil.rmtree(target, ignore_errors=True)
+    new.rename(target)
+    return target
+
+
+# ----------------------------------------------------------------------------------------------- a checkpoint on data
+
+
+def clip_settings(model: WorldModel, checkpoint: Path, uri: str = "") -> DataConfig:
+    """The data configuration under which a checkpoint was trained, with the episodes of ``uri`` if one is given.
+
+    Raises:
+        DataError: the checkpoint doesn't say.
+    """
+    if model.data is None:
+        raise DataError(f"{checkpoint / 'config.yaml'}: field 'data' is missing, so nobody knows the frame skip")
+    return replace(model.data, uri=uri) if uri else model.data
+
+
+def open_corpus(data: DataConfig, model: WorldModel, out: Path, jobs: int = 0) -> Corpus:
+    """The episodes as a model sees them, recorded, imported and decoded below ``out`` where that isn't done yet.
+
+    Raises:
+        StageFailed: the data can't be read.
+        DataError: their actions mean something else than the model's.
+    """
+    builder = Builder(StudyConfig(data=data))
+    folders = Runner(out, jobs).run([builder.frames])
+    corpus = Corpus.open(stages.dataset_root(folders[builder.data]), folders[builder.frames], data)
+    model.action_spec.require(corpus.action_spec, "the checkpoint", data.uri)
+    return corpus
+
+
+@dataclass(frozen=True)
+class CheckpointStage:
+    path: str
+    files: str
+    """Changes when the files in the folder do."""
+
+
+def make_checkpoint(work: Workspace) -> None:
+    """Take a copy, so that rows stay next to the weights that they belong to."""
+    _copy(Path(work.config.path), work.out / CHECKPOINT)
+
+
+@dataclass(frozen=True)
+class EncodeStage:
+    data: DataConfig
+    compute: ComputeConfig
+
+
+def make_latents(work: Workspace) -> None:
+    """Encode every episode with the checkpoint's space. Inputs: data, frames, checkpoint."""
+    config: EncodeStage = work.config
+    data, frames, checkpoint = work.inputs
+    corpus = Corpus.open(stages.dataset_root(data), frames, config.data)
+    model = WorldModel.load(checkpoint / CHECKPOINT)
+    model.action_spec.require(corpus.action_spec, "the checkpoint", config.data.uri)
+    encode(model.space, corpus.frames, work.out / "store", config.compute, work.progress)
+
+
+def encode(
+    space: LatentSpace,
+    frames: TensorStore,
+    root: Path,
+    compute: ComputeConfig,
+    progress: stages.Progress = lambda done, total, message: None,
+) -> TensorStore:
+    """Normalised latents of every episode of a store of frames; resumes where it was killed."""
+    meta = {"latents of": frames.meta, **space.spec.to_dict()}
+    return encode_episodes(space.to(device(compute)).encode, frames, root, meta, compute, progress)
+
+
+def measure(
+    checkpoint: Path, data: DataConfig, evaluation: EvalConfig, compute: ComputeConfig, out: Path, jobs: int = 0
+) -> tuple[Rows, list[Unavailable]]:
+    """Rows of one checkpoint on any data, as a study would measure them: probes are trained on the training episodes,
+    everything is measured on the held-out ones. Also says which metrics the data can't give.
+
+    Raises:
+        StageFailed: a stage failed; see :meth:`rslwm.study.runner.Runner.run`.
+        DataError: the checkpoint can't be loaded.
+    """
+    spec, size = (model := WorldModel.load(checkpoint)).space.spec, size_of(model.config.dit)
+    if data.image_size != model.space.config.image_size:
+        raise ConfigError(f"data.image_size is {data.image_size}; the checkpoint's is {model.space.config.image_size}")
+    builder = Builder(StudyConfig(data=data, evaluation=evaluation, compute=compute))
+    common, name = (builder.data, builder.frames), str(checkpoint)
+    copied = CheckpointStage(str(checkpoint.absolute()), files_key(checkpoint))
+    model_stage = Stage("checkpoint", name, make_checkpoint, copied)
+    encoded = EncodeStage(data, compute)
+    latents = Stage("encoded", name, make_latents, encoded, (*common, model_stage), cost=15.0)
+    probe = stages.ProbesStage(evaluation.probe, data, compute, seed=0)
+    probes = Stage("probes", name, stages.make_probes, probe, (*common, latents), cost=30.0)
+    label = Label(spec.name, spec.family, size, seed=0)
+    evaluate = stages.EvaluateStage(label, evaluation, data, compute)
+    rows = Stage("rows", name, stages.make_rows, evaluate, (*common, latents, probes, model_stage), cost=20.0)
+    folder = Runner(out, jobs, compute.threads).run([rows])[rows]
+    missing = [Unavailable(**entry) for entry in stages.read_facts(folder)["unavailable"]]
+    return Rows.load(folder / "rows.parquet"), missing

@@ -1,0 +1,147 @@
+"""A study from its configuration to its rows and verdict."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Iterable
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+from rslwm import __version__
+from rslwm.config import StudyConfig, dump
+from rslwm.evals.base import metric_infos
+from rslwm.latents.space import LatentSpace
+from rslwm.study.graph import Builder, SpaceStages, Study
+from rslwm.study.rows import Rows
+from rslwm.study.runner import Runner, Stage, StageRecord
+from rslwm.study.stages import read_facts
+from rslwm.study.verdict import Verdict, decide
+
+Folders = dict[Stage, Path]
+
+
+def compare(config: StudyConfig, out: Path, jobs: int = 0, command: str = "") -> Verdict:
+    """Run what isn't there yet below ``out``; returns the verdict.
+
+    Writes ``rows.parquet``, ``verdict.json``, ``study.json``, ``config.yaml`` and ``clips/``.
+
+    Raises:
+        StageFailed: a stage failed; everything that doesn't need it is done and kept.
+        ConfigError: the configuration can't be run, or another run uses the folder.
+    """
+    study = Builder(config).build()
+    folders = Runner(out, jobs, config.compute.threads).run(study.targets)
+    dump(config, out / "config.yaml")
+    rows = Rows.concatenate([Rows.load(folders[space.rows] / "rows.parquet") for space in study.spaces])
+    rows.save(out / "rows.parquet")
+    _write_clips(study, folders, out / "clips")
+    description = describe(study, folders, command)
+    (out / "study.json").write_text(json.dumps(description, indent=1))
+    verdict = decide(rows, metric_infos(), config.verdict)
+    (out / "verdict.json").write_text(json.dumps(verdict.to_dict(), indent=1, allow_nan=False))
+    return verdict
+
+
+def describe(study: Study, folders: Folders, command: str) -> dict[str, Any]:
+    """What the report needs beside the rows: spaces and their costs, what is missing and why, data, versions, times."""
+    by_name: dict[str, list[SpaceStages]] = {}
+    for space in study.spaces:
+        by_name.setdefault(space.entry.name, []).append(space)
+    facts = [read_facts(folders[space.rows]) for space in study.spaces]
+    data = read_facts(folders[study.data])
+    missing = {entry["metric"]: entry["reason"] for fact in facts for entry in fact["unavailable"]}
+    return {
+        "spaces": [_describe_space(name, spaces, folders) for name, spaces in by_name.items()],
+        "unavailable": [{"metric": name, "reason": reason} for name, reason in missing.items()],
+        "notes": _notes(study, facts),
+        "data": {key: value for key, value in data.items() if key != "root"},
+        "metrics": [asdict(info) for info in metric_infos().values()],
+        "timings": list(_timings(folders)),
+        "versions": versions(),
+        "command": command,
+    }
+
+
+def _notes(study: Study, facts: list[dict[str, Any]]) -> list[str]:
+    """What was measured otherwise than configured."""
+    wanted, future = study.config.evaluation.future, min(fact["future"] for fact in facts)
+    if future == wanted:
+        return []
+    return [f"Rollouts have {future} generated frames instead of {wanted}: the held-out episodes are no longer."]
+
+
+def _describe_space(name: str, spaces: list[SpaceStages], folders: Folders) -> dict[str, Any]:
+    """Costs are means over the seeds, peaks maxima."""
+    spec = LatentSpace.load(folders[spaces[0].latents] / "space").spec
+    costs = [_costs(space, folders) for space in spaces]
+    cost = {key: float(np.mean([c[key] for c in costs])) for key in costs[0]}
+    cost["peak_memory_mb"] = max(c["peak_memory_mb"] for c in costs)
+    cost["latent_bytes_per_frame"] = spec.bytes_per_frame
+    return {
+        "name": name,
+        "family": spec.family,
+        "spec": spec.to_dict(),
+        "seeds": [s.seed for s in spaces],
+        "cost": cost,
+    }
+
+
+def _costs(space: SpaceStages, folders: Folders) -> dict[str, float]:
+    encoder, model = read_facts(folders[space.encoder]), read_facts(folders[space.world_model])
+    trained = [encoder, model, read_facts(folders[space.decoder])]
+    if space.adapter:
+        trained.append(read_facts(folders[space.adapter]))
+    own = [s for s in (space.encoder, space.adapter, space.latents, space.decoder, space.probes, space.rows) if s]
+    peak = max(StageRecord.read(folders[s]).peak_bytes for s in [*own, space.world_model])
+    return {
+        "encoder_parameters": encoder["parameters"],
+        "encoder_flops_per_frame": encoder["flops_per_frame"],
+        "encoder_training_flops": encoder.get("training_flops", 0.0),
+        "encoder_frames_seen": encoder.get("frames_seen", 0),
+        "world_model_parameters": model["parameters"],
+        "world_model_training_flops": model["training_flops"],
+        "training_seconds": sum(facts.get("training_seconds", 0.0) for facts in trained),
+        "peak_memory_mb": peak / 2**20,
+        **read_facts(folders[space.rows])["costs"],
+    }
+
+
+def _timings(folders: Folders) -> Iterable[dict[str, Any]]:
+    for stage, folder in folders.items():
+        record = StageRecord.read(folder)
+        yield {
+            "stage": stage.kind,
+            "space": stage.name,
+            "seconds": record.seconds,
+            "peak_mb": record.peak_bytes / 2**20,
+        }
+
+
+def _write_clips(study: Study, folders: Folders, folder: Path) -> None:
+    """The truth and every space's rollouts (the first seed's) as the report reads them."""
+    folder.mkdir(exist_ok=True)
+    for space in study.spaces:
+        with safe_open(folders[space.rows] / "clips.safetensors", "numpy") as file:
+            metadata, frames, truth = file.metadata(), file.get_tensor("frames"), file.get_tensor("truth")
+        if not (folder / "truth.safetensors").exists() or space is study.spaces[0]:
+            save_file({"frames": truth}, folder / "truth.safetensors", metadata)
+        if space is next(s for s in study.spaces if s.entry.name == space.entry.name):
+            save_file({"frames": frames}, folder / f"{space.entry.name}.safetensors", metadata)
+
+
+def versions() -> dict[str, str]:
+    """Of everything that a result can depend on."""
+    packages = ("torch", "numpy", "scipy", "mujoco", "av", "pyarrow", "safetensors", "torchmetrics")
+    return {
+        "rslwm": __version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        **{name: version(name) for name in packages},
+    }

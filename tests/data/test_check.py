@@ -1,0 +1,191 @@
+import io
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from recordings import SPEC, episode
+from rich.console import Console
+
+from rslwm.data.check import Finding, Report, check
+from rslwm.data.dataset import EpisodeDataset, open_dataset
+from rslwm.data.lerobot import write_lerobot
+from rslwm.types import Episode
+
+Edit = Callable[[EpisodeDataset, Callable[[dict[str, Any]], object]], EpisodeDataset]
+
+
+def sound(i: int, **changes: Any) -> Episode:
+    return replace(replace(episode(i), success=True), **changes)
+
+
+def checked(tmp_path: Path, *episodes: Episode) -> Report:
+    return check(write_lerobot(episodes, tmp_path / "planted", SPEC))
+
+
+def only(report: Report) -> Finding:
+    assert len(report.findings) == 1, report.findings
+    return report.findings[0]
+
+
+def edit_table(path: Path, column: str, values: list[Any]) -> None:
+    table = pq.read_table(path)
+    pq.write_table(table.set_column(table.schema.get_field_index(column), column, pa.array(values)), path)
+
+
+def test_a_sound_data_set_has_no_findings(tmp_path: Path) -> None:
+    report = checked(tmp_path, sound(0), sound(1))
+    assert report.findings == ()
+    assert report.ok
+
+
+def test_a_truncated_video_is_an_error(dataset: EpisodeDataset) -> None:
+    os.truncate(next(dataset.root.rglob("*.mp4")), 1500)
+    report = check(dataset)
+    assert not report.ok
+    video = [f for f in report.findings if f.where.startswith("episode") and "file-000.mp4" in f.what]
+    assert len(video) == len(dataset)
+
+
+def test_a_flipped_bit_is_an_error(tmp_path: Path) -> None:
+    dataset = write_lerobot([sound(0), sound(1)], tmp_path / "set", SPEC)
+    path = next(dataset.root.rglob("*.mp4"))
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    found = [f for f in check(EpisodeDataset(dataset.root)).findings if f.where == str(path)]
+    assert found[0].severity == "error"
+    assert "bytes" in found[0].what
+
+
+def test_an_edited_info_file_is_a_warning(tmp_path: Path, edit_info: Edit) -> None:
+    dataset = write_lerobot([sound(0)], tmp_path / "set", SPEC)
+    report = check(edit_info(dataset, lambda info: info.update(robot_type="widowx")))
+    assert only(report).where.endswith("info.json")
+    assert report.ok
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_actions_that_are_not_numbers_are_an_error(tmp_path: Path, value: float) -> None:
+    actions = episode(1).actions
+    actions[3:5, 2] = value
+    finding = only(checked(tmp_path, sound(0), sound(1, actions=actions)))
+    assert (finding.severity, finding.where) == ("error", "episode 'push-000001'")
+    assert finding.what == "action is NaN or infinite at 2 steps, the first 3"
+
+
+def test_states_that_are_not_numbers_are_an_error(tmp_path: Path) -> None:
+    states = {"gripper": np.full((9, 3), np.nan, np.float32)}
+    assert only(checked(tmp_path, sound(0), sound(1, states=states))).what.startswith("state gripper is NaN")
+
+
+def test_actions_of_other_dimensions_are_an_error(tmp_path: Path, edit_info: Edit) -> None:
+    dataset = write_lerobot([sound(0)], tmp_path / "set", SPEC)
+    fewer = {k: v[:6] if isinstance(v, list) else v for k, v in SPEC.to_dict().items()}
+    report = check(edit_info(dataset, lambda info: info["rslwm"].update(action_spec=fewer)))
+    assert "the action spec names 6 dimensions, recorded are 7" in [f.what for f in report.findings]
+    assert not report.ok
+
+
+def test_an_unknown_action_convention_is_an_error(tmp_path: Path, edit_info: Edit) -> None:
+    dataset = write_lerobot([sound(0)], tmp_path / "set", SPEC)
+    report = check(edit_info(dataset, lambda info: info.pop("rslwm")))
+    assert any("don't say what they are" in f.what for f in report.findings)
+    assert not report.ok
+
+
+def test_a_length_against_the_tables_is_an_error(dataset: EpisodeDataset) -> None:
+    edit_table(dataset.root / "meta/episodes/chunk-000/file-000.parquet", "length", [6, 7, 8, 10])
+    report = check(EpisodeDataset(dataset.root))
+    found = {(f.where, f.what) for f in report.findings if f.severity == "error"}
+    assert ("episode 'push-000003'", "rows 21 to 30 for a length of 10; expected them from 21 on") in found
+    video = "4.200 to 6.000 s of video at 5 Hz for 10 steps"
+    assert ("episode 'push-000003', camera 'front'", video) in found
+
+
+def test_a_table_that_lacks_rows_is_an_error(dataset: EpisodeDataset) -> None:
+    path = dataset.root / "data/chunk-000/file-000.parquet"
+    pq.write_table(pq.read_table(path).slice(0, 28), path)
+    found = [f.what for f in check(EpisodeDataset(dataset.root)).findings]
+    assert "28 rows in data, 30 in meta/episodes, 30 in total_frames" in found
+    assert any("7 rows of 'action' for episode 'push-000003', whose length is 9" in what for what in found)
+
+
+def test_an_unreadable_table_is_an_error_not_a_crash(dataset: EpisodeDataset) -> None:
+    os.truncate(dataset.root / "data/chunk-000/file-000.parquet", 700)
+    assert any("can't be read as parquet" in f.what for f in check(EpisodeDataset(dataset.root)).findings)
+
+
+def test_a_dimension_that_never_moves_is_a_warning(tmp_path: Path) -> None:
+    episodes = [sound(i) for i in range(2)]
+    for e in episodes:
+        e.actions[:, 4] = 0.125
+    finding = only(checked(tmp_path, *episodes))
+    assert (finding.severity, finding.where, finding.what) == ("warning", "action 'pitch'", "always 0.125")
+
+
+def test_actions_outside_their_bounds_are_a_warning(tmp_path: Path) -> None:
+    actions = episode(1).actions
+    actions[2, 0] = -0.08
+    finding = only(checked(tmp_path, sound(0), sound(1, actions=actions)))
+    assert finding.severity == "warning"
+    assert finding.where == "action 'x'"
+    assert finding.what == "1 of 18 steps outside [-0.05, 0.05], the farthest -0.08"
+
+
+def test_unlabelled_success_is_a_warning(tmp_path: Path) -> None:
+    finding = only(checked(tmp_path, sound(0), sound(1, success=None)))
+    assert (finding.severity, finding.where) == ("warning", "success labels")
+    assert finding.what == "1 of 2 episodes are unlabelled"
+
+
+def test_a_missing_instruction_is_a_warning(tmp_path: Path) -> None:
+    finding = only(checked(tmp_path, sound(0), sound(1, instruction=" ")))
+    assert finding.what == "1 of 2 have no instruction, the first 'push-000001'"
+
+
+def test_a_copied_episode_is_an_error(tmp_path: Path) -> None:
+    finding = only(checked(tmp_path, sound(0), sound(1), replace(sound(0), id="copy")))
+    assert finding.severity == "error"
+    assert finding.what == "same actions and states: 'push-000000', 'copy'"
+
+
+def test_a_repeated_id_is_an_error(dataset: EpisodeDataset) -> None:
+    path = dataset.root / "meta/episodes/chunk-000/file-000.parquet"
+    edit_table(path, "rslwm/id", ["a", "b", "a", "c"])
+    found = {f.where: f.what for f in check(EpisodeDataset(dataset.root)).findings}
+    assert found["episode 'a'"] == "2 episodes have this id"
+
+
+def test_a_black_camera_is_a_warning(tmp_path: Path) -> None:
+    black = np.zeros((9, 32, 32, 3), np.uint8)
+    finding = only(checked(tmp_path, sound(0), sound(1, frames={"front": black})))
+    assert (finding.severity, finding.where) == ("warning", "camera 'front'")
+    assert finding.what == "black in 1 of 2 episodes, the first 'push-000001'"
+
+
+def test_frames_of_another_size_are_an_error(tmp_path: Path, edit_info: Edit) -> None:
+    dataset = write_lerobot([sound(0)], tmp_path / "set", SPEC)
+    key = "observation.images.front"
+    report = check(edit_info(dataset, lambda info: info["features"][key].update(shape=[64, 64, 3])))
+    assert any(f.what == "frames are (32, 32), info.json says (64, 64)" for f in report.findings)
+
+
+def test_findings_print_errors_first_and_brackets_as_they_are() -> None:
+    findings = (Finding("error", "episode 'x'", "broken [red]", "mend"), Finding("warning", "y", "odd", "look"))
+    console = Console(width=120, record=True, file=io.StringIO())
+    console.print(Report("a set", findings))
+    text = console.export_text()
+    assert text.index("broken [red]") < text.index("odd")
+    assert "1 errors, 1 warnings" in text
+
+
+def test_the_bridge_sample_is_usable(bridge: Path, tmp_path: Path) -> None:
+    report = check(open_dataset(f"rlds:{bridge}", tmp_path))
+    assert report.ok
+    assert {f.where for f in report.findings} == {"action 'yaw'", "success labels"}

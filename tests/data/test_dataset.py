@@ -1,0 +1,200 @@
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from recordings import SPEC, rendered
+
+from rslwm.config import DataConfig, SimConfig
+from rslwm.data.dataset import SOURCES, EpisodeDataset, build_dataset, open_dataset
+from rslwm.data.lerobot import write_lerobot
+from rslwm.registry import UnknownName
+from rslwm.types import DataError
+
+Edit = Callable[[EpisodeDataset, Callable[[dict[str, Any]], object]], EpisodeDataset]
+LENGTHS = (5, 8)
+
+
+@pytest.fixture
+def foreign(tmp_path: Path) -> Path:
+    """A LeRobot v3 folder as other programs write it: joint targets, one state, B-frames, none of our keys."""
+    root, total = tmp_path / "foreign", sum(LENGTHS)
+    for folder in ("meta/episodes/chunk-000", "data/chunk-000", "videos/observation.images.top/chunk-000"):
+        (root / folder).mkdir(parents=True)
+    joints = {"dtype": "float32", "shape": [3], "names": {"motors": ["shoulder", "elbow", "gripper"]}}
+    scalar = {"dtype": "int64", "shape": [1], "names": None}
+    info = {
+        "codebase_version": "v3.0",
+        "fps": 10,
+        "total_episodes": 2,
+        "total_frames": total,
+        "data_path": "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet",
+        "video_path": "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4",
+        "features": {
+            "action": joints,
+            "observation.state": joints,
+            "observation.images.top": {
+                "dtype": "video",
+                "shape": [32, 32, 3],
+                "names": ["height", "width", "channels"],
+            },
+            "index": scalar,
+        },
+    }
+    (root / "meta/info.json").write_text(json.dumps(info))
+    actions = np.random.default_rng(0).normal(size=(total, 3)).tolist()
+    table = pa.table({"action": actions, "observation.state": actions, "index": range(total)})
+    pq.write_table(table, root / "data/chunk-000/file-000.parquet")
+    video = "videos/observation.images.top"
+    rows = [
+        {
+            "episode_index": i,
+            "tasks": [f"task {i}"],
+            "length": length,
+            "dataset_from_index": start,
+            "dataset_to_index": start + length,
+            f"{video}/chunk_index": 0,
+            f"{video}/file_index": 0,
+            f"{video}/from_timestamp": start / 10,
+            f"{video}/to_timestamp": (start + length) / 10,
+        }
+        for i, (start, length) in enumerate(zip((0, LENGTHS[0]), LENGTHS, strict=True))
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), root / "meta/episodes/chunk-000/file-000.parquet")
+    with av.open(str(root / f"{video}/chunk-000/file-000.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=10, options={"crf": "5"})
+        stream.width = stream.height = 32
+        for frame in rendered(total, 32, 0):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+    return root
+
+
+def test_a_foreign_set_opens_with_a_derived_spec(foreign: Path) -> None:
+    dataset = EpisodeDataset(foreign)
+    assert dataset.ids == ["episode-000000", "episode-000001"]
+    assert dataset.instructions == ["task 0", "task 1"]
+    assert dataset.success == [None, None]
+    assert dataset.cameras == ["top"]
+    assert dataset.state_names == {"state": ["shoulder", "elbow", "gripper"]}
+    assert dataset.spec.mode == "absolute"
+    assert dataset.spec.kinds == ("other", "other", "gripper")
+    assert dataset.spec.hz == 10
+    everything = np.concatenate([dataset.actions(i) for i in range(2)])
+    np.testing.assert_allclose(dataset.spec.low, everything.min(axis=0))
+    normalised = dataset.spec.normalise(everything)
+    np.testing.assert_allclose([normalised.min(), normalised.max()], [-1, 1], atol=1e-5)
+
+
+def test_a_foreign_video_is_cut_at_the_right_frames(foreign: Path) -> None:
+    dataset, frames = EpisodeDataset(foreign), rendered(sum(LENGTHS), 32, 0).astype(float)
+    second = dataset.frames(1, "top")
+    errors = [np.abs(second - frames[start : start + 8]).mean() for start in range(6)]
+    assert int(np.argmin(errors)) == LENGTHS[0]
+
+
+def test_success_of_others_is_read_from_next_success(foreign: Path, edit_info: Edit) -> None:
+    path = foreign / "data/chunk-000/file-000.parquet"
+    success = pa.array([False] * 12 + [True])
+    pq.write_table(pq.read_table(path).append_column("next.success", success), path)
+    feature = {"dtype": "bool", "shape": [1], "names": None}
+    dataset = edit_info(EpisodeDataset(foreign), lambda info: info["features"].update({"next.success": feature}))
+    assert dataset.success == [False, True]
+
+
+def test_ambiguous_actions_ask_for_the_key(dataset: EpisodeDataset, edit_info: Edit) -> None:
+    again = edit_info(dataset, lambda info: info.pop("rslwm"))
+    with pytest.raises(DataError, match=r"info\.json: the names of the action dimensions.*'rslwm'.*action_spec"):
+        _ = again.spec
+
+
+def test_a_malformed_action_spec_is_named(dataset: EpisodeDataset, edit_info: Edit) -> None:
+    again = edit_info(dataset, lambda info: info["rslwm"]["action_spec"].update(kinds=["turn"] * 7))
+    with pytest.raises(DataError, match=r"info\.json: action_spec\.kinds has 'turn'; known: translation"):
+        _ = again.spec
+
+
+def test_another_version_of_the_format_is_refused(dataset: EpisodeDataset, edit_info: Edit) -> None:
+    with pytest.raises(DataError, match=r"codebase_version is v2\.1"):
+        edit_info(dataset, lambda info: info.update(codebase_version="v2.1"))
+
+
+def test_missing_episodes_are_counted(dataset: EpisodeDataset, edit_info: Edit) -> None:
+    with pytest.raises(DataError, match=r"lists 4 episodes, but total_episodes .* is 5"):
+        edit_info(dataset, lambda info: info.update(total_episodes=5))
+
+
+def test_a_folder_that_is_no_data_set_says_so(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"info\.json does not exist"):
+        EpisodeDataset(tmp_path)
+
+
+def test_a_truncated_table_is_named(dataset: EpisodeDataset) -> None:
+    os.truncate(dataset.root / "data/chunk-000/file-000.parquet", 500)
+    with pytest.raises(DataError, match=r"file-000\.parquet can't be read"):
+        EpisodeDataset(dataset.root).actions(0)
+
+
+def test_an_unknown_camera_lists_the_known_ones(dataset: EpisodeDataset) -> None:
+    assert dataset.camera("") == "front"
+    with pytest.raises(DataError, match="no camera 'wrist'; it has: front"):
+        dataset.frames(0, "wrist")
+
+
+def test_lerobot_uris_open_in_place(dataset: EpisodeDataset, tmp_path: Path) -> None:
+    opened = open_dataset(f"lerobot:{dataset.root}", tmp_path / "cache")
+    assert opened.root == dataset.root
+    assert not (tmp_path / "cache").exists()
+
+
+def test_unknown_uris_list_the_known_ones(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"has no scheme\. Write one of lerobot:"):
+        open_dataset("/some/folder", tmp_path)
+    with pytest.raises(UnknownName, match=r"'zarr'.*lerobot"):
+        open_dataset("zarr:/some/folder", tmp_path)
+
+
+def test_a_source_can_be_added(dataset: EpisodeDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SOURCES, "_entries", dict(SOURCES._entries))
+    SOURCES.register("mine")(lambda location, config, root, progress: EpisodeDataset(tmp_path / location))
+    assert len(open_dataset("mine:set", tmp_path)) == len(dataset)
+
+
+@pytest.mark.slow
+def test_the_simulator_is_recorded_once(tmp_path: Path) -> None:
+    pytest.importorskip("rslwm.sim.record", exc_type=ImportError)
+    config = DataConfig(sim=SimConfig(episodes=2, max_steps=4))
+    counted: list[int] = []
+    dataset = build_dataset(config, tmp_path, counted.append)
+    assert counted == [1, 2]
+    assert len(dataset) == 2
+    assert dataset.frames(0, "front").shape[1:] == (64, 64, 3)
+    assert dataset.state_names["gripper_position"]
+    assert build_dataset(config, tmp_path, counted.append).root == dataset.root
+    assert counted == [1, 2]
+
+
+def test_the_fingerprint_survives_a_copy_and_notices_a_byte(dataset: EpisodeDataset, tmp_path: Path) -> None:
+    before = dataset.fingerprint
+    copy = dataset.root.rename(tmp_path / "moved")
+    for path in copy.rglob("*.*"):
+        os.utime(path, ns=(1, 1))
+    assert EpisodeDataset(copy).fingerprint == before
+    video = next(copy.rglob("*.mp4"))
+    content = bytearray(video.read_bytes())
+    content[len(content) // 2] ^= 1
+    video.write_bytes(content)
+    assert EpisodeDataset(copy).fingerprint != before
+
+
+def test_equal_recordings_have_equal_fingerprints(dataset: EpisodeDataset, tmp_path: Path) -> None:
+    again = write_lerobot((dataset[i] for i in range(2)), tmp_path / "a", SPEC)
+    twice = write_lerobot((dataset[i] for i in range(2)), tmp_path / "b", SPEC)
+    other = write_lerobot((dataset[i] for i in range(3)), tmp_path / "c", SPEC)
+    assert again.fingerprint == twice.fingerprint != other.fingerprint

@@ -1,0 +1,235 @@
+import io
+import json
+import logging
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from recordings import rendered
+
+from rslwm.data.dataset import open_dataset
+from rslwm.data.rlds import BRIDGE_SPEC, RldsFolder, read_rlds
+from rslwm.data.tfrecord import crc32c
+from rslwm.types import DataError, end_effector_spec
+
+STEPS = 6
+
+
+def varint(n: int) -> bytes:
+    return bytes([n]) if n < 128 else bytes([n & 127 | 128]) + varint(n >> 7)
+
+
+def field(number: int, content: bytes) -> bytes:
+    return varint(number << 3 | 2) + varint(len(content)) + content
+
+
+def encode(example: dict[str, Any]) -> bytes:
+    """A serialised tf.Example of float arrays, integer lists and lists of byte strings."""
+    entries = b""
+    for key, value in example.items():
+        if isinstance(value, np.ndarray):
+            feature = field(2, field(1, value.astype("<f4").tobytes()))
+        elif isinstance(value[0], bytes):
+            feature = field(1, b"".join(field(1, item) for item in value))
+        else:
+            feature = field(3, field(1, b"".join(map(varint, value))))
+        entries += field(1, field(1, key.encode()) + field(2, feature))
+    return field(1, entries)
+
+
+def framed(record: bytes) -> bytes:
+    def masked(data: bytes) -> bytes:
+        crc = crc32c(data)
+        return struct.pack("<I", (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF)
+
+    length = struct.pack("<Q", len(record))
+    return length + masked(length) + record + masked(record)
+
+
+def pictures(frames: np.ndarray) -> list[bytes]:
+    files = [io.BytesIO() for _ in frames]
+    for file, frame in zip(files, frames, strict=True):
+        Image.fromarray(frame).save(file, "PNG")
+    return [file.getvalue() for file in files]
+
+
+def example(number: int, reward: float = 0.0, path: str = "/robot/out.npy") -> dict[str, Any]:
+    rng = np.random.default_rng(number)
+    return {
+        "steps/action": BRIDGE_SPEC.denormalise(rng.uniform(-1, 1, (STEPS, 7))),
+        "steps/observation/state": rng.normal(size=(STEPS, 7)).astype(np.float32),
+        "steps/observation/image_1": pictures(np.zeros((STEPS, 16, 16, 3), np.uint8)),
+        "steps/observation/image_0": pictures(rendered(STEPS, 16, number)),
+        "steps/reward": np.array([0.0] * (STEPS - 1) + [reward]),
+        "steps/language_instruction": [b"put the pot on the stove"] * STEPS,
+        "episode_metadata/file_path": [path.encode()],
+        "episode_metadata/episode_id": [number],
+    }
+
+
+def tensor(*shape: int) -> dict[str, Any]:
+    return {"tensor": {"shape": {"dimensions": [str(n) for n in shape]}, "dtype": "float32"}}
+
+
+def group(**features: Any) -> dict[str, Any]:
+    return {"featuresDict": {"features": features}}
+
+
+FEATURES = group(
+    steps={
+        "sequence": {
+            "feature": group(
+                action=tensor(7),
+                observation=group(state=tensor(7), image_1={"image": {}}, image_0={"image": {}}),
+                reward=tensor(),
+                language_instruction={"text": {}},
+            )
+        }
+    },
+    episode_metadata=group(file_path={"text": {}}, episode_id={"tensor": {"shape": {}, "dtype": "int32"}}),
+)
+
+
+def tfds(root: Path, shards: list[list[dict[str, Any]]], name: str = "bridge_dataset", val: int = 0) -> Path:
+    """A TFDS folder with these train shards; ``val`` records are announced in a shard that isn't there."""
+    root.mkdir()
+    splits = [{"name": "train", "shardLengths": [str(len(shard)) for shard in shards]}]
+    splits += [{"name": "val", "shardLengths": [str(val)]}] if val else []
+    (root / "features.json").write_text(json.dumps(FEATURES))
+    (root / "dataset_info.json").write_text(json.dumps({"name": name, "fileFormat": "tfrecord", "splits": splits}))
+    for i, shard in enumerate(shards):
+        path = root / f"{name}-train.tfrecord-{i:05d}-of-{len(shards):05d}"
+        path.write_bytes(b"".join(framed(encode(episode)) for episode in shard))
+    return root
+
+
+def test_episodes_of_all_shards_come_back(tmp_path: Path) -> None:
+    folder = RldsFolder(tfds(tmp_path / "b", [[example(0), example(1)], [example(2)]]))
+    episodes = list(folder.episodes())
+    assert [e.id for e in episodes] == ["/robot/out.npy:0", "/robot/out.npy:1", "/robot/out.npy:2"]
+    for number, episode in enumerate(episodes):
+        np.testing.assert_allclose(episode.actions, example(number)["steps/action"], atol=1e-7)
+        np.testing.assert_array_equal(episode.states["state"], example(number)["steps/observation/state"])
+        np.testing.assert_array_equal(episode.frames["image_0"], rendered(STEPS, 16, number))
+        assert episode.instruction == "put the pot on the stove"
+
+
+def test_a_black_camera_is_dropped_and_reported(tmp_path: Path) -> None:
+    folder = RldsFolder(tfds(tmp_path / "b", [[example(0)]]))
+    assert [*next(folder.episodes()).frames] == ["image_0"]
+    assert folder.report.black == ["image_1"]
+    assert "cameras dropped, black in every episode: image_1" in folder.report.warnings()
+
+
+def test_a_camera_that_shows_something_once_is_kept(tmp_path: Path) -> None:
+    lit = example(1) | {"steps/observation/image_1": pictures(rendered(STEPS, 16, 9))}
+    folder = RldsFolder(tfds(tmp_path / "b", [[example(0), lit]]))
+    assert [*next(folder.episodes()).frames] == ["image_0", "image_1"]
+
+
+def test_rewards_of_zero_everywhere_are_no_labels(tmp_path: Path) -> None:
+    unlabelled = read_rlds(tfds(tmp_path / "a", [[example(0), example(1)]]))
+    labelled = read_rlds(tfds(tmp_path / "b", [[example(0), example(1, reward=1)]]))
+    assert [e.success for e in unlabelled] == [None, None]
+    assert [e.success for e in labelled] == [False, True]
+
+
+def test_repeated_episodes_are_read_once(tmp_path: Path) -> None:
+    folder = RldsFolder(tfds(tmp_path / "b", [[example(0), example(1)], [example(1), example(0), example(2)]]))
+    assert folder.report.duplicates == 2
+    assert len({e.id for e in folder.episodes()}) == len(list(folder.episodes())) == 3
+
+
+def test_different_episodes_of_one_name_are_both_read(tmp_path: Path) -> None:
+    twin = example(1) | {"episode_metadata/episode_id": [0]}
+    folder = RldsFolder(tfds(tmp_path / "b", [[example(0), twin]]))
+    ids = [e.id for e in folder.episodes()]
+    assert len(set(ids)) == 2
+    assert folder.report.duplicates == 0
+
+
+def test_a_missing_shard_is_reported_and_the_rest_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = RldsFolder(tfds(tmp_path / "b", [[example(0)]], val=3))
+    with caplog.at_level(logging.WARNING):
+        assert len(list(folder.episodes())) == 1
+    assert folder.report.missing == ["bridge_dataset-val.tfrecord-00000-of-00001"]
+    assert "bridge_dataset-val.tfrecord-00000-of-00001" in caplog.text
+
+
+def test_no_shard_at_all_is_an_error(tmp_path: Path) -> None:
+    root = tfds(tmp_path / "b", [[example(0)]])
+    next(root.glob("*.tfrecord-*")).unlink()
+    with pytest.raises(DataError, match=r"none of its shards \(bridge_dataset-train"):
+        RldsFolder(root)
+
+
+def test_a_shard_with_too_few_records_is_an_error(tmp_path: Path) -> None:
+    root = tfds(tmp_path / "b", [[example(0), example(1)]])
+    shard = next(root.glob("*.tfrecord-*"))
+    shard.write_bytes(framed(encode(example(0))))
+    with pytest.raises(DataError, match="holds 1 records, but 2 according"):
+        list(read_rlds(root))
+
+
+def test_a_damaged_image_is_an_error(tmp_path: Path) -> None:
+    broken = example(0) | {"steps/observation/image_0": [b"\xff\xd8 no picture"] * STEPS}
+    with pytest.raises(DataError, match="image can't be decoded"):
+        list(read_rlds(tfds(tmp_path / "b", [[broken]])))
+
+
+def test_features_against_the_metadata_are_an_error(tmp_path: Path) -> None:
+    cut = example(0) | {"steps/action": np.zeros(40, np.float32)}
+    with pytest.raises(DataError, match=r"'/robot/out.npy:0' has 40 values of 'steps/action'; features.json says 7"):
+        list(read_rlds(tfds(tmp_path / "a", [[cut]])))
+    blind = {key: value for key, value in example(1).items() if key != "steps/observation/image_0"}
+    with pytest.raises(DataError, match=r"'/robot/out.npy:1' has no pictures of 'steps/observation/image_0'"):
+        list(read_rlds(tfds(tmp_path / "b", [[example(0), blind]])))
+
+
+def test_only_bridge_is_known_by_name(tmp_path: Path) -> None:
+    assert RldsFolder(tfds(tmp_path / "bridge", [[example(0)]])).spec == BRIDGE_SPEC
+    other = tfds(tmp_path / "other", [[example(0)]], name="kitchen")
+    with pytest.raises(DataError, match=r"Add .*rslwm\.json"):
+        _ = RldsFolder(other).spec
+    spec = end_effector_spec(0.1, 0.5, hz=10)
+    (other / "rslwm.json").write_text(json.dumps({"action_spec": spec.to_dict()}))
+    assert RldsFolder(other).spec == spec
+
+
+def test_the_key_follows_the_files(tmp_path: Path) -> None:
+    root = tfds(tmp_path / "b", [[example(0)]])
+    before = RldsFolder(root).key
+    assert RldsFolder(root).key == before
+    shard = next(root.glob("*.tfrecord-*"))
+    shard.write_bytes(shard.read_bytes() + framed(encode(example(1))))
+    assert RldsFolder(root).key != before
+
+
+def test_the_bridge_sample_is_imported_once(bridge: Path, tmp_path: Path) -> None:
+    imported: list[int] = []
+    dataset = open_dataset(f"rlds:{bridge}", tmp_path, imported.append)
+    assert imported[-1] == len(dataset) == 25
+    assert dataset.cameras == ["image_0", "image_1", "image_2"]
+    assert dataset.spec == BRIDGE_SPEC
+    assert set(dataset.success) == {None}
+    assert len(set(dataset.instructions)) == 4
+    assert set(dataset.lengths) == {10}
+    for i, original in enumerate(read_rlds(bridge)):
+        np.testing.assert_array_equal(dataset.actions(i), original.actions)
+        error = (dataset.frames(i, "image_0").astype(float) - original.frames["image_0"]) ** 2
+        assert 10 * np.log10(255**2 / error.mean()) > 38
+    again = open_dataset(f"rlds:{bridge}", tmp_path, imported.append)
+    assert again.root == dataset.root
+    assert len(imported) == 25
+
+
+def test_bridge_actions_follow_the_state(bridge: Path) -> None:
+    """What action[t] does shows in state[t+1] - state[t]: the convention that everything else relies on."""
+    episodes = list(read_rlds(bridge))
+    actions = np.concatenate([e.actions[:-1, :6] for e in episodes])
+    motion = np.concatenate([np.diff(e.states["state"][:, :6], axis=0) for e in episodes])
+    for d in range(6):
+        assert np.corrcoef(actions[:, d], motion[:, d])[0, 1] > 0.7

@@ -1,0 +1,89 @@
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from rslwm.config import ConfigError, SimConfig
+from rslwm.sim.record import record, record_episode
+from rslwm.sim.state import STATE_NAMES
+from rslwm.types import Episode
+
+SMALL = SimConfig(episodes=6, image_size=32, cameras=("front", "wrist"), max_steps=8, noise=(0.0, 0.6))
+
+
+def same(one: Episode, two: Episode) -> None:
+    assert (one.id, one.instruction, one.success, one.info) == (two.id, two.instruction, two.success, two.info)
+    np.testing.assert_array_equal(one.actions, two.actions)
+    for mine, theirs in ((one.frames, two.frames), (one.states, two.states)):
+        assert mine.keys() == theirs.keys()
+        for name, value in mine.items():
+            np.testing.assert_array_equal(value, theirs[name])
+
+
+def test_an_episode_is_a_function_of_its_index():
+    first = record_episode(SMALL, 5)
+    record_episode(SMALL, 2)
+    same(record_episode(SMALL, 5), first)
+
+
+def test_shapes_and_types():
+    episode = record_episode(SMALL, 1)
+    assert episode.actions.shape == (8, 7)
+    assert episode.actions.dtype == np.float32
+    for camera in SMALL.cameras:
+        assert episode.frames[camera].shape == (8, 32, 32, 3)
+        assert episode.frames[camera].dtype == np.uint8
+    assert {name: value.shape for name, value in episode.states.items()} == {
+        name: (8, len(dims)) for name, dims in STATE_NAMES.items()
+    }
+
+
+def test_families_take_turns_and_then_noise_levels():
+    episodes = list(record(replace(SMALL, cameras=(), max_steps=1), processes=1))
+    assert [e.id for e in episodes] == [
+        "push-000000", "pick-000001", "stack-000002", "drawer-000003", "push-000004", "pick-000005"
+    ]  # fmt: skip
+    assert [e.info["noise"] for e in episodes] == [0.0] * 4 + [0.6] * 2
+
+
+def test_the_expert_s_episode_ends_soon_after_success():
+    episode = record_episode(SimConfig(cameras=(), noise=(0.0,)), 1)
+    assert episode.success
+    assert 15 < len(episode) < 44
+
+
+def test_a_recording_goes_on_where_it_stopped():
+    config = replace(SMALL, cameras=())
+    whole = list(record(config, processes=1))
+    rest = list(record(config, processes=1, indices=range(4, 6)))
+    for one, two in zip(rest, whole[4:], strict=True):
+        same(one, two)
+
+
+def test_the_number_of_processes_changes_nothing_but_the_time():
+    counted: list[int] = []
+    parallel = list(record(SMALL, processes=2, progress=counted.append))
+    assert counted == [1, 2, 3, 4, 5, 6]
+    for one, two in zip(parallel, record(SMALL, processes=1), strict=True):
+        same(one, two)
+
+
+def test_a_reader_that_leaves_early_is_not_kept_waiting():
+    episodes = record(replace(SMALL, episodes=10_000), processes=2)
+    next(episodes)
+    start = time.monotonic()
+    episodes.close()
+    assert time.monotonic() - start < 10
+
+
+def test_noise_stays_within_the_bounds():
+    actions = record_episode(replace(SMALL, cameras=(), noise=(1.0,), max_steps=30), 0).actions
+    assert np.abs(actions[:, :3]).max() == pytest.approx(0.03)
+    assert np.abs(actions[:, 3:6]).max() <= 0.25 + 1e-6
+    assert set(actions[:, 6]) <= {0.0, 1.0}
+
+
+def test_an_empty_list_of_families_is_refused():
+    with pytest.raises(ConfigError, match=r"sim\.families"):
+        record_episode(replace(SMALL, families=()), 0)
