@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 
@@ -56,8 +56,6 @@ class ActionSpec:
         for name, low, high in zip(self.names, self.low, self.high, strict=True):
             if not low < high:
                 raise ValueError(f"ActionSpec: dimension {name!r} has bounds [{low}, {high}]; low must be below high")
-        if unknown := set(self.kinds) - set(get_args(ActionKind)):
-            raise ValueError(f"ActionSpec.kinds has {min(unknown)!r}; known: {', '.join(get_args(ActionKind))}")
 
     @property
     def dims(self) -> int:

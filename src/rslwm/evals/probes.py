@@ -59,11 +59,13 @@ class StateTargets:
     def of(cls, corpus: Corpus) -> StateTargets:
         """Raises :class:`NotAvailable` if the data record neither gripper nor objects."""
         names = corpus.dataset.state_names
-        if not {"gripper_position", "object_position"} & names.keys():
+        # Real robots record the end effector's pose as the first numbers of one state vector.
+        source = "state" if names.get("state", [])[:3] == ["x", "y", "z"] else "gripper_position"
+        if source not in names and "object_position" not in names:
             raise NotAvailable("the data record no gripper_position and no object_position")
         values, masks = [], []
         for length, states in zip(corpus.dataset.lengths, corpus.states, strict=True):
-            gripper = states.get("gripper_position")
+            gripper = states[source][:, :3] if source in states else None
             objects = states.get("object_position", np.zeros((length, 0)))
             present = states.get("object_present", np.ones((length, objects.shape[1] // 3)))
             known = np.full((length, 3), float(gripper is not None))
@@ -169,9 +171,8 @@ class Probes:
             if name == "success":
                 value = F.binary_cross_entropy_with_logits(guess, target, weight=mask)
             else:
-                value = (
-                    F.smooth_l1_loss(guess, target, beta=0.3, reduction="none") * mask
-                ).sum() / mask.sum().clamp_min(1)
+                error = F.smooth_l1_loss(guess, target, beta=0.3, reduction="none")
+                value = (error * mask).sum() / mask.sum().clamp_min(1)
             return value, {}
 
         fit(probe, loss, self.config.optim, folder, compute, progress)

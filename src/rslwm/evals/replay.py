@@ -24,8 +24,8 @@ ROWS = 16
 class Replay:
     """N clips of T0 context and F future frames.
 
-    ``truth`` and ``rollout`` are (N, T0+F, H, W, 3) in [0, 1], equal in the context; ``decoded`` is the truth encoded and
-    decoded; ``latents`` are the generated ones, (N, F, h, w, C). ``clips`` are (episode id, first step).
+    ``truth`` and ``rollout`` are (N, T0+F, H, W, 3) in [0, 1], equal in the context; ``decoded`` is the truth encoded
+    and decoded; ``latents`` are the generated ones, (N, F, h, w, C). ``clips`` are (episode id, first step).
     """
 
     clips: list[tuple[str, int]]

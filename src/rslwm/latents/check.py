@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from rslwm.compute import generator
-from rslwm.config import DecoderConfig, EncoderConfig
+from rslwm.config import DecoderConfig
 from rslwm.data.check import Finding, Report
 from rslwm.latents.base import ENCODERS, Encoder, FrameBatch, TrainableEncoder
 from rslwm.latents.decoder import PixelDecoder
@@ -42,7 +42,9 @@ def _encoding(encoder: Encoder, frames: Tensor) -> Iterator[Finding]:
         yield Finding("error", "encode", what, "return (B, T, h, w, C), channels last, or correct the spec")
         return
     if not (latents.is_floating_point() and latents.isfinite().all()):
-        yield Finding("error", "encode", f"{latents.dtype} with NaN or infinity", "return finite floating-point latents")
+        yield Finding(
+            "error", "encode", f"{latents.dtype} with NaN or infinity", "return finite floating-point latents"
+        )
         return
     scale = latents.abs().max()
     if (encoder.encode(frames) - latents).abs().max() > TOLERANCE * scale:
@@ -80,6 +82,6 @@ def _training(encoder: TrainableEncoder, frames: Tensor) -> Iterator[Finding]:
 def _teacher_features(encoder: TrainableEncoder, frames: Tensor) -> Tensor | None:
     if encoder.teacher is None:
         return None
-    teacher = ENCODERS.get(encoder.teacher)(EncoderConfig(), encoder.image_size)
+    teacher = ENCODERS.get(encoder.teacher)(encoder.config, encoder.image_size)
     with torch.no_grad():
         return teacher.eval().encode(frames)

@@ -244,7 +244,7 @@ def tabletop_xml(buffer_size: int, shadows: bool) -> str:
     return f"""<mujoco model="tabletop"><compiler angle="radian" autolimits="true"/>
 <option timestep="0.004" integrator="implicitfast" cone="elliptic" impratio="10" noslip_iterations="2"/>
 <statistic extent="1" center="0.25 0 0.1"/>
-<visual><quality shadowsize="{2048 if shadows else 0}" offsamples="0"/>
+<visual><quality shadowsize="{512 if shadows else 0}" offsamples="0"/>
 <map znear="0.02" zfar="8" shadowclip="0.5"/>
 <headlight ambient="0.38 0.38 0.38" diffuse="0.22 0.22 0.22" specular="0 0 0"/>
 <global offwidth="{buffer_size}" offheight="{buffer_size}"/></visual>

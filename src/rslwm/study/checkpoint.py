@@ -1,4 +1,4 @@
-"""What a study makes besides its rows, world models, and how one of them is used afterwards: on any data, by its path."""
+"""World models as what a study leaves behind: copied out of it, and measured on any data by their path."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from torch import Tensor
+
 from rslwm.compute import device
 from rslwm.config import ComputeConfig, ConfigError, DataConfig, EvalConfig, StudyConfig
 from rslwm.data.corpus import Corpus
 from rslwm.data.store import TensorStore
 from rslwm.evals.evaluation import Label
 from rslwm.latents.space import LatentSpace
-from rslwm.latents.store import encode_episodes
+from rslwm.latents.store import encode_episodes, to_float
 from rslwm.model.dit import size_of
 from rslwm.model.world_model import WorldModel
 from rslwm.study import stages
@@ -21,24 +23,31 @@ from rslwm.study.graph import Builder, SpaceStages
 from rslwm.study.rows import Rows
 from rslwm.study.runner import Runner
 from rslwm.study.stage import Stage, Workspace
+from rslwm.train.loop import Progress
 from rslwm.types import DataError, Unavailable
 
 CHECKPOINT, SPACE = "checkpoint", "space"
 
 
 def train_world_models(config: StudyConfig, out: Path, jobs: int = 0) -> list[Path]:
-    """Train what is missing and copy every world model to ``out/checkpoints``; what a study below ``out`` has trained
-    already is taken from there.
+    """Train what is missing for the configuration's world models and copy them to ``out/checkpoints``; what a study
+    below ``out`` has trained already is taken from there.
 
     Raises:
         StageFailed: a stage failed; see :meth:`rslwm.study.runner.Runner.run`.
         ConfigError: the configuration can't be run.
     """
     spaces = Builder(config).build().spaces
-    folders = Runner(out, jobs, config.compute.threads).run([space.world_model for space in spaces])
+    Runner(out, jobs, config.compute.threads).run([space.world_model for space in spaces])
+    return export_world_models(config, out)
+
+
+def export_world_models(config: StudyConfig, out: Path) -> list[Path]:
+    """Copy the world models of a finished run to ``out/checkpoints``, under the names of their latent spaces."""
+    runner = Runner(out)
     return [
-        _copy(folders[space.world_model] / CHECKPOINT, out / "checkpoints" / _folder_name(space, config))
-        for space in spaces
+        _copy(runner.folder(space.world_model) / CHECKPOINT, out / "checkpoints" / _folder_name(space, config))
+        for space in Builder(config).build().spaces
     ]
 
 
@@ -46,9 +55,7 @@ def train_spaces(config: StudyConfig, out: Path, jobs: int = 0) -> list[Path]:
     """Like :func:`train_world_models`, but stops at the latent spaces with their pixel decoders: ``out/spaces``."""
     spaces = Builder(config).build().spaces
     folders = Runner(out, jobs, config.compute.threads).run([space.decoder for space in spaces])
-    return [
-        _copy(folders[space.decoder] / SPACE, out / "spaces" / _folder_name(space, config)) for space in spaces
-    ]
+    return [_copy(folders[space.decoder] / SPACE, out / "spaces" / _folder_name(space, config)) for space in spaces]
 
 
 def _folder_name(space: SpaceStages, config: StudyConfig) -> str:
@@ -77,6 +84,12 @@ def clip_settings(model: WorldModel, checkpoint: Path, uri: str = "") -> DataCon
     if model.data is None:
         raise DataError(f"{checkpoint / 'config.yaml'}: field 'data' is missing, so nobody knows the frame skip")
     return replace(model.data, uri=uri) if uri else model.data
+
+
+def run_folder(checkpoint: Path, otherwise: Path) -> Path:
+    """The run that a checkpoint was exported from, with its episodes; ``otherwise`` if the checkpoint has moved."""
+    root = checkpoint.absolute().parents[1]
+    return root if (root / "stages").is_dir() else otherwise
 
 
 def open_corpus(data: DataConfig, model: WorldModel, out: Path, jobs: int = 0) -> Corpus:
@@ -111,7 +124,7 @@ class EncodeStage:
     compute: ComputeConfig
 
 
-def make_latents(work: Workspace) -> None:
+def make_encoded(work: Workspace) -> None:
     """Encode every episode with the checkpoint's space. Inputs: data, frames, checkpoint."""
     config: EncodeStage = work.config
     data, frames, checkpoint = work.inputs
@@ -126,11 +139,16 @@ def encode(
     frames: TensorStore,
     root: Path,
     compute: ComputeConfig,
-    progress: stages.Progress = lambda done, total, message: None,
+    progress: Progress = lambda done, total, message: None,
 ) -> TensorStore:
     """Normalised latents of every episode of a store of frames; resumes where it was killed."""
+    space = space.to(device(compute))
+
+    def normalised(stored: Tensor) -> Tensor:
+        return space.encode(to_float(stored))
+
     meta = {"latents of": frames.meta, **space.spec.to_dict()}
-    return encode_episodes(space.to(device(compute)).encode, frames, root, meta, compute, progress)
+    return encode_episodes(normalised, frames, root, meta, compute, progress)
 
 
 def measure(
@@ -151,7 +169,7 @@ def measure(
     copied = CheckpointStage(str(checkpoint.absolute()), files_key(checkpoint))
     model_stage = Stage("checkpoint", name, make_checkpoint, copied)
     encoded = EncodeStage(data, compute)
-    latents = Stage("encoded", name, make_latents, encoded, (*common, model_stage), cost=15.0)
+    latents = Stage("encoded", name, make_encoded, encoded, (*common, model_stage), cost=15.0)
     probe = stages.ProbesStage(evaluation.probe, data, compute, seed=0)
     probes = Stage("probes", name, stages.make_probes, probe, (*common, latents), cost=30.0)
     label = Label(spec.name, spec.family, size, seed=0)

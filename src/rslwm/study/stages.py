@@ -117,7 +117,8 @@ def make_encoder(work: Workspace) -> None:
     config: EncoderStage = work.config
     corpus = _corpus(work.inputs[0], work.inputs[1], config.data)
     features = TensorStore(work.inputs[2]) if len(work.inputs) > 2 else None
-    with seeded(config.seed, f"encoder weights {config.space.reference}"):
+    # By the name alone: where a plug-in's file lies must not change its initial weights.
+    with seeded(config.seed, f"encoder weights {Path(config.space.reference).name}"):
         encoder = LatentSpace(replace(config.space, channels=0)).encoder
     trained = train_encoder(encoder, corpus, config.seed, work.out, config.compute, work.progress, features)
     save_file({k: v.contiguous() for k, v in encoder.state_dict().items()}, work.out / "encoder.safetensors")

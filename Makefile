@@ -1,0 +1,42 @@
+# `make demo` and `make test` start from nothing but Python 3.11 and make; .venv is built once and again when its pins change.
+#
+# Python under another name:    make PYTHON=/opt/python3.11/bin/python3 demo
+# Another build of torch:       make TORCH="torch==2.13.0 --index-url https://download.pytorch.org/whl/cu130" demo
+# CPU wheels from pytorch.org:  make TORCH="torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu" demo
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+TORCH ?= torch==2.13.0
+WORKERS ?= 2
+
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: demo test check lint env clean
+
+demo: env  ## compare six latent spaces on the embedded simulator
+	$(BIN)/rslwm compare demo --out runs/demo
+
+test: env  ## all tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
+
+check: lint test  ## what continuous integration runs
+
+lint: env
+	$(BIN)/ruff check src tests
+	$(BIN)/ruff format --check src tests
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+env: $(READY)  ## the environment
+
+# torch comes first and alone, so that no other requirement can pull in a different build. Never add torchvision: where its
+# build doesn't match torch's, importing it fails and takes torchmetrics with it.
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=...")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet $(TORCH)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	touch $@
+
+clean:  ## remove the environment, keep the runs
+	rm -rf .venv

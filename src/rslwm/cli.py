@@ -1,1 +1,0 @@
-"""The command line; thin: flags are generated from the configuration's dataclasses."""

@@ -1,0 +1,79 @@
+"""rslwm eval"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import tyro
+from rich.table import Table
+
+from rslwm.cli.output import console
+from rslwm.config import ComputeConfig, EvalConfig, VerdictConfig
+
+if TYPE_CHECKING:
+    from rslwm.study.verdict import Verdict
+
+
+@dataclass
+class Evaluate:
+    """Measure one world model with every metric, on any data whose actions mean the same.
+
+    Probes are trained on the training episodes, everything is measured on held-out ones; each value stands between what
+    knows nothing (floor) and what loses nothing (ceiling), with its interval over episodes. Writes rows.parquet.
+
+    For instance:
+      rslwm eval runs/demo/checkpoints/small-vae --out runs/eval
+      rslwm eval runs/demo/checkpoints/small-vae --data lerobot:my_robot --evaluation.clips 128 --out runs/eval
+    """
+
+    checkpoint: tyro.conf.Positional[Path]
+    """Folder of a world model."""
+    out: Path
+    """Folder to write to."""
+    data: str = ""
+    """sim:tabletop, lerobot:FOLDER or rlds:FOLDER; the episodes that the model was trained on if it isn't given."""
+    jobs: int = 0
+    """Stages that run side by side; 0 is as many as fit the cores."""
+    evaluation: EvalConfig = field(default_factory=EvalConfig)
+    verdict: VerdictConfig = field(default_factory=VerdictConfig)
+    compute: ComputeConfig = field(default_factory=ComputeConfig)
+
+    def run(self) -> None:
+        from rslwm.evals.base import metric_infos
+        from rslwm.model.world_model import WorldModel
+        from rslwm.study.checkpoint import clip_settings, measure, run_folder
+        from rslwm.study.verdict import decide
+
+        data = clip_settings(WorldModel.load(self.checkpoint), self.checkpoint, self.data)
+        stages = self.out if self.data else run_folder(self.checkpoint, self.out)
+        rows, missing = measure(self.checkpoint, data, self.evaluation, self.compute, stages, self.jobs)
+        self.out.mkdir(parents=True, exist_ok=True)
+        rows.save(self.out / "rows.parquet")
+        screen = console()
+        screen.print(_table(decide(rows, metric_infos(), self.verdict)))
+        for metric in missing:
+            screen.print(f"not available: {metric.metric}: {metric.reason}", markup=False)
+        screen.print(f"\nrows: {self.out / 'rows.parquet'}", markup=False, soft_wrap=True)
+
+
+def _table(verdict: Verdict) -> Table:
+    table = Table("axis", "metric", "value", "interval", "floor", "ceiling", "unit", "better", "units", box=None)
+    for summary in verdict.metrics:
+        info, bar = summary.info, summary.bars[0]
+        better = "higher" if info.higher_is_better else "lower"
+        numbers = (_number(bar.value), f"[{_number(bar.low)} {_number(bar.high)}]")
+        # An analytic floor or ceiling, such as r = 0, has no rows.
+        floor, ceiling = (
+            _number(measured if known is None else known)
+            for measured, known in ((bar.floor, info.floor_value), (bar.ceiling, info.ceiling_value))
+        )
+        unit = "" if info.unit == "1" else info.unit
+        table.add_row(info.axis, info.name, *numbers, floor, ceiling, unit, better, str(summary.units))
+    return table
+
+
+def _number(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.3g}"

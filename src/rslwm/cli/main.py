@@ -1,0 +1,100 @@
+"""Finds the command, parses its flags, runs it, and turns what can go wrong into one message and an exit code."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from rslwm import __version__
+from rslwm.cli.flags import Command, parse
+from rslwm.config import ConfigError
+from rslwm.registry import UnknownName
+from rslwm.study.runner import StageFailed
+from rslwm.types import DataError
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "compare": ("compare:Compare", "compare latent spaces: train, measure, decide, report"),
+    "train": ("train:Train", "train the world model of one latent space"),
+    "rollout": ("rollout:Rollout", "let a world model continue recorded clips; videos, latents, PSNR"),
+    "eval": ("evaluate:Evaluate", "measure one world model with every metric"),
+    "report": ("report:Report", "write the report of a run again"),
+    "data make": ("data:Make", "record the embedded simulator as a LeRobot data set"),
+    "data import": ("data:Import", "turn an RLDS folder into a LeRobot data set"),
+    "data check": ("data:Check", "find what would spoil a study: damage, leaks, contradictions"),
+    "data show": ("data:Show", "say what a data set holds, and draw it"),
+    "latents list": ("latents:List", "list the encoders that exist"),
+    "latents check": ("latents:Check", "try out whether an encoder, yours for instance, keeps the contract"),
+    "latents train": ("latents:Train", "train a latent space: encoder, adapter, pixel decoder"),
+    "latents encode": ("latents:Encode", "write the latents of a data set to disk"),
+    "bench sim": ("bench.sim:Sim", "measure the simulator's speed on this machine"),
+    "doctor": ("doctor:Doctor", "check this machine and say what to install"),
+}
+"""Where each command is and what it does. Modules are imported when their command is asked for: help must be quick."""
+
+EXPECTED = (ConfigError, DataError, UnknownName, StageFailed, ImportError, OSError)
+"""What a user can put right; anything else is a defect and keeps its traceback."""
+
+FAILED, USAGE, INTERRUPTED = 1, 2, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command line, ``sys.argv`` without an argument; returns the exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words[:1] == ["--version"]:
+        print(f"rslwm {__version__}")
+        return 0
+    for count in (1, 2):
+        if (name := " ".join(words[:count])) in COMMANDS:
+            return _run(name, words[count:])
+    return _help(words)
+
+
+def load(name: str) -> type[Command]:
+    """The class of a command."""
+    module, _, attribute = COMMANDS[name][0].partition(":")
+    command: type[Command] = getattr(import_module(f"rslwm.cli.{module}"), attribute)
+    return command
+
+
+def _run(name: str, words: list[str]) -> int:
+    logging.basicConfig(format="%(message)s")
+    try:
+        return parse(load(name), f"rslwm {name}", words).run() or 0
+    except EXPECTED as error:
+        print(f"rslwm {name}: {error}", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _help(words: list[str]) -> int:
+    """Overview of all commands, or of those in a group; usage errors go to stderr."""
+    plain = [word for word in words if not word.startswith("-")]
+    group = plain[0] if plain and any(name.startswith(f"{plain[0]} ") for name in COMMANDS) else ""
+    asked = bool({"-h", "--help"} & set(words)) and len(plain) == bool(group)
+    wrong = " ".join(plain[: 2 if group else 1]) if len(plain) > bool(group) else ""
+    text = _overview(group)
+    if wrong:
+        close = difflib.get_close_matches(wrong, COMMANDS, n=1)
+        text = f"rslwm: there is no command {wrong!r}{f'; did you mean {close[0]!r}?' if close else ''}\n\n{text}"
+    print(text, file=sys.stdout if asked else sys.stderr)
+    return 0 if asked else USAGE
+
+
+def _overview(group: str) -> str:
+    shown = {name: text for name, (_, text) in COMMANDS.items() if name.startswith(group)}
+    return "\n".join(
+        [
+            f"rslwm {__version__}: in which latent space should a robot's world model live?",
+            "",
+            f"usage: rslwm {f'{group} ' if group else ''}COMMAND ...    (rslwm COMMAND --help says more)",
+            "",
+            *(f"  {name:<16}{text}" for name, text in shown.items()),
+            "",
+            "Start with: rslwm compare demo --out runs/demo",
+        ]
+    )

@@ -1,0 +1,92 @@
+"""rslwm rollout"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import tyro
+from rich.table import Table
+
+from rslwm.cli.output import console
+from rslwm.config import ComputeConfig, EvalConfig
+
+if TYPE_CHECKING:
+    from rslwm.evals.replay import Replay
+
+_DEFAULTS = EvalConfig()
+SHOWN_SIDE = 256
+"""Small frames are enlarged in the videos to about this many pixels."""
+
+
+@dataclass
+class Rollout:
+    """Let a world model continue recorded clips with their actions, beside what really happened.
+
+    Writes a video a clip (left the truth, right the rollout), the generated latents, and prints PSNR per horizon step
+    between its floor (the last frame copied) and its ceiling (encode and decode the truth).
+
+    For instance:
+      rslwm rollout runs/demo/checkpoints/small-vae --out runs/rollout
+      rslwm rollout runs/demo/checkpoints/small-vae --data lerobot:my_robot --future 16 --out runs/rollout
+    """
+
+    checkpoint: tyro.conf.Positional[Path]
+    """Folder of a world model."""
+    out: Path
+    """Folder to write to."""
+    data: str = ""
+    """sim:tabletop, lerobot:FOLDER or rlds:FOLDER; if it isn't given, the held-out episodes of the model's own data."""
+    clips: int = 8
+    """Number of clips."""
+    context: int = _DEFAULTS.context
+    """Real frames that a rollout starts from."""
+    future: int = _DEFAULTS.future
+    """Frames to generate."""
+    euler_steps: int = _DEFAULTS.euler_steps
+    """Integration steps a frame."""
+    seed: int = _DEFAULTS.seed
+    """Of the choice of clips and of the noise."""
+    compute: ComputeConfig = field(default_factory=ComputeConfig)
+
+    def run(self) -> None:
+        from rslwm.evals.replay import replay
+        from rslwm.model.world_model import WorldModel
+        from rslwm.study.checkpoint import clip_settings, open_corpus, run_folder
+
+        model = WorldModel.load(self.checkpoint)
+        data = clip_settings(model, self.checkpoint, self.data)
+        corpus = open_corpus(data, model, self.out if self.data else run_folder(self.checkpoint, self.out))
+        asked = EvalConfig(
+            clips=self.clips,
+            context=self.context,
+            future=self.future,
+            euler_steps=self.euler_steps,
+            seed=self.seed,
+        )
+        result = replay(model, corpus, asked, self.compute)
+        self._write(result, model.action_spec.hz)
+        table = Table("PSNR in dB after", *(f"{k + 1}" for k in range(self.future)), box=None, header_style="dim")
+        for name, values in result.psnr().items():
+            table.add_row(name, *(f"{value:.2f}" for value in values.mean(0)))
+        console().print(table, f"\n{len(result.clips)} clips in {self.out}")
+
+    def _write(self, result: Replay, hz: float) -> None:
+        import torch
+        from safetensors.torch import save_file
+
+        from rslwm.data.video import VideoWriter
+
+        self.out.mkdir(parents=True, exist_ok=True)
+        pairs = torch.cat([result.truth, result.rollout], 3)  # (N, T, H, 2 W, 3)
+        zoom = max(1, SHOWN_SIDE // pairs.shape[2])
+        frames = (pairs * 255).round().to(torch.uint8)
+        frames = frames.repeat_interleave(zoom, 2).repeat_interleave(zoom, 3)
+        for number, (clip, (episode, start)) in enumerate(zip(frames, result.clips, strict=True)):
+            writer = VideoWriter(self.out / f"{number:02d}.mp4", hz, *clip.shape[1:3])
+            writer.add(clip.numpy())
+            writer.close()
+            console().print(f"{number:02d}.mp4: {episode}, step {start}", markup=False, highlight=False)
+        clips = "\n".join(f"{episode}, step {start}" for episode, start in result.clips)
+        save_file({"latents": result.latents.contiguous()}, self.out / "latents.safetensors", {"clips": clips})

@@ -1,0 +1,33 @@
+"""rslwm train"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from rslwm.cli.flags import StudyCommand
+from rslwm.cli.output import console
+
+
+@dataclass
+class Train(StudyCommand):
+    """Train world models and what they need first: data, encoder, adapter, latents, pixel decoder.
+
+    Every latent space gives a checkpoint, a folder that `rslwm rollout` and `WorldModel.load` take by its path alone.
+    In the folder of a comparison, what that has trained is reused.
+
+    For instance:
+      rslwm train demo --latents small-vae --out runs/vae
+      rslwm train demo --latents small-dino+16 --data lerobot:my_robot --world-model.dit.depth 6
+    """
+
+    out: Path | None = None
+    """Folder of the run; runs/PRESET if it isn't given."""
+    jobs: int = 0
+    """Stages that run side by side; 0 is as many as fit the cores."""
+
+    def run(self) -> None:
+        from rslwm.study.checkpoint import train_world_models
+
+        for checkpoint in train_world_models(self.config, self.out or Path("runs") / self.name, self.jobs):
+            console().print(f"checkpoint: {checkpoint}", markup=False, soft_wrap=True)

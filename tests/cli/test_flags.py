@@ -1,0 +1,85 @@
+"""Command lines and the configurations that they mean."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from rslwm.cli.compare import Compare
+from rslwm.cli.data import Make
+from rslwm.cli.flags import parse
+from rslwm.cli.train import Train
+from rslwm.config import PRESETS, ConfigError, SimConfig, StudyConfig, dump
+
+
+def compare(*words: str) -> Compare:
+    return parse(Compare, "rslwm compare", words)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_alone_is_that_preset(preset):
+    parsed = compare(preset)
+    assert parsed.config == PRESETS[preset]
+    assert (parsed.name, parsed.out, parsed.jobs, parsed.estimate) == (preset, None, 0, False)
+
+
+def test_a_dotted_flag_changes_one_field_and_nothing_else():
+    expected = PRESETS["smoke"]
+    model = expected.world_model
+    expected = replace(expected, world_model=replace(model, optim=replace(model.optim, steps=300)))
+    assert compare("smoke", "--world-model.optim.steps", "300").config == expected
+
+
+def test_shorthands():
+    parsed = compare("demo", "--latents", "small-vae,mine.py:Mine", "--data", "lerobot:somewhere", "--seeds", "3")
+    assert parsed.config.latents == ("small-vae", "mine.py:Mine")
+    assert parsed.config.data == replace(PRESETS["demo"].data, uri="lerobot:somewhere")
+    assert parsed.config.seeds == 3
+
+
+def test_a_list_is_one_word_so_that_it_swallows_nothing():
+    parsed = compare("--latents", "small-vae", "demo", "--data=sim:tabletop")
+    assert (parsed.study, parsed.config.latents) == ("demo", ("small-vae",))
+
+
+def test_lists_of_numbers():
+    assert compare("demo", "--data.sim.noise", "0,0.5").config.data.sim.noise == (0.0, 0.5)
+    assert compare("demo", "--encoder.optim.betas", "0.8,0.9").config.encoder.optim.betas == (0.8, 0.9)
+
+
+def test_a_file_is_read_and_overridden(tmp_path):
+    path = tmp_path / "config.yaml"
+    dump(replace(StudyConfig(), seeds=2), path)
+    parsed = compare(str(path), "--data.frame-skip", "1")
+    assert parsed.config == replace(StudyConfig(), seeds=2, data=replace(StudyConfig().data, frame_skip=1))
+
+
+def test_the_configuration_of_a_run_has_the_name_of_the_run(tmp_path):
+    (tmp_path / "mine").mkdir()
+    dump(StudyConfig(), tmp_path / "mine/config.yaml")
+    dump(StudyConfig(), tmp_path / "other.yaml")
+    assert compare(str(tmp_path / "mine/config.yaml")).name == "mine"
+    assert compare(str(tmp_path / "other.yaml")).name == "other"
+
+
+def test_an_unknown_field_in_a_file_is_named(tmp_path):
+    (tmp_path / "c.yaml").write_text("world_model: {optim: {step: 3}}\n")
+    with pytest.raises(ConfigError, match=r"world_model.optim: unknown field 'step'; known: .*steps"):
+        compare(str(tmp_path / "c.yaml"))
+
+
+def test_a_value_that_looks_like_a_preset_is_not_taken_for_one():
+    with pytest.raises(ConfigError, match="'smoke' must be the first argument"):
+        compare("--note", "demo", "smoke")
+
+
+def test_every_field_of_the_simulator_is_a_flag():
+    parsed = parse(Make, "rslwm data make", ["folder", "--episodes", "3", "--families", "push", "--shadows"])
+    assert parsed.folder == Path("folder")
+    assert parsed.sim == replace(SimConfig(), episodes=3, families=("push",), shadows=True)
+
+
+def test_train_takes_what_compare_takes():
+    parsed = parse(Train, "rslwm train", ["smoke", "--latents", "small-vae", "--out", "there"])
+    assert parsed.config == replace(PRESETS["smoke"], latents=("small-vae",))
+    assert parsed.out == Path("there")

@@ -1,0 +1,42 @@
+"""The README's commands: every fenced ``bash`` block runs, in order, in one folder. ``console`` blocks are not run."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from terminal import ENVIRONMENT
+
+ROOT = Path(__file__).parents[2]
+README = ROOT / "README.md"
+SECONDS = 200
+
+
+def blocks(text: str) -> list[str]:
+    return re.findall(r"^```bash\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def small(block: str) -> str:
+    """The same commands at the size of the smoke preset; ``make demo`` as what the Makefile does for it."""
+    recipe = re.search(r"^demo:.*\n\t\$\(BIN\)/(.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert recipe is not None
+    return re.sub(r"\bdemo\b", "smoke", block.replace("make demo", recipe[1]))
+
+
+@pytest.mark.skipif(not README.is_file(), reason=f"{README} does not exist")
+def test_its_commands_run(tmp_path: Path):
+    commands = [small(block) for block in blocks(README.read_text())]
+    assert commands, "the README shows no command"
+    for block in commands:
+        line = ["bash", "-euo", "pipefail", "-c", block]
+        ended = subprocess.run(line, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, timeout=SECONDS)
+        assert ended.returncode == 0, f"{block}\nended with {ended.returncode}:\n{ended.stdout}\n{ended.stderr}"
+
+
+def test_only_bash_blocks_are_commands():
+    text = "```bash\nrslwm a\nrslwm b\n```\ntext\n```console\n$ rslwm c\n```\n```bash\nrslwm d\n```\n"
+    assert blocks(text) == ["rslwm a\nrslwm b\n", "rslwm d\n"]
+
+
+def test_the_demo_becomes_the_smoke_run():
+    assert small("make demo\nrslwm report runs/demo") == "rslwm compare smoke --out runs/smoke\nrslwm report runs/smoke"

@@ -1,0 +1,64 @@
+"""What a user does with the world models of a run."""
+
+import shutil
+from pathlib import Path
+
+import av
+import pytest
+from safetensors.torch import load_file
+from terminal import Run, rslwm
+
+from rslwm.data.store import TensorStore
+from rslwm.latents.space import LatentSpace
+from rslwm.model.world_model import WorldModel
+from rslwm.study.rows import Rows
+
+
+@pytest.fixture(scope="module")
+def run(smoke: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the smoke run's folder, to write into."""
+    return shutil.copytree(smoke.folder, tmp_path_factory.mktemp("used") / "run")
+
+
+def test_every_space_leaves_a_checkpoint_that_loads_from_its_path(run: Path):
+    for folder in (run / "checkpoints").iterdir():
+        model = WorldModel.load(folder)
+        assert model.data is not None
+        assert model.space.spec.name == folder.name
+
+
+def test_rollout_writes_a_video_and_latents_a_clip(run: Path, tmp_path: Path):
+    made = rslwm("rollout", str(run / "checkpoints/small-vae"), "--clips", "3", "--future", "4", out=tmp_path)
+    assert made.made == []  # the episodes are there
+    assert load_file(tmp_path / "latents.safetensors")["latents"].shape == (3, 4, 8, 8, 16)
+    for number in range(3):
+        with av.open(str(tmp_path / f"{number:02d}.mp4")) as container:
+            frames = list(container.decode(video=0))
+        assert (len(frames), frames[0].width, frames[0].height) == (2 + 4, 512, 256)
+    assert all(row in made.output for row in ("copy last frame", "rollout", "encode-decode"))
+
+
+def test_eval_measures_a_checkpoint_that_was_moved_away_from_its_run(run: Path, tmp_path: Path):
+    alone = shutil.copytree(run / "checkpoints/small-dino+16", tmp_path / "moved")
+    small = ["--evaluation.clips", "4", "--evaluation.future", "3", "--evaluation.probe.optim.steps", "4"]
+    small += ["--evaluation.cem.candidates", "8", "--evaluation.cem.elites", "2", "--evaluation.cem.windows", "4"]
+    made = rslwm("eval", str(alone), *small, out=tmp_path / "out")
+    rows = Rows.load(tmp_path / "out/rows.parquet")
+    assert set(rows["latent"]) == {"small-dino+16"}
+    assert all(metric in made.output for metric in set(rows["metric"]))
+
+
+def test_train_reuses_what_the_comparison_has_trained(run: Path):
+    made = rslwm("train", "smoke", "--latents", "small-cosmos", out=run)
+    assert made.made == []
+    assert f"checkpoint: {run / 'checkpoints/small-cosmos'}" in made.output
+
+
+def test_a_space_is_trained_and_encodes_a_data_set(run: Path, tmp_path: Path):
+    assert rslwm("latents", "train", "smoke", "--latents", "small-vjepa+16", out=run).made == []
+    space = run / "spaces/small-vjepa+16"
+    assert LatentSpace.load(space).decoder is not None
+    (data,) = run.glob("stages/data-*/sim-tabletop-*")
+    rslwm("latents", "encode", str(space), "--data", f"lerobot:{data}", out=tmp_path)
+    store = TensorStore(tmp_path / "latents")
+    assert store.shape(store.keys[0])[1:] == (8, 8, 16)

@@ -1,0 +1,49 @@
+"""The correlation of read and true actions, for a perfect probe and with planted defects."""
+
+import pytest
+from measured import measure, select, summary, with_constant_rollouts, with_noise
+
+from rslwm.evals.base import NotAvailable
+from rslwm.evals.evaluation import Evaluation
+
+
+def test_a_perfect_probe_correlates_perfectly(evaluation: Evaluation) -> None:
+    rows = measure("inverse_dynamics", evaluation)
+    for metric in ("idm_r", "idm_r2", "idm_r_generated", "idm_r2_generated"):
+        assert summary(rows, metric) == pytest.approx(1, abs=5e-3)
+
+
+def test_shuffled_actions_correlate_far_less(evaluation: Evaluation) -> None:
+    rows = measure("inverse_dynamics", evaluation)
+    assert summary(rows, "idm_r", "floor") < 0.5
+
+
+def test_noise_on_generated_latents_hides_the_actions(evaluation: Evaluation) -> None:
+    clean = measure("inverse_dynamics", evaluation)
+    noisy = measure("inverse_dynamics", with_noise(evaluation, 6.0))
+    assert summary(noisy, "idm_r_generated") < 0.9
+    assert summary(noisy, "idm_r2_generated") < summary(noisy, "idm_r_generated")
+    assert summary(noisy, "idm_r") == summary(clean, "idm_r")  # encoder latents are untouched
+
+
+def test_constant_rollouts_show_no_command(evaluation: Evaluation) -> None:
+    """A gripper that never moves correlates with nothing; the first pair still starts at a real frame."""
+    rows = measure("inverse_dynamics", with_constant_rollouts(evaluation))
+    gripper = [row for row in select(rows, "idm_r_generated") if row.dim == "gripper"]
+    assert {row.value for row in gripper} == {0.0}
+    assert summary(gripper, "idm_r_generated") == 0
+    assert summary(rows, "idm_r2_generated") < 0
+
+
+def test_every_generated_frame_is_the_later_one_of_a_pair(evaluation: Evaluation) -> None:
+    rows = [row for row in select(measure("inverse_dynamics", evaluation), "idm_r_generated") if row.dim == "x"]
+    assert len(rows) == evaluation.future * len(evaluation.main.windows)
+    _, start = evaluation.main.windows[0]
+    assert [row.window for row in rows[:: len(evaluation.main.windows)]] == [start + 2 * k for k in range(1, 5)]
+
+
+def test_a_missing_probe_says_why(evaluation: Evaluation) -> None:
+    evaluation.probes.modules = {}
+    evaluation.probes.absent = {"inverse-1": "no training episode holds 2 frames"}
+    with pytest.raises(NotAvailable, match="no training episode holds 2 frames"):
+        measure("inverse_dynamics", evaluation)

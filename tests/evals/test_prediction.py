@@ -1,0 +1,79 @@
+"""Rollout error, one-step error and the effect of actions, against their closed forms."""
+
+import pytest
+import torch
+from measured import measure, select, summary, with_constant_rollouts, with_noise
+
+from point_world import PointWorldModel
+from rslwm.evals.evaluation import Evaluation
+
+
+def test_exact_rollouts_have_no_error(evaluation: Evaluation) -> None:
+    assert summary(measure("rollout_error", evaluation), "rollout_error") < 1e-3  # rounding to bfloat16
+
+
+def test_copying_the_last_frame_has_error_one_at_every_step(evaluation: Evaluation) -> None:
+    evaluation.world_model = PointWorldModel(gain=0)  # type: ignore[assignment]
+    rows = measure("rollout_error", evaluation)
+    assert all(row.value == pytest.approx(row.target) for row in rows)
+    assert summary(rows, "rollout_error") == pytest.approx(1)
+
+
+def test_noise_adds_its_variance(evaluation: Evaluation) -> None:
+    clean = measure("rollout_error", evaluation)
+    noisy = measure("rollout_error", with_noise(evaluation, 0.5))
+    added = sum(b.value - a.value for a, b in zip(clean, noisy, strict=True)) / len(clean)
+    assert added == pytest.approx(0.25, rel=0.15)
+    assert summary(noisy, "rollout_error") > summary(clean, "rollout_error")
+
+
+def test_constant_rollouts_err_by_all_that_there_is(evaluation: Evaluation) -> None:
+    rows = measure("rollout_error", with_constant_rollouts(evaluation))
+    everything = evaluation.main.true.square().mean((2, 3, 4)).flatten().tolist()
+    assert [row.value for row in rows] == pytest.approx(everything)
+
+
+def test_there_is_a_row_for_every_window_and_step(evaluation: Evaluation) -> None:
+    rows = measure("rollout_error", evaluation)
+    assert sorted({row.k for row in rows}) == [1, 2, 3, 4]
+    assert len(rows) == 4 * len(evaluation.main.windows) == 24
+    assert {row.unit for row in rows} <= {evaluation.corpus.dataset.ids[e] for e in evaluation.corpus.test}
+
+
+def test_the_exact_model_predicts_one_step_and_needs_the_action(evaluation: Evaluation) -> None:
+    rows = measure("one_step", evaluation)
+    assert summary(rows, "one_step_error") < 1e-3
+    assert summary(rows, "action_effect") < 1e-3
+
+
+def test_a_model_that_ignores_actions_is_at_both_floors(evaluation: Evaluation) -> None:
+    evaluation.world_model = PointWorldModel(gain=0)  # type: ignore[assignment]
+    rows = measure("one_step", evaluation)
+    assert summary(rows, "one_step_error") == pytest.approx(1)
+    assert summary(rows, "action_effect") == pytest.approx(1)
+
+
+def test_no_window_keeps_its_own_action_when_actions_are_shuffled(evaluation: Evaluation) -> None:
+    misled = [row.target for row in select(measure("one_step", evaluation), "action_effect")]
+    assert min(misled) > 1e-3  # an exact model errs only where the action was another one
+
+
+def test_half_the_motion_has_a_quarter_of_the_error(evaluation: Evaluation) -> None:
+    """Of the position alone: the gripper channel is predicted exactly at any gain but 0."""
+    evaluation.world_model = PointWorldModel(gain=0.5)  # type: ignore[assignment]
+    position = evaluation.main.generated[..., :3] - evaluation.main.true[..., :3]
+    copied = evaluation.main.context[:, -1:, ..., :3] - evaluation.main.true[..., :3]
+    ratio = position.square().sum() / copied.square().sum()
+    assert float(ratio) == pytest.approx(0.25, abs=0.01)
+    assert 0.05 < summary(measure("rollout_error", evaluation), "rollout_error") < 0.25
+
+
+def test_predictions_average_over_draws(evaluation: Evaluation) -> None:
+    class Noisy(PointWorldModel):
+        def rollout(self, context, actions, euler_steps, generator=None):  # type: ignore[no-untyped-def]
+            exact = super().rollout(context, actions, euler_steps)
+            return exact + torch.randn(exact.shape, generator=generator)
+
+    evaluation.world_model = Noisy()  # type: ignore[assignment]
+    rows = select(measure("one_step", evaluation), "one_step_error")
+    assert sum(row.value for row in rows) / len(rows) == pytest.approx(1 / 4, rel=0.2)  # unit variance over four draws

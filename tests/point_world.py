@@ -1,0 +1,150 @@
+"""A world in closed form: a point that actions push about, shown as a colour.
+
+Latents (T, 4, 4, 4) hold the point's position and the last gripper command in every cell. Between two frames of a clip
+(two recorded steps) the position moves by the composed, normalised action, so the right prediction, the right action
+and the right read-out are known exactly, up to the rounding of stored latents to bfloat16.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from rslwm.config import DataConfig, WorldModelConfig
+from rslwm.data.corpus import Corpus
+from rslwm.data.frames import build_frame_store
+from rslwm.data.lerobot import write_lerobot
+from rslwm.data.store import TensorStore
+from rslwm.types import ActionSpec, Episode
+
+SPEC = ActionSpec(
+    names=("x", "y", "z", "gripper"),
+    kinds=("translation", "translation", "translation", "gripper"),
+    units=("m", "m", "m", "1"),
+    low=(-0.05, -0.05, -0.05, 0.0),
+    high=(0.05, 0.05, 0.05, 1.0),
+)
+STATE_NAMES = {
+    "gripper_position": ["x", "y", "z"],
+    "object_position": ["red_x", "red_y", "red_z", "blue_x", "blue_y", "blue_z"],
+    "object_present": ["red", "blue"],
+}
+SIZE, GRID = 32, 4
+METRES = 0.1
+"""Metres of the gripper's position per unit of the latent one."""
+
+
+def latents(actions: np.ndarray) -> Tensor:
+    """(T, 4) actions in units -> (T, 4, 4, 4). The last action leads nowhere, so it serves as the starting point."""
+    position = np.cumsum(np.roll(actions[:, :3], 1, 0) / 0.1, 0)
+    gripper = np.concatenate([[-1.0], 2 * actions[:-1, 3] - 1])
+    z = torch.from_numpy(np.column_stack([position, gripper])).float()
+    return z[:, None, None].expand(-1, GRID, GRID, -1).contiguous()
+
+
+def paint(z: Tensor) -> Tensor:
+    """(..., 4, 4, 4) latents -> (..., 32, 32, 3) in [0, 1]: the position as a colour over a faint gradient."""
+    colour = 0.5 + 0.3 * torch.tanh(z.mean((-3, -2))[..., :3])
+    return colour[..., None, None, :] + torch.linspace(-0.1, 0.1, SIZE)[:, None, None].expand(SIZE, SIZE, 3)
+
+
+def episode(i: int, success: bool | None) -> Episode:
+    """Success is closing the gripper at the end."""
+    rng = np.random.default_rng(i)
+    length = 16 + i % 3
+    actions = SPEC.denormalise(rng.uniform(-0.6, 0.6, (length, 4)))
+    actions[-3:, 3] = 0.0 if success else 1.0
+    position = latents(actions)[:, 0, 0, :3].numpy() * METRES
+    return Episode(
+        id=f"point-{i:03d}",
+        frames={"front": (paint(latents(actions)) * 255).round().byte().numpy()},
+        actions=actions,
+        instruction=("push the red cube", "open the drawer", "")[i % 3],
+        success=success,
+        states={
+            "gripper_position": position,
+            "object_position": np.concatenate([position + 0.1, np.full((length, 3), 0.2, np.float32)], 1),
+            "object_present": np.tile(np.array([1.0, float(i % 2)], np.float32), (length, 1)),
+        },
+    )
+
+
+def write_corpus(root: Path, success: list[bool | None]) -> Corpus:
+    """A data set with an episode for each label, its frames, and a split that holds out a third."""
+    episodes = (episode(i, label) for i, label in enumerate(success))
+    dataset = write_lerobot(episodes, root / "set", SPEC, state_names=STATE_NAMES)
+    frames = build_frame_store(dataset, "", SIZE, root / "frames")
+    return Corpus(dataset, frames, DataConfig(uri=f"lerobot:{dataset.root}", image_size=SIZE, test_fraction=0.34))
+
+
+def write_latents(corpus: Corpus, root: Path) -> TensorStore:
+    """The true latents of every episode."""
+    ids, actions = corpus.dataset.ids, corpus.actions
+    return TensorStore.write(root, [(key, latents(a)) for key, a in zip(ids, actions, strict=True)], {"of": "point"})
+
+
+@dataclass(frozen=True)
+class PointState:
+    last: Tensor
+    candidates: int = 1
+
+    def fork(self, candidates: int) -> "PointState":
+        return replace(self, candidates=candidates)
+
+
+class PointWorldModel:
+    """Predicts exactly what happens, or, with ``gain`` 0, that nothing does."""
+
+    def __init__(self, gain: float = 1.0) -> None:
+        self.config, self.gain = WorldModelConfig(), gain
+
+    def rollout(
+        self, context: Tensor, actions: Tensor, euler_steps: int, generator: torch.Generator | None = None
+    ) -> Tensor:
+        return self._move(context[:, -1], actions[:, context.shape[1] - 1 :])
+
+    def start(self, context: Tensor, actions: Tensor) -> PointState:
+        return PointState(context[:, -1])
+
+    def unroll(self, state: PointState, actions: Tensor, euler_steps: int, noise: Tensor | None = None) -> Tensor:
+        return self._move(state.last.repeat_interleave(state.candidates, 0), actions)
+
+    def decode(self, z: Tensor) -> Tensor:
+        return paint(z)
+
+    def _move(self, z: Tensor, actions: Tensor) -> Tensor:
+        """(B, h, w, 4) and actions (B, F, 4) -> (B, F, h, w, 4)."""
+        future = z[:, None].expand(-1, actions.shape[1], -1, -1, -1).clone()
+        future[..., :3] += self.gain * actions[..., :3].cumsum(1)[:, :, None, None]
+        if self.gain:
+            future[..., 3] = actions[..., 3][:, :, None, None]
+        return future
+
+
+class ReadAction(nn.Module):
+    """The right inverse dynamics over one frame."""
+
+    def forward(self, pair: Tensor) -> Tensor:
+        earlier, later = pair.mean((2, 3)).unbind(1)
+        return torch.cat([later[:, :3] - earlier[:, :3], later[:, 3:]], 1)
+
+
+class ReadState(nn.Module):
+    """The right read-out, in the units that state probes predict: (metres - mean) / std."""
+
+    def __init__(self, mean: Tensor, std: Tensor) -> None:
+        super().__init__()
+        self.mean, self.std = mean, std
+
+    def forward(self, z: Tensor) -> Tensor:
+        gripper = METRES * z.mean((1, 2, 3))[:, :3]
+        return (torch.cat([gripper, gripper + 0.1, torch.full_like(gripper, 0.2)], 1) - self.mean) / self.std
+
+
+class ReadSuccess(nn.Module):
+    """Whether the gripper is closed in the last frame."""
+
+    def forward(self, z: Tensor) -> Tensor:
+        return -4 * z.mean((2, 3))[:, -1, 3:]

@@ -1,0 +1,94 @@
+"""How a latent space is named, and names that are refused before anything runs."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from rslwm.config import AdapterConfig, ConfigError, DataConfig, EncoderConfig, StudyConfig
+from rslwm.registry import UnknownName
+from rslwm.study.entry import Entry, files_key, parse_entries
+
+CONFIG = StudyConfig(data=DataConfig(image_size=32), encoder=EncoderConfig(width=16, depth=1, heads=2, channels=4))
+
+
+@pytest.mark.parametrize(
+    ("text", "entry"),
+    [
+        ("small-vae", Entry("small-vae", "small-vae")),
+        ("small-dino+16", Entry("small-dino+16", "small-dino", 16)),
+        ("small-vae@3", Entry("small-vae", "small-vae", 0, 3)),
+        ("twin=small-vae@1", Entry("twin", "small-vae", 0, 1)),
+        ("a b=small-dino+8@2", Entry("a b", "small-dino", 8, 2)),
+        (" small-vae ", Entry("small-vae", "small-vae")),
+        ("/x/my_encoder.py:Mine+4", Entry("Mine+4", "/x/my_encoder.py:Mine", 4)),
+        ("mine=/x/my_encoder.py:Mine@1", Entry("mine", "/x/my_encoder.py:Mine", 0, 1)),
+    ],
+)
+def test_names_are_read(text: str, entry: Entry) -> None:
+    assert Entry.parse(text) == entry
+
+
+@pytest.mark.parametrize("text", ["", "small-vae+", "small-vae+x", "a=b=c", "small-vae@", "@1", "+16", "small-vae+0"])
+def test_malformed_names_are_refused_with_the_form(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"is not of the form \[ALIAS=\]ENCODER\[\+CHANNELS\]\[@SEED\]"):
+        Entry.parse(text)
+
+
+def test_a_relative_path_is_made_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert Entry.parse("own.py:Mine").reference == f"{tmp_path.resolve()}/own.py:Mine"
+
+
+@pytest.mark.parametrize(
+    ("latents", "error", "message"),
+    [
+        ((), ConfigError, "name at least one latent space"),
+        (("small-vae", "small-vae@1"), ConfigError, r"'small-vae' occurs twice; give one of them an alias"),
+        (("small-cosmo",), UnknownName, r"did you mean 'small-cosmos'\?"),
+        (("small-dino+16", "small-vae+2"), ValueError, r"adapter\.heads 8 does not divide the 4 channels"),
+    ],
+)
+def test_a_study_that_cannot_run_is_refused(latents: tuple[str, ...], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        parse_entries(replace(CONFIG, latents=latents, adapter=AdapterConfig(heads=8)))
+
+
+def test_a_study_without_seeds_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"seeds: 0 trainings"):
+        parse_entries(replace(CONFIG, latents=("small-vae",), seeds=0))
+
+
+def test_an_encoder_whose_latents_are_not_what_it_declares_is_refused(plugin: Path) -> None:
+    assert parse_entries(replace(CONFIG, latents=(f"{plugin}:PatchMean",)))[0].name == "PatchMean"
+    with pytest.raises(ValueError, match=r"WrongGrid encodes one frame to \(1, 1, 4, 4, 3\), .* grid \(5, 5\)"):
+        parse_entries(replace(CONFIG, latents=(f"{plugin}:WrongGrid",)))
+
+
+def test_something_that_is_no_encoder_is_refused(plugin: Path) -> None:
+    with pytest.raises(ConfigError, match=r"not_an_encoder .*no subclass of rslwm\.latents\.base\.Encoder"):
+        parse_entries(replace(CONFIG, latents=(f"{plugin}:not_an_encoder",)))
+
+
+def test_only_the_aligned_autoencoder_has_a_teacher(plugin: Path) -> None:
+    teachers = {name: Entry.parse(name).teacher for name in ("small-vae", "small-vavae", f"{plugin}:PatchMean")}
+    assert list(teachers.values()) == [None, "small-dino", None]
+
+
+def test_a_plugin_is_told_from_its_edited_self(tmp_path: Path) -> None:
+    file = tmp_path / "own.py"
+    file.write_text("class Mine: ...\n")
+    before = Entry.parse(f"{file}:Mine").source()
+    file.write_text("class Mine: pass\n")
+    assert Entry.parse(f"{file}:Mine").source() != before != ""
+    assert Entry.parse("small-vae").source() == ""
+
+
+def test_the_key_of_files_changes_with_them_and_not_with_noted_sums(tmp_path: Path) -> None:
+    (tmp_path / "meta").mkdir()
+    (tmp_path / "data.parquet").write_bytes(b"one")
+    before = files_key(tmp_path)
+    (tmp_path / "meta/fingerprint.json").write_text("{}")
+    assert files_key(tmp_path) == before
+    (tmp_path / "data.parquet").write_bytes(b"three")
+    assert files_key(tmp_path) != before

@@ -1,0 +1,141 @@
+"""What a change of configuration makes anew, and what it leaves alone."""
+
+from collections.abc import Callable
+from dataclasses import fields, replace
+from pathlib import Path
+
+import pytest
+
+from rslwm.config import ConfigError, DataConfig, DiTConfig, EncoderConfig, StudyConfig
+from rslwm.data.corpus import Corpus
+from rslwm.study.graph import Builder, SpaceStages, Study
+from rslwm.study.stage import Stage, closure
+
+CONFIG = StudyConfig(
+    latents=("small-vae",),
+    data=DataConfig(image_size=32),
+    encoder=EncoderConfig(width=16, depth=1, heads=2, channels=4),
+)
+Change = Callable[[StudyConfig], StudyConfig]
+
+
+def build(*latents: str, config: StudyConfig = CONFIG) -> Study:
+    return Builder(replace(config, latents=latents or config.latents)).build()
+
+
+def keys(space: SpaceStages) -> dict[str, str]:
+    stages = {f.name: getattr(space, f.name) for f in fields(space)}
+    return {name: stage.key for name, stage in stages.items() if isinstance(stage, Stage)}
+
+
+def changed(change: Change, *latents: str) -> set[str]:
+    """Names of the stages whose keys a change moves."""
+    before, after = build(*latents), build(*latents, config=change(CONFIG))
+    moved = {name for name, key in keys(before.spaces[0]).items() if keys(after.spaces[0])[name] != key}
+    shared = {name for name in ("data", "frames") if getattr(before, name).key != getattr(after, name).key}
+    return moved | shared
+
+
+def test_a_twin_of_the_same_seed_shares_everything_but_its_rows() -> None:
+    first, twin = build("small-vae", "twin=small-vae").spaces
+    assert {name for name, key in keys(first).items() if keys(twin)[name] != key} == {"rows"}
+    assert twin.rows.config.label.latent == "twin"
+
+
+def test_another_seed_shares_nothing_but_the_data() -> None:
+    study = build("small-vae", "twin=small-vae@1")
+    first, twin = study.spaces
+    assert not set(keys(first).values()) & set(keys(twin).values())
+    assert study.data in closure([twin.rows])
+
+
+def test_seeds_of_a_study_count_from_the_entrys_own() -> None:
+    study = build("small-vae@5", "small-cosmos", config=replace(CONFIG, seeds=2))
+    assert [(space.entry.name, space.seed) for space in study.spaces] == [
+        ("small-vae", 5),
+        ("small-vae", 6),
+        ("small-cosmos", 0),
+        ("small-cosmos", 1),
+    ]
+
+
+def test_a_native_space_and_its_adapted_one_share_the_encoder() -> None:
+    native, adapted = build("small-dino", "small-dino+4").spaces
+    assert native.encoder == adapted.encoder
+    assert native.latents != adapted.latents
+    assert native.adapter is None
+    assert adapted.adapter is not None
+
+
+def test_the_teacher_is_the_studys_own_of_the_same_seed() -> None:
+    dino, aligned = build("small-dino", "small-vavae").spaces
+    assert dino.encoder in closure([aligned.encoder])
+    other = build("small-dino", "small-vavae@1").spaces[1]
+    assert dino.encoder not in closure([other.encoder])
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (
+            lambda c: replace(c, world_model=replace(c.world_model, optim=replace(c.world_model.optim, steps=7))),
+            {"world_model", "rows"},
+        ),
+        (lambda c: replace(c, world_model=replace(c.world_model, dit=DiTConfig(depth=9))), {"world_model", "rows"}),
+        (lambda c: replace(c, evaluation=replace(c.evaluation, clips=7)), {"rows"}),
+        (
+            lambda c: replace(c, evaluation=replace(c.evaluation, probe=replace(c.evaluation.probe, width=8))),
+            {"probes", "rows"},
+        ),
+        (lambda c: replace(c, decoder=replace(c.decoder, noise=0.5)), {"decoder", "world_model", "rows"}),
+        (lambda c: replace(c, data=replace(c.data, frame_skip=3)), {"probes", "world_model", "rows"}),
+        (lambda c: replace(c, verdict=replace(c.verdict, resamples=9), note="other"), set()),
+        (lambda c: replace(c, adapter=replace(c.adapter, kl_weight=0.5)), set()),
+    ],
+)
+def test_a_change_moves_what_depends_on_it_and_nothing_else(change: Change, expected: set[str]) -> None:
+    assert changed(change) == expected
+
+
+def test_the_adapters_settings_move_adapted_spaces_but_no_encoder() -> None:
+    moved = changed(lambda c: replace(c, adapter=replace(c.adapter, kl_weight=0.5)), "small-dino+4")
+    assert moved == {"adapter", "latents", "decoder", "probes", "world_model", "rows"}
+
+
+def test_the_encoders_settings_move_all_but_the_data() -> None:
+    moved = changed(lambda c: replace(c, encoder=replace(c.encoder, depth=2)))
+    assert moved == {"encoder", "latents", "decoder", "probes", "world_model", "rows"}
+
+
+def test_another_recording_moves_everything() -> None:
+    moved = changed(lambda c: replace(c, data=replace(c.data, sim=replace(c.data.sim, seed=9))))
+    assert {"data", "frames", "encoder", "rows"} <= moved
+
+
+def test_an_edited_plugin_is_trained_anew(tmp_path: Path, plugin: Path) -> None:
+    file = tmp_path / "edited.py"
+    file.write_text(plugin.read_text())
+    before = build(f"{file}:PatchMean").spaces[0]
+    file.write_text(plugin.read_text() + "# edited\n")
+    after = build(f"{file}:PatchMean").spaces[0]
+    assert not set(keys(before).values()) & set(keys(after).values())
+
+
+def test_a_folder_of_data_is_the_same_after_it_was_read(corpus: Corpus) -> None:
+    config = replace(CONFIG, data=replace(CONFIG.data, uri=f"lerobot:{corpus.dataset.root}"))
+    sums = corpus.dataset.root / "meta/fingerprint.json"
+    content = sums.read_bytes()
+    sums.unlink()
+    before = build(config=config).data.key
+    sums.write_bytes(content)
+    assert build(config=config).data.key == before
+
+
+def test_a_uri_without_a_scheme_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"data\.uri: 'bridge' has no scheme"):
+        build(config=replace(CONFIG, data=replace(CONFIG.data, uri="bridge")))
+
+
+def test_rows_say_whose_they_are() -> None:
+    label = build("small-dino+4@2").spaces[0].rows.config.label
+    assert (label.latent, label.family, label.size, label.seed) == ("small-dino+4", "semantic", "96x3", 2)

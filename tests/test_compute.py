@@ -1,0 +1,57 @@
+"""Devices, precision and random streams."""
+
+import pytest
+import torch
+
+from rslwm.compute import autocast, device, generator, precision, seeded
+from rslwm.config import ComputeConfig, ConfigError
+
+
+def draw(seed: int, concern: str, step: int = 0) -> torch.Tensor:
+    return torch.randn(4, generator=generator(seed, concern, step))
+
+
+def test_a_stream_is_a_function_of_seed_concern_and_step() -> None:
+    assert torch.equal(draw(3, "noise", 7), draw(3, "noise", 7))
+    others = [draw(4, "noise", 7), draw(3, "batch", 7), draw(3, "noise", 8), draw(37, "noise"), draw(3, "noise")]
+    assert not any(torch.equal(draw(3, "noise", 7), other) for other in others)
+
+
+def test_streams_of_many_steps_are_uncorrelated() -> None:
+    draws = torch.stack([torch.randn(256, generator=generator(0, "noise", step)) for step in range(200)])
+    correlations = torch.corrcoef(draws) - torch.eye(200)
+    assert abs(correlations.mean()) < 1e-3
+    assert correlations.abs().max() < 0.35  # 5.5 standard deviations of 1/16
+
+
+def test_seeded_weights_leave_the_global_stream_alone() -> None:
+    before = torch.random.get_rng_state()
+    with seeded(1, "weights"):
+        one = torch.nn.Linear(3, 3).weight
+    assert torch.equal(torch.random.get_rng_state(), before)
+    with seeded(1, "weights"):
+        assert torch.equal(torch.nn.Linear(3, 3).weight, one)
+    with seeded(2, "weights"):
+        assert not torch.equal(torch.nn.Linear(3, 3).weight, one)
+
+
+def test_precision_follows_the_configuration() -> None:
+    assert precision(ComputeConfig(device="cpu", dtype="bfloat16")) is torch.bfloat16
+    assert precision(ComputeConfig(device="cpu", dtype="float32")) is torch.float32
+    product = torch.ones(2, 2) @ torch.ones(2, 2)
+    with autocast(ComputeConfig(device="cpu", dtype="bfloat16")):
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype is torch.bfloat16
+    with autocast(ComputeConfig(device="cpu", dtype="float32")):
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype is product.dtype
+
+
+def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert device(ComputeConfig(device="cuda:0")) == torch.device("cuda:0")
+    with pytest.raises(ConfigError, match=r"compute\.device is 'cuda:1', but 1 CUDA devices are visible"):
+        device(ComputeConfig(device="cuda:1"))
+
+
+def test_a_device_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"compute\.device: 'gpu' is not auto, cpu, cuda"):
+        device(ComputeConfig(device="gpu"))

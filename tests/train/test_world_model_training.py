@@ -1,0 +1,109 @@
+"""A world model is trained on the same clips whatever the space, and ends with the averaged weights."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from rslwm.compute import generator, seeded
+from rslwm.config import ComputeConfig, DiTConfig, EncoderConfig, OptimConfig, WorldModelConfig
+from rslwm.data.clips import Clips
+from rslwm.data.corpus import Corpus
+from rslwm.data.store import TensorStore
+from rslwm.latents.space import LatentSpace, SpaceConfig
+from rslwm.model.world_model import WorldModel
+from rslwm.train.world_model import train_world_model
+
+CONFIG = WorldModelConfig(
+    dit=DiTConfig(width=24, depth=1, heads=2, patch=2, max_frames=3),
+    optim=OptimConfig(steps=5, batch_size=8, lr=1e-2, warmup=1, ema=0.9, checkpoint_every=2),
+)
+
+
+def quiet(done: int, total: int, message: str) -> None:
+    pass
+
+
+def build(corpus: Corpus) -> WorldModel:
+    encoder = EncoderConfig(width=16, depth=1, heads=2, channels=4)
+    with seeded(0, "space"):
+        space = LatentSpace(SpaceConfig("small-vae", 32, encoder=encoder))
+    return WorldModel(space, corpus.action_spec, CONFIG, generator(0, "weights"))
+
+
+def test_it_ends_with_the_averaged_weights(
+    corpus: Corpus, point_latents: TensorStore, compute: ComputeConfig, tmp_path: Path
+) -> None:
+    model = build(corpus)
+    train_world_model(model, corpus, point_latents, 0, tmp_path, compute, quiet)
+    state = load_file(tmp_path / "training_state.safetensors")
+    for name, value in model.dit.state_dict().items():
+        assert torch.equal(value, state[f"average/{name}"])
+    assert not torch.equal(model.dit.x_proj.weight, state["module/x_proj.weight"])
+
+
+def test_an_interrupted_training_ends_with_the_same_bits(
+    corpus: Corpus, point_latents: TensorStore, compute: ComputeConfig, tmp_path: Path
+) -> None:
+    def interrupt(done: int, total: int, message: str) -> None:
+        if done == 3:
+            raise KeyboardInterrupt
+
+    whole, parts = build(corpus), build(corpus)
+    train_world_model(whole, corpus, point_latents, 0, tmp_path / "whole", compute, quiet)
+    with pytest.raises(KeyboardInterrupt):
+        train_world_model(parts, corpus, point_latents, 0, tmp_path / "parts", compute, interrupt)
+    parts = build(corpus)
+    train_world_model(parts, corpus, point_latents, 0, tmp_path / "parts", compute, quiet)
+    assert all(torch.equal(v, whole.dit.state_dict()[k]) for k, v in parts.dit.state_dict().items())
+
+
+def test_every_space_sees_the_same_clips_and_noise_levels(
+    corpus: Corpus, point_latents: TensorStore, compute: ComputeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The windows drawn do not depend on the space: another store under the same seed gives the same."""
+    drawn: list[Tensor] = []
+    sample = Clips.sample
+
+    def spy(self: Clips, windows, n, generator):  # type: ignore[no-untyped-def]
+        batch = sample(self, windows, n, generator)
+        drawn.append(torch.from_numpy(batch.windows))
+        return batch
+
+    monkeypatch.setattr(Clips, "sample", spy)
+    items = [(key, -2 * point_latents[key].float()) for key in point_latents.keys]
+    other = TensorStore.write(tmp_path / "other", items, {})
+    for number, store in enumerate((point_latents, other)):
+        train_world_model(build(corpus), corpus, store, 0, tmp_path / str(number), compute, quiet)
+    first, second = torch.stack(drawn).chunk(2)
+    assert torch.equal(first, second)
+    assert set(first[..., 0].flatten().tolist()) <= set(corpus.train)
+
+
+def test_another_seed_draws_other_clips(
+    corpus: Corpus, point_latents: TensorStore, compute: ComputeConfig, tmp_path: Path
+) -> None:
+    models = [build(corpus) for _ in range(2)]
+    for seed, model in enumerate(models):
+        train_world_model(model, corpus, point_latents, seed, tmp_path / str(seed), compute, quiet)
+    assert not torch.equal(models[0].dit.x_proj.weight, models[1].dit.x_proj.weight)
+
+
+def test_training_learns_where_the_point_goes(
+    corpus: Corpus, point_latents: TensorStore, compute: ComputeConfig, tmp_path: Path
+) -> None:
+    model = build(corpus)
+    model.config = replace(CONFIG, optim=replace(CONFIG.optim, steps=60, batch_size=32, lr=5e-3))
+    clips = corpus.clips(point_latents, 3)
+    batch = clips.batch(clips.windows(corpus.test))
+
+    def held_out() -> float:
+        with torch.no_grad():
+            return float(model.loss(batch.x.float(), batch.actions, generator(0, "held out")))
+
+    before = held_out()
+    train_world_model(model, corpus, point_latents, 0, tmp_path, compute, quiet)
+    assert held_out() < 0.8 * before
