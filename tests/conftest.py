@@ -15,7 +15,7 @@ torch.set_num_threads(1)  # tensors this small are slower on two threads, much s
 
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
-    """12 episodes of 16 to 18 steps with 32 px frames, four of them held out, both outcomes on both sides."""
+    """12 episodes of 14 to 18 steps with 32 px frames, four of them held out, both outcomes on both sides."""
     corpus = write_corpus(tmp_path_factory.mktemp("point"), [bool(i % 2) for i in range(12)])
     for side in (corpus.train, corpus.test):
         assert {corpus.dataset.success[e] for e in side} == {True, False}

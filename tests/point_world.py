@@ -53,10 +53,11 @@ def paint(z: Tensor) -> Tensor:
 def episode(i: int, success: bool | None) -> Episode:
     """Success is closing the gripper at the end."""
     rng = np.random.default_rng(i)
-    length = 16 + i % 3
+    length = 14 + i % 5
     actions = SPEC.denormalise(rng.uniform(-0.6, 0.6, (length, 4)))
     actions[-3:, 3] = 0.0 if success else 1.0
     position = latents(actions)[:, 0, 0, :3].numpy() * METRES
+    second = np.full((length, 3), 0.2 * (i % 2), np.float32)  # in every other episode, and zeros where it is absent
     return Episode(
         id=f"point-{i:03d}",
         frames={"front": (paint(latents(actions)) * 255).round().byte().numpy()},
@@ -65,7 +66,7 @@ def episode(i: int, success: bool | None) -> Episode:
         success=success,
         states={
             "gripper_position": position,
-            "object_position": np.concatenate([position + 0.1, np.full((length, 3), 0.2, np.float32)], 1),
+            "object_position": np.concatenate([position + 0.1, second], 1),
             "object_present": np.tile(np.array([1.0, float(i % 2)], np.float32), (length, 1)),
         },
     )

@@ -35,7 +35,8 @@ def finished(stages: Path) -> dict[str, StageRecord]:
 
 
 def test_smoke_is_done_in_time(smoke: Run):
-    assert smoke.seconds < SECONDS
+    """Processor time, since other tests run beside it: even a single core would be done in time."""
+    assert 10 < smoke.core_seconds < SECONDS
 
 
 def test_every_space_is_measured_on_every_axis(smoke: Run):

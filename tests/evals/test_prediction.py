@@ -54,8 +54,8 @@ def test_a_model_that_ignores_actions_is_at_both_floors(evaluation: Evaluation) 
 
 
 def test_no_window_keeps_its_own_action_when_actions_are_shuffled(evaluation: Evaluation) -> None:
-    misled = [row.target for row in select(measure("one_step", evaluation), "action_effect")]
-    assert min(misled) > 1e-3  # an exact model errs only where the action was another one
+    rows = select(measure("one_step", evaluation), "action_effect")
+    assert all(row.target > 10 * row.value for row in rows)  # an exact model errs only where the action was another one
 
 
 def test_half_the_motion_has_a_quarter_of_the_error(evaluation: Evaluation) -> None:

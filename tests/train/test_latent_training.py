@@ -195,7 +195,7 @@ def test_an_encoder_that_needs_a_teacher_gets_its_features(
 def test_the_adapter_learns_to_reconstruct(
     corpus: Corpus, point_latents: TensorStore, compute: ComputeConfig, tmp_path: Path
 ) -> None:
-    config = AdapterConfig(heads=2, optim=OptimConfig(steps=30, batch_size=16, lr=1e-2, warmup=2, log_every=1))
+    config = AdapterConfig(heads=2, optim=OptimConfig(steps=60, batch_size=16, lr=1e-2, warmup=2, log_every=1))
     adapter, trained = train_adapter(corpus, point_latents, 2, config, 0, tmp_path, compute, quiet)
     first = np.mean(_logged(tmp_path, "mse")[:3])
     assert trained.terms["mse"] < first / 2

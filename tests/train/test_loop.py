@@ -100,7 +100,7 @@ def test_the_average_follows_its_recursion(tmp_path: Path, compute: ComputeConfi
     module = nn.Linear(1, 1, bias=False)
     nn.init.zeros_(module.weight)
     seen: list[float] = []
-    config = OptimConfig(steps=30, lr=0.1, warmup=0, ema=0.5)
+    config = OptimConfig(steps=24, lr=0.1, warmup=0, ema=0.7)  # its start-up ends at step 21
 
     def loss(step: int) -> tuple[Tensor, dict[str, Tensor]]:
         return (module.weight - 1).square().sum(), {}
@@ -108,11 +108,20 @@ def test_the_average_follows_its_recursion(tmp_path: Path, compute: ComputeConfi
     trained = fit(module, loss, config, tmp_path, compute, after_step=lambda _: seen.append(module.weight.item()))
     average = 0.0
     for step, value in enumerate(seen, 1):
-        keep = min(0.5, step / (step + 9))
+        keep = min(0.7, step / (step + 9))
         average = keep * average + (1 - keep) * value
     assert trained.average is not None
     assert float(next(trained.average.parameters())) == pytest.approx(average, abs=1e-6)
     assert average != pytest.approx(seen[-1], abs=1e-4)
+
+
+def test_the_average_carries_the_latest_buffers(tmp_path: Path, compute: ComputeConfig) -> None:
+    trained, average = weights(train(tmp_path, compute)), 0
+    for name, value in trained.items():
+        if name.startswith("1.1.") and ("running" in name or "batches" in name):
+            average += 1
+            assert torch.equal(value, trained[name.replace("1.", "0.", 1)])
+    assert average == 3
 
 
 def test_there_is_no_average_unless_asked_for(tmp_path: Path, compute: ComputeConfig) -> None:

@@ -105,12 +105,15 @@ class Encode:
     compute: ComputeConfig = field(default_factory=ComputeConfig)
 
     def run(self) -> None:
+        import torch
+
         from rslwm.data.store import TensorStore
         from rslwm.latents.space import LatentSpace
         from rslwm.study.checkpoint import encode
         from rslwm.study.graph import Builder
         from rslwm.study.runner import Runner
 
+        torch.set_num_threads(self.compute.threads)
         nested = self.space / "space"
         space = LatentSpace.load(nested if nested.is_dir() else self.space)
         data = DataConfig(uri=self.data, camera=self.camera, image_size=space.config.image_size)

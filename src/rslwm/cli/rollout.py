@@ -51,10 +51,13 @@ class Rollout:
     compute: ComputeConfig = field(default_factory=ComputeConfig)
 
     def run(self) -> None:
+        import torch
+
         from rslwm.evals.replay import replay
         from rslwm.model.world_model import WorldModel
         from rslwm.study.checkpoint import clip_settings, open_corpus, run_folder
 
+        torch.set_num_threads(self.compute.threads)
         model = WorldModel.load(self.checkpoint)
         data = clip_settings(model, self.checkpoint, self.data)
         corpus = open_corpus(data, model, self.out if self.data else run_folder(self.checkpoint, self.out))

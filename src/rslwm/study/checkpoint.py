@@ -161,7 +161,7 @@ def measure(
         StageFailed: a stage failed; see :meth:`rslwm.study.runner.Runner.run`.
         DataError: the checkpoint can't be loaded.
     """
-    spec, size = (model := WorldModel.load(checkpoint)).space.spec, size_of(model.config.dit)
+    model = WorldModel.load(checkpoint)
     if data.image_size != model.space.config.image_size:
         raise ConfigError(f"data.image_size is {data.image_size}; the checkpoint's is {model.space.config.image_size}")
     builder = Builder(StudyConfig(data=data, evaluation=evaluation, compute=compute))
@@ -172,7 +172,7 @@ def measure(
     latents = Stage("encoded", name, make_encoded, encoded, (*common, model_stage), cost=15.0)
     probe = stages.ProbesStage(evaluation.probe, data, compute, seed=0)
     probes = Stage("probes", name, stages.make_probes, probe, (*common, latents), cost=30.0)
-    label = Label(spec.name, spec.family, size, seed=0)
+    label = Label(model.space.spec.name, model.space.spec.family, size_of(model.config.dit), seed=0)
     evaluate = stages.EvaluateStage(label, evaluation, data, compute)
     rows = Stage("rows", name, stages.make_rows, evaluate, (*common, latents, probes, model_stage), cost=20.0)
     folder = Runner(out, jobs, compute.threads).run([rows])[rows]

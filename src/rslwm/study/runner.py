@@ -23,6 +23,7 @@ from rslwm.types import DataError
 __all__ = ["Estimate", "Runner", "Stage", "StageFailed", "StageRecord", "Workspace"]
 
 STOPPED = "stopped; run the same command again to resume"
+NAMED = 4  # a failed recording blocks every stage of a study; nobody reads them all
 TICK_SECONDS = 0.2
 LOCK_SECONDS = 3.0  # workers of a run that was killed just now take about a second to die
 
@@ -150,7 +151,8 @@ class Runner:
                 f"stage {stage} failed: {failure.why}.{place} {failure.remedy}, then run the same command again."
             )
         if blocked:
-            lines.append(f"not run because they need it: {', '.join(map(str, blocked))}.")
+            more = f" and {len(blocked) - NAMED} more" if len(blocked) > NAMED else ""
+            lines.append(f"not run because they need it: {', '.join(map(str, blocked[:NAMED]))}{more}.")
         lines.append("Finished stages are kept; a failed one resumes from what it saved.")
         return "\n".join(lines)
 
