@@ -65,5 +65,5 @@ def generator(seed: int, concern: str, step: int = 0) -> torch.Generator:
 def seeded(seed: int, concern: str) -> Iterator[None]:
     """Initial weights drawn inside depend on (seed, concern) only; the global stream is left as it was."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(generator(seed, concern).initial_seed())
+        torch.default_generator.manual_seed(generator(seed, concern).initial_seed())
         yield

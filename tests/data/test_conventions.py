@@ -53,6 +53,14 @@ def test_the_suggested_key_is_a_valid_spec() -> None:
     assert stored_spec(suggestion["rslwm"]["action_spec"], "here").names == ("x", "y", "z")
 
 
+def test_steps_that_are_not_numbers_take_no_part_in_the_bounds() -> None:
+    actions = np.array([[0.1], [np.nan], [0.4], [np.inf]], np.float32)
+    spec = derive_spec(["elbow"], actions, 5.0, "here")
+    np.testing.assert_allclose([spec.low, spec.high], [[0.1], [0.4]])
+    with pytest.raises(DataError, match="here: no recorded action is finite"):
+        derive_spec(["elbow"], actions[1:2], 5.0, "here")
+
+
 def test_stored_specs_are_read_strictly() -> None:
     values = end_effector_spec(0.05, 0.25).to_dict()
     assert stored_spec(values, "here") == end_effector_spec(0.05, 0.25)

@@ -69,7 +69,7 @@ def test_candidates_share_a_past_in_context_major_order(dit: DiT) -> None:
 
 def test_long_sequences_take_the_fused_kernel_to_the_same_result(dit: DiT, monkeypatch: pytest.MonkeyPatch) -> None:
     explicit = dit(*inputs())
-    monkeypatch.setattr("rslwm.model.layers.EXPLICIT_LENGTH", 0)
+    monkeypatch.setattr("rslwm.attention.EXPLICIT_LENGTH", 0)
     assert torch.allclose(explicit, dit(*inputs()), atol=1e-5)
 
 

@@ -120,3 +120,9 @@ def test_wrong_number_of_rows_is_named(sampler: Sampler) -> None:
     state = sampler.start(draw(2, 2, 4, 4, 3), draw(2, 2, 7)).fork(3)
     with pytest.raises(ValueError, match="2 contexts of 3 candidates"):
         sampler.step(state, draw(3, 7), draw(6, 4, 4, 3), STEPS)
+
+
+def test_a_frame_without_a_step_is_refused(sampler: Sampler) -> None:
+    state = sampler.start(draw(1, 2, 4, 4, 3), draw(1, 2, 7))
+    with pytest.raises(ValueError, match="euler_steps is 0"):
+        sampler.step(state, draw(1, 7), draw(1, 4, 4, 3), 0)

@@ -191,6 +191,24 @@ def test_a_failed_save_leaves_the_old_checkpoint(
     assert [p.name for p in target.parent.iterdir()] == ["checkpoint"]
 
 
+def test_a_failed_exchange_puts_the_old_checkpoint_back(
+    model: WorldModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target, rename = tmp_path / "runs" / "checkpoint", Path.rename
+    model.save(target)
+
+    def refuse(path: Path, to: Path) -> Path:
+        if ".new-" in path.name:
+            raise OSError("stale file handle")
+        return rename(path, to)
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(OSError, match="stale"):
+        model.save(target)
+    assert torch.equal(roll(WorldModel.load(target)), roll(model))
+    assert [p.name for p in target.parent.iterdir()] == ["checkpoint"]
+
+
 @pytest.fixture
 def checkpoint(model: WorldModel, tmp_path: Path) -> Path:
     model.save(tmp_path / "checkpoint")

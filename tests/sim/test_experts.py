@@ -25,7 +25,7 @@ def test_the_expert_succeeds_without_noise(family):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_expert_succeeds_in_95_of_100_without_noise(family):
+def test_the_expert_succeeds_in_95_percent_without_noise(family):
     assert success_rate(family, noise=0.0, episodes=40) >= 0.95
 
 

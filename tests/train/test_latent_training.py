@@ -177,6 +177,21 @@ def test_a_frozen_encoder_of_few_channels_need_not_have_more_rank_than_channels(
     assert train_encoder(Frozen(replace(TINY, min_rank=4.0), 32), corpus, 0, tmp_path, compute, quiet) is None
 
 
+def test_looking_at_an_encoder_does_not_change_it(corpus: Corpus, compute: ComputeConfig, tmp_path: Path) -> None:
+    class Running(Frozen):
+        def __init__(self, config: EncoderConfig, image_size: int) -> None:
+            super().__init__(config, image_size)
+            self.norm = torch.nn.BatchNorm1d(3)
+
+        def encode(self, frames: Tensor) -> Tensor:
+            mean = super().encode(frames)
+            return self.norm(mean.reshape(-1, 3)).reshape(mean.shape)
+
+    encoder = Running(TINY, 32)
+    train_encoder(encoder, corpus, 0, tmp_path, compute, quiet)
+    assert encoder.norm.num_batches_tracked == 0
+
+
 def test_an_encoder_that_needs_a_teacher_gets_its_features(
     corpus: Corpus, compute: ComputeConfig, tmp_path: Path
 ) -> None:

@@ -164,6 +164,17 @@ def test_a_loss_that_is_not_finite_stops_at_once(tmp_path: Path, compute: Comput
     assert not (tmp_path / "training_state.safetensors").exists()
 
 
+def test_a_gradient_that_is_not_finite_stops_at_once(tmp_path: Path, compute: ComputeConfig) -> None:
+    module = nn.Linear(1, 1, bias=False)
+
+    def pointed(step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        return (module.weight * 0).sum().sqrt(), {}  # 0, with an infinite slope
+
+    with pytest.raises(TrainingFailed, match="the norm of the gradient became nan at step 1 "):
+        fit(module, pointed, OptimConfig(steps=1), tmp_path, compute)
+    assert not (tmp_path / "training_state.safetensors").exists()
+
+
 def test_a_failing_first_step_leaves_nothing_behind(tmp_path: Path, compute: ComputeConfig) -> None:
     with pytest.raises(Interrupted):
         train(tmp_path, compute, stop_at=0)

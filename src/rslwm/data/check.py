@@ -15,10 +15,8 @@ from rich.table import Table
 
 from rslwm.data.dataset import EpisodeDataset, Progress
 from rslwm.data.fingerprint import changed
+from rslwm.data.frames import BLACK
 from rslwm.types import DataError
-
-BLACK = 16
-"""An episode without a brighter value than this is black: video coding doesn't keep zeros."""
 
 
 @dataclass(frozen=True)

@@ -52,8 +52,11 @@ def derive_spec(names: Sequence[str], actions: np.ndarray, fps: float, where: st
     tell nothing; a wrong guess would silently ruin every frame-skipped action.
 
     Raises:
-        DataError: the names don't tell what the actions are; the message holds the key to add.
+        DataError: the names don't tell what the actions are; the message holds the key to add. Or no step is finite.
     """
+    actions = actions[np.isfinite(actions).all(axis=1)]
+    if not len(actions):
+        raise DataError(f"{where}: no recorded action is finite, so there is nothing to take their bounds from")
     kinds = tuple(kind_of(name) for name in names)
     cartesian = [name for name, kind in zip(names, kinds, strict=True) if kind in ("translation", "rotation")]
     deltas = [bool(re.match(r"d(elta)?_?[a-z]", name.strip().lower())) for name in cartesian]

@@ -11,6 +11,9 @@ from PIL import Image
 from rslwm.data.dataset import EpisodeDataset, Progress
 from rslwm.data.store import TensorStore
 
+BLACK = 16
+"""A picture without a brighter value than this is black: neither JPEG nor video coding keeps zeros."""
+
 
 def resize(frames: np.ndarray, size: int) -> np.ndarray:
     """(T, H, W, 3) uint8 -> (T, size, size, 3) uint8: the whole picture, area-averaged where it shrinks."""

@@ -17,6 +17,7 @@ from PIL import Image
 
 from rslwm.config import content_hash
 from rslwm.data.conventions import stored_spec
+from rslwm.data.frames import BLACK
 from rslwm.data.tfrecord import Value, parse_example, read_records
 from rslwm.types import ActionSpec, DataError, Episode, end_effector_spec
 
@@ -26,9 +27,6 @@ SIDECAR = "rslwm.json"
 
 BRIDGE_SPEC = end_effector_spec(0.05, 0.25, hz=5.0)
 """BridgeData V2's actions; its control rate is 5 Hz, which RLDS has no place for (arXiv 2308.12952)."""
-
-BLACK = 16
-"""A picture without a brighter value than this is black: JPEG doesn't keep zeros."""
 
 log = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from rslwm.config import ComputeConfig, EvalConfig
 from rslwm.data.clips import ClipBatch, Clips
 from rslwm.data.corpus import Corpus
 from rslwm.data.store import TensorStore
-from rslwm.evals.base import MetricInfo
+from rslwm.evals.base import MetricInfo, NotAvailable
 from rslwm.evals.probes import Probes
 from rslwm.latents.store import to_float
 from rslwm.model.world_model import WorldModel
@@ -87,8 +87,15 @@ class Evaluation:
         return self.corpus.clips(self.latents, frames)
 
     def windows(self, frames: int, count: int, concern: str) -> np.ndarray:
-        """At most ``count`` held-out windows, (N, 2), drawn without replacement and sorted."""
-        return choose(self.clips(frames).windows(self.corpus.test), count, self.config.seed, concern)
+        """At most ``count`` held-out windows, (N, 2), drawn without replacement and sorted.
+
+        Raises:
+            NotAvailable: no held-out episode is long enough.
+        """
+        places = self.clips(frames).windows(self.corpus.test)
+        if not len(places):
+            raise NotAvailable(f"no held-out episode holds {frames} frames {self.corpus.config.frame_skip} steps apart")
+        return choose(places, count, self.config.seed, concern)
 
     @cached_property
     def future(self) -> int:
@@ -153,3 +160,15 @@ def choose(windows: np.ndarray, count: int, seed: int, concern: str) -> np.ndarr
     """At most ``count`` of these windows (N, 2), without replacement, in their order."""
     drawn = torch.randperm(len(windows), generator=generator(seed, concern))[:count]
     return windows[np.sort(drawn.numpy())]
+
+
+def others(windows: np.ndarray, seed: int) -> Tensor:
+    """For each of the sorted windows (N, 2) the place (N,) of another one, to shuffle actions: a derangement.
+
+    The other is of another episode unless one episode has half of the windows: neighbours' actions are much alike.
+    """
+    count = len(windows)
+    most = int(np.unique(windows[:, 0], return_counts=True)[1].max())
+    drawn = 1 + int(torch.randint(max(1, count - 1), (1,), generator=generator(seed, "shuffle")))
+    shift = max(1, min(max(drawn, most), count - most))
+    return (torch.arange(count) - shift) % count

@@ -6,12 +6,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from rslwm.compute import generator
 from rslwm.evals.base import METRICS, Metric, MetricInfo, NotAvailable
-from rslwm.evals.evaluation import Evaluation
+from rslwm.evals.evaluation import Evaluation, others
 from rslwm.types import MetricRow
 
 R_ENCODER = MetricInfo(
@@ -62,7 +60,7 @@ class InverseDynamics(Metric):
         yield from self._rows(evaluation, k, batch.x[:, [0, -1]], batch.actions, windows, (R_ENCODER, R2_ENCODER))
 
     def _generated(self, evaluation: Evaluation, k: int) -> Iterator[MetricRow]:
-        """Every pair of frames k apart of the rollouts whose later frame is generated."""
+        """Pairs of frames k apart, end to end along the rollouts; the later one is always generated."""
         rollouts, context = evaluation.main, evaluation.config.context
         clip = rollouts.clip
         for start in range(max(0, context - k), clip.shape[1] - k, k):
@@ -82,7 +80,7 @@ class InverseDynamics(Metric):
     ) -> Iterator[MetricRow]:
         """Rows for pairs (N, 2, h, w, C) and the actions between them (N, k, A)."""
         guess = evaluation.probes.apply(f"inverse-{k}", pair, evaluation.compute).reshape(actions.shape)
-        others = actions[torch.randperm(len(actions), generator=generator(evaluation.config.seed, "shuffle actions"))]
+        shuffled = actions[others(windows, evaluation.config.seed)]
         r, r2 = infos
         for i, window in enumerate(windows):
             for j in range(k):
@@ -90,4 +88,4 @@ class InverseDynamics(Metric):
                     value, target = float(guess[i, j, d]), float(actions[i, j, d])
                     yield evaluation.row(r, window, value, target=target, k=k, dim=name)
                     yield evaluation.row(r2, window, value, target=target, k=k, dim=name)
-                    yield evaluation.row(r, window, value, target=float(others[i, j, d]), k=k, dim=name, role="floor")
+                    yield evaluation.row(r, window, value, target=float(shuffled[i, j, d]), k=k, dim=name, role="floor")

@@ -7,9 +7,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from rslwm.compute import generator
 from rslwm.evals.base import METRICS, Metric, MetricInfo
-from rslwm.evals.evaluation import Evaluation
+from rslwm.evals.evaluation import Evaluation, others
 from rslwm.types import MetricRow
 
 ONE_STEP = MetricInfo(
@@ -64,10 +63,8 @@ class OneStep(Metric):
         def error(guess: Tensor) -> list[float]:
             return (guess - true).square().mean((1, 2, 3)).tolist()
 
-        # Only the action under test is shuffled, a derangement, so that no window keeps its own.
-        shift = 1 + int(torch.randint(max(1, len(x) - 1), (1,), generator=generator(evaluation.config.seed, "shuffle")))
-        shuffled = batch.actions.clone()
-        shuffled[:, -1] = batch.actions.roll(shift, 0)[:, -1]
+        shuffled = batch.actions.clone()  # only the action under test
+        shuffled[:, -1] = batch.actions[others(windows, evaluation.config.seed), -1]
         errors = error(prediction(evaluation, context, batch.actions))
         baselines = zip(
             windows,

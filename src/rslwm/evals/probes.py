@@ -101,15 +101,15 @@ class Probes:
     a clip's first, middle and last frame.
     """
 
-    def __init__(self, corpus: Corpus, latents: TensorStore, config: ProbeConfig) -> None:
-        self.corpus, self.latents, self.config = corpus, latents, config
+    def __init__(self, corpus: Corpus, latents: TensorStore, config: ProbeConfig, seed: int = 0) -> None:
+        self.corpus, self.latents, self.config, self.seed = corpus, latents, config, seed
         h, w, C = latents.shape(latents.keys[0])[1:]
         dims = corpus.action_spec.dims
         self.modules: dict[str, GridProbe] = {}
         self.absent: dict[str, str] = {}
 
         def add(name: str, frames: int, out: int) -> None:
-            with seeded(0, f"probe {name} {C}"):
+            with seeded(seed, f"probe {name} {C}"):
                 self.modules[name] = GridProbe(frames, C, (h, w), out, config.width)
 
         for k in config.horizons:
@@ -149,7 +149,7 @@ class Probes:
 
     # ------------------------------------------------------------------------------------------------ training
 
-    def train(self, seed: int, folder: Path, compute: ComputeConfig, progress: Progress) -> None:
+    def train(self, folder: Path, compute: ComputeConfig, progress: Progress) -> None:
         """Train every probe with the same optimiser settings; resumes from ``folder``."""
         steps = self.config.optim.steps * len(self.modules)
         for number, name in enumerate(self.modules):
@@ -158,11 +158,11 @@ class Probes:
             def report(done: int, _: int, message: str, before: int = before) -> None:
                 progress(before + done, steps, message)
 
-            self._train(name, seed, folder / name, compute, report)
+            self._train(name, folder / name, compute, report)
 
-    def _train(self, name: str, seed: int, folder: Path, compute: ComputeConfig, progress: Progress) -> None:
+    def _train(self, name: str, folder: Path, compute: ComputeConfig, progress: Progress) -> None:
         probe, where = self.modules[name].to(device(compute)), device(compute)
-        draw = self._batches(name)
+        draw, seed = self._batches(name), self.seed
 
         def loss(step: int) -> tuple[Tensor, dict[str, Tensor]]:
             z, target, mask = draw(generator(seed, f"probe {name} batch", step))
@@ -193,11 +193,14 @@ class Probes:
         if name == "state":
             clips = corpus.clips(self.latents, 1)
             places = clips.windows(corpus.train)
+            # The gripper weighs as much as the objects together.
+            weight = torch.ones(len(self.mean))
+            weight[:3] = max(1, (len(weight) - 3) // 3)
 
             def state(g: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
                 batch = clips.sample(places, count, g)
                 target, mask = self.targets.at(batch.windows)
-                return batch.x.float(), (target - self.mean) / self.std, mask
+                return batch.x.float(), (target - self.mean) / self.std, mask * weight
 
             return state
         return self._success_batches()
@@ -237,10 +240,12 @@ def final_windows(
 ) -> tuple[Clips, np.ndarray]:
     """Clips, and their windows (N, 2) that end at most ``slack`` steps before an episode's end.
 
-    The clips have ten frames, or as many as the shortest of these episodes holds.
+    The clips have ten frames, or as many as the shortest labelled episode holds: as many in training as in testing,
+    since the probe's first and middle frame are to stand equally far from the last.
     """
     skip = corpus.config.frame_skip
-    shortest = min(corpus.dataset.lengths[e] for e in episodes)
+    labels = corpus.dataset.success
+    shortest = min(n for n, label in zip(corpus.dataset.lengths, labels, strict=True) if label is not None)
     frames = min(10, (int(shortest) - 1) // skip + 1)
     clips = corpus.clips(latents, frames)
     places = clips.windows(episodes)

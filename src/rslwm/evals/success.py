@@ -53,7 +53,8 @@ class Success(Metric):
         clips, windows = final_windows(evaluation.corpus, evaluation.latents, episodes)
         if clips.frames <= evaluation.config.context:
             raise NotAvailable(
-                f"the shortest labelled held-out episode has no frame after {clips.frames} context frames"
+                f"the shortest labelled episode holds {clips.frames} frames, and rollouts start from "
+                f"{evaluation.config.context}"
             )
         rollouts = evaluation.rollouts(clips.batch(windows), "success rollouts")
         for latents, infos in (

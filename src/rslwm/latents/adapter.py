@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from rslwm.attention import attend
 from rslwm.config import AdapterConfig
-from rslwm.latents.small.backbone import attend
 
 
 class AdapterBlock(nn.Module):
@@ -28,7 +28,7 @@ class AdapterBlock(nn.Module):
             rearrange(f(y), "B N (heads d) -> B heads N d", heads=self.heads)
             for f in (self.query, self.key, self.value)
         )
-        x = x + self.out(rearrange(attend(q, k, v), "B heads N d -> B N (heads d)"))
+        x = x + self.out(rearrange(attend(q * q.shape[-1] ** -0.5, k, v), "B heads N d -> B N (heads d)"))
         return x + self.fc2(F.gelu(self.fc1(self.norm2(x))))
 
 

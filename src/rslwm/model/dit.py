@@ -178,9 +178,15 @@ class DiT(nn.Module):
     @torch.no_grad()
     def initialise(self, generator: torch.Generator | None) -> None:
         """Xavier weights and zero biases; every adaLN layer and the output start at zero, so that each block is the
-        identity and the velocity is zero."""
+        identity and the velocity is zero.
+
+        The action's weights start larger: with Xavier's the embedding of a typical action is a tenth of the noise
+        level's, and a model needs thousands of steps before it heeds the action at all.
+        """
         for name, parameter in self.named_parameters():
             if name.endswith("bias") or "adaLN" in name or "final_layer.linear" in name:
                 parameter.zero_()
+            elif name.startswith("action_embedder"):
+                nn.init.normal_(parameter, std=0.5, generator=generator)
             else:
                 nn.init.xavier_uniform_(parameter.flatten(1), generator=generator)

@@ -12,11 +12,12 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from rslwm.attention import attend, causal_bias
+
 KeyValues = tuple[Tensor, Tensor]
 """Keys and values of one temporal block, each (B, N, heads, T, d); N = h w tokens a frame, d = D / heads."""
 
 QK_EPS = torch.finfo(torch.float32).eps
-EXPLICIT_LENGTH = 256
 
 
 def rms_norm(x: Tensor, eps: float = 1e-6) -> Tensor:
@@ -55,17 +56,6 @@ def rotate(x: Tensor, table: Tensor) -> Tensor:
     return torch.view_as_real(pairs * table).flatten(-2).to(x.dtype)
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, causal: bool = False) -> Tensor:
-    """Dot-product attention over the last but one axis of (..., N, d); the one place that picks a kernel."""
-    # On the CPU the fused kernel's backward pass costs more than the rest of the network at short lengths.
-    if q.device.type != "cpu" or q.shape[-2] > EXPLICIT_LENGTH:
-        return F.scaled_dot_product_attention(q, k, v, is_causal=causal, scale=1.0)
-    scores = q @ k.mT
-    if causal:
-        scores = scores + _causal_bias(scores)
-    return scores.softmax(-1).to(v.dtype) @ v
-
-
 def attend_with_past(q: Tensor, k: Tensor, v: Tensor, past: KeyValues) -> Tensor:
     """Causal attention of new frames to themselves and to a past that K candidates share.
 
@@ -77,14 +67,10 @@ def attend_with_past(q: Tensor, k: Tensor, v: Tensor, past: KeyValues) -> Tensor
     fold, unfold = "(B K) N heads T d -> B N heads (K T) d", "B N heads (K T) d -> (B K) N heads T d"
     old_scores = rearrange(rearrange(q, fold, B=contexts) @ past_k.mT, unfold, T=q.shape[-2])
     new_scores = q @ k.mT
-    new_scores = new_scores + _causal_bias(new_scores)
+    new_scores = new_scores + causal_bias(new_scores)
     weights = torch.cat([old_scores, new_scores], -1).softmax(-1).to(v.dtype)
     from_old = rearrange(weights[..., :old], fold, B=contexts) @ past_v
     return rearrange(from_old, unfold, T=q.shape[-2]) + weights[..., old:] @ v
-
-
-def _causal_bias(scores: Tensor) -> Tensor:
-    return scores.new_full(scores.shape[-2:], -math.inf).triu(1)
 
 
 class Attention(nn.Module):

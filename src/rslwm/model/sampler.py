@@ -81,7 +81,12 @@ class Sampler:
 
         Returns:
             the state after it, and the frame (B, h, w, C).
+
+        Raises:
+            ValueError: another number of actions or noises than the state has rows, or no Euler step.
         """
+        if euler_steps < 1:
+            raise ValueError(f"euler_steps is {euler_steps}; a frame needs at least 1")
         if len(action) != state.batch or len(noise) != state.batch:
             raise ValueError(
                 f"{len(action)} actions and {len(noise)} noises for {len(state.latents)} contexts "

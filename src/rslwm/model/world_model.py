@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from rslwm.config import DataConfig, WorldModelConfig, from_dict, to_dict
+from rslwm.data.conventions import stored_spec
 from rslwm.latents.space import LatentSpace, load_weights
 from rslwm.model.dit import DiT
 from rslwm.model.flow import corrupt, shift_factor
@@ -162,6 +163,7 @@ class WorldModel(nn.Module):
         """Read a checkpoint folder; nothing but its path is needed.
 
         Raises:
+            ConfigError: a field of the configuration is unknown or has the wrong type.
             DataError: a file is missing, truncated or of another format, a weight is missing, left over or of another
                 shape, or ``space/`` is not the latent space that the model was trained on.
         """
@@ -174,7 +176,7 @@ class WorldModel(nn.Module):
                 f"{record['latent_space']}; put the original space/ back"
             )
         config = from_dict(WorldModelConfig, record["world_model"], str(folder / "config.yaml"))
-        spec = ActionSpec.from_dict(record["action_spec"])
+        spec = stored_spec(record["action_spec"], str(folder / "config.yaml"))
         data = from_dict(DataConfig, record["data"], str(folder / "config.yaml")) if record.get("data") else None
         model = cls(space, spec, config, fingerprint=record["data_fingerprint"], data=data)
         load_weights(model.dit, folder / "model.safetensors")
@@ -220,6 +222,8 @@ def _replacing(folder: Path) -> Iterator[Path]:
             folder.rename(old)
         new.rename(folder)
     finally:
+        if old.exists() and not folder.exists():
+            old.rename(folder)
         for leftover in (new, old):
             shutil.rmtree(leftover, ignore_errors=True)
 

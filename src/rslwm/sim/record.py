@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -122,10 +123,8 @@ def _cores() -> int:
 def _in_processes(work: Callable[[int], Episode], indices: Sequence[int], count: int) -> Iterator[Episode]:
     """Like ``map``, but at most a few episodes ahead of the reader, so that a slow one doesn't fill the memory."""
     pending: deque[Future[Episode]] = deque()
-    # Spawned, not forked: a graphics context doesn't survive a fork. Workers leave Ctrl-C to this process.
-    pool = ProcessPoolExecutor(
-        count, multiprocessing.get_context("spawn"), signal.signal, (signal.SIGINT, signal.SIG_IGN)
-    )
+    # Spawned, not forked: a graphics context doesn't survive a fork.
+    pool = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), _begin_worker)
     try:
         for index in indices:
             pending.append(pool.submit(work, index))
@@ -135,3 +134,17 @@ def _in_processes(work: Callable[[int], Episode], indices: Sequence[int], count:
             yield pending.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _begin_worker() -> None:
+    """A worker leaves Ctrl-C to the process that records, and never outlives it: without this a killed recording would
+    leave its workers waiting for work for ever."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)

@@ -293,8 +293,8 @@ def make_probes(work: Workspace) -> None:
     """Train the probes on encoder latents. Inputs: data, frames, latents."""
     config: ProbesStage = work.config
     corpus = _corpus(work.inputs[0], work.inputs[1], config.data)
-    probes = Probes(corpus, TensorStore(work.inputs[2] / "store"), config.probe)
-    probes.train(config.seed, work.out, config.compute, work.progress)
+    probes = Probes(corpus, TensorStore(work.inputs[2] / "store"), config.probe, config.seed)
+    probes.train(work.out, config.compute, work.progress)
     probes.save(work.out)
 
 

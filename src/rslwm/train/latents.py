@@ -12,6 +12,7 @@ from torch import Tensor
 
 from rslwm.compute import autocast, device, generator, seeded
 from rslwm.config import AdapterConfig, ComputeConfig, ConfigError, DecoderConfig, OptimConfig
+from rslwm.data.clips import windows
 from rslwm.data.corpus import Corpus
 from rslwm.data.store import TensorStore
 from rslwm.latents.adapter import SVAE
@@ -31,14 +32,7 @@ class FramePairs:
         if len(gap) != 2 or not 0 < gap[0] <= gap[1]:
             raise ConfigError(f"encoder.pair_gap is {list(gap)}; it needs two numbers of steps, 0 < from <= to")
         lengths = corpus.dataset.lengths
-        self.starts = np.concatenate(
-            [
-                np.stack([np.full(lengths[e] - gap[1], e), np.arange(lengths[e] - gap[1])], 1)
-                for e in corpus.train
-                if lengths[e] > gap[1]
-            ]
-            or [np.empty((0, 2), np.int64)]
-        )
+        self.starts = windows(lengths, corpus.train, 2, gap[1])
         if not len(self.starts):
             raise DataError(
                 f"no training episode is longer than {gap[1]} steps, the largest encoder.pair_gap; the longest has "
@@ -59,8 +53,8 @@ class FramePairs:
 
 def sample_frames(corpus: Corpus, episodes: list[int], count: int) -> Tensor:
     """``count`` frames spread evenly over these episodes: (count, H, W, 3) float in [0, 1]."""
-    places = [(e, t) for e in episodes for t in range(corpus.dataset.lengths[e])]
-    chosen = [places[i] for i in np.linspace(0, len(places) - 1, min(count, len(places))).astype(int)]
+    places = windows(corpus.dataset.lengths, episodes, 1, 1)
+    chosen = places[np.linspace(0, len(places) - 1, min(count, len(places))).astype(int)]
     return to_float(torch.stack([corpus.frames[corpus.dataset.ids[e]][t] for e, t in chosen]))
 
 
@@ -85,8 +79,11 @@ def train_encoder(
     probe = sample_frames(corpus, corpus.train, 256).to(where)
 
     def monitor() -> dict[str, float]:
+        training = encoder.training
+        encoder.eval()  # a look must not move the running statistics of a batch norm
         with torch.no_grad(), autocast(compute):
             latents = encoder.encode(probe[:, None])[:, 0].float()
+        encoder.train(training)
         return {"effective_rank": effective_rank(latents), "deviation": deviation(latents)}
 
     if not isinstance(encoder, TrainableEncoder):
@@ -120,10 +117,7 @@ class StoredFrames:
 
     def __init__(self, corpus: Corpus, store: TensorStore, seed: int, concern: str) -> None:
         self.corpus, self.store, self.seed, self.concern = corpus, store, seed, concern
-        lengths = corpus.dataset.lengths
-        self.places = np.concatenate(
-            [np.stack([np.full(lengths[e], e), np.arange(lengths[e])], 1) for e in corpus.train]
-        )
+        self.places = windows(corpus.dataset.lengths, corpus.train, 1, 1)
 
     def __call__(self, step: int, count: int) -> tuple[Tensor, np.ndarray]:
         """``count`` latents (count, 1, h, w, C) float and their (count, 2) places (episode, frame)."""

@@ -61,7 +61,7 @@ def fit(
         monitor: extra figures for the log, every ``monitor_every`` steps and at the end.
 
     Raises:
-        TrainingFailed: the loss is not finite.
+        TrainingFailed: the loss or its gradient is not finite.
     """
     folder.mkdir(parents=True, exist_ok=True)
     state_file, log_file = folder / "training_state.safetensors", folder / "train.jsonl"
@@ -85,7 +85,7 @@ def fit(
         if average is not None:
             _update_average(average, module, config.ema, step)
         after_step(step / config.steps)
-        _require_finite(value, step, log_file)
+        _require_finite(value, norm, step, log_file)
         if step % config.log_every == 0 or step == config.steps:
             facts["seconds"] = time.perf_counter() - started
             facts["terms"] = {name: float(term) for name, term in terms.items()}
@@ -129,12 +129,13 @@ def _update_average(average: nn.Module, module: nn.Module, decay: float, step: i
         slow.copy_(fast)
 
 
-def _require_finite(value: Tensor, step: int, log_file: Path) -> None:
-    if not math.isfinite(value):
-        raise TrainingFailed(
-            f"the loss became {float(value)} at step {step} (log: {log_file}); lower the learning rate or check the "
-            "data with `rslwm data check`"
-        )
+def _require_finite(value: Tensor, norm: Tensor, step: int, log_file: Path) -> None:
+    for what, figure in (("loss", value), ("norm of the gradient", norm)):
+        if not math.isfinite(figure):
+            raise TrainingFailed(
+                f"the {what} became {float(figure)} at step {step} (log: {log_file}); lower the learning rate or check "
+                "the data with `rslwm data check`"
+            )
 
 
 def _log(path: Path, step: int, loss: float, norm: float, facts: dict[str, Any]) -> None:

@@ -6,13 +6,8 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
+from rslwm.attention import attend
 from rslwm.config import EncoderConfig
-
-
-def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Softmax attention over (..., N, d). Written out: on CPUs the fused kernel's backward is slower at N <= 256."""
-    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
-    return scores.softmax(-1).to(v.dtype) @ v
 
 
 class Attention(nn.Module):
@@ -24,7 +19,7 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         q, k, v = rearrange(self.qkv(x), "B N (three heads d) -> three B heads N d", three=3, heads=self.heads)
-        return self.out(rearrange(attend(q, k, v), "B heads N d -> B N (heads d)"))
+        return self.out(rearrange(attend(q * q.shape[-1] ** -0.5, k, v), "B heads N d -> B N (heads d)"))
 
 
 class Block(nn.Module):

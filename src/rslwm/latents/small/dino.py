@@ -33,7 +33,7 @@ def random_crop(frames: Tensor, generator: torch.Generator, smallest: float = 0.
     theta[:, 0, 0], theta[:, 1, 1], theta[:, :, 2] = size, size, shift
     images = frames.permute(0, 3, 1, 2)
     grid = F.affine_grid(theta.to(frames), list(images.shape), align_corners=False)
-    return F.grid_sample(images, grid, align_corners=False).permute(0, 2, 3, 1)
+    return F.grid_sample(images, grid, padding_mode="border", align_corners=False).permute(0, 2, 3, 1)
 
 
 @ENCODERS.register("small-dino")
