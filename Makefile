@@ -11,7 +11,10 @@ WORKERS ?= 2
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test check lint env clean
+.PHONY: help demo test check lint env clean
+
+help:  ## this list
+	@sed -n 's/^\([a-z]*\):.*  ## /\1\t/p' $(firstword $(MAKEFILE_LIST))
 
 demo: env  ## compare six latent spaces on the embedded simulator
 	$(BIN)/rslwm compare demo --out runs/demo
@@ -21,7 +24,7 @@ test: env  ## all tests
 
 check: lint test  ## what continuous integration runs
 
-lint: env
+lint: env  ## style, types and import rules
 	$(BIN)/ruff check src tests
 	$(BIN)/ruff format --check src tests
 	$(BIN)/mypy

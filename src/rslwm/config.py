@@ -104,7 +104,8 @@ class OptimConfig:
     """Steps between two checkpoints; a killed run loses at most these."""
     log_every: int = 20
     monitor_every: int = 100
-    """Steps between two looks at figures that cost a forward pass, such as the effective rank of an encoder."""
+    """Steps between two looks at figures that cost a forward pass, such as the effective rank of an encoder; a
+    multiple of ``log_every``."""
 
 
 @dataclass(frozen=True)
@@ -202,7 +203,7 @@ class CEMConfig:
     min_std: float = 0.02
     euler_steps: int = 1
     """Euler steps of an imagined frame; 1 is the model's mean prediction, whose distances carry no sampling noise."""
-    windows: int = 24
+    windows: int = 48
     rows: int = 512
     """Candidates rolled out at once, over all windows; bounds the memory and doesn't change the result."""
 
@@ -212,17 +213,17 @@ class ProbeConfig:
     """Probes: trained on encoder latents of the training episodes, applied frozen to generated ones."""
 
     width: int = 48
-    noise: float = 0.2
+    noise: float = 0.05
     horizons: tuple[int, ...] = (1, 4)
     """Inverse dynamics over this many kept frames."""
-    optim: OptimConfig = field(default_factory=lambda: OptimConfig(steps=300, batch_size=64, lr=4e-3))
+    optim: OptimConfig = field(default_factory=lambda: OptimConfig(steps=400, batch_size=96, lr=4e-3))
 
 
 @dataclass(frozen=True)
 class EvalConfig:
     """What is measured on the held-out episodes."""
 
-    clips: int = 32
+    clips: int = 48
     context: int = 2
     """Real frames that a rollout starts from."""
     future: int = 8
@@ -303,7 +304,7 @@ def _smoke() -> StudyConfig:
 
 DEMO_NOTE = (
     "A ranking made in ten minutes on two cores is a demonstration, not evidence: encoders of a million parameters, "
-    "one training each, a few dozen held-out clips. Use the `tabletop` preset or your own data before you decide."
+    "one training each, a few dozen held-out clips. Train longer, on several seeds and on your own data before you decide."
 )
 
 PRESETS: dict[str, StudyConfig] = {

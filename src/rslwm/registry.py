@@ -1,4 +1,4 @@
-"""One registry for everything that can be added by name: encoders, metrics, planners, policies, data sources."""
+"""One registry for everything that can be added by name: encoders, metrics, data sources."""
 
 from __future__ import annotations
 

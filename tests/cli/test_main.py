@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -35,15 +34,6 @@ def test_help_needs_no_heavy_import():
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert "rslwm.cli.main" in loaded
     assert not {"torch", "mujoco", "pyarrow", "matplotlib"} & set(loaded)
-
-
-def test_help_is_quick():
-    def seconds() -> float:
-        began = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "rslwm", "--help"], capture_output=True, check=True)
-        return time.perf_counter() - began
-
-    assert min(seconds() for _ in range(5)) < 0.5
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -86,7 +76,7 @@ def test_an_unknown_flag_is_a_usage_error_that_names_its_neighbours(capsys):
         (["latents", "check", "mine.py:Mine"], "mine.py does not exist"),
         (["data", "show", "lerobot:nowhere"], "nowhere/meta/info.json does not exist"),
         (["data", "import", "nowhere", "there"], "nowhere/dataset_info.json does not exist"),
-        (["report", "nowhere"], "nowhere/study.json"),
+        (["report", "nowhere"], "nowhere/rows.parquet does not exist"),
     ],
 )
 def test_what_the_user_can_put_right_is_one_message_and_exit_code_1(words, expected, capsys, tmp_path, monkeypatch):

@@ -17,7 +17,6 @@ from rslwm.study.rows import DTYPES, Rows
 from rslwm.study.stage import RECORD, StageRecord
 from rslwm.types import AXES
 
-SECONDS = 90
 SAMPLE = Path(__file__).parents[2] / "../shared/data/bridge_sample"
 SUBSET = ("small-vae", "small-dino+16")
 
@@ -34,9 +33,17 @@ def finished(stages: Path) -> dict[str, StageRecord]:
     return {folder.name: StageRecord.read(folder) for folder in stages.iterdir() if (folder / RECORD).is_file()}
 
 
-def test_smoke_is_done_in_time(smoke: Run):
-    """Processor time, since other tests run beside it: even a single core would be done in time."""
-    assert 10 < smoke.core_seconds < SECONDS
+def test_smoke_runs_every_kind_of_stage_and_hardly_trains(smoke: Run):
+    """What keeps it small enough for continuous integration: a few episodes, and four steps of every training."""
+    stages = smoke.folder / "stages"
+    kinds = {"data", "frames", "encoder", "features", "adapter", "latents", "decoder", "probes", "world-model", "rows"}
+    assert {record.kind for record in finished(stages).values()} == kinds
+    (data,) = stages.glob("data-*/facts.json")
+    assert json.loads(data.read_text())["episodes"] == 16
+    logs = [log.read_text().splitlines() for log in stages.rglob("train.jsonl")]
+    spaces, adapted, probes = 6, 3, 4
+    assert len(logs) == spaces * (3 + probes) + adapted  # encoder, decoder, world model; adapters
+    assert {json.loads(lines[-1])["step"] for lines in logs} == {4}
 
 
 def test_every_space_is_measured_on_every_axis(smoke: Run):
@@ -57,7 +64,6 @@ def test_run_again_it_repeats_nothing_and_says_the_same(smoke: Run):
     before = (smoke.folder / "rows.parquet").read_bytes()
     again = rslwm("compare", "smoke", out=smoke.folder)
     assert again.made == []
-    assert again.seconds < smoke.seconds
     assert (smoke.folder / "rows.parquet").read_bytes() == before
     assert again.output == smoke.output
 
@@ -75,10 +81,8 @@ def test_killed_in_the_middle_it_ends_with_the_same_rows_and_repeats_no_finished
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    deadline = time.monotonic() + SECONDS
     while not stages.is_dir() or len(finished(stages)) < 6:
         assert process.poll() is None, "it ended before it could be killed"
-        assert time.monotonic() < deadline
         time.sleep(0.05)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()

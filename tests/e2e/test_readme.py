@@ -9,7 +9,8 @@ from terminal import ENVIRONMENT
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
-SECONDS = 200
+SECONDS = 3600
+"""Ends a command that hangs; no statement about speed."""
 
 
 def blocks(text: str) -> list[str]:

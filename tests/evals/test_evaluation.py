@@ -8,8 +8,8 @@ import torch
 from measured import measure
 
 from point_world import PointWorldModel
-from rslwm.evals.base import METRICS, metric_infos
-from rslwm.evals.evaluation import Evaluation, choose
+from rslwm.evals.base import METRICS, NotAvailable, metric_infos
+from rslwm.evals.evaluation import Evaluation, choose, others
 from rslwm.types import AXES, DataError, MetricRow
 
 
@@ -32,6 +32,22 @@ def test_windows_are_distinct_held_out_and_in_order(evaluation: Evaluation) -> N
 def test_fewer_windows_than_asked_for_are_all_taken() -> None:
     windows = np.arange(10).reshape(5, 2)
     assert np.array_equal(choose(windows, 100, 0, "clips"), windows)
+
+
+def test_held_out_episodes_that_hold_no_window_are_said_so(evaluation: Evaluation) -> None:
+    with pytest.raises(NotAvailable, match="no held-out episode holds 30 frames 2 steps apart"):
+        evaluation.windows(30, 4, "clips")
+
+
+@pytest.mark.parametrize("counts", [[1, 1], [5, 5], [1, 2, 3, 4], [1] * 20, [9, 1, 1, 1]])
+@pytest.mark.parametrize("seed", range(6))
+def test_shuffled_actions_are_of_another_episode(counts: list[int], seed: int) -> None:
+    windows = np.array([(episode, start) for episode, count in enumerate(counts) for start in range(count)])
+    places = others(windows, seed).numpy()
+    assert sorted(places) == list(range(len(windows)))
+    assert (places != np.arange(len(windows))).all()
+    if max(counts) <= len(windows) / 2:
+        assert (windows[places, 0] != windows[:, 0]).all()
 
 
 def test_rollouts_start_from_real_frames_and_are_compared_with_the_right_ones(evaluation: Evaluation) -> None:

@@ -28,7 +28,7 @@ def probes(corpus: Corpus, point_latents: TensorStore, evaluation: Evaluation) -
 
 def test_all_probes_learn(probes: Probes, evaluation: Evaluation, compute: ComputeConfig, tmp_path: Path) -> None:
     probes.config = replace(probes.config, optim=replace(probes.config.optim, steps=150))
-    probes.train(0, tmp_path, compute, quiet)
+    probes.train(tmp_path, compute, quiet)
     evaluation.probes = probes
     readout = measure("gripper_readout", evaluation)
     assert summary(readout, "gripper_error") < 0.6 * summary(readout, "gripper_error", "floor")
@@ -42,12 +42,19 @@ def test_training_repeats_and_reports_all_probes_as_one(
     probes: Probes, corpus: Corpus, point_latents: TensorStore, compute: ComputeConfig, tmp_path: Path
 ) -> None:
     again, calls = Probes(corpus, point_latents, probes.config), []
-    probes.train(0, tmp_path / "a", compute, lambda done, total, _: calls.append((done, total)))
-    again.train(0, tmp_path / "b", compute, quiet)
+    probes.train(tmp_path / "a", compute, lambda done, total, _: calls.append((done, total)))
+    again.train(tmp_path / "b", compute, quiet)
     assert calls == [(n, 120) for n in range(1, 121)]
     for name, probe in probes.modules.items():
         for key, value in probe.state_dict().items():
             assert torch.equal(value, again.modules[name].state_dict()[key])
+
+
+def test_probes_begin_where_their_seed_says(probes: Probes, corpus: Corpus, point_latents: TensorStore) -> None:
+    same, other = (Probes(corpus, point_latents, probes.config, seed) for seed in (0, 1))
+    for name, probe in probes.modules.items():
+        assert torch.equal(probe.embed.weight, same.modules[name].embed.weight)
+        assert not torch.equal(probe.embed.weight, other.modules[name].embed.weight)
 
 
 def test_saved_probes_read_the_same(

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from measured import measure, select, summary, with_constant_rollouts
 
@@ -41,6 +42,12 @@ def test_final_windows_end_with_their_episodes(corpus: Corpus, point_latents: Te
     _, near = final_windows(corpus, point_latents, corpus.test, slack=1)
     assert len(near) == sum(1 + min(1, start) for start in windows[:, 1])
     assert spread(clips.batch(windows).x).shape[1] == 3
+
+
+def test_training_and_testing_clips_are_equally_long(corpus: Corpus, point_latents: TensorStore) -> None:
+    """The probe reads the first, middle and last frame; were their distances others in a test, it would be unfair."""
+    longest = [int(np.argmax(corpus.dataset.lengths))]
+    assert final_windows(corpus, point_latents, longest)[0].frames == (min(corpus.dataset.lengths) - 1) // 2 + 1
 
 
 def test_without_labels_success_is_unavailable_and_not_zero(

@@ -62,8 +62,11 @@ def test_crops_of_the_whole_size_are_the_image() -> None:
 
 
 def test_crops_stay_inside_the_image() -> None:
-    crops = random_crop(torch.ones(64, 16, 16, 3), generator(0, "crop"))[:, 1:-1, 1:-1]
-    torch.testing.assert_close(crops, torch.ones_like(crops))  # a crop beyond the border would bring in zeros
+    ramp = torch.arange(16.0).expand(16, 16)
+    for side, images in ((1, ramp.T), (2, ramp)):
+        crops = random_crop(images[None, ..., None].expand(64, -1, -1, 3), generator(0, "crop"))
+        # Beyond the border a crop would repeat the last pixel, and the ramp would be flat there.
+        assert crops.diff(dim=side).narrow(side, 1, 13).min() > 0.5 - 1e-4
 
 
 def test_colour_changes_are_drawn_for_each_image_and_are_mild() -> None:

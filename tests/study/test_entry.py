@@ -35,6 +35,12 @@ def test_malformed_names_are_refused_with_the_form(text: str) -> None:
         Entry.parse(text)
 
 
+@pytest.mark.parametrize("alias", ["..", ".", "a/b", "truth", "../../home", "-x", "x "])
+def test_names_that_no_file_can_safely_have_are_refused(alias: str) -> None:
+    with pytest.raises(ConfigError, match=r"can't name a latent space, since files are called after it"):
+        Entry.parse(f"{alias}=small-vae")
+
+
 def test_a_relative_path_is_made_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     assert Entry.parse("own.py:Mine").reference == f"{tmp_path.resolve()}/own.py:Mine"
@@ -46,7 +52,11 @@ def test_a_relative_path_is_made_absolute(monkeypatch: pytest.MonkeyPatch, tmp_p
         ((), ConfigError, "name at least one latent space"),
         (("small-vae", "small-vae@1"), ConfigError, r"'small-vae' occurs twice; give one of them an alias"),
         (("small-cosmo",), UnknownName, r"did you mean 'small-cosmos'\?"),
-        (("small-dino+16", "small-vae+2"), ValueError, r"adapter\.heads 8 does not divide the 4 channels"),
+        (
+            ("small-dino+16", "small-vae+2"),
+            ConfigError,
+            r"small-vae\+2 can't be built: adapter\.heads 8 does not divide the 4 channels",
+        ),
     ],
 )
 def test_a_study_that_cannot_run_is_refused(latents: tuple[str, ...], error: type[Exception], message: str) -> None:
@@ -61,7 +71,7 @@ def test_a_study_without_seeds_is_refused() -> None:
 
 def test_an_encoder_whose_latents_are_not_what_it_declares_is_refused(plugin: Path) -> None:
     assert parse_entries(replace(CONFIG, latents=(f"{plugin}:PatchMean",)))[0].name == "PatchMean"
-    with pytest.raises(ValueError, match=r"WrongGrid encodes one frame to \(1, 1, 4, 4, 3\), .* grid \(5, 5\)"):
+    with pytest.raises(ConfigError, match=r"WrongGrid encodes one frame to \(1, 1, 4, 4, 3\), .* grid \(5, 5\)"):
         parse_entries(replace(CONFIG, latents=(f"{plugin}:WrongGrid",)))
 
 

@@ -131,6 +131,12 @@ def test_a_folder_of_data_is_the_same_after_it_was_read(corpus: Corpus) -> None:
     assert build(config=config).data.key == before
 
 
+def test_what_results_are_put_together_from_is_made_again_where_it_was_deleted() -> None:
+    study = build("small-dino+4", "small-vavae")
+    only_passed_on = {stage for stage in closure(study.targets) if stage.kind in ("frames", "features")}
+    assert set(study.targets) == set(closure(study.targets)) - only_passed_on
+
+
 def test_a_uri_without_a_scheme_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"data\.uri: 'bridge' has no scheme"):
         build(config=replace(CONFIG, data=replace(CONFIG.data, uri="bridge")))

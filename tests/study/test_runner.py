@@ -114,7 +114,7 @@ def test_the_record_says_what_a_stage_took_and_printed(tmp_path, make):
     folder = runner(tmp_path).run([stage])[stage]
     record = StageRecord.read(folder)
     assert (record.kind, record.name, record.key, record.attempts) == ("write", "a", stage.key, 1)
-    assert 0.2 <= record.seconds < 5
+    assert record.seconds >= 0.2
     assert record.log == ["writing a"]
     assert record.config["text"] == "a"
     assert record.versions["torch"]

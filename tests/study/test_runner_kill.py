@@ -18,7 +18,11 @@ from rslwm.study.runner import Runner, StageRecord
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks processes up in /proc")
 
 
-def wait_for(condition, seconds: float) -> bool:
+PATIENCE = 40.0
+"""Seconds; less than the stage's own process sleeps, and far more than anything takes here."""
+
+
+def wait_for(condition, seconds: float = PATIENCE) -> bool:
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
@@ -49,11 +53,11 @@ def interrupted(tmp_path):
             start_new_session=True,
         )
         checkpoint = partial / "count"
-        assert wait_for(lambda: checkpoint.exists() and int(checkpoint.read_text()) >= 15, 20)
+        assert wait_for(lambda: checkpoint.exists() and int(checkpoint.read_text()) >= 15)
         pids = [int(pid) for pid in (partial / "pids").read_text().split()]
         assert not any(map(gone, pids))
         send(process.pid, number)
-        output, _ = process.communicate(timeout=10)
+        output, _ = process.communicate(timeout=PATIENCE)
         return process, output, pids
 
     return interrupt
@@ -65,7 +69,7 @@ def counted_from(tmp_path: Path) -> list[str]:
 
 def test_a_killed_run_leaves_no_process_behind_and_resumes(tmp_path, interrupted):
     _, _, pids = interrupted(os.kill, signal.SIGKILL)
-    assert wait_for(lambda: all(map(gone, pids)), 1.5), "the worker or its stage's own process outlived the run"
+    assert wait_for(lambda: all(map(gone, pids))), "the worker or its stage's own process outlived the run"
 
     quick, slow = stages = toys.counting_chain(tmp_path)
     noted = float((tmp_path / f"out/stages/count-{slow.key}.partial/.seconds").read_text().split()[0])
@@ -88,4 +92,4 @@ def test_ctrl_c_stops_the_workers_and_says_how_to_resume(interrupted):
     assert process.returncode == 130
     assert output.splitlines()[-1] == "stopped; run the same command again to resume"
     assert "Traceback" not in output
-    assert wait_for(lambda: all(map(gone, pids)), 1)
+    assert wait_for(lambda: all(map(gone, pids)))

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from planted import INFOS, info, join, rows, study
 from rich.console import Console
+from scipy.stats import norm
 
-from rslwm.config import VerdictConfig
+from rslwm.config import ConfigError, VerdictConfig
+from rslwm.study.axis import REACH, AxisScores, _needed
 from rslwm.study.table import render
 from rslwm.study.verdict import decide
 from rslwm.types import DataError
@@ -76,8 +78,27 @@ def test_where_training_noise_hides_the_difference_seeds_are_advised():
 
 
 def test_advice_beyond_reach_is_not_given():
-    verdict = decide(study({"a": 0.5001, "b": 0.5}, np.random.default_rng(0)), INFOS, NOISY)
-    assert "too small for any realistic number" in verdict.sentences()[1]
+    table = rows(latent=["a", "b"], metric="skill", unit=EPISODES[:, None], value=[0.5001, 0.5])
+    (sentence, *_) = decide(table, {"skill": info()}, NOISY).sentences()
+    assert "not even 100 times as many episodes and 100 trainings of every space would decide" in sentence
+
+
+@pytest.mark.parametrize("training_sd", [0.01, 0.03, 0.05, 0.1])
+def test_advice_fits_the_budget_or_nothing_in_reach_does(training_sd):
+    """Chance of episodes and of training together: no gap between what episodes alone can do and what seeds can."""
+    rng = np.random.default_rng(0)
+    noise = rng.normal(0, 0.02, (401, 2))
+    for gap in np.geomspace(1e-3, 0.3, 60):
+        estimates = np.array([0.5 + gap, 0.5]) + noise - noise[0]
+        axis = AxisScores([], estimates, estimates, training_sd, np.array([1, 1]), 30)
+        episodes, budget = 30 * np.var(noise[1:, 0] - noise[1:, 1]), (gap / (norm.ppf(0.975) + norm.ppf(0.8))) ** 2
+        needed = _needed(axis, 0, 1, 0.95)
+        if needed.units is None:
+            assert episodes / (30 * REACH) + 2 * training_sd**2 / REACH >= budget
+        else:
+            assert 30 <= needed.units <= 30 * REACH + 1
+            assert 1 <= needed.seeds <= REACH
+            assert episodes / needed.units + 2 * training_sd**2 / needed.seeds <= budget * (1 + 1e-9)
 
 
 def test_a_space_is_not_flattered_by_its_own_poor_ceiling():
@@ -189,6 +210,15 @@ def test_the_verdict_says_which_training_noise_it_used():
     assert measured.axes["planning"].training_sd == pytest.approx(0.1, rel=0.7)
 
 
+def test_a_training_noise_that_lacks_an_axis_is_refused():
+    with pytest.raises(ConfigError, match=r"verdict\.training_sd: 'planning' is missing"):
+        decide(
+            study({"a": 0.5, "b": 0.5}, np.random.default_rng(0)),
+            INFOS,
+            VerdictConfig(training_sd={"fidelity": 0.1, "representation": 0.1}),
+        )
+
+
 def test_the_same_rows_give_the_same_verdict():
     table = study({"a": 0.5, "b": 0.45}, np.random.default_rng(0))
     assert decide(table, INFOS, NOISY).to_dict() == decide(table, INFOS, NOISY).to_dict()
@@ -227,4 +257,4 @@ def test_the_terminal_table_shows_scores_intervals_and_relative_cost():
     assert lines[1].startswith("good")
     assert lines[1].rstrip().endswith("1.5x")
     assert "reconstruction" in lines[2]
-    assert "planning: good (best with over 99 %), ahead of small-vae" in "\n".join(lines)
+    assert "planning: good (chance of being best over 99 %), ahead of small-vae" in "\n".join(lines)

@@ -32,7 +32,7 @@ def meet(work: Workspace) -> None:
     """Return only when as many stages as ``guests`` run at the same time."""
     meeting = Path(work.config["meeting"])
     (meeting / work.config["text"]).touch()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while len(list(meeting.iterdir())) < work.config["guests"]:
         if time.monotonic() > deadline:
             raise TimeoutError("nobody else came")

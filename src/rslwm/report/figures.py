@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ from matplotlib.figure import Figure
 
 from rslwm.report import sprites
 from rslwm.report.palette import Ink, inks
-from rslwm.report.run import TRUTH, Run
+from rslwm.report.run import Run
 from rslwm.study.axis import OVERALL
+from rslwm.study.rows import TRUTH
 from rslwm.types import AXES
 
 STYLE: Any = {
@@ -25,8 +27,9 @@ STYLE: Any = {
 
 
 def draw_all(run: Run, folder: Path) -> list[Path]:
-    """Write every figure that the run has data for, each as SVG and PNG."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write every figure that the run has data for, each as SVG and PNG, in place of earlier ones."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
     ink = dict(zip(run.spaces, inks(run.verdict["families"]), strict=True))
     with matplotlib.rc_context(STYLE):
         drawn = {"scores": _scores(run, ink), "horizons": _horizons(run, ink), "tradeoff": _tradeoff(run, ink)}
@@ -150,7 +153,7 @@ def _summary(run: Run, ink: Mapping[str, Ink]) -> Figure | None:
     def place(left: float, wide: float) -> Axes:
         return figure.add_axes((left / width, margin / height, wide / width, frame * rows / height))
 
-    _film(place(names, frame * length), strip, ["truth", *order], run.clips.context)
+    _film(place(names, frame * length), strip, [TRUTH, *order], run.clips.context)
     for i, name in enumerate(shown):
         left = names + frame * length + panel * i + 0.15
         _summary_scores(place(left, panel - 0.52), run, name, order, ink)

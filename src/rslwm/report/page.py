@@ -12,14 +12,15 @@ from markupsafe import Markup, escape
 import rslwm
 from rslwm.report import charts, figures, palette, sprites
 from rslwm.report.charts import Track, number
-from rslwm.report.run import TRUTH, Run, load_run
+from rslwm.report.run import Run, load_run
 from rslwm.study.axis import OVERALL
+from rslwm.study.rows import TRUTH
 from rslwm.types import AXES
 
 QUESTIONS = {
     "fidelity": "Do decoded rollouts look like what really happened?",
     "planning": "Can actions be chosen by imagining their outcome?",
-    "representation": "Can what matters be read out of generated latents?",
+    "representation": "Can what matters be read out of latents, encoded and generated?",
     OVERALL: "The mean of the three axes.",
 }
 COSTS = {
@@ -32,7 +33,6 @@ COSTS = {
     "latent_bytes_per_frame": ("latent bytes a frame", "bytes"),
     "training_seconds": ("training", "seconds"),
     "rollout_seconds": ("rollout, a frame", "seconds"),
-    "decode_seconds": ("decoding", "seconds"),
     "plan_seconds": ("one plan", "seconds"),
     "peak_memory_mb": ("peak memory, MB", "plain"),
 }
@@ -56,7 +56,7 @@ def build_report(path: Path) -> Path:
     environment.filters.update(cost=format_cost, number=number, prose=prose)
     page = out / "index.html"
     partial = out / "index.html.partial"
-    partial.write_text(environment.get_template("index.html.j2").render(context(run, environment)))
+    partial.write_text(environment.get_template("index.html.j2").render(context(run, environment)), encoding="utf-8")
     os.replace(partial, page)
     return page
 

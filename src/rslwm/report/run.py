@@ -12,11 +12,9 @@ from safetensors import safe_open
 
 from rslwm.config import StudyConfig, VerdictConfig, load
 from rslwm.evals.base import MetricInfo
-from rslwm.study.rows import Rows
+from rslwm.study.rows import TRUTH, Rows
 from rslwm.study.verdict import decide
 from rslwm.types import DataError
-
-TRUTH = "truth"
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,7 @@ class Run:
 
 
 def load_run(path: Path) -> Run:
-    """Read a run's folder; the verdict is recomputed unless ``verdict.json`` is newer than the rows.
+    """Read a run's folder; the verdict is computed again, unless ``verdict.json`` is all that there is.
 
     Raises:
         DataError: there are neither rows nor a verdict, or a file is damaged.
@@ -71,12 +69,13 @@ def load_run(path: Path) -> Run:
 
 def _verdict(path: Path, study: dict[str, Any], config: VerdictConfig) -> dict[str, Any]:
     rows, kept = path / "rows.parquet", path / "verdict.json"
-    if kept.is_file() and (not rows.is_file() or kept.stat().st_mtime >= rows.stat().st_mtime):
+    if kept.is_file() and not rows.is_file():
         return _read_json(kept)
+    measured = Rows.load(rows)
     metrics = {entry["name"]: MetricInfo(**entry) for entry in study.get("metrics", [])}
     if not metrics:
         raise DataError(f"{path / 'study.json'} declares no metrics, so {rows} can't be judged; run the study again")
-    verdict = decide(Rows.load(rows), metrics, config).to_dict()
+    verdict = decide(measured, metrics, config).to_dict()
     kept.write_text(json.dumps(verdict, indent=1, allow_nan=False))
     return verdict
 

@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from functools import lru_cache, partial
 from typing import Any
@@ -92,27 +92,15 @@ def _tabletop(image_size: int, shadows: bool, dynamics_noise: float) -> Tabletop
     return Tabletop(image_size, shadows, dynamics_noise)
 
 
-def record(
-    config: SimConfig,
-    processes: int | None = None,
-    progress: Callable[[int], None] | None = None,
-    indices: Sequence[int] | None = None,
-) -> Iterator[Episode]:
-    """Episodes in order, the same whatever the number of processes.
+def record(config: SimConfig, processes: int | None = None) -> Iterator[Episode]:
+    """All episodes in order, the same whatever the number of processes.
 
     Args:
         processes: workers; None is one per core that this process may use, 1 records in this process.
-        progress: called with the number of episodes finished so far.
-        indices: which episodes; None is all of ``config.episodes``. A recording that was cut short goes on from here.
     """
-    wanted = range(config.episodes) if indices is None else indices
+    work, indices = partial(record_episode, config), range(config.episodes)
     count = _cores() if processes is None else processes
-    work = partial(record_episode, config)
-    episodes = map(work, wanted) if count == 1 else _in_processes(work, wanted, count)
-    for done, episode in enumerate(episodes, 1):
-        if progress is not None:
-            progress(done)
-        yield episode
+    return map(work, indices) if count == 1 else _in_processes(work, indices, count)
 
 
 def _cores() -> int:
@@ -120,7 +108,7 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _in_processes(work: Callable[[int], Episode], indices: Sequence[int], count: int) -> Iterator[Episode]:
+def _in_processes(work: Callable[[int], Episode], indices: range, count: int) -> Iterator[Episode]:
     """Like ``map``, but at most a few episodes ahead of the reader, so that a slow one doesn't fill the memory."""
     pending: deque[Future[Episode]] = deque()
     # Spawned, not forked: a graphics context doesn't survive a fork.

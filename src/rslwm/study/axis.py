@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats as distributions
 
-from rslwm.config import VerdictConfig
+from rslwm.config import ConfigError, VerdictConfig
 from rslwm.study.score import Score
 from rslwm.study.stats import Difference, Resampling, difference, interval
 from rslwm.types import AXES
@@ -25,7 +25,7 @@ MIN_UNITS = 5
 """With fewer held-out episodes a bootstrap isn't trusted with a decision."""
 POWER = 0.8
 """Probability of a decision at the sample sizes that an undecided verdict asks for."""
-BEYOND_REACH = 100
+REACH = 100
 """More than this many times the present episodes, or this many seeds, isn't advice any more."""
 
 
@@ -43,7 +43,8 @@ class Standing:
 
 @dataclass(frozen=True)
 class Needed:
-    """What would decide with 80 % power if the difference is what it looks like; None is out of reach."""
+    """What would decide with 80 % power if the difference is what it looks like; None if even REACH times the episodes
+    and REACH seeds wouldn't."""
 
     units: int | None
     seeds: int | None
@@ -86,12 +87,18 @@ class AxisScores:
 
 
 def axis_scores(scores: Sequence[Score], resampling: Resampling, config: VerdictConfig) -> dict[str, AxisScores]:
-    """The axes that have a scored metric and, if all three have, their mean as ``overall``."""
+    """The axes that have a scored metric and, if all three have, their mean as ``overall``.
+
+    Raises:
+        ConfigError: ``training_sd`` lacks an axis.
+    """
     members: dict[str, list[Score]] = {axis: [s for s in scores if s.info.axis == axis] for axis in AXES}
     members = {axis: found for axis, found in members.items() if found}
     estimates = {axis: np.mean([s.spaces for s in found], 0) for axis, found in members.items()}
     by_training = {axis: np.mean([s.trainings for s in found], 0) for axis, found in members.items()}
     assumed = dict(config.training_sd)
+    if unknown := set(AXES) - set(assumed):
+        raise ConfigError(f"verdict.training_sd: {min(unknown)!r} is missing; give each of {', '.join(AXES)} a number")
     if len(members) == len(AXES):
         estimates[OVERALL] = np.mean([estimates[axis] for axis in AXES], 0)
         by_training[OVERALL] = np.mean([by_training[axis] for axis in AXES], 0)
@@ -174,7 +181,7 @@ def _contrast(draws: np.ndarray, families: tuple[str, ...], confidence: float) -
 def _needed(axis: AxisScores, leader: int, rival: int, confidence: float) -> Needed:
     """Episodes, and where these can't be enough seeds, that would decide between two spaces with 80 % power.
 
-    The variance of their difference is episodes / n + training / seeds; it has to fit into (difference / z)^2.
+    The variance of their difference, episodes / n + training / seeds, has to fit into the budget (difference / z)^2.
     """
     gap = float(axis.estimates[0, leader] - axis.estimates[0, rival])
     seeds = int(axis.trainings[[leader, rival]].min())
@@ -182,13 +189,14 @@ def _needed(axis: AxisScores, leader: int, rival: int, confidence: float) -> Nee
     training = 2 * axis.training_sd**2
     z = distributions.norm.ppf(0.5 + confidence / 2) + distributions.norm.ppf(POWER)
     budget = (gap / z) ** 2
-    # Training noise can outgrow the whole budget; then seeds must bring it down to what episodes leave, at least half.
-    if budget > 0 and training / seeds >= budget:
-        seeds = max(seeds, math.ceil(training / max(budget / 2, budget - episodes / axis.units)))
-    rest = budget - training / seeds
-    if rest <= 0 or seeds > BEYOND_REACH or episodes / rest > BEYOND_REACH * axis.units:
+    least = episodes / (REACH * axis.units)
+    if least + training / REACH >= budget:
         return Needed(None, None)
-    return Needed(max(axis.units, math.ceil(episodes / rest)), seeds)
+    if least + training / seeds > budget:
+        # Seeds bring training noise down to what the present episodes leave, or to half where these leave less.
+        share = min(max(budget / 2, budget - episodes / axis.units), budget - least)
+        seeds = min(REACH, math.ceil(training / share))
+    return Needed(max(axis.units, math.ceil(episodes / (budget - training / seeds))), seeds)
 
 
 def _most(needs: Sequence[Needed]) -> Needed:

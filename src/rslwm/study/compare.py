@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import shutil
 from collections.abc import Iterable
 from dataclasses import asdict
 from importlib.metadata import version
@@ -19,7 +20,7 @@ from rslwm.config import StudyConfig, dump
 from rslwm.evals.base import metric_infos
 from rslwm.latents.space import LatentSpace
 from rslwm.study.graph import Builder, SpaceStages, Study
-from rslwm.study.rows import Rows
+from rslwm.study.rows import TRUTH, Rows
 from rslwm.study.runner import Runner, Stage, StageRecord
 from rslwm.study.stages import read_facts
 from rslwm.study.verdict import Verdict, decide
@@ -125,15 +126,14 @@ def _timings(folders: Folders) -> Iterable[dict[str, Any]]:
 
 
 def _write_clips(study: Study, folders: Folders, folder: Path) -> None:
-    """The truth and every space's rollouts (the first seed's) as the report reads them."""
-    folder.mkdir(exist_ok=True)
-    for space in study.spaces:
+    """The truth and every space's rollouts (its first seed's), in place of those of an earlier list of spaces."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    for name, space in {space.entry.name: space for space in reversed(study.spaces)}.items():
         with safe_open(folders[space.rows] / "clips.safetensors", "numpy") as file:
             metadata, frames, truth = file.metadata(), file.get_tensor("frames"), file.get_tensor("truth")
-        if not (folder / "truth.safetensors").exists() or space is study.spaces[0]:
-            save_file({"frames": truth}, folder / "truth.safetensors", metadata)
-        if space is next(s for s in study.spaces if s.entry.name == space.entry.name):
-            save_file({"frames": frames}, folder / f"{space.entry.name}.safetensors", metadata)
+        save_file({"frames": frames}, folder / f"{name}.safetensors", metadata)
+    save_file({"frames": truth}, folder / f"{TRUTH}.safetensors", metadata)
 
 
 def versions() -> dict[str, str]:

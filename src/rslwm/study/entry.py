@@ -14,8 +14,11 @@ from rslwm.config import AdapterConfig, ConfigError, StudyConfig, content_hash
 from rslwm.data.fingerprint import FILE
 from rslwm.latents.base import ENCODERS, Encoder, TrainableEncoder
 from rslwm.latents.space import LatentSpace, SpaceConfig
+from rslwm.study.rows import TRUTH
 
-_PATTERN = re.compile(r"(?:(?P<alias>[\w .-]+)=)?(?P<reference>[^=@+]+?)(?:\+(?P<channels>\d+))?(?:@(?P<seed>\d+))?")
+_PATTERN = re.compile(r"(?:(?P<alias>[^=]+)=)?(?P<reference>[^=@+]+?)(?:\+(?P<channels>\d+))?(?:@(?P<seed>\d+))?")
+_NAME = re.compile(r"\w([\w .+-]*\w)?")
+"""A row's name is also that of its clips and of its checkpoint's folder, so ``..`` and ``a/b`` are none."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,11 @@ class Entry:
             reference = f"{Path(path).expanduser().resolve()}:{attribute}"
         short = reference.rpartition(":")[2]
         name = match["alias"] or (f"{short}+{channels}" if channels else short)
+        if not _NAME.fullmatch(name) or name == TRUTH:
+            raise ConfigError(
+                f"latents: {name!r} can't name a latent space, since files are called after it. Give it an alias of "
+                f"letters, digits, blanks and . - + _ inside, for instance mine={reference}"
+            )
         return cls(name, reference, channels, int(match["seed"] or 0))
 
     @property
@@ -80,15 +88,18 @@ class Entry:
 
         Raises:
             UnknownName: nothing answers to the reference.
-            ValueError: it can't be built with this configuration, or its latents are not what its spec declares.
+            ConfigError: it can't be built with this configuration, or its latents are not what its spec declares.
         """
-        with seeded(0, "check"):
-            space = LatentSpace(self.space(config), self.encoder(config.encoder, config.data.image_size))
+        try:
+            with seeded(0, "check"):
+                space = LatentSpace(self.space(config), self.encoder(config.encoder, config.data.image_size))
+        except ValueError as error:
+            raise ConfigError(f"latents: {self.name} can't be built: {error}") from error
         spec, size = space.encoder.spec, config.data.image_size
         with torch.no_grad():
             shape = space.encoder.encode(torch.zeros(1, 1, size, size, 3)).shape
         if shape != (1, 1, *spec.grid, spec.channels):
-            raise ValueError(
+            raise ConfigError(
                 f"{self.name} encodes one frame to {tuple(shape)}, but its spec declares (1, 1, h, w, C) with grid "
                 f"{spec.grid} and {spec.channels} channels"
             )
@@ -105,9 +116,8 @@ def parse_entries(config: StudyConfig) -> list[Entry]:
     """The study's rows.
 
     Raises:
-        ConfigError: no row, a malformed one, or two of the same name.
+        ConfigError: no row, a malformed one, two of the same name, or one that can't be built.
         UnknownName: an encoder that doesn't exist.
-        ValueError: an encoder that can't be built with this configuration.
     """
     entries = [Entry.parse(text) for text in config.latents]
     if not entries:

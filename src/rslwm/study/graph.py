@@ -40,7 +40,10 @@ class Study:
 
     @property
     def targets(self) -> list[Stage]:
-        return [space.rows for space in self.spaces]
+        """What a study's results are put together from: a folder among them that was deleted is made again."""
+        parts = [[s.encoder, s.adapter, s.latents, s.decoder, s.probes, s.world_model] for s in self.spaces]
+        described = [stage for part in parts for stage in part if stage]
+        return [*(space.rows for space in self.spaces), self.data, *described]
 
 
 class Builder:

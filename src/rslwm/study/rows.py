@@ -20,6 +20,9 @@ DTYPES: dict[str, type] = {
 }  # fmt: skip
 """The columns, in the order of :class:`rslwm.types.MetricRow`."""
 
+TRUTH = "truth"
+"""Stands for what really happened where clips are listed by latent space; no space can have this name."""
+
 _ROW = attrgetter(*DTYPES)
 
 

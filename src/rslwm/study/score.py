@@ -6,13 +6,12 @@ measured against its own ceiling, one whose encoder throws much away would be fl
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
 
 from rslwm.evals.base import MetricInfo
-from rslwm.study.stats import Measurement, Resampling, interval
+from rslwm.study.stats import Measurement, Resampling, interval, mean_over_seeds
 from rslwm.types import Unavailable
 
 
@@ -42,7 +41,7 @@ def find_scale(measurement: Measurement, confidence: float) -> Scale | Unavailab
         return Unavailable(info.name, "not measured for every latent space")
     if measurement.units < 2:
         return Unavailable(info.name, "measured on a single episode")
-    floors, ceilings = (_over_seeds(measurement.estimates[role][..., 0]) for role in ("floor", "ceiling"))
+    floors, ceilings = (mean_over_seeds(measurement.estimates[role][..., 0], 2) for role in ("floor", "ceiling"))
     floor = _known(np.nanmean(floors, 1) if np.isfinite(floors[0]).any() else None, info.floor_value, floors)
     best = np.nanmax if info.higher_is_better else np.nanmin
     ceiling = _known(best(ceilings, 1) if np.isfinite(ceilings[0]).any() else None, info.ceiling_value, ceilings)
@@ -61,17 +60,10 @@ def _known(measured: np.ndarray | None, analytic: float | None, like: np.ndarray
     return None if analytic is None else np.full(len(like), analytic)
 
 
-def _over_seeds(estimates: np.ndarray) -> np.ndarray:
-    """(N + 1, L, S, ...) -> (N + 1, L, ...); NaN where a space has no seed at all."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Mean of empty slice", RuntimeWarning)
-        return np.nanmean(estimates, 2)
-
-
 def score(measurement: Measurement, scale: Scale) -> Score:
     """(value - floor) / (ceiling - floor), not clipped: below 0 is worse than knowing nothing."""
     value = measurement.estimates["value"][..., 0]
-    spaces = (_over_seeds(value) - scale.floor[:, None]) / (scale.ceiling - scale.floor)[:, None]
+    spaces = (mean_over_seeds(value, 2) - scale.floor[:, None]) / (scale.ceiling - scale.floor)[:, None]
     trainings = (value[0] - scale.floor[0]) / (scale.ceiling[0] - scale.floor[0])
     return Score(measurement.info, measurement.units, spaces, trainings)
 
@@ -100,6 +92,8 @@ class Bar:
     score: float
     trainings: tuple[float, ...]
     curve: Curve
+    by_dim: tuple[float, ...] = ()
+    """The value in each of the summary's ``dims``."""
 
 
 @dataclass(frozen=True)
@@ -114,11 +108,13 @@ class Summary:
     scale: tuple[float, float] | None
     unscored: str
     bars: tuple[Bar, ...]
+    dims: tuple[str, ...] = ()
+    """Horizon and dimension, for metrics that are averaged over several: "k=1 x"."""
 
 
 def summarise(measurement: Measurement, scale: Scale | Unavailable, resampling: Resampling) -> Summary:
     """Condense a measurement to what a report shows."""
-    means = {role: _over_seeds(array) for role, array in measurement.estimates.items()}
+    means = {role: mean_over_seeds(array, 2) for role, array in measurement.estimates.items()}
     low, high = interval(means["value"], resampling.confidence)
     columns = (means["value"][0], low, high, means["floor"][0], means["ceiling"][0])  # (L, O) each
     scores = score(measurement, scale).spaces[0] if isinstance(scale, Scale) else np.full(len(low), np.nan)
@@ -128,7 +124,8 @@ def summarise(measurement: Measurement, scale: Scale | Unavailable, resampling: 
         curve = Curve(*(tuple(column[i, 1:].tolist()) for column in columns))
         trainings = measurement.estimates["value"][0, i, :, 0]
         trained = tuple(trainings[np.isfinite(trainings)].tolist())
-        bars.append(Bar(latent, value, lower, upper, floor, ceiling, float(scores[i]), trained, curve))
+        by_dim = tuple(measurement.by_dim[i].tolist())
+        bars.append(Bar(latent, value, lower, upper, floor, ceiling, float(scores[i]), trained, curve, by_dim))
     reason = scale.reason if isinstance(scale, Unavailable) else ""
     return Summary(
         info=measurement.info,
@@ -139,4 +136,5 @@ def summarise(measurement: Measurement, scale: Scale | Unavailable, resampling: 
         scale=(float(scale.floor[0]), float(scale.ceiling[0])) if isinstance(scale, Scale) else None,
         unscored=reason if measurement.info.scored else "shown, not scored",
         bars=tuple(bars),
+        dims=measurement.dims,
     )

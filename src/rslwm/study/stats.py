@@ -8,6 +8,7 @@ estimate and its uncertainty can't come apart.
 from __future__ import annotations
 
 import itertools
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -51,7 +52,8 @@ class Measurement:
 
     L runs over spaces, S over seeds and O over outputs: output 0 is the mean over all horizons, output 1 + i is horizon
     ``ks[i]``. NaN where a space or seed has no rows. ``units`` counts the episodes behind it, ``dropped`` the rows that
-    weren't finite, and ``undefined`` names the cells left out because some space lacks them.
+    weren't finite, and ``undefined`` names the cells left out because some space lacks them. For a metric with
+    dimensions (of the action, say), ``by_dim`` is (L, cells), the sample's value in each cell that ``dims`` names.
     """
 
     info: MetricInfo
@@ -60,6 +62,8 @@ class Measurement:
     dropped: int
     undefined: tuple[str, ...]
     estimates: dict[Role, np.ndarray]
+    dims: tuple[str, ...]
+    by_dim: np.ndarray
 
 
 def measure(rows: Rows, info: MetricInfo, resampling: Resampling) -> Measurement:
@@ -95,14 +99,28 @@ def measure(rows: Rows, info: MetricInfo, resampling: Resampling) -> Measurement
     table += sample
     np.clip(table, *BOUNDS[info.aggregate], out=table)
     estimates = {role: _average_cells(table[:, i], cells, ks) for i, role in enumerate(ROLES)}
-    return Measurement(info, ks, units, dropped, _undefined(sample[0, 0], cells), estimates)
+    named = [i for i, (_, _, dim) in enumerate(cells) if dim]
+    dims = tuple(_name(cells[i]) for i in named)
+    by_dim = mean_over_seeds(sample[0, ROLES.index("value")], axis=1)[:, named]
+    return Measurement(info, ks, units, dropped, _undefined(sample[0, 0], cells), estimates, dims, by_dim)
+
+
+def _name(cell: tuple[str, int, str]) -> str:
+    return f"k={cell[1]} {cell[2]}".strip()
+
+
+def mean_over_seeds(values: np.ndarray, axis: int) -> np.ndarray:
+    """The mean over an axis of seeds; NaN where a space has no seed at all."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Mean of empty slice", RuntimeWarning)
+        return np.nanmean(values, axis)
 
 
 def _undefined(values: np.ndarray, cells: list[tuple[str, int, str]]) -> tuple[str, ...]:
     """Names of the cells that some space has and another hasn't; values are (L, S, cells)."""
     present = values[~np.isnan(values).all(-1)]
     gaps = np.flatnonzero(np.isnan(present).any(0))
-    return tuple(f"k={cells[i][1]} {cells[i][2]}".strip() for i in gaps)
+    return tuple(_name(cells[i]) for i in gaps)
 
 
 def small_sample_factor(units: int, confidence: float) -> float:

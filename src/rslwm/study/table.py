@@ -12,6 +12,8 @@ from rslwm.study.axis import OVERALL, AxisVerdict
 from rslwm.study.verdict import Verdict
 from rslwm.types import AXES
 
+_LEGEND = "Scores: 0 knows nothing, 1 loses nothing; in brackets the interval over episodes and trainings."
+
 
 def render(verdict: Verdict, cost: Mapping[str, float] | None = None) -> Group:
     """One line a latent space, best first, then the verdict in sentences.
@@ -29,8 +31,7 @@ def render(verdict: Verdict, cost: Mapping[str, float] | None = None) -> Group:
         relative = [f"{cost[latent] / min(cost.values()):.1f}x" if latent in cost else "-"] if cost else []
         table.add_row(latent, family[latent], *cells, *relative)
     lines = [Text(sentence) for sentence in verdict.sentences()]
-    training = [Text(verdict.training, style="dim")] if verdict.training else []
-    return Group(table, Text(), *lines, *training)
+    return Group(table, Text(), *lines, *(Text(line, style="dim") for line in (_LEGEND, verdict.training) if line))
 
 
 def _ranking(verdict: Verdict) -> list[str]:

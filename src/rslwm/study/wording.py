@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from rslwm.study.axis import MIN_UNITS, OVERALL, AxisScores, AxisVerdict, Needed, degrees_of_freedom
+from rslwm.study.axis import MIN_UNITS, OVERALL, REACH, AxisScores, AxisVerdict, Needed, degrees_of_freedom
 from rslwm.study.score import Summary
 from rslwm.types import AXES
 
@@ -19,12 +19,13 @@ def decision(axis: AxisVerdict) -> str:
         margin = f"{axis.lead.value:.2f} [{axis.lead.low:.2f}, {axis.lead.high:.2f}]"
         because = f", most of it in {axis.reason}" if axis.reason else ""
         ahead = f"ahead of {axis.standings[1].latent} by {margin}{because}"
-        return f"{axis.axis}: {axis.winner} (best with {_percent(first.best)}), {ahead}."
+        return f"{axis.axis}: {axis.winner} (chance of being best {_percent(first.best)}), {ahead}."
     if axis.units < MIN_UNITS:
         return f"{axis.axis}: not decidable with {axis.units} held-out episodes; a decision needs at least {MIN_UNITS}."
     return (
-        f"{axis.axis}: not decidable with {axis.units} held-out episodes. {first.latent} leads (best with "
-        f"{_percent(first.best)}), but {_unbeaten(axis)} can't be ruled out as the best; {_advice(axis)}."
+        f"{axis.axis}: not decidable with {axis.units} held-out episodes. {first.latent} leads (chance of being best "
+        f"{_percent(first.best)}), but {_unbeaten(axis)} can't be ruled out. If the differences are what they look "
+        f"like, {_advice(axis)}."
     )
 
 
@@ -37,10 +38,10 @@ def _unbeaten(axis: AxisVerdict) -> str:
 def _advice(axis: AxisVerdict) -> str:
     needed = axis.needed or Needed(None, None)
     if needed.units is None or needed.seeds is None:
-        return "the difference is too small for any realistic number of episodes or seeds"
+        return f"not even {REACH} times as many episodes and {REACH} trainings of every space would decide"
     more = f"about {_round(needed.units)}" if needed.units > axis.units else f"the same {axis.units}"
-    seeds = f" with {needed.seeds} seeds a space" if needed.seeds > 1 else ""
-    return f"{more} episodes{seeds} would do if the differences stay what they are"
+    seeds = f" and {needed.seeds} trainings of every space" if needed.seeds > 1 else ""
+    return f"{more} episodes{seeds} would probably decide"
 
 
 def disagreement(axes: Mapping[str, AxisVerdict]) -> list[str]:
@@ -71,14 +72,14 @@ def training(axes: Mapping[str, AxisScores]) -> str:
         return ""
     spreads = ", ".join(f"{name} {axis.training_sd:.3f}" for name, axis in axes.items())
     counts = next(iter(axes.values())).trainings
-    spread = f"standard deviation of a score from one training to the next: {spreads}"
+    noise = "Training noise, the standard deviation of a score from one training to the next,"
     if freedom := degrees_of_freedom(counts):
         seeds = f"{counts.min()}" if counts.min() == counts.max() else f"{counts.min()} to {counts.max()}"
-        pooled = f"pooled over the spaces with {freedom} degrees of freedom"
-        return f"Training noise was measured with {seeds} seeds a space, {pooled}: {spread}."
+        pooled = f"with {seeds} seeds a space, pooled over {freedom} degrees of freedom"
+        return f"{noise} was measured {pooled}: {spreads}."
     return (
-        f"Every space was trained once, so training noise is assumed, not measured (verdict.training_sd): {spread}. "
-        "Train several seeds to measure it."
+        f"Every space was trained once. {noise} is therefore assumed (--verdict.training-sd), not measured: {spreads}. "
+        "Several seeds (--seeds 3) measure it."
     )
 
 

@@ -1,0 +1,42 @@
+"""What a study leaves in its folder beside its stages."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
+from rslwm.report.run import load_run
+from rslwm.study.compare import _write_clips
+
+
+def evaluated(folder, name: str, length: int, level: int = 0) -> SimpleNamespace:
+    """A space whose rows stage kept two clips of one grey."""
+    rows = folder / f"rows-{name}-{level}"
+    rows.mkdir(exist_ok=True)
+    frames = np.full((2, length, 4, 4, 3), level, np.uint8)
+    metadata = {"context": "2", "ids": json.dumps(["x", "y"])}
+    save_file({"frames": frames, "truth": np.full_like(frames, 255)}, rows / "clips.safetensors", metadata)
+    return SimpleNamespace(entry=SimpleNamespace(name=name), rows=rows)
+
+
+def write(folder, *spaces: SimpleNamespace) -> None:
+    _write_clips(SimpleNamespace(spaces=spaces), {space.rows: space.rows for space in spaces}, folder / "clips")
+
+
+def test_clips_of_spaces_that_no_longer_take_part_go(tmp_path):
+    write(tmp_path, evaluated(tmp_path, "small-vae", 5), evaluated(tmp_path, "old", 3))
+    write(tmp_path, evaluated(tmp_path, "small-vae", 9), evaluated(tmp_path, "v1.5 +16", 9))
+    (tmp_path / "verdict.json").write_text('{"spaces": []}')
+    clips = load_run(tmp_path).clips
+    assert {name: frames.shape[1] for name, frames in clips.frames.items()} == {
+        "truth": 9,
+        "small-vae": 9,
+        "v1.5 +16": 9,
+    }
+
+
+def test_of_several_seeds_the_first_is_shown(tmp_path):
+    write(tmp_path, evaluated(tmp_path, "a", 4, 1), evaluated(tmp_path, "b", 4, 9), evaluated(tmp_path, "a", 4, 2))
+    assert (load_file(tmp_path / "clips/a.safetensors")["frames"] == 1).all()
+    assert (load_file(tmp_path / "clips/truth.safetensors")["frames"] == 255).all()
