@@ -304,7 +304,8 @@ def _smoke() -> StudyConfig:
 
 DEMO_NOTE = (
     "A ranking made in ten minutes on two cores is a demonstration, not evidence: encoders of a million parameters, "
-    "one training each, a few dozen held-out clips. Train longer, on several seeds and on your own data before you decide."
+    "one training each, a few dozen held-out clips. Train longer, on several seeds and on your own data, before you "
+    "decide."
 )
 
 PRESETS: dict[str, StudyConfig] = {

@@ -87,6 +87,12 @@ def test_what_the_user_can_put_right_is_one_message_and_exit_code_1(words, expec
     assert printed.startswith("rslwm ")
 
 
+def test_eval_does_not_overwrite_a_comparison(tmp_path, capsys):
+    (tmp_path / "study.json").write_text("{}")
+    assert main(["eval", str(tmp_path / "checkpoints/a"), "--out", str(tmp_path)]) == FAILED
+    assert "holds a comparison, whose rows this would overwrite" in message(capsys)
+
+
 def test_a_defect_keeps_its_traceback(monkeypatch):
     from rslwm.cli.report import Report
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from rslwm.config import AdapterConfig, ConfigError, DataConfig, EncoderConfig, StudyConfig
+from rslwm.latents.base import ENCODERS
 from rslwm.registry import UnknownName
 from rslwm.study.entry import Entry, files_key, parse_entries
 
@@ -92,6 +93,12 @@ def test_a_plugin_is_told_from_its_edited_self(tmp_path: Path) -> None:
     file.write_text("class Mine: pass\n")
     assert Entry.parse(f"{file}:Mine").source() != before != ""
     assert Entry.parse("small-vae").source() == ""
+
+
+def test_an_installed_plugin_is_told_from_its_edited_self(monkeypatch: pytest.MonkeyPatch, plugin: Path) -> None:
+    installed = Entry.parse(f"{plugin}:PatchMean")
+    monkeypatch.setitem(ENCODERS._entries, "installed", installed.encoder)
+    assert Entry.parse("installed").source() == installed.source() != ""
 
 
 def test_the_key_of_files_changes_with_them_and_not_with_noted_sums(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from rslwm.config import ConfigError, DataConfig, DiTConfig, EncoderConfig, StudyConfig
 from rslwm.data.corpus import Corpus
+from rslwm.evals.base import METRICS, Metric
 from rslwm.study.graph import Builder, SpaceStages, Study
 from rslwm.study.stage import Stage, closure
 
@@ -110,6 +111,13 @@ def test_the_encoders_settings_move_all_but_the_data() -> None:
 def test_another_recording_moves_everything() -> None:
     moved = changed(lambda c: replace(c, data=replace(c.data, sim=replace(c.data.sim, seed=9))))
     assert {"data", "frames", "encoder", "rows"} <= moved
+
+
+def test_a_new_metric_is_measured_and_nothing_is_trained_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = keys(build().spaces[0])
+    monkeypatch.setitem(METRICS._entries, "mine", Metric)
+    after = keys(build().spaces[0])
+    assert {name for name, key in before.items() if after[name] != key} == {"rows"}
 
 
 def test_an_edited_plugin_is_trained_anew(tmp_path: Path, plugin: Path) -> None:

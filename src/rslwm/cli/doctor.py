@@ -16,6 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from rslwm.cli.output import console
+from rslwm.study.runner import cores
 
 MEMORY_GB, DISK_GB = 4.0, 5.0
 """What the demo needs at its peak."""
@@ -110,8 +111,7 @@ def _video() -> Iterator[Fact]:
 
 
 def _resources() -> Iterator[Fact]:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    yield Fact("cores", str(cores))
+    yield Fact("cores", str(cores()))
     meminfo = Path("/proc/meminfo")
     if meminfo.is_file():
         line = next(line for line in meminfo.read_text().splitlines() if line.startswith("MemAvailable"))

@@ -11,7 +11,7 @@ import tyro
 from rich.table import Table
 
 from rslwm.cli.output import console
-from rslwm.config import ComputeConfig, EvalConfig, VerdictConfig
+from rslwm.config import ComputeConfig, ConfigError, EvalConfig, VerdictConfig
 
 if TYPE_CHECKING:
     from rslwm.study.verdict import Verdict
@@ -47,6 +47,8 @@ class Evaluate:
         from rslwm.study.checkpoint import clip_settings, measure, run_folder
         from rslwm.study.verdict import decide
 
+        if (self.out / "study.json").is_file():
+            raise ConfigError(f"{self.out} holds a comparison, whose rows this would overwrite; give another --out")
         data = clip_settings(WorldModel.load(self.checkpoint), self.checkpoint, self.data)
         stages = self.out if self.data else run_folder(self.checkpoint, self.out)
         rows, missing = measure(self.checkpoint, data, self.evaluation, self.compute, stages, self.jobs)

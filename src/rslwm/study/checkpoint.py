@@ -12,6 +12,7 @@ from rslwm.compute import device
 from rslwm.config import ComputeConfig, ConfigError, DataConfig, EvalConfig, StudyConfig
 from rslwm.data.corpus import Corpus
 from rslwm.data.store import TensorStore
+from rslwm.evals.base import METRICS
 from rslwm.evals.evaluation import Label
 from rslwm.latents.space import LatentSpace
 from rslwm.latents.store import encode_episodes, to_float
@@ -173,7 +174,7 @@ def measure(
     probe = stages.ProbesStage(evaluation.probe, data, compute, seed=0)
     probes = Stage("probes", name, stages.make_probes, probe, (*common, latents), cost=30.0)
     label = Label(model.space.spec.name, model.space.spec.family, size_of(model.config.dit), seed=0)
-    evaluate = stages.EvaluateStage(label, evaluation, data, compute)
+    evaluate = stages.EvaluateStage(label, evaluation, data, compute, tuple(METRICS))
     rows = Stage("rows", name, stages.make_rows, evaluate, (*common, latents, probes, model_stage), cost=20.0)
     folder = Runner(out, jobs, compute.threads).run([rows])[rows]
     missing = [Unavailable(**entry) for entry in stages.read_facts(folder)["unavailable"]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,10 +107,14 @@ class Entry:
         return space
 
     def source(self) -> str:
-        """Hash of a plug-in's file, so that editing it invalidates what was made with it; empty for other encoders."""
-        if ".py:" not in self.reference:
-            return ""
-        return hashlib.sha256(Path(self.reference.rpartition(":")[0]).read_bytes()).hexdigest()[:12]
+        """Hash of a plug-in's file, so that editing it invalidates what was made with it; empty for our encoders."""
+        if ".py:" in self.reference:
+            file = self.reference.rpartition(":")[0]
+        elif self.encoder.__module__.startswith("rslwm."):
+            return ""  # our own version is in every key
+        else:
+            file = inspect.getfile(self.encoder)
+        return hashlib.sha256(Path(file).read_bytes()).hexdigest()[:12]
 
 
 def parse_entries(config: StudyConfig) -> list[Entry]:

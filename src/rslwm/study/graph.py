@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rslwm.config import ConfigError, DataConfig, SimConfig, StudyConfig
+from rslwm.evals.base import METRICS
 from rslwm.evals.evaluation import Label
 from rslwm.latents.space import LatentSpace
 from rslwm.model.dit import size_of
@@ -155,7 +156,7 @@ class Builder:
             "rows",
             name,
             stages.make_rows,
-            stages.EvaluateStage(label, config.evaluation, data, compute),
+            stages.EvaluateStage(label, config.evaluation, data, compute, tuple(METRICS)),
             (*common, latents, probes, world_model),
             cost=20.0,
         )

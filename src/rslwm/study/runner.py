@@ -58,7 +58,7 @@ class Runner:
             raise ConfigError(f"jobs={jobs} must be 0 or more, and threads_per_job={threads_per_job} at least 1")
         self.root = Path(root).absolute()
         self.threads = threads_per_job
-        self.jobs = jobs or max(1, _cores() // threads_per_job)
+        self.jobs = jobs or max(1, cores() // threads_per_job)
         self.console = console or Console(stderr=True)
 
     def folder(self, stage: Stage) -> Path:
@@ -157,6 +157,6 @@ class Runner:
         return "\n".join(lines)
 
 
-def _cores() -> int:
+def cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

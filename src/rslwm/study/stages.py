@@ -304,6 +304,8 @@ class EvaluateStage:
     evaluation: EvalConfig
     data: DataConfig
     compute: ComputeConfig
+    metrics: tuple[str, ...]
+    """Part of the key, so that a metric that was added since is measured in a finished run, too."""
     clips: int = 8
     """Decoded rollouts to keep for the report."""
 
@@ -325,9 +327,8 @@ def make_rows(work: Workspace) -> None:
     )
     rows: list[MetricRow] = []
     unavailable: list[dict[str, str]] = []
-    names = list(METRICS)
-    for number, name in enumerate(names):
-        work.progress(number, len(names), name)
+    for number, name in enumerate(config.metrics):
+        work.progress(number, len(config.metrics), name)
         metric = METRICS.get(name)()
         try:
             rows += list(metric.measure(evaluation))
