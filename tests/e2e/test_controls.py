@@ -1,0 +1,68 @@
+"""Controls on the whole pipeline: a space against itself must come out undecided, a spoiled one worse."""
+
+import json
+from pathlib import Path
+
+import pytest
+from terminal import rslwm
+
+ENCODERS = '''
+import torch
+from einops import rearrange
+
+from rslwm.latents.base import Encoder
+from rslwm.types import LatentSpec
+
+
+class Patches(Encoder):
+    """Mean colours of 4x4 patches, four to a cell."""
+
+    def __init__(self, config, image_size):
+        super().__init__(config, image_size)
+        self.spec = LatentSpec("patches", "reconstruction", (image_size // 8,) * 2, channels=12)
+
+    def encode(self, frames):
+        return rearrange(frames, "B T (h p a) (w q b) c -> B T h w (p q c) (a b)", p=2, q=2, a=4, b=4).mean(-1)
+
+
+class Blurred(Patches):
+    """The same, drowned in noise that is new for every frame."""
+
+    def __init__(self, config, image_size):
+        super().__init__(config, image_size)
+        self.noise = torch.Generator().manual_seed(0)
+
+    def encode(self, frames):
+        z = super().encode(frames)
+        return z + 5 * z.std() * torch.randn(z.shape, generator=self.noise).to(z)
+'''
+LEARNING = (
+    "--data.sim.episodes 60 --data.sim.noise 0,0.3,1.0 --evaluation.probe.optim.steps 150 --decoder.optim.steps 60 "
+    "--world-model.optim.steps 60 --evaluation.encoder-windows 128 --evaluation.clips 24 --evaluation.cem.windows 16"
+).split()
+
+
+@pytest.fixture(scope="module")
+def verdict(tmp_path_factory: pytest.TempPathFactory) -> dict:
+    """Of a study with the same space twice and a planted defect, with enough training for probes to read something."""
+    folder: Path = tmp_path_factory.mktemp("controls")
+    file = folder / "encoders.py"
+    file.write_text(ENCODERS)
+    spaces = f"clean={file}:Patches,twin={file}:Patches@1,blurred={file}:Blurred"
+    run = rslwm("compare", "smoke", "--latents", spaces, *LEARNING, out=folder / "run")
+    return json.loads((run.folder / "verdict.json").read_text())
+
+
+def test_a_space_is_not_told_from_itself(verdict: dict):
+    for name, axis in verdict["axes"].items():
+        assert not axis["winner"], f"{name}: {verdict['decisions'][name]}"
+
+
+def test_a_blurred_space_is_ruled_out(verdict: dict):
+    assert "blurred" not in verdict["axes"]["overall"]["contenders"], verdict["decisions"]["overall"]
+
+
+def test_from_a_blurred_space_less_is_read(verdict: dict):
+    gripper = next(m for m in verdict["metrics"] if m["info"]["name"] == "gripper_error")
+    error = {bar["latent"]: bar["value"] for bar in gripper["bars"]}
+    assert error["blurred"] > 1.3 * max(error["clean"], error["twin"])
