@@ -36,10 +36,16 @@ class Blurred(Patches):
         z = super().encode(frames)
         return z + 5 * z.std() * torch.randn(z.shape, generator=self.noise).to(z)
 '''
-LEARNING = (
-    "--data.sim.episodes 60 --data.sim.noise 0,0.3,1.0 --evaluation.probe.optim.steps 150 --decoder.optim.steps 60 "
-    "--world-model.optim.steps 60 --evaluation.encoder-windows 128 --evaluation.clips 24 --evaluation.cem.windows 16"
-).split()
+LEARNING = {
+    "data.sim.episodes": "60",
+    "data.sim.noise": "0,0.3,1.0",
+    "decoder.optim.steps": "60",
+    "world-model.optim.steps": "60",
+    "evaluation.probe.optim.steps": "150",
+    "evaluation.encoder-windows": "128",
+    "evaluation.clips": "24",
+    "evaluation.cem.windows": "16",
+}
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +55,8 @@ def verdict(tmp_path_factory: pytest.TempPathFactory) -> dict:
     file = folder / "encoders.py"
     file.write_text(ENCODERS)
     spaces = f"clean={file}:Patches,twin={file}:Patches@1,blurred={file}:Blurred"
-    run = rslwm("compare", "smoke", "--latents", spaces, *LEARNING, out=folder / "run")
+    flags = [word for name, value in LEARNING.items() for word in (f"--{name}", value)]
+    run = rslwm("compare", "smoke", "--latents", spaces, *flags, out=folder / "run")
     return json.loads((run.folder / "verdict.json").read_text())
 
 

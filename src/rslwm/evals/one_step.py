@@ -19,8 +19,8 @@ ONE_STEP = MetricInfo(
     aggregate="ratio",
     floor="copy the last frame's latents",
     ceiling="the true latents",
-    description="Squared error of the mean prediction one frame ahead, relative to copying the last frame. Noise in the "
-    "latents makes copying look bad, so this ranks world models of one space, not spaces.",
+    description="Squared error of the mean prediction one frame ahead, relative to copying the last frame. Noise in "
+    "the latents makes copying look bad, so this ranks world models of one space, not spaces.",
     scored=False,
     floor_value=1.0,
     ceiling_value=0.0,

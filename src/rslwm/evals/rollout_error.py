@@ -16,8 +16,8 @@ ROLLOUT_ERROR = MetricInfo(
     aggregate="ratio",
     floor="copy the last context frame's latents",
     ceiling="the true latents",
-    description="Squared error of sampled latents, relative to copying the last context frame. Noise in the latents makes "
-    "copying look bad, so this ranks world models of one space, not spaces.",
+    description="Squared error of sampled latents, relative to copying the last context frame. Noise in the latents "
+    "makes copying look bad, so this ranks world models of one space, not spaces.",
     scored=False,
     floor_value=1.0,
     ceiling_value=0.0,
