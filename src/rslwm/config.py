@@ -247,7 +247,7 @@ class VerdictConfig:
     training_sd: dict[str, float] = field(
         default_factory=lambda: {"fidelity": 0.04, "planning": 0.06, "representation": 0.025}
     )
-    """Standard deviation of an axis score from one training of a space to the next, used as long as the run has a single
+    """Standard deviation of an axis score from one training of a space to the next, used while a run has a single
     seed and can't measure it. The values were measured at the demo's size, see LOG.md."""
     seed: int = 99
 

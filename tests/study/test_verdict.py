@@ -203,7 +203,7 @@ def test_the_family_contrast_is_paired():
 def test_the_verdict_says_which_training_noise_it_used():
     assumed = decide(study({"a": 0.5, "b": 0.5}, np.random.default_rng(0)), INFOS, NOISY)
     assert "assumed" in assumed.training
-    assert "planning 0.050" in assumed.training
+    assert f"planning {NOISY.training_sd['planning']:.3f}" in assumed.training
     measured = decide(study({"a": 0.5, "b": 0.5}, np.random.default_rng(0), seeds=4, training=0.1), INFOS, NOISY)
     assert "measured with 4 seeds" in measured.training
     assert "6 degrees of freedom" in measured.training
