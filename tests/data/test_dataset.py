@@ -194,7 +194,8 @@ def test_the_fingerprint_survives_a_copy_and_notices_a_byte(dataset: EpisodeData
 
 
 def test_equal_recordings_have_equal_fingerprints(dataset: EpisodeDataset, tmp_path: Path) -> None:
-    again = write_lerobot((dataset[i] for i in range(2)), tmp_path / "a", SPEC)
-    twice = write_lerobot((dataset[i] for i in range(2)), tmp_path / "b", SPEC)
-    other = write_lerobot((dataset[i] for i in range(3)), tmp_path / "c", SPEC)
+    recorded = [dataset[i] for i in range(3)]
+    again = write_lerobot(iter(recorded[:2]), tmp_path / "a", SPEC)
+    twice = write_lerobot(iter(recorded[:2]), tmp_path / "b", SPEC)
+    other = write_lerobot(iter(recorded), tmp_path / "c", SPEC)
     assert again.fingerprint == twice.fingerprint != other.fingerprint

@@ -51,6 +51,8 @@ def interrupted(tmp_path):
             stdout=subprocess.PIPE,
             text=True,
             start_new_session=True,
+            # A background job of a script inherits "ignore SIGINT"; Python then never raises KeyboardInterrupt.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         checkpoint = partial / "count"
         assert wait_for(lambda: checkpoint.exists() and int(checkpoint.read_text()) >= 15)
