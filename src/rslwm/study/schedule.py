@@ -87,7 +87,7 @@ class Schedule:
         """Estimate of the time left: the longer of the longest chain and of the work shared by ``jobs``.
 
         ``fractions`` says how much of a running stage is done. Costs are scaled by how the stages that ended in this
-        run compare with theirs.
+        run compare with theirs, as if a tenth of the work had ended just as estimated: one quick first stage is no trend.
         """
         blocked = set(self.blocked)
         left = {s: s.cost * (1 - fractions.get(s, 0.0)) for s in self.waiting | self.running if s not in blocked}
@@ -95,6 +95,7 @@ class Schedule:
         for stage in self.all:
             chains[stage] = left.get(stage, 0.0) + max((chains[s] for s in stage.inputs), default=0.0)
         work = sum(cost * (jobs if stage.exclusive else 1) for stage, cost in left.items()) / jobs
-        expected = sum(s.cost for s in self.seconds)
-        pace = sum(self.seconds.values()) / expected if expected else 1.0
+        prior = 0.1 * sum(s.cost for s in self.all)
+        expected = prior + sum(s.cost for s in self.seconds)
+        pace = (prior + sum(self.seconds.values())) / expected if expected else 1.0
         return pace * max(work, max(chains.values(), default=0.0))
