@@ -87,7 +87,7 @@ class Schedule:
         """Estimate of the time left: the longer of the longest chain and of the work shared by ``jobs``.
 
         ``fractions`` says how much of a running stage is done. Costs are scaled by how the stages that ended in this
-        run compare with theirs, as if a tenth of the work had ended just as estimated: one quick first stage is no trend.
+        run compare with theirs, as if a tenth of the work had ended as estimated: one quick first stage is no trend.
         """
         blocked = set(self.blocked)
         left = {s: s.cost * (1 - fractions.get(s, 0.0)) for s in self.waiting | self.running if s not in blocked}
