@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from rslwm.compute import autocast, device, generator, precision, seeded
-from rslwm.config import ComputeConfig, ConfigError
+from rslwm.config import ComputeConfig
+from rslwm.serialisation import ConfigError
 
 
 def draw(seed: int, concern: str, step: int = 0) -> torch.Tensor:

@@ -8,18 +8,8 @@ from typing import Any
 
 import pytest
 
-from rslwm.config import (
-    PRESETS,
-    AdapterConfig,
-    ConfigError,
-    OptimConfig,
-    StudyConfig,
-    content_hash,
-    dump,
-    from_dict,
-    load,
-    to_dict,
-)
+from rslwm.config import PRESETS, AdapterConfig, OptimConfig, StudyConfig
+from rslwm.serialisation import ConfigError, content_hash, dump, from_dict, load, to_dict
 from rslwm.latents.space import SpaceConfig
 
 
@@ -82,7 +72,8 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 def test_equal_content_has_equal_hashes_in_every_process() -> None:
-    code = "from rslwm.config import *; print(content_hash(StudyConfig(), {'b': 1, 'a': (2,)}))"
+    imports = "from rslwm.config import StudyConfig; from rslwm.serialisation import content_hash"
+    code = imports + "; print(content_hash(StudyConfig(), {'b': 1, 'a': (2,)}))"
     other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
     assert content_hash(StudyConfig(), {"a": [2], "b": 1}) == other
 

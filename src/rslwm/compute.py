@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 import torch
 
-from rslwm.config import ComputeConfig, ConfigError
+from rslwm.config import ComputeConfig
+from rslwm.serialisation import ConfigError
 
 
 def device(config: ComputeConfig) -> torch.device:

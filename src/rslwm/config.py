@@ -6,21 +6,8 @@ stage reads is hashed into that stage's key.
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
-import json
-import typing
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any, Literal, TypeVar
-
-import yaml
-
-C = TypeVar("C")
-
-
-class ConfigError(ValueError):
-    """A configuration that can't be run; the message names the field, the value and the remedy."""
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -32,7 +19,9 @@ class ComputeConfig:
     dtype: Literal["auto", "bfloat16", "float32"] = "auto"
     """Precision of matrix products in training and rollouts; auto is bfloat16 where the hardware is faster at it."""
     compile: bool = False
-    """Compile models with torch.compile (pays off from minutes of training upwards)."""
+    """Compile the transformer with torch.compile (pays off from minutes of training upwards)."""
+    checkpoint_activations: bool = False
+    """Recompute the transformer's activations in the backward pass: a third more time, memory for one layer only."""
     threads: int = 1
     """CPU threads of one stage; stages run side by side on the cores. Fixed, so that results repeat exactly."""
 
@@ -102,6 +91,10 @@ class OptimConfig:
     """Decay of the exponential moving average of the weights; 0 keeps none."""
     checkpoint_every: int = 200
     """Steps between two checkpoints; a killed run loses at most these."""
+    keep: int = 1
+    """Checkpoints to keep, the newest ones."""
+    accumulate: int = 1
+    """Batches whose gradients are added up before a step; the optimiser sees ``accumulate * batch_size`` clips."""
     log_every: int = 20
     monitor_every: int = 100
     """Steps between two looks at figures that cost a forward pass, such as the effective rank of an encoder; a
@@ -160,6 +153,16 @@ class DiTConfig:
     """Width of the wide readout head for wide latents; 0 is the plain head."""
     max_frames: int = 4
     """Frames that temporal attention sees; the sampling window slides over them."""
+    temporal: Literal["factorised", "joint"] = "factorised"
+    """A token attends to its own position in earlier frames, or to all tokens of all earlier frames."""
+    views: int = 1
+    """Camera views side by side in a frame's width; more than one makes the spatial rotary embedding view-aware."""
+    view_order: Literal["side-by-side", "interleaved"] = "side-by-side"
+    """How a token's place in the width is read as (view, column). Views lie side by side, but the published function
+    reads them as interleaved; its weights need the same reading."""
+    action_inputs: int = 0
+    """Inputs of the action embedding; 0 is the action's own dimensions. Further ones are zero, except that the last is
+    1 for the null action (which dropped actions and guidance use)."""
 
 
 @dataclass(frozen=True)
@@ -168,8 +171,9 @@ class FlowConfig:
 
     history: int = 2
     """Clean context frames of a training clip."""
-    history_noise: float = 0.1
-    """Largest standard deviation of the noise that augments them."""
+    history_noise: float = 0.06
+    """Spread of the standard deviation of the noise that augments them, drawn anew for every frame (the paper's code:
+    0.3)."""
     context_level: float = 0.0
     """Noise level that context frames are declared to have when sampling."""
     time_shift: Literal["dimension", "none"] = "dimension"
@@ -180,32 +184,73 @@ class FlowConfig:
 
 
 @dataclass(frozen=True)
+class DDPMConfig:
+    """Denoising diffusion with velocity targets, independent noise on all frames: what the paper's code defaults to."""
+
+    timesteps: int = 1000
+    schedule_start: float = -3.0
+    schedule_end: float = 3.0
+    schedule_tau: float = 1.0
+    """Of the sigmoid noise schedule: the sigmoid's range and temperature."""
+    context_step: int = 14
+    """Diffusion step that context frames are declared to be at when sampling; they are scaled to it, without noise."""
+
+
+@dataclass(frozen=True)
+class SamplingConfig:
+    """How a frame is sampled."""
+
+    steps: int = 10
+    """Denoising steps of a frame."""
+    method: Literal["euler", "heun"] = "euler"
+    """Euler, or Heun's second-order steps (two evaluations each but the last). DDIM is the Euler of the ddpm objective."""
+    guidance: float = 1.0
+    """Classifier-free guidance on the action: 1 is off, above 1 exaggerates its effect. Needs a model trained with
+    ``action_dropout``."""
+    full_window: bool = False
+    """Once the window slides, recompute all of it, as the published sampler does, instead of keeping what the frames
+    left in it computed when they still saw those that dropped out."""
+
+
+@dataclass(frozen=True)
 class WorldModelConfig:
     """One world model, the same budget for every latent space."""
 
     dit: DiTConfig = field(default_factory=DiTConfig)
+    objective: Literal["flow", "ddpm"] = "flow"
     flow: FlowConfig = field(default_factory=FlowConfig)
+    ddpm: DDPMConfig = field(default_factory=DDPMConfig)
+    action_dropout: float = 0.0
+    """Probability that a training frame gets the null action (the paper's code: 0.1)."""
+    alignment: Literal["incoming", "outgoing"] = "incoming"
+    """A frame is conditioned on the action that led to it, or on the one taken from it (the paper's code). Incoming
+    lets K candidate actions share the whole context."""
     optim: OptimConfig = field(
         default_factory=lambda: OptimConfig(steps=450, batch_size=30, lr=3e-3, final_lr=0.02, ema=0.995)
     )
 
 
 @dataclass(frozen=True)
-class CEMConfig:
-    """Cross-entropy method over the world model, started from zero inside the action bounds."""
+class PlanConfig:
+    """Search for actions over the world model, started from zero inside the action bounds."""
 
+    planner: str = "cem"
+    """cem or mppi."""
     horizon: int = 1
     candidates: int = 64
     iterations: int = 4
     elites: int = 8
+    """cem: candidates that the next iteration is fitted to."""
+    temperature: float = 0.1
+    """mppi: of the candidates' weights, in standard deviations of their costs."""
     std: float = 0.4
     """Initial standard deviation in normalised action units (the bounds are at -1 and 1)."""
     min_std: float = 0.02
-    euler_steps: int = 1
-    """Euler steps of an imagined frame; 1 is the model's mean prediction, whose distances carry no sampling noise."""
+    sampling: SamplingConfig = field(default_factory=lambda: SamplingConfig(steps=1))
+    """Of an imagined frame; one step is the model's mean prediction, whose distances carry no sampling noise."""
     windows: int = 48
-    rows: int = 512
-    """Candidates rolled out at once, over all windows; bounds the memory and doesn't change the result."""
+    memory_mb: float = 512
+    """Memory for imagined futures; more candidates than fit are rolled out in turn. Doesn't change the result."""
 
 
 @dataclass(frozen=True)
@@ -228,12 +273,12 @@ class EvalConfig:
     """Real frames that a rollout starts from."""
     future: int = 8
     """Generated frames."""
-    euler_steps: int = 4
+    sampling: SamplingConfig = field(default_factory=lambda: SamplingConfig(steps=4))
     encoder_windows: int = 256
     """Held-out windows (or frames) for metrics on encoder latents."""
     one_step_windows: int = 128
     """Held-out windows for the one-step error."""
-    cem: CEMConfig = field(default_factory=CEMConfig)
+    plan: PlanConfig = field(default_factory=PlanConfig)
     probe: ProbeConfig = field(default_factory=ProbeConfig)
     seed: int = 1234
 
@@ -276,7 +321,7 @@ class StudyConfig:
     """A sentence that the report prints above the verdict."""
 
 
-# ------------------------------------------------------------------------------------------- presets and serialisation
+# ------------------------------------------------------------------------------------------------------------- presets
 
 
 def _quick(optim: OptimConfig) -> OptimConfig:
@@ -286,8 +331,9 @@ def _quick(optim: OptimConfig) -> OptimConfig:
 def _smoke() -> StudyConfig:
     base = StudyConfig()
     sim = replace(base.data.sim, episodes=16, noise=(0.0, 1.0), max_steps=24)
-    evaluation = replace(base.evaluation, clips=6, future=3, euler_steps=2, encoder_windows=32, one_step_windows=16)
-    cem = replace(evaluation.cem, candidates=8, iterations=2, elites=2, euler_steps=2, windows=6)
+    sampling = SamplingConfig(steps=2)
+    evaluation = replace(base.evaluation, clips=6, future=3, sampling=sampling, encoder_windows=32, one_step_windows=16)
+    plan = replace(evaluation.plan, candidates=8, iterations=2, elites=2, sampling=sampling, windows=6)
     probe = replace(evaluation.probe, optim=_quick(evaluation.probe.optim))
     return replace(
         base,
@@ -296,7 +342,7 @@ def _smoke() -> StudyConfig:
         adapter=replace(base.adapter, optim=_quick(base.adapter.optim)),
         decoder=replace(base.decoder, optim=_quick(base.decoder.optim)),
         world_model=replace(base.world_model, optim=_quick(base.world_model.optim)),
-        evaluation=replace(evaluation, cem=cem, probe=probe),
+        evaluation=replace(evaluation, plan=plan, probe=probe),
         verdict=replace(base.verdict, resamples=200),
         note="Smoke preset: every stage at a size where nothing can be learned. It shows that the pipeline runs.",
     )
@@ -312,89 +358,3 @@ PRESETS: dict[str, StudyConfig] = {
     "smoke": _smoke(),
     "demo": replace(StudyConfig(), note=DEMO_NOTE),
 }
-
-
-def to_dict(config: Any) -> Any:
-    """A dataclass as plain JSON/YAML types."""
-    if dataclasses.is_dataclass(config) and not isinstance(config, type):
-        return {f.name: to_dict(getattr(config, f.name)) for f in dataclasses.fields(config)}
-    if isinstance(config, tuple | list):
-        return [to_dict(v) for v in config]
-    if isinstance(config, dict):
-        return {k: to_dict(v) for k, v in config.items()}
-    return config
-
-
-def from_dict(cls: type[C], values: dict[str, Any], where: str = "") -> C:
-    """The inverse of :func:`to_dict`; strict.
-
-    Raises:
-        ConfigError: an unknown field (with the known ones), a missing one, or a value of the wrong type.
-    """
-    hints = typing.get_type_hints(cls)
-    unknown = set(values) - set(hints)
-    if unknown:
-        raise ConfigError(
-            f"{where or cls.__name__}: unknown field {sorted(unknown)[0]!r}; known: {', '.join(sorted(hints))}"
-        )
-    for f in dataclasses.fields(typing.cast(Any, cls)):
-        if f.name not in values and f.default is f.default_factory is dataclasses.MISSING:
-            raise ConfigError(f"{where or cls.__name__}: field {f.name!r} is missing; it has no default")
-    return cls(**{name: _parse(hints[name], value, f"{where}.{name}".lstrip(".")) for name, value in values.items()})
-
-
-def _parse(hint: Any, value: Any, where: str) -> Any:
-    origin, args = typing.get_origin(hint), typing.get_args(hint)
-    if dataclasses.is_dataclass(hint):
-        if not isinstance(value, dict):
-            raise ConfigError(f"{where}: expected a mapping, got {value!r}")
-        return from_dict(typing.cast(type, hint), value, where)
-    if origin is tuple:
-        if not isinstance(value, list | tuple):
-            raise ConfigError(f"{where}: expected a list, got {value!r}")
-        members = (args[0],) * len(value) if args[1:] == (...,) else args
-        if len(members) != len(value):
-            raise ConfigError(f"{where}: expected {len(members)} values, got {value!r}")
-        return tuple(_parse(hint, v, f"{where}[{i}]") for i, (hint, v) in enumerate(zip(members, value, strict=True)))
-    if origin is dict:
-        if not isinstance(value, dict):
-            raise ConfigError(f"{where}: expected a mapping, got {value!r}")
-        return {k: _parse(args[1], v, f"{where}.{k}") for k, v in value.items()}
-    if origin is Literal:
-        if value not in args:
-            raise ConfigError(f"{where}: {value!r} is not one of {', '.join(map(repr, args))}")
-        return value
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if not isinstance(value, hint) or (hint is not bool and isinstance(value, bool)):
-        remedy = " (YAML reads 1e-3 as text; write 1.0e-3)" if hint is float and isinstance(value, str) else ""
-        raise ConfigError(f"{where}: expected {hint.__name__}, got {value!r}{remedy}")
-    return value
-
-
-def dump(config: Any, path: Path) -> None:
-    """Write a configuration as YAML."""
-    path.write_text(yaml.safe_dump(to_dict(config), sort_keys=False, width=120))
-
-
-def load(cls: type[C], path: Path) -> C:
-    """Read a configuration written by :func:`dump` (fields left out keep their defaults).
-
-    Raises:
-        ConfigError: the file is missing or isn't a mapping, or a field is unknown or has the wrong type.
-    """
-    try:
-        values = yaml.safe_load(path.read_text())
-    except FileNotFoundError:
-        raise ConfigError(f"{path} does not exist") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not YAML: {error}") from None
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path} must hold a mapping, got {type(values).__name__}")
-    return from_dict(cls, values)
-
-
-def content_hash(*parts: Any) -> str:
-    """A 12-digit key of anything :func:`to_dict` can write; equal content gives equal keys in every process."""
-    text = json.dumps([to_dict(p) for p in parts], sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]

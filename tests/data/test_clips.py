@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from rslwm.config import ConfigError
 from rslwm.data.actions import compose
 from rslwm.data.clips import Clips, split_episodes, windows
 from rslwm.data.store import TensorStore
+from rslwm.serialisation import ConfigError
 from rslwm.types import DataError, end_effector_spec
 
 SPEC = end_effector_spec(0.05, 0.25)

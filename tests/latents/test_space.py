@@ -8,9 +8,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from rslwm.compute import generator, seeded
-from rslwm.config import AdapterConfig, ConfigError, DecoderConfig, EncoderConfig
+from rslwm.config import AdapterConfig, DecoderConfig, EncoderConfig
 from rslwm.latents.decoder import PixelDecoder
 from rslwm.latents.space import LatentSpace, SpaceConfig
+from rslwm.serialisation import ConfigError
 from rslwm.types import DataError
 
 CONFIG = SpaceConfig(

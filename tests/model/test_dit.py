@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from rslwm.config import ConfigError, DiTConfig
+from rslwm.config import DiTConfig
 from rslwm.model.dit import SIZES, DiT
+from rslwm.serialisation import ConfigError
 
 TINY = DiTConfig(width=32, depth=2, heads=2, patch=2, max_frames=5)
 

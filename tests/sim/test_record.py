@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from rslwm.config import ConfigError, SimConfig
+from rslwm.config import SimConfig
+from rslwm.serialisation import ConfigError
 from rslwm.sim.record import record, record_episode
 from rslwm.sim.state import STATE_NAMES
 from rslwm.types import Episode

@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from rslwm.config import ConfigError
+from rslwm.serialisation import ConfigError
 from rslwm.sim.scene import CAMERAS, HALF
 from rslwm.sim.tabletop import HOLD, SPEC, Tabletop, random_stream
 from rslwm.sim.tasks import FAMILIES, WORKSPACE

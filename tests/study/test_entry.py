@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from rslwm.config import AdapterConfig, ConfigError, DataConfig, EncoderConfig, StudyConfig
+from rslwm.config import AdapterConfig, DataConfig, EncoderConfig, StudyConfig
 from rslwm.latents.base import ENCODERS
 from rslwm.registry import UnknownName
+from rslwm.serialisation import ConfigError
 from rslwm.study.entry import Entry, files_key, parse_entries
 
 CONFIG = StudyConfig(data=DataConfig(image_size=32), encoder=EncoderConfig(width=16, depth=1, heads=2, channels=4))

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from rslwm.config import ConfigError, DataConfig, DiTConfig, EncoderConfig, StudyConfig
+from rslwm.config import DataConfig, DiTConfig, EncoderConfig, StudyConfig
 from rslwm.data.corpus import Corpus
 from rslwm.evals.base import METRICS, Metric
+from rslwm.serialisation import ConfigError
 from rslwm.study.graph import Builder, SpaceStages, Study
 from rslwm.study.stage import Stage, closure
 

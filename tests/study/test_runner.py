@@ -7,7 +7,7 @@ import toy_stages as toys
 from rich.console import Console
 
 import rslwm.study.runner as runner_module
-from rslwm.config import ConfigError
+from rslwm.serialisation import ConfigError
 from rslwm.study.lock import locked
 from rslwm.study.runner import Runner, Stage, StageFailed, StageRecord
 from rslwm.types import DataError

@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 import toy_stages as toys
 
-from rslwm.config import ConfigError, SimConfig
+from rslwm.config import SimConfig
+from rslwm.serialisation import ConfigError
 from rslwm.study.stage import Stage, StageRecord, Workspace
 from rslwm.types import DataError
 

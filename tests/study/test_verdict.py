@@ -6,7 +6,8 @@ from planted import INFOS, info, join, rows, study
 from rich.console import Console
 from scipy.stats import norm
 
-from rslwm.config import ConfigError, VerdictConfig
+from rslwm.config import VerdictConfig
+from rslwm.serialisation import ConfigError
 from rslwm.study.axis import REACH, AxisScores, _needed
 from rslwm.study.table import render
 from rslwm.study.verdict import decide

@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 
 from rslwm.compute import seeded
-from rslwm.config import AdapterConfig, ComputeConfig, ConfigError, DecoderConfig, EncoderConfig, OptimConfig
+from rslwm.config import AdapterConfig, ComputeConfig, DecoderConfig, EncoderConfig, OptimConfig
 from rslwm.data.corpus import Corpus
 from rslwm.data.store import TensorStore
 from rslwm.latents.base import ENCODERS, Encoder, FrameBatch, TrainableEncoder
 from rslwm.latents.decoder import PixelDecoder
 from rslwm.latents.small.vae import SmallVAE
+from rslwm.serialisation import ConfigError
 from rslwm.train.latents import FramePairs, StoredFrames, sample_frames, train_adapter, train_decoder, train_encoder
 from rslwm.train.loop import TrainingFailed
 from rslwm.types import DataError, LatentSpec

@@ -11,7 +11,8 @@ import tyro
 from rich.table import Table
 
 from rslwm.cli.output import console
-from rslwm.config import ComputeConfig, ConfigError, EvalConfig, VerdictConfig
+from rslwm.config import ComputeConfig, EvalConfig, VerdictConfig
+from rslwm.serialisation import ConfigError
 
 if TYPE_CHECKING:
     from rslwm.study.verdict import Verdict

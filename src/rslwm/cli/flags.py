@@ -11,7 +11,8 @@ from typing import Annotated, Any, Protocol, TypeVar, get_args, get_origin
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
-from rslwm.config import PRESETS, ConfigError, StudyConfig, load
+from rslwm.config import PRESETS, StudyConfig
+from rslwm.serialisation import ConfigError, load
 
 
 class Command(Protocol):

@@ -10,7 +10,8 @@ from rich.table import Table
 
 from rslwm.cli.flags import StudyCommand
 from rslwm.cli.output import console
-from rslwm.config import ComputeConfig, ConfigError, DataConfig, EncoderConfig, StudyConfig
+from rslwm.config import ComputeConfig, DataConfig, EncoderConfig, StudyConfig
+from rslwm.serialisation import ConfigError
 
 
 @dataclass

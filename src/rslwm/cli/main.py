@@ -10,8 +10,8 @@ from importlib import import_module
 
 from rslwm import __version__
 from rslwm.cli.flags import Command, parse
-from rslwm.config import ConfigError
 from rslwm.registry import UnknownName
+from rslwm.serialisation import ConfigError
 from rslwm.study.runner import StageFailed
 from rslwm.types import DataError
 

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rslwm.config import ConfigError
 from rslwm.data.actions import compose, first
 from rslwm.data.store import TensorStore
+from rslwm.serialisation import ConfigError
 from rslwm.types import ActionSpec, DataError
 
 COMPOSITIONS: dict[str, Callable[[np.ndarray, ActionSpec], np.ndarray]] = {"compose": compose, "first": first}

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from rslwm.config import content_hash
 from rslwm.data.conventions import stored_spec
 from rslwm.data.frames import BLACK
 from rslwm.data.tfrecord import Value, parse_example, read_records
+from rslwm.serialisation import content_hash
 from rslwm.types import ActionSpec, DataError, Episode, end_effector_spec
 
 ACTION, OBSERVATION, REWARD = "steps/action", "steps/observation/", "steps/reward"

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rslwm.config import DataConfig, SimConfig, content_hash
+from rslwm.config import DataConfig, SimConfig
 from rslwm.data.dataset import SOURCES, EpisodeDataset, Progress
 from rslwm.data.lerobot import write_lerobot
 from rslwm.data.rlds import RldsFolder
+from rslwm.serialisation import content_hash
 from rslwm.types import DataError
 
 

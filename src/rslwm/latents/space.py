@@ -9,7 +9,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from rslwm import config as configuration
+from rslwm import serialisation
 from rslwm.config import AdapterConfig, DecoderConfig, EncoderConfig
 from rslwm.latents.adapter import SVAE
 from rslwm.latents.base import ENCODERS, Encoder
@@ -77,7 +77,7 @@ class LatentSpace(nn.Module):
     def save(self, folder: Path) -> None:
         """Write ``space.yaml`` and ``space.safetensors``."""
         folder.mkdir(parents=True, exist_ok=True)
-        configuration.dump(self.config, folder / "space.yaml")
+        serialisation.dump(self.config, folder / "space.yaml")
         save_file({k: v.contiguous() for k, v in self.state_dict().items()}, folder / "space.safetensors")
 
     @classmethod
@@ -89,7 +89,7 @@ class LatentSpace(nn.Module):
             DataError: the weights are missing, truncated, or other tensors than the configuration asks for.
             UnknownName: the encoder's plug-in file is no longer where it was.
         """
-        space = cls(configuration.load(SpaceConfig, folder / "space.yaml"))
+        space = cls(serialisation.load(SpaceConfig, folder / "space.yaml"))
         load_weights(space, folder / "space.safetensors")
         return space.eval()
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from rslwm.config import ConfigError, DiTConfig
+from rslwm.config import DiTConfig
 from rslwm.model.layers import (
     Block,
     FinalLayer,
@@ -19,6 +19,7 @@ from rslwm.model.layers import (
     rotary_table,
     sinusoidal_embedding,
 )
+from rslwm.serialisation import ConfigError
 
 TIME_CHANNELS = 256
 

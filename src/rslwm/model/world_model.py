@@ -15,12 +15,13 @@ import yaml
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from rslwm.config import DataConfig, WorldModelConfig, from_dict, to_dict
+from rslwm.config import DataConfig, WorldModelConfig
 from rslwm.data.conventions import stored_spec
 from rslwm.latents.space import LatentSpace, load_weights
 from rslwm.model.dit import DiT
 from rslwm.model.flow import corrupt, shift_factor
 from rslwm.model.sampler import RolloutState, Sampler
+from rslwm.serialisation import from_dict, to_dict
 from rslwm.types import ActionSpec, DataError
 
 FORMAT = 1

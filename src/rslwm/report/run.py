@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from safetensors import safe_open
 
-from rslwm.config import StudyConfig, VerdictConfig, load
+from rslwm.config import StudyConfig, VerdictConfig
 from rslwm.evals.base import MetricInfo
+from rslwm.serialisation import load
 from rslwm.study.rows import TRUTH, Rows
 from rslwm.study.verdict import decide
 from rslwm.types import DataError

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from rslwm.config import ConfigError, SimConfig
+from rslwm.config import SimConfig
+from rslwm.serialisation import ConfigError
 from rslwm.sim.experts import expert_action
 from rslwm.sim.tabletop import SPEC, Tabletop, random_stream
 from rslwm.types import Episode

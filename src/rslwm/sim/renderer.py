@@ -5,7 +5,7 @@ from __future__ import annotations
 import mujoco
 import numpy as np
 
-from rslwm.config import ConfigError
+from rslwm.serialisation import ConfigError
 from rslwm.sim import EGL_REMEDY
 from rslwm.sim.scene import CAMERAS
 

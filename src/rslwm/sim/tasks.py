@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from rslwm.config import ConfigError
+from rslwm.serialisation import ConfigError
 from rslwm.sim.scene import CABINET_HALF, COLOURS, HALF, HANDLE_HEIGHT, HANDLE_OFFSET, PLATE_HEIGHT, SHAPES
 from rslwm.sim.state import Pose, TableState
 

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats as distributions
 
-from rslwm.config import ConfigError, VerdictConfig
+from rslwm.config import VerdictConfig
+from rslwm.serialisation import ConfigError
 from rslwm.study.score import Score
 from rslwm.study.stats import Difference, Resampling, difference, interval
 from rslwm.types import AXES

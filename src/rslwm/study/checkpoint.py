@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from rslwm.compute import device
-from rslwm.config import ComputeConfig, ConfigError, DataConfig, EvalConfig, StudyConfig
+from rslwm.config import ComputeConfig, DataConfig, EvalConfig, StudyConfig
 from rslwm.data.corpus import Corpus
 from rslwm.data.store import TensorStore
 from rslwm.evals.base import METRICS
@@ -18,6 +18,7 @@ from rslwm.latents.space import LatentSpace
 from rslwm.latents.store import encode_episodes, to_float
 from rslwm.model.dit import size_of
 from rslwm.model.world_model import WorldModel
+from rslwm.serialisation import ConfigError
 from rslwm.study import stages
 from rslwm.study.entry import files_key
 from rslwm.study.graph import Builder, SpaceStages

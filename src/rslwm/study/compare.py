@@ -16,9 +16,10 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from rslwm import __version__
-from rslwm.config import StudyConfig, dump
+from rslwm.config import StudyConfig
 from rslwm.evals.base import metric_infos
 from rslwm.latents.space import LatentSpace
+from rslwm.serialisation import dump
 from rslwm.study.graph import Builder, SpaceStages, Study
 from rslwm.study.rows import TRUTH, Rows
 from rslwm.study.runner import Runner, Stage, StageRecord

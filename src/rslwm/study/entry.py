@@ -11,10 +11,11 @@ from pathlib import Path
 import torch
 
 from rslwm.compute import seeded
-from rslwm.config import AdapterConfig, ConfigError, StudyConfig, content_hash
+from rslwm.config import AdapterConfig, StudyConfig
 from rslwm.data.fingerprint import FILE
 from rslwm.latents.base import ENCODERS, Encoder, TrainableEncoder
 from rslwm.latents.space import LatentSpace, SpaceConfig
+from rslwm.serialisation import ConfigError, content_hash
 from rslwm.study.rows import TRUTH
 
 _PATTERN = re.compile(r"(?:(?P<alias>[^=]+)=)?(?P<reference>[^=@+]+?)(?:\+(?P<channels>\d+))?(?:@(?P<seed>\d+))?")

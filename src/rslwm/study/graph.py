@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from rslwm.config import ConfigError, DataConfig, SimConfig, StudyConfig
+from rslwm.config import DataConfig, SimConfig, StudyConfig
 from rslwm.evals.base import METRICS
 from rslwm.evals.evaluation import Label
 from rslwm.latents.space import LatentSpace
 from rslwm.model.dit import size_of
+from rslwm.serialisation import ConfigError
 from rslwm.study import stages
 from rslwm.study.entry import Entry, files_key, parse_entries
 from rslwm.study.stage import Stage

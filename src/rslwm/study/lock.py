@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from rslwm.config import ConfigError
+from rslwm.serialisation import ConfigError
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from typing import Literal
 
 from rich.console import Console
 
-from rslwm.config import ConfigError
+from rslwm.serialisation import ConfigError
 from rslwm.study.lock import locked
 from rslwm.study.pool import Event, Pool
 from rslwm.study.progress import Lines, display

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from rslwm import __version__
-from rslwm.config import ConfigError, content_hash, to_dict
+from rslwm.serialisation import ConfigError, content_hash, to_dict
 from rslwm.types import DataError
 
 RECORD = "stage.json"

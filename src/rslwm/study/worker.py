@@ -20,7 +20,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from rslwm import __version__
-from rslwm.config import to_dict
+from rslwm.serialisation import to_dict
 from rslwm.study.lock import locked
 from rslwm.study.stage import LOG, Stage, StageRecord, Workspace
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rslwm.compute import autocast, device, generator, seeded
-from rslwm.config import AdapterConfig, ComputeConfig, ConfigError, DecoderConfig, OptimConfig
+from rslwm.config import AdapterConfig, ComputeConfig, DecoderConfig, OptimConfig
 from rslwm.data.clips import windows
 from rslwm.data.corpus import Corpus
 from rslwm.data.store import TensorStore
@@ -20,6 +20,7 @@ from rslwm.latents.base import Encoder, FrameBatch, TrainableEncoder
 from rslwm.latents.decoder import PixelDecoder
 from rslwm.latents.normaliser import deviation, effective_rank
 from rslwm.latents.store import to_float
+from rslwm.serialisation import ConfigError
 from rslwm.train.loop import Progress, Trained, TrainingFailed, fit
 from rslwm.types import DataError
 

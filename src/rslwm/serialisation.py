@@ -1,0 +1,104 @@
+"""Configurations as YAML and back, strictly, and as a hash of their content."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import typing
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import yaml
+
+C = TypeVar("C")
+
+
+class ConfigError(ValueError):
+    """A configuration that can't be run; the message names the field, the value and the remedy."""
+
+
+def to_dict(config: Any) -> Any:
+    """A dataclass as plain JSON/YAML types."""
+    if dataclasses.is_dataclass(config) and not isinstance(config, type):
+        return {f.name: to_dict(getattr(config, f.name)) for f in dataclasses.fields(config)}
+    if isinstance(config, tuple | list):
+        return [to_dict(v) for v in config]
+    if isinstance(config, dict):
+        return {k: to_dict(v) for k, v in config.items()}
+    return config
+
+
+def from_dict(cls: type[C], values: dict[str, Any], where: str = "") -> C:
+    """The inverse of :func:`to_dict`; strict.
+
+    Raises:
+        ConfigError: an unknown field (with the known ones), a missing one, or a value of the wrong type.
+    """
+    hints = typing.get_type_hints(cls)
+    unknown = set(values) - set(hints)
+    if unknown:
+        raise ConfigError(
+            f"{where or cls.__name__}: unknown field {sorted(unknown)[0]!r}; known: {', '.join(sorted(hints))}"
+        )
+    for f in dataclasses.fields(typing.cast(Any, cls)):
+        if f.name not in values and f.default is f.default_factory is dataclasses.MISSING:
+            raise ConfigError(f"{where or cls.__name__}: field {f.name!r} is missing; it has no default")
+    return cls(**{name: _parse(hints[name], value, f"{where}.{name}".lstrip(".")) for name, value in values.items()})
+
+
+def _parse(hint: Any, value: Any, where: str) -> Any:
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if dataclasses.is_dataclass(hint):
+        if not isinstance(value, dict):
+            raise ConfigError(f"{where}: expected a mapping, got {value!r}")
+        return from_dict(typing.cast(type, hint), value, where)
+    if origin is tuple:
+        if not isinstance(value, list | tuple):
+            raise ConfigError(f"{where}: expected a list, got {value!r}")
+        members = (args[0],) * len(value) if args[1:] == (...,) else args
+        if len(members) != len(value):
+            raise ConfigError(f"{where}: expected {len(members)} values, got {value!r}")
+        return tuple(_parse(hint, v, f"{where}[{i}]") for i, (hint, v) in enumerate(zip(members, value, strict=True)))
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise ConfigError(f"{where}: expected a mapping, got {value!r}")
+        return {k: _parse(args[1], v, f"{where}.{k}") for k, v in value.items()}
+    if origin is Literal:
+        if value not in args:
+            raise ConfigError(f"{where}: {value!r} is not one of {', '.join(map(repr, args))}")
+        return value
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, hint) or (hint is not bool and isinstance(value, bool)):
+        remedy = " (YAML reads 1e-3 as text; write 1.0e-3)" if hint is float and isinstance(value, str) else ""
+        raise ConfigError(f"{where}: expected {hint.__name__}, got {value!r}{remedy}")
+    return value
+
+
+def dump(config: Any, path: Path) -> None:
+    """Write a configuration as YAML."""
+    path.write_text(yaml.safe_dump(to_dict(config), sort_keys=False, width=120))
+
+
+def load(cls: type[C], path: Path) -> C:
+    """Read a configuration written by :func:`dump` (fields left out keep their defaults).
+
+    Raises:
+        ConfigError: the file is missing or isn't a mapping, or a field is unknown or has the wrong type.
+    """
+    try:
+        values = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise ConfigError(f"{path} does not exist") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not YAML: {error}") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path} must hold a mapping, got {type(values).__name__}")
+    return from_dict(cls, values)
+
+
+def content_hash(*parts: Any) -> str:
+    """A 12-digit key of anything :func:`to_dict` can write; equal content gives equal keys in every process."""
+    text = json.dumps([to_dict(p) for p in parts], sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
