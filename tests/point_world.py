@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rslwm.config import DataConfig, WorldModelConfig
+from rslwm.config import DataConfig, SamplingConfig, WorldModelConfig
 from rslwm.data.corpus import Corpus
 from rslwm.data.frames import build_frame_store
 from rslwm.data.lerobot import write_lerobot
@@ -102,14 +102,16 @@ class PointWorldModel:
         self.config, self.gain = WorldModelConfig(), gain
 
     def rollout(
-        self, context: Tensor, actions: Tensor, euler_steps: int, generator: torch.Generator | None = None
+        self, context: Tensor, actions: Tensor, sampling: SamplingConfig, generator: torch.Generator | None = None
     ) -> Tensor:
         return self._move(context[:, -1], actions[:, context.shape[1] - 1 :])
 
     def start(self, context: Tensor, actions: Tensor) -> PointState:
         return PointState(context[:, -1])
 
-    def unroll(self, state: PointState, actions: Tensor, euler_steps: int, noise: Tensor | None = None) -> Tensor:
+    def unroll(
+        self, state: PointState, actions: Tensor, sampling: SamplingConfig, noise: Tensor | None = None
+    ) -> Tensor:
         return self._move(state.last.repeat_interleave(state.candidates, 0), actions)
 
     def decode(self, z: Tensor) -> Tensor:

@@ -1,9 +1,11 @@
 """Devices, precision and random streams."""
 
+import itertools
+
 import pytest
 import torch
 
-from rslwm.compute import autocast, device, generator, precision, seeded
+from rslwm.compute import autocast, device, generator, peak_flops, precision, seeded
 from rslwm.config import ComputeConfig
 from rslwm.serialisation import ConfigError
 
@@ -56,3 +58,26 @@ def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) 
 def test_a_device_that_does_not_exist_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"compute\.device: 'gpu' is not auto, cpu, cuda"):
         device(ComputeConfig(device="gpu"))
+
+
+@pytest.fixture
+def every_product_takes_a_tenth_of_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = itertools.count()
+    monkeypatch.setattr("rslwm.compute.time.perf_counter", lambda: next(clock) / 10)
+
+
+@pytest.mark.usefixtures("every_product_takes_a_tenth_of_a_second")
+def test_the_peak_is_two_flops_a_multiply_add_of_a_square_product(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1001)  # nobody has measured that many
+    assert peak_flops(torch.device("cpu"), torch.bfloat16) == pytest.approx(2 * 1024**3 / 0.1)
+
+
+def test_the_peak_is_measured_once_for_a_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu, threads = torch.device("cpu"), torch.get_num_threads()
+    first = peak_flops(cpu, torch.float32)
+    with monkeypatch.context() as patch:
+        patch.delattr("rslwm.compute.time.perf_counter")  # another measurement would fail
+        assert peak_flops(cpu, torch.float32) == first
+        patch.setattr(torch, "get_num_threads", lambda: threads + 1)
+        with pytest.raises(AttributeError):
+            peak_flops(cpu, torch.float32)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
+import math
+import time
 from collections.abc import Iterator
 
 import torch
 
 from rslwm.config import ComputeConfig
 from rslwm.serialisation import ConfigError
+
+PEAK_SECONDS = 0.2
 
 
 def device(config: ComputeConfig) -> torch.device:
@@ -50,6 +55,30 @@ def autocast(config: ComputeConfig) -> contextlib.AbstractContextManager:
     if dtype == torch.float32:
         return contextlib.nullcontext()
     return torch.autocast(device(config).type, dtype)
+
+
+def peak_flops(device: torch.device, dtype: torch.dtype) -> float:
+    """Measured rate of a square matrix product in FLOP/s, two a multiply-add: the ceiling of everything else.
+
+    Of the current number of threads; measured once a process, for a fifth of a second. What runs beside it on a busy
+    machine lowers it.
+    """
+    return _measured_peak(device, dtype, torch.get_num_threads())
+
+
+@functools.cache
+def _measured_peak(device: torch.device, dtype: torch.dtype, threads: int) -> float:
+    size = 1024 if device.type == "cpu" else 4096  # the one fits a core's cache, the other fills a GPU
+    a, b = torch.rand(2, size, size, generator=torch.Generator().manual_seed(0)).to(device, dtype)
+    synchronise = torch.get_device_module(device).synchronize
+    best, began, runs = math.inf, time.perf_counter(), 0
+    while runs < 3 or time.perf_counter() - began < PEAK_SECONDS:
+        synchronise()
+        start = time.perf_counter()
+        a @ b
+        synchronise()
+        best, runs = min(best, time.perf_counter() - start), runs + 1
+    return 2 * size**3 / best
 
 
 def generator(seed: int, concern: str, step: int = 0) -> torch.Generator:

@@ -135,7 +135,16 @@ class AdapterConfig:
 class DecoderConfig:
     """Pixel decoder, trained on detached latents, the same for every space."""
 
+    kind: Literal["sub-pixel", "ldm"] = "sub-pixel"
+    """sub-pixel is small and quick; ldm is the paper's, level by level to the frame's resolution."""
     width: int = 128
+    """Channels at the latent grid (sub-pixel) or at the frame's resolution (ldm; the paper: 160)."""
+    multipliers: tuple[int, ...] = (1, 1, 2, 4, 8)
+    """ldm: widths of the levels, from the frame's resolution down to the latent grid; each step halves the side."""
+    blocks: int = 2
+    """ldm: residual blocks a level."""
+    heads: int = 4
+    """ldm: attention heads at the latent grid."""
     noise: float = 0.05
     """Standard deviation of the noise added to the (normalised) latents, so that generated ones decode well."""
     optim: OptimConfig = field(default_factory=lambda: OptimConfig(steps=180, lr=2e-3))
@@ -235,22 +244,24 @@ class PlanConfig:
     """Search for actions over the world model, started from zero inside the action bounds."""
 
     planner: str = "cem"
-    """cem or mppi."""
+    """cem, mppi, or path/to/file.py:function."""
     horizon: int = 1
+    """Actions of a plan, one a frame."""
     candidates: int = 64
     iterations: int = 4
     elites: int = 8
     """cem: candidates that the next iteration is fitted to."""
-    temperature: float = 0.1
-    """mppi: of the candidates' weights, in standard deviations of their costs."""
+    temperature: float = 0.5
+    """mppi: of the candidates' weights, in standard deviations of their costs; less is greedier."""
     std: float = 0.4
     """Initial standard deviation in normalised action units (the bounds are at -1 and 1)."""
     min_std: float = 0.02
     sampling: SamplingConfig = field(default_factory=lambda: SamplingConfig(steps=1))
     """Of an imagined frame; one step is the model's mean prediction, whose distances carry no sampling noise."""
     windows: int = 48
+    """Held-out windows that an evaluation plans for."""
     memory_mb: float = 512
-    """Memory for imagined futures; more candidates than fit are rolled out in turn. Doesn't change the result."""
+    """Memory for imagined futures; more than fit are rolled out in turn. Changes a result by no more than rounding."""
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ LEARNING = {
     "evaluation.probe.optim.steps": "150",
     "evaluation.encoder-windows": "128",
     "evaluation.clips": "24",
-    "evaluation.cem.windows": "16",
+    "evaluation.plan.windows": "16",
 }
 
 

@@ -41,7 +41,7 @@ def test_rollout_writes_a_video_and_latents_a_clip(run: Path, tmp_path: Path):
 def test_eval_measures_a_checkpoint_that_was_moved_away_from_its_run(run: Path, tmp_path: Path):
     alone = shutil.copytree(run / "checkpoints/small-dino+16", tmp_path / "moved")
     small = ["--evaluation.clips", "4", "--evaluation.future", "3", "--evaluation.probe.optim.steps", "4"]
-    small += ["--evaluation.cem.candidates", "8", "--evaluation.cem.elites", "2", "--evaluation.cem.windows", "4"]
+    small += ["--evaluation.plan.candidates", "8", "--evaluation.plan.elites", "2", "--evaluation.plan.windows", "4"]
     made = rslwm("eval", str(alone), *small, out=tmp_path / "out")
     rows = Rows.load(tmp_path / "out/rows.parquet")
     assert set(rows["latent"]) == {"small-dino+16"}

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from point_world import PointWorldModel, ReadAction, ReadState, ReadSuccess, write_corpus
-from rslwm.config import CEMConfig, ComputeConfig, EvalConfig, OptimConfig, ProbeConfig
+from rslwm.config import ComputeConfig, EvalConfig, OptimConfig, PlanConfig, ProbeConfig
 from rslwm.data.corpus import Corpus
 from rslwm.data.store import TensorStore
 from rslwm.evals.evaluation import Evaluation, Label
@@ -16,7 +16,7 @@ CONFIG = EvalConfig(
     future=4,
     encoder_windows=20,
     one_step_windows=20,
-    cem=CEMConfig(windows=16, candidates=64, iterations=5, elites=8),
+    plan=PlanConfig(windows=16, candidates=64, iterations=5, elites=8),
     probe=ProbeConfig(width=8, horizons=(1,), optim=OptimConfig(steps=40, batch_size=32, lr=1e-2, warmup=5)),
 )
 

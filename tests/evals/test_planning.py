@@ -26,7 +26,7 @@ def test_a_model_that_ignores_actions_is_no_better_than_no_signal(evaluation: Ev
 def test_the_floor_is_the_length_of_the_true_action(evaluation: Evaluation) -> None:
     rows = select(measure("planning", evaluation), "cem_error", "floor")
     clips = evaluation.clips(4)
-    batch = clips.batch(evaluation.windows(4, evaluation.config.cem.windows, "cem"))
+    batch = clips.batch(evaluation.windows(4, evaluation.config.plan.windows, "cem"))
     lengths = batch.actions[:, -1, :3].norm(dim=-1).tolist()
     assert [row.value for row in rows] == pytest.approx(lengths, abs=1e-5)
 

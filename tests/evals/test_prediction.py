@@ -70,8 +70,8 @@ def test_half_the_motion_has_a_quarter_of_the_error(evaluation: Evaluation) -> N
 
 def test_predictions_average_over_draws(evaluation: Evaluation) -> None:
     class Noisy(PointWorldModel):
-        def rollout(self, context, actions, euler_steps, generator=None):  # type: ignore[no-untyped-def]
-            exact = super().rollout(context, actions, euler_steps)
+        def rollout(self, context, actions, sampling, generator=None):  # type: ignore[no-untyped-def]
+            exact = super().rollout(context, actions, sampling)
             return exact + torch.randn(exact.shape, generator=generator)
 
     evaluation.world_model = Noisy()  # type: ignore[assignment]

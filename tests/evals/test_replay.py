@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from rslwm.compute import generator
-from rslwm.config import DecoderConfig, DiTConfig, EvalConfig, WorldModelConfig
+from rslwm.config import DecoderConfig, DiTConfig, EvalConfig, SamplingConfig, WorldModelConfig
 from rslwm.evals.replay import Replay, replay
 from rslwm.latents.space import LatentSpace, SpaceConfig
 from rslwm.model.world_model import WorldModel
 from rslwm.types import DataError
 
-ASKED = EvalConfig(clips=5, context=2, future=3, euler_steps=2)
+ASKED = EvalConfig(clips=5, context=2, future=3, sampling=SamplingConfig(steps=2))
 
 
 @pytest.fixture

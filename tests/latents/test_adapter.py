@@ -11,30 +11,9 @@ from torch import Tensor
 
 from rslwm.compute import generator, seeded
 from rslwm.config import AdapterConfig
-from rslwm.latents.adapter import SVAE
+from rslwm.latents.adapter import SVAE, published_name
 
 GOLDEN = Path(__file__).parents[1] / "golden/svae.safetensors"
-OURS = {
-    "enc_blocks": "encoder",
-    "dec_blocks": "decoder",
-    "enc_norm": "encoder_norm",
-    "dec_norm": "decoder_norm",
-    "enc_proj": "to_moments",
-    "dec_proj": "from_latent",
-    "attention.attention.": "",
-    "attention.output.dense": "out",
-    "intermediate.dense": "fc1",
-    "output.dense": "fc2",
-    "layernorm_before": "norm1",
-    "layernorm_after": "norm2",
-}
-
-
-def ours(published: str) -> str:
-    name = published.removeprefix("weights.")
-    for theirs, mine in OURS.items():
-        name = name.replace(theirs, mine)
-    return name
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +24,8 @@ def golden() -> tuple[SVAE, dict[str, Tensor]]:
     ratio = config["intermediate_size"] / config["input_dim"]
     adapter = AdapterConfig(blocks=config["num_layers"], heads=config["num_heads"], mlp_ratio=ratio)
     svae = SVAE(adapter, config["input_dim"], config["latent_dim"])
-    svae.load_state_dict({ours(k): v for k, v in tensors.items() if k.startswith("weights.")}, strict=True)
+    names = {f"weights.{published_name(name)}": name for name in svae.state_dict()}
+    svae.load_state_dict({names[k]: v for k, v in tensors.items() if k.startswith("weights.")}, strict=True)
     return svae, tensors
 
 

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from rslwm.compute import generator, seeded
 from rslwm.config import AdapterConfig, DecoderConfig, EncoderConfig
-from rslwm.latents.decoder import PixelDecoder
+from rslwm.latents.decoder import SubPixelDecoder
 from rslwm.latents.space import LatentSpace, SpaceConfig
 from rslwm.serialisation import ConfigError
 from rslwm.types import DataError
@@ -108,6 +108,6 @@ def test_a_space_of_a_users_own_file_loads_from_its_path(plugin: Path, tmp_path:
 
 def test_a_decoder_needs_a_grid_that_it_can_upsample(space: LatentSpace) -> None:
     with pytest.raises(ValueError, match=r"a 4x4 grid can't be decoded to 36 px \(a multiple of 8\)"):
-        PixelDecoder(DecoderConfig(width=16), space.spec, 36)
+        SubPixelDecoder(DecoderConfig(width=16), space.spec, 36)
     with pytest.raises(ValueError, match=r"a 2x4 grid"):
-        PixelDecoder(DecoderConfig(width=16), replace(space.spec, grid=(2, 4)), 32)
+        SubPixelDecoder(DecoderConfig(width=16), replace(space.spec, grid=(2, 4)), 32)

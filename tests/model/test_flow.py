@@ -3,16 +3,18 @@ from math import log
 
 import pytest
 import torch
+from torch import Tensor
 
 from rslwm.config import FlowConfig
-from rslwm.model.flow import corrupt, shift, shift_factor
+from rslwm.model.flow import FlowMatching, NoisyClip, shift, shift_factor
+from tiny import draw
 
 CONFIG = FlowConfig(history=2, history_noise=0.1)
 PAPER = replace(CONFIG, shift_base=4096.0)
 
 
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+def corrupt(clean: Tensor, config: FlowConfig = CONFIG, gamma: float = 1.0, seed: int = 0) -> NoisyClip:
+    return FlowMatching(config, gamma).corrupt(clean, torch.Generator().manual_seed(seed))
 
 
 @pytest.mark.parametrize(
@@ -40,8 +42,12 @@ def test_shift_keeps_the_ends_and_moves_a_half() -> None:
     assert shift(torch.tensor([0.0, 0.5, 1.0]), 3.0).tolist() == pytest.approx([0, 0.75, 1])
 
 
+def test_sampling_levels_fall_from_noise_to_data_through_the_shift() -> None:
+    assert FlowMatching(CONFIG, 3.0).levels(4) == pytest.approx([1, 0.9, 0.75, 0.5, 0])
+
+
 def test_levels_are_logit_normal_around_the_shifted_half_and_differ_between_frames() -> None:
-    levels = corrupt(torch.zeros(4000, 4, 1, 1, 1), CONFIG, 3.0, generator()).levels
+    levels = corrupt(torch.zeros(4000, 4, 1, 1, 1), gamma=3.0).levels
     assert not levels[:, :2].any()
     logits = torch.logit(levels[:, 2:])
     assert logits.mean() == pytest.approx(log(3), abs=0.05)
@@ -49,37 +55,51 @@ def test_levels_are_logit_normal_around_the_shifted_half_and_differ_between_fram
     assert torch.corrcoef(logits.T)[0, 1].abs() < 0.05
 
 
-def test_history_augmentation_keeps_the_variance_and_uses_one_strength_a_clip() -> None:
-    clean = torch.randn(200, 3, 8, 8, 4, generator=generator(1))
-    strong = replace(CONFIG, history_noise=2.0)
-    history = corrupt(clean, strong, 1.0, generator()).x[:, :2]
-    assert history.std() == pytest.approx(1, abs=0.02)
-    distance = (history - clean[:, :2]).square().mean((2, 3, 4))
-    assert torch.corrcoef(distance.T)[0, 1] > 0.95
-    assert torch.equal(corrupt(clean, replace(CONFIG, history_noise=0.0), 1.0, generator()).x[:, :2], clean[:, :2])
+def test_history_augmentation_keeps_the_variance_and_can_be_switched_off() -> None:
+    clean = draw(200, 3, 8, 8, 4)
+    strong = corrupt(clean, replace(CONFIG, history_noise=2.0)).x[:, :2]
+    assert strong.std() == pytest.approx(1, abs=0.02)
+    assert not torch.allclose(strong, clean[:, :2], atol=0.1)
+    assert torch.equal(corrupt(clean, replace(CONFIG, history_noise=0.0)).x[:, :2], clean[:, :2])
+
+
+def test_every_history_frame_draws_its_own_normal_strength() -> None:
+    """On data of zeros an augmented frame is s / sqrt(1 + s^2) times a standard normal one."""
+    config = replace(CONFIG, history_noise=0.3)
+    history = corrupt(torch.zeros(2000, 3, 8, 8, 4), config).x[:, :2]
+    share = history.square().mean((2, 3, 4))
+    strength = (share / (1 - share)).sqrt()
+    assert strength.square().mean().sqrt() == pytest.approx(0.3, rel=0.05)
+    assert (strength < 0.3).float().mean() == pytest.approx(0.683, abs=0.03)
+    assert torch.corrcoef(strength.T)[0, 1].abs() < 0.06
 
 
 def test_target_is_the_derivative_of_the_path() -> None:
-    clean = torch.randn(3, 4, 2, 2, 5, generator=generator(1))
-    clip = corrupt(clean, CONFIG, 2.0, generator())
+    clean = draw(3, 4, 2, 2, 5)
+    clip = corrupt(clean, gamma=2.0)
     t = clip.levels[:, 2:, None, None, None]
     assert torch.allclose(clip.x[:, 2:] - t * clip.target, clean[:, 2:], atol=1e-5)
 
 
+def test_a_step_along_the_target_leads_along_the_path() -> None:
+    clean, noise = draw(1, 1, 2, 2, 5), draw(1, 1, 2, 2, 5, seed=2)
+    moved = FlowMatching(CONFIG).move(torch.lerp(clean, noise, 0.8), noise - clean, 0.8, 0.3)
+    assert torch.allclose(moved, torch.lerp(clean, noise, 0.3), atol=1e-6)
+
+
 def test_loss_is_zero_for_the_target_and_blind_to_the_history() -> None:
-    clip = corrupt(torch.randn(3, 4, 2, 2, 5, generator=generator(1)), CONFIG, 2.0, generator())
+    clip = corrupt(draw(3, 4, 2, 2, 5), gamma=2.0)
     velocity = torch.cat([torch.full((3, 2, 2, 2, 5), 7.0), clip.target], 1)
     assert clip.loss(velocity) == 0
     assert clip.loss(velocity + 2) == pytest.approx(4)
 
 
 def test_same_generator_same_clip() -> None:
-    clean = torch.zeros(2, 4, 2, 2, 5)
-    first, again, other = (corrupt(clean, CONFIG, 1.0, generator(seed)).x for seed in (3, 3, 4))
+    first, again, other = (corrupt(torch.zeros(2, 4, 2, 2, 5), seed=seed).x for seed in (3, 3, 4))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
 
 
 def test_a_clip_without_future_is_refused() -> None:
     with pytest.raises(ValueError, match=r"flow\.history = 2"):
-        corrupt(torch.zeros(1, 2, 2, 2, 5), CONFIG, 1.0, generator())
+        corrupt(torch.zeros(1, 2, 2, 2, 5))

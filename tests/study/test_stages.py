@@ -9,14 +9,15 @@ from safetensors.torch import load_file
 
 from rslwm.config import (
     AdapterConfig,
-    CEMConfig,
     ComputeConfig,
     DecoderConfig,
     DiTConfig,
     EncoderConfig,
     EvalConfig,
     OptimConfig,
+    PlanConfig,
     ProbeConfig,
+    SamplingConfig,
     StudyConfig,
     WorldModelConfig,
 )
@@ -57,10 +58,10 @@ def tiny(corpus: Corpus, *latents: str) -> StudyConfig:
         evaluation=EvalConfig(
             clips=3,
             future=2,
-            euler_steps=2,
+            sampling=SamplingConfig(steps=2),
             encoder_windows=6,
             one_step_windows=6,
-            cem=CEMConfig(candidates=4, iterations=1, elites=2, windows=2, euler_steps=1),
+            plan=PlanConfig(candidates=4, iterations=1, elites=2, windows=2),
             probe=ProbeConfig(width=8, horizons=(1,), optim=OPTIM),
         ),
         compute=ComputeConfig(device="cpu", dtype="float32"),

@@ -14,7 +14,7 @@ from rslwm.config import AdapterConfig, ComputeConfig, DecoderConfig, EncoderCon
 from rslwm.data.corpus import Corpus
 from rslwm.data.store import TensorStore
 from rslwm.latents.base import ENCODERS, Encoder, FrameBatch, TrainableEncoder
-from rslwm.latents.decoder import PixelDecoder
+from rslwm.latents.decoder import SubPixelDecoder
 from rslwm.latents.small.vae import SmallVAE
 from rslwm.serialisation import ConfigError
 from rslwm.train.latents import FramePairs, StoredFrames, sample_frames, train_adapter, train_decoder, train_encoder
@@ -223,7 +223,7 @@ def test_the_decoder_learns_to_draw_what_the_latents_say(
 ) -> None:
     config = DecoderConfig(width=16, optim=OptimConfig(steps=80, batch_size=16, lr=5e-3, warmup=2, log_every=1))
     with seeded(0, "weights"):
-        decoder = PixelDecoder(config, LatentSpec("point", "floor", (4, 4), 4), 32)
+        decoder = SubPixelDecoder(config, LatentSpec("point", "floor", (4, 4), 4), 32)
     train_decoder(corpus, point_latents, decoder, config, 0, tmp_path, compute, quiet)
     errors = _logged(tmp_path, "absolute")
     assert np.mean(errors[-5:]) < 0.7 * np.mean(errors[:3])

@@ -2,7 +2,6 @@
 
 import json
 import math
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from rslwm.config import ComputeConfig, OptimConfig
 from rslwm.train.loop import Loss, Trained, TrainingFailed, fit
 from rslwm.types import DataError
 
+TIMES = ("seconds", "steps_per_second", "samples_per_second", "mfu")
 CONFIG = OptimConfig(steps=20, lr=0.05, warmup=3, ema=0.9, checkpoint_every=4, log_every=2, monitor_every=5)
 
 
@@ -60,7 +60,11 @@ def weights(trained: Trained) -> dict[str, Tensor]:
 
 
 def without_times(log: list[dict[str, float]]) -> list[dict[str, float]]:
-    return [{k: v for k, v in line.items() if k != "seconds"} for line in log]
+    return [{k: v for k, v in line.items() if k not in TIMES} for line in log]
+
+
+def states(folder: Path) -> list[Path]:
+    return sorted(folder.glob("training_state*"))
 
 
 @pytest.mark.parametrize("stops", [(1,), (6, 7, 13), (4, 19)])
@@ -161,7 +165,7 @@ def test_a_loss_that_is_not_finite_stops_at_once(tmp_path: Path, compute: Comput
 
     with pytest.raises(TrainingFailed, match=r"the loss became nan at step 9 .*train\.jsonl.*lower the learning rate"):
         fit(module, diverging, OptimConfig(steps=20, log_every=20, checkpoint_every=10), tmp_path, compute)
-    assert not (tmp_path / "training_state.safetensors").exists()
+    assert states(tmp_path) == []
 
 
 def test_a_gradient_that_is_not_finite_stops_at_once(tmp_path: Path, compute: ComputeConfig) -> None:
@@ -172,7 +176,7 @@ def test_a_gradient_that_is_not_finite_stops_at_once(tmp_path: Path, compute: Co
 
     with pytest.raises(TrainingFailed, match="the norm of the gradient became nan at step 1 "):
         fit(module, pointed, OptimConfig(steps=1), tmp_path, compute)
-    assert not (tmp_path / "training_state.safetensors").exists()
+    assert states(tmp_path) == []
 
 
 def test_a_failing_first_step_leaves_nothing_behind(tmp_path: Path, compute: ComputeConfig) -> None:
@@ -192,37 +196,64 @@ def test_a_resumed_log_loses_what_was_written_after_the_checkpoint(tmp_path: Pat
     assert [line["step"] for line in lines(tmp_path)] == [2, 4, 6, 8]
 
 
-@pytest.mark.parametrize("cut", [lambda data: data[:-40], lambda data: b"\xff" * 64 + data[64:], lambda data: b""])
-def test_a_damaged_state_is_refused_with_the_way_out(
-    cut: Callable[[bytes], bytes], tmp_path: Path, compute: ComputeConfig
-) -> None:
-    train(tmp_path, compute)
-    path = tmp_path / "training_state.safetensors"
-    path.write_bytes(cut(path.read_bytes()))
-    with pytest.raises(DataError, match=r"training_state\.safetensors: not a readable.*delete it to start over"):
-        train(tmp_path, compute)
+def test_a_kill_before_the_first_checkpoint_leaves_no_line_behind(tmp_path: Path, compute: ComputeConfig) -> None:
+    for stop in (3, 2):
+        with pytest.raises(Interrupted):
+            train(tmp_path, compute, stop_at=stop)
+    assert [line["step"] for line in lines(tmp_path)] == [2]
 
 
 def test_the_state_of_another_model_is_refused(tmp_path: Path, compute: ComputeConfig) -> None:
     train(tmp_path, compute)
     other = nn.Linear(3, 1)
-    with pytest.raises(DataError, match=r"(?s)belongs to another model.*delete it to start over"):
+    with pytest.raises(
+        DataError, match=r"(?s)-00000020\.safetensors: belongs to another model.*delete it to start over"
+    ):
         fit(other, regression(other), CONFIG, tmp_path, compute)
 
 
-def test_a_kill_while_saving_keeps_the_state_before(
+# -------------------------------------------------------------------------------------------------------- accumulation
+
+
+def squares(module: nn.Linear, batch_size: int, numbers: list[int]) -> Loss:
+    """Loss over rows [number * batch_size, ...) of one table, so that two small batches are one large one."""
+    rows = torch.randn(48, 3, generator=generator(0, "rows"))
+
+    def loss(number: int) -> tuple[Tensor, dict[str, Tensor]]:
+        numbers.append(number)
+        x = rows[number * batch_size : (number + 1) * batch_size]
+        value = (module(x) - x.sum(1, keepdim=True)).square().mean()
+        return value, {"squared": value, "batch": torch.tensor(float(number))}
+
+    return loss
+
+
+def test_accumulated_batches_equal_one_large_batch(tmp_path: Path, compute: ComputeConfig) -> None:
+    outcomes = []
+    for accumulate, batch_size in ((1, 8), (4, 2)):
+        with seeded(0, "weights"):
+            module = nn.Linear(3, 1)
+        numbers: list[int] = []
+        config = OptimConfig(steps=6, lr=0.05, warmup=2, batch_size=batch_size, accumulate=accumulate, log_every=1)
+        folder = tmp_path / str(accumulate)
+        trained = fit(module, squares(module, batch_size, numbers), config, folder, compute)
+        assert numbers == list(range(6 * accumulate))
+        outcomes.append((module.weight, torch.tensor([line["loss"] for line in lines(folder)]), trained.flops_per_step))
+        assert lines(folder)[1]["batch"] == pytest.approx(accumulate + (accumulate - 1) / 2)  # mean of step 2's
+    for one, four in zip(*outcomes, strict=True):
+        torch.testing.assert_close(one, four)
+
+
+def test_every_line_says_how_fast_training_is(
     tmp_path: Path, compute: ComputeConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(Interrupted):
-        train(tmp_path, compute, stop_at=5)
-    before = (tmp_path / "training_state.safetensors").read_bytes()
-
-    def killed(self: Path, target: Path) -> Path:
-        raise Interrupted
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "replace", killed)
-        with pytest.raises(Interrupted):
-            train(tmp_path, compute)
-    assert (tmp_path / "training_state.safetensors").read_bytes() == before
-    assert train(tmp_path, compute).steps == 20
+    monkeypatch.setattr("rslwm.train.loop.peak_flops", lambda device, dtype: 1e6)
+    module = network()
+    config = replace(CONFIG, accumulate=2, batch_size=16)
+    messages: list[str] = []
+    trained = fit(module, regression(module), config, tmp_path, compute, lambda d, t, message: messages.append(message))
+    for line in lines(tmp_path):
+        assert line["samples_per_second"] == pytest.approx(32 * line["steps_per_second"])
+        assert line["mfu"] == pytest.approx(trained.flops_per_step * line["steps_per_second"] / 1e6)
+    assert "samples/s" not in messages[0]
+    assert f"{lines(tmp_path)[-1]['samples_per_second']:.3g} samples/s  MFU" in messages[-1]

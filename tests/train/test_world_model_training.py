@@ -1,5 +1,7 @@
 """A world model is trained on the same clips whatever the space, and ends with the averaged weights."""
 
+import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,9 +9,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from rslwm.compute import generator, seeded
-from rslwm.config import ComputeConfig, DiTConfig, EncoderConfig, OptimConfig, WorldModelConfig
+from rslwm.config import ComputeConfig, DiTConfig, EncoderConfig, OptimConfig, SamplingConfig, WorldModelConfig
 from rslwm.data.clips import Clips
 from rslwm.data.corpus import Corpus
 from rslwm.data.store import TensorStore
@@ -19,7 +22,7 @@ from rslwm.train.world_model import train_world_model
 
 CONFIG = WorldModelConfig(
     dit=DiTConfig(width=24, depth=1, heads=2, patch=2, max_frames=3),
-    optim=OptimConfig(steps=5, batch_size=8, lr=1e-2, warmup=1, ema=0.9, checkpoint_every=2),
+    optim=OptimConfig(steps=5, batch_size=8, lr=1e-2, warmup=1, ema=0.9, checkpoint_every=2, log_every=1),
 )
 
 
@@ -39,7 +42,7 @@ def test_it_ends_with_the_averaged_weights(
 ) -> None:
     model = build(corpus)
     train_world_model(model, corpus, point_latents, 0, tmp_path, compute, quiet)
-    state = load_file(tmp_path / "training_state.safetensors")
+    state = load_file(tmp_path / "training_state-00000005.safetensors")
     for name, value in model.dit.state_dict().items():
         assert torch.equal(value, state[f"average/{name}"])
     assert not torch.equal(model.dit.x_proj.weight, state["module/x_proj.weight"])
@@ -70,7 +73,8 @@ def test_every_space_sees_the_same_clips_and_noise_levels(
 
     def spy(self: Clips, windows, n, generator):  # type: ignore[no-untyped-def]
         batch = sample(self, windows, n, generator)
-        drawn.append(torch.from_numpy(batch.windows))
+        if n == CONFIG.optim.batch_size:  # and not the one clip whose FLOPs are counted
+            drawn.append(torch.from_numpy(batch.windows))
         return batch
 
     monkeypatch.setattr(Clips, "sample", spy)
@@ -79,6 +83,7 @@ def test_every_space_sees_the_same_clips_and_noise_levels(
     for number, store in enumerate((point_latents, other)):
         train_world_model(build(corpus), corpus, store, 0, tmp_path / str(number), compute, quiet)
     first, second = torch.stack(drawn).chunk(2)
+    assert len(first) == CONFIG.optim.steps
     assert torch.equal(first, second)
     assert set(first[..., 0].flatten().tolist()) <= set(corpus.train)
 
@@ -107,3 +112,73 @@ def test_training_learns_where_the_point_goes(
     before = held_out()
     train_world_model(model, corpus, point_latents, 0, tmp_path, compute, quiet)
     assert held_out() < 0.8 * before
+
+
+# -------------------------------------------------------------------------------------------------- compute's switches
+
+
+def deeper(corpus: Corpus) -> WorldModel:
+    """With output weights that are not zero, or no gradient would pass through the blocks."""
+    model = build(corpus)
+    for name, parameter in model.dit.named_parameters():
+        torch.nn.init.normal_(parameter, std=0.2, generator=generator(0, name))
+    return model
+
+
+def gradients(model: WorldModel, corpus: Corpus, latents: TensorStore) -> dict[str, Tensor]:
+    clips = corpus.clips(latents, 3)
+    batch = clips.batch(clips.windows(corpus.train)[:4])
+    model.loss(batch.x.float(), batch.actions, generator(0, "noise")).backward()
+    return {name: parameter.grad for name, parameter in model.dit.named_parameters() if parameter.grad is not None}
+
+
+def test_checkpointed_activations_give_the_same_gradients(corpus: Corpus, point_latents: TensorStore) -> None:
+    plain, checkpointed = deeper(corpus), deeper(corpus)
+    checkpointed.dit.checkpoint_activations = True
+    expected = gradients(plain, corpus, point_latents)
+    found = gradients(checkpointed, corpus, point_latents)
+    assert found.keys() == expected.keys() == dict(plain.dit.named_parameters()).keys()
+    for name, gradient in found.items():
+        torch.testing.assert_close(gradient, expected[name], rtol=1e-6, atol=1e-6)
+
+
+def test_recomputed_activations_are_no_flops_of_the_model(
+    corpus: Corpus, point_latents: TensorStore, compute: ComputeConfig, tmp_path: Path
+) -> None:
+    with FlopCounterMode(display=False) as counter:
+        model = build(corpus)
+        clips = corpus.clips(point_latents, 3)
+        batch = clips.batch(clips.windows(corpus.train)[: CONFIG.optim.batch_size])
+        model.loss(batch.x.float(), batch.actions, generator(0, "noise")).backward()
+    flops = []
+    for recompute in (False, True):
+        switched = replace(compute, checkpoint_activations=recompute)
+        folder = tmp_path / str(recompute)
+        model = build(corpus)
+        flops.append(train_world_model(model, corpus, point_latents, 0, folder, switched, quiet).flops_per_step)
+        assert model.dit.checkpoint_activations == recompute
+    assert flops == [counter.get_total_flops()] * 2
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on the CPU")
+def test_a_compiled_training_agrees_with_an_eager_one_and_leaves_the_same_files(
+    corpus: Corpus, point_latents: TensorStore, compute: ComputeConfig, tmp_path: Path
+) -> None:
+    logs, states, frames = [], [], []
+    clips = corpus.clips(point_latents, 3)
+    batch = clips.batch(clips.windows(corpus.test)[:2])
+    noise = torch.randn(2, 1, 4, 4, 4, generator=generator(0, "first frame"))
+    for compiled in (False, True):
+        model, folder = build(corpus), tmp_path / str(compiled)
+        train_world_model(model, corpus, point_latents, 0, folder, replace(compute, compile=compiled), quiet)
+        logs.append([json.loads(line)["loss"] for line in (folder / "train.jsonl").read_text().splitlines()])
+        states.append(load_file(folder / "training_state-00000005.safetensors"))
+        model.save(folder / "checkpoint")
+        for trained in (model.eval(), WorldModel.load(folder / "checkpoint")):
+            frames.append(trained.rollout(batch.x[:, :2].float(), batch.actions, SamplingConfig(steps=2), noise=noise))
+    assert len(logs[0]) == CONFIG.optim.steps
+    assert logs[1] == pytest.approx(logs[0], rel=1e-4)
+    assert states[0].keys() == states[1].keys()
+    for other in frames[1:]:
+        torch.testing.assert_close(other, frames[0], rtol=1e-3, atol=1e-3)

@@ -25,11 +25,17 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "data import": ("data:Import", "turn an RLDS folder into a LeRobot data set"),
     "data check": ("data:Check", "find what would spoil a study: damage, leaks, contradictions"),
     "data show": ("data:Show", "say what a data set holds, and draw it"),
+    "import semantic-wm": ("importing:SemanticWM", "turn checkpoints of the paper's code into ours"),
     "latents list": ("latents:List", "list the encoders that exist"),
     "latents check": ("latents:Check", "try out whether an encoder, yours for instance, keeps the contract"),
     "latents train": ("latents:Train", "train a latent space: encoder, adapter, pixel decoder"),
     "latents encode": ("latents:Encode", "write the latents of a data set to disk"),
     "bench sim": ("bench.sim:Sim", "measure the simulator's speed on this machine"),
+    "bench rollout": ("bench.rollout:Rollout", "measure rollouts against recomputing the whole window"),
+    "bench plan": ("bench.plan:Plan", "measure planning against candidates that are a batch of full contexts"),
+    "bench train": ("bench.train:Train", "measure training against encoding at every step"),
+    "bench data": ("bench.data:Data", "measure the feed of clips against decoding and encoding video"),
+    "bench decode": ("bench.decode:Decode", "measure decoding to pixels, and leaving it out"),
     "doctor": ("doctor:Doctor", "check this machine and say what to install"),
 }
 """Where each command is and what it does. Modules are imported when their command is asked for: help must be quick."""
@@ -93,7 +99,7 @@ def _overview(group: str) -> str:
             "",
             f"usage: rslwm {f'{group} ' if group else ''}COMMAND ...    (rslwm COMMAND --help says more)",
             "",
-            *(f"  {name:<16}{text}" for name, text in shown.items()),
+            *(f"  {name:<20}{text}" for name, text in shown.items()),
             "",
             "Start with: rslwm compare demo --out runs/demo",
         ]

@@ -10,7 +10,7 @@ import tyro
 from rich.table import Table
 
 from rslwm.cli.output import console
-from rslwm.config import ComputeConfig, EvalConfig
+from rslwm.config import ComputeConfig, EvalConfig, SamplingConfig
 
 if TYPE_CHECKING:
     from rslwm.evals.replay import Replay
@@ -44,8 +44,7 @@ class Rollout:
     """Real frames that a rollout starts from."""
     future: int = _DEFAULTS.future
     """Frames to generate."""
-    euler_steps: int = _DEFAULTS.euler_steps
-    """Integration steps a frame."""
+    sampling: SamplingConfig = _DEFAULTS.sampling
     seed: int = _DEFAULTS.seed
     """Of the choice of clips and of the noise."""
     compute: ComputeConfig = field(default_factory=ComputeConfig)
@@ -65,7 +64,7 @@ class Rollout:
             clips=self.clips,
             context=self.context,
             future=self.future,
-            euler_steps=self.euler_steps,
+            sampling=self.sampling,
             seed=self.seed,
         )
         result = replay(model, corpus, asked, self.compute)

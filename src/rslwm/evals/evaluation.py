@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from rslwm.compute import autocast, device, generator
-from rslwm.config import ComputeConfig, EvalConfig
+from rslwm.config import ComputeConfig, EvalConfig, SamplingConfig
 from rslwm.data.clips import ClipBatch, Clips
 from rslwm.data.corpus import Corpus
 from rslwm.data.store import TensorStore
@@ -116,14 +116,15 @@ class Evaluation:
 
     # ----------------------------------------------------------------------------------------------- rollouts
 
-    def generate(self, context: Tensor, actions: Tensor, concern: str, euler_steps: int = 0) -> Tensor:
+    def generate(
+        self, context: Tensor, actions: Tensor, concern: str, sampling: SamplingConfig | None = None
+    ) -> Tensor:
         """Futures (N, F, h, w, C) of contexts (N, T0, h, w, C) under actions (N, T0-1+F, A)."""
         where = device(self.compute)
-        steps = euler_steps or self.config.euler_steps
         g = generator(self.config.seed, concern)
         with torch.no_grad(), autocast(self.compute):
             parts = [
-                self.world_model.rollout(c.to(where), a.to(where), steps, generator=g).float().cpu()
+                self.world_model.rollout(c.to(where), a.to(where), sampling or self.config.sampling, g).float().cpu()
                 for c, a in zip(context.split(64), actions.split(64), strict=True)
             ]
         return torch.cat(parts)

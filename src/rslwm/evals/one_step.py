@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from rslwm.config import SamplingConfig
 from rslwm.evals.base import METRICS, Metric, MetricInfo
 from rslwm.evals.evaluation import Evaluation, others
 from rslwm.types import MetricRow
@@ -47,7 +48,8 @@ def prediction(evaluation: Evaluation, context: Tensor, actions: Tensor) -> Tens
     From pure noise the optimal velocity is noise minus the conditional mean, so a single Euler step lands on the mean:
     the right prediction to score by squared error, where a sample would pay for its own variance.
     """
-    parts = [evaluation.generate(context, actions, f"one step {draw}", euler_steps=1) for draw in range(DRAWS)]
+    mean = SamplingConfig(steps=1)
+    parts = [evaluation.generate(context, actions, f"one step {draw}", mean) for draw in range(DRAWS)]
     return torch.stack(parts).mean(0)[:, 0]
 
 

@@ -63,7 +63,7 @@ def replay(model: WorldModel, corpus: Corpus, config: EvalConfig, compute: Compu
         )
     windows = choose(places, config.clips, config.seed, "clips")
     where, noise = device(compute), generator(config.seed, "rollout noise")
-    model = model.to(where)
+    model = model.for_inference(compute)
     parts: list[tuple[Tensor, ...]] = []
     for start in range(0, len(windows), ROWS):
         batch = clips.batch(windows[start : start + ROWS])
@@ -71,7 +71,7 @@ def replay(model: WorldModel, corpus: Corpus, config: EvalConfig, compute: Compu
         with autocast(compute):
             encoded = model.encode(truth.to(where)).float()
             past = encoded[:, : config.context]
-            future = model.rollout(past, batch.actions.to(where), config.euler_steps, noise).float()
+            future = model.rollout(past, batch.actions.to(where), config.sampling, noise).float()
             generated, decoded = model.decode(future).float().cpu(), model.decode(encoded).float().cpu()
         rollout = torch.cat([truth[:, : config.context], generated], 1)
         parts.append((truth, rollout, decoded, future.cpu()))

@@ -10,6 +10,29 @@ from torch import Tensor, nn
 from rslwm.attention import attend
 from rslwm.config import AdapterConfig
 
+PUBLISHED = {
+    "encoder": "enc_blocks",
+    "encoder_norm": "enc_norm",
+    "to_moments": "enc_proj",
+    "decoder": "dec_blocks",
+    "decoder_norm": "dec_norm",
+    "from_latent": "dec_proj",
+    "query": "attention.attention.query",
+    "key": "attention.attention.key",
+    "value": "attention.attention.value",
+    "out": "attention.output.dense",
+    "fc1": "intermediate.dense",
+    "fc2": "output.dense",
+    "norm1": "layernorm_before",
+    "norm2": "layernorm_after",
+}
+"""Names of submodules in the published checkpoints."""
+
+
+def published_name(tensor: str) -> str:
+    """What the published checkpoints call a tensor of :class:`SVAE`."""
+    return ".".join(PUBLISHED.get(part, part) for part in tensor.split("."))
+
 
 class AdapterBlock(nn.Module):
     """Pre-norm transformer block with exact GELU and the layer-norm epsilon of the published blocks."""

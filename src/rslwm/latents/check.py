@@ -11,7 +11,7 @@ from rslwm.compute import generator
 from rslwm.config import DecoderConfig
 from rslwm.data.check import Finding, Report
 from rslwm.latents.base import ENCODERS, Encoder, FrameBatch, TrainableEncoder
-from rslwm.latents.decoder import PixelDecoder
+from rslwm.latents.decoder import SubPixelDecoder
 from rslwm.latents.normaliser import deviation
 
 TOLERANCE = 1e-3
@@ -56,7 +56,7 @@ def _encoding(encoder: Encoder, frames: Tensor) -> Iterator[Finding]:
     if deviation(latents.flatten(0, 1)) < TOLERANCE * scale:
         yield Finding("error", "encode", "different frames have the same latents", "check weights and preprocessing")
     try:
-        PixelDecoder(DecoderConfig(), spec, encoder.image_size)
+        SubPixelDecoder(DecoderConfig(), spec, encoder.image_size)
     except ValueError as error:
         yield Finding("error", "spec.grid", str(error), "choose an image size or patch for which it divides")
 

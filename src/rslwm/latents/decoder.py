@@ -1,4 +1,4 @@
-"""Pixel decoder: latents to frames. The same network and budget for every space, trained on detached latents."""
+"""Pixel decoders: latents to frames. The same network and budget for every space, trained on detached latents."""
 
 from __future__ import annotations
 
@@ -23,19 +23,29 @@ class ResidualBlock(nn.Module):
 
 
 class PixelDecoder(nn.Module):
-    """Convolutional decoder: two residual blocks on the latent grid, one at twice its side, then sub-pixel upsampling.
+    """The contract: latents (B, T, h, w, C) -> frames (B, T, H, W, 3) float, [0, 1] up to what a network overshoots.
 
     Args:
         spec: the latents that it reads.
-        image_size: H = W of the frames, a multiple of twice the grid's side.
+        image_size: H = W of the frames.
     """
 
     def __init__(self, config: DecoderConfig, spec: LatentSpec, image_size: int) -> None:
         super().__init__()
+        self.config = config
+
+
+class SubPixelDecoder(PixelDecoder):
+    """Convolutional decoder: two residual blocks on the latent grid, one at twice its side, then sub-pixel upsampling.
+
+    Frames must be a multiple of twice the grid's side.
+    """
+
+    def __init__(self, config: DecoderConfig, spec: LatentSpec, image_size: int) -> None:
+        super().__init__(config, spec, image_size)
         h, w = spec.grid
         if h != w or image_size % (2 * h):
             raise ValueError(f"{spec.name}: a {h}x{w} grid can't be decoded to {image_size} px (a multiple of {2 * h})")
-        self.config = config
         self.factor = image_size // (2 * h)
         wide, narrow = config.width, config.width // 2
         self.embed = nn.Conv2d(spec.channels, wide, 3, padding=1)
@@ -47,7 +57,6 @@ class PixelDecoder(nn.Module):
         nn.Module.to(self, memory_format=torch.channels_last)  # type: ignore[call-overload]  # twice as fast in bfloat16
 
     def forward(self, latents: Tensor) -> Tensor:
-        """(B, T, h, w, C) -> (B, T, H, W, 3) float, [0, 1] up to what the network overshoots."""
         B = latents.shape[0]
         x = rearrange(latents, "B T h w C -> (B T) C h w").to(memory_format=torch.channels_last)
         x = F.pixel_shuffle(self.up(self.low(self.embed(x))), 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -13,20 +14,28 @@ from rslwm import serialisation
 from rslwm.config import AdapterConfig, DecoderConfig, EncoderConfig
 from rslwm.latents.adapter import SVAE
 from rslwm.latents.base import ENCODERS, Encoder
-from rslwm.latents.decoder import PixelDecoder
+from rslwm.latents.decoder import PixelDecoder, SubPixelDecoder
+from rslwm.latents.external import EXTERNAL, ExternalConfig, ExternalEncoder
+from rslwm.latents.ldm_decoder import LDMDecoder
 from rslwm.latents.normaliser import Normaliser
 from rslwm.types import DataError, LatentSpec
+
+DECODERS: dict[str, type[PixelDecoder]] = {"sub-pixel": SubPixelDecoder, "ldm": LDMDecoder}
+"""By ``DecoderConfig.kind``."""
 
 
 @dataclass(frozen=True)
 class SpaceConfig:
-    """Everything that rebuilds a latent space. ``channels`` 0 is the native space; ``decoder`` False has no pixels."""
+    """Everything that rebuilds a latent space. ``channels`` 0 is the native space; ``decode`` False has no pixels."""
 
     reference: str
-    """A name of the registry, or path/to/file.py:Class."""
+    """A name of the registry, path/to/file.py:Class, or external."""
     image_size: int
     channels: int = 0
     decode: bool = False
+    decoder_channels: int = 0
+    """Compress a native space to this many channels before its pixels are decoded, as the paper does; 0 doesn't."""
+    external: ExternalConfig = field(default_factory=ExternalConfig)
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     adapter: AdapterConfig = field(default_factory=AdapterConfig)
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
@@ -41,14 +50,16 @@ class LatentSpace(nn.Module):
     def __init__(self, config: SpaceConfig, encoder: Encoder | None = None) -> None:
         super().__init__()
         self.config = config
-        if encoder is None:
-            encoder = ENCODERS.get(config.reference)(config.encoder, config.image_size)
-        self.encoder = encoder
+        self.encoder = encoder or open_encoder(config)
         native = self.encoder.spec
         self.adapter = SVAE(config.adapter, native.channels, config.channels) if config.channels else None
         self.spec: LatentSpec = native if not self.adapter else _adapted(native, config.channels, self.adapter)
         self.normaliser = Normaliser(self.spec.channels)
-        self.decoder = PixelDecoder(config.decoder, self.spec, config.image_size) if config.decode else None
+        read, self.decoder_adapter = self.spec, None
+        if config.decoder_channels:
+            self.decoder_adapter = SVAE(config.adapter, native.channels, config.decoder_channels)
+            read = replace(native, channels=config.decoder_channels)
+        self.decoder = open_decoder(config.decoder, read, config.image_size) if config.decode else None
 
     def encode(self, frames: Tensor) -> Tensor:
         """(B, T, H, W, 3) float in [0, 1] -> normalised latents (B, T, h, w, C)."""
@@ -66,6 +77,8 @@ class LatentSpace(nn.Module):
         """
         if self.decoder is None:
             raise DataError(f"{self.spec.name} has no pixel decoder; train one with `rslwm latents train`")
+        if self.decoder_adapter is not None:
+            latents = self.decoder_adapter.encode(self.normaliser.inverse(latents))
         return self.decoder(latents).clamp(0, 1)
 
     def with_decoder(self, decoder: PixelDecoder) -> LatentSpace:
@@ -94,6 +107,22 @@ class LatentSpace(nn.Module):
         return space.eval()
 
 
+def open_encoder(config: SpaceConfig) -> Encoder:
+    """The encoder of a space, untrained."""
+    if config.reference == EXTERNAL:
+        return ExternalEncoder(config.external, config.encoder, config.image_size)
+    return ENCODERS.get(config.reference)(config.encoder, config.image_size)
+
+
+def open_decoder(config: DecoderConfig, spec: LatentSpec, image_size: int) -> PixelDecoder:
+    """An untrained decoder of the configured kind.
+
+    Raises:
+        ValueError: it can't make frames of this size of this grid.
+    """
+    return DECODERS[config.kind](config, spec, image_size)
+
+
 def load_weights(module: nn.Module, path: Path) -> None:
     """Load a safetensors file into a module, strictly.
 
@@ -106,16 +135,27 @@ def load_weights(module: nn.Module, path: Path) -> None:
         raise DataError(f"{path} does not exist") from None
     except SafetensorError as error:
         raise DataError(f"{path} is truncated or not a safetensors file ({error})") from None
-    expected = module.state_dict()
-    for name, tensor in expected.items():
+    take_weights(module, tensors, path)
+
+
+def take_weights(
+    module: nn.Module, tensors: Mapping[str, Tensor], path: Path, named: Callable[[str], str] = lambda name: name
+) -> None:
+    """Load tensors of a file into a module, strictly; ``named`` turns the module's names into the file's.
+
+    Raises:
+        DataError: names the file and the first tensor that is missing, extra or of another shape.
+    """
+    expected = {named(name): (name, tensor.shape) for name, tensor in module.state_dict().items()}
+    for name, (_, shape) in expected.items():
         if name not in tensors:
             raise DataError(f"{path}: tensor {name!r} is missing")
-        if tensors[name].shape != tensor.shape:
-            raise DataError(f"{path}: tensor {name!r} is {tuple(tensors[name].shape)}, expected {tuple(tensor.shape)}")
+        if tensors[name].shape != shape:
+            raise DataError(f"{path}: tensor {name!r} is {tuple(tensors[name].shape)}, expected {tuple(shape)}")
     for name in tensors:
         if name not in expected:
             raise DataError(f"{path}: unexpected tensor {name!r}")
-    module.load_state_dict(tensors)
+    module.load_state_dict({ours: tensors[name] for name, (ours, _) in expected.items()})
 
 
 def _adapted(native: LatentSpec, channels: int, adapter: SVAE) -> LatentSpec:

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+from torch.utils.flop_counter import FlopCounterMode
 
+from rslwm.attention import KeyValues
 from rslwm.config import DiTConfig
-from rslwm.model.layers import (
-    Block,
-    FinalLayer,
-    KeyValues,
-    SpatialAttention,
-    TemporalAttention,
-    rotary_table,
-    sinusoidal_embedding,
-)
+from rslwm.model.cache import Cache
+from rslwm.model.layers import Block, FinalLayer, SpatialAttention, TemporalAttention, sinusoidal_embedding
+from rslwm.model.rotary import for_queries_and_keys, spatial_table, temporal_table
 from rslwm.serialisation import ConfigError
 
 TIME_CHANNELS = 256
@@ -41,52 +41,52 @@ def size_of(config: DiTConfig) -> str:
     return f"{config.width}x{config.depth}"
 
 
-@dataclass(frozen=True)
-class Cache:
-    """Keys and values of the frames that new frames may look back to, one pair a temporal block."""
-
-    layers: tuple[KeyValues, ...]
-
-    @property
-    def batch(self) -> int:
-        return self.layers[0][0].shape[0]
-
-    @property
-    def frames(self) -> int:
-        return self.layers[0][0].shape[-2]
-
-    def append(self, new: Cache) -> Cache:
-        """The cache with the new frames behind its own; a cache shared by candidates is copied for each only now."""
-        candidates = new.batch // self.batch
-        return Cache(
-            tuple(
-                (torch.cat([_each(k, candidates), new_k], -2), torch.cat([_each(v, candidates), new_v], -2))
-                for (k, v), (new_k, new_v) in zip(self.layers, new.layers, strict=True)
-            )
-        )
-
-
-def _each(x: Tensor, candidates: int) -> Tensor:
-    return x if candidates == 1 else x.repeat_interleave(candidates, 0)
-
-
 class Layer(nn.Module):
     """A spatial block, then a temporal block."""
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, config: DiTConfig) -> None:
         super().__init__()
+        width, heads = config.width, config.heads
         self.s_block = Block(width, SpatialAttention(width, heads))
-        self.t_block = Block(width, TemporalAttention(width, heads))
+        self.t_block = Block(width, TemporalAttention(width, heads, config.temporal == "joint"))
+
+    def modulations(self, condition: Tensor) -> Modulations:
+        return self.s_block.adaLN_modulation(condition), self.t_block.adaLN_modulation(condition)
 
     def forward(
-        self, x: Tensor, condition: Tensor, space: Tensor, time: Tensor, past: KeyValues | None
+        self, x: Tensor, modulations: Modulations, space: Tensor, time: Tensor, past: Sequence[KeyValues]
     ) -> tuple[Tensor, KeyValues]:
-        x, _ = self.s_block(x, condition, space)
-        return self.t_block(x, condition, time, past)
+        x, _ = self.s_block(x, modulations[0], space)
+        return self.t_block(x, modulations[1], time, past)
+
+
+Modulations = tuple[Tensor, Tensor]
+"""Of a layer's spatial and temporal block, each (B, T, 1, 6 D)."""
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What noise levels and actions do to the frames of one forward pass."""
+
+    level: Tensor
+    """(B, T, D), embedded noise levels"""
+    both: Tensor
+    """(B, T, D), with the embedded actions"""
+    layers: tuple[Modulations, ...]
+
+    def __getitem__(self, frames: slice) -> Conditions:
+        return Conditions(
+            self.level[:, frames],
+            self.both[:, frames],
+            tuple((space[:, frames], time[:, frames]) for space, time in self.layers),
+        )
 
 
 class DiT(nn.Module):
     """Velocity of noisy latents, given every frame's noise level and the action that conditions it.
+
+    Several views of a frame lie side by side in its width. No parameter depends on their number, nor on ``max_frames``
+    and ``temporal``: the weights of a single-view model start a multi-view one.
 
     Args:
         config: architecture.
@@ -104,14 +104,20 @@ class DiT(nn.Module):
                 f"dit.width {config.width} / dit.heads {config.heads} gives heads of {config.width / config.heads:g} "
                 "channels; rotary embeddings of rows and columns need a multiple of 4"
             )
+        if config.action_inputs and config.action_inputs <= action_dims:
+            raise ConfigError(
+                f"dit.action_inputs is {config.action_inputs} for actions of {action_dims} dimensions; the null action "
+                f"needs an input of its own: 0 (no null action) or at least {action_dims + 1}"
+            )
         if config.max_frames < 2:
             raise ConfigError(f"dit.max_frames is {config.max_frames}; a new frame needs at least one of context: 2")
         self.config = config
+        self.checkpoint_activations = False
         width, patch = config.width, config.patch
         self.x_proj = nn.Conv2d(channels, width, patch, patch)
         self.timestep_mlp = nn.Sequential(nn.Linear(TIME_CHANNELS, width), nn.SiLU(), nn.Linear(width, width))
-        self.action_embedder = nn.Linear(action_dims, width)
-        self.blocks = nn.ModuleList(Layer(width, config.heads) for _ in range(config.depth))
+        self.action_embedder = nn.Linear(config.action_inputs or action_dims, width)
+        self.blocks = nn.ModuleList(Layer(config) for _ in range(config.depth))
         if config.wide_head:
             self.s_projector = nn.Linear(width, config.wide_head)
             self.head_final_layer = FinalLayer(config.wide_head, patch * patch * channels)
@@ -121,41 +127,57 @@ class DiT(nn.Module):
 
     def forward(self, x: Tensor, levels: Tensor, actions: Tensor) -> Tensor:
         """Latents (B, T, h, w, C), noise levels (B, T) in [0, 1], actions (B, T, A) -> velocity (B, T, h, w, C)."""
-        return self.extend(x, levels, actions)[0]
+        return self.extend(x, self.conditions(levels, actions))[0]
 
-    def extend(self, x: Tensor, levels: Tensor, actions: Tensor, past: Cache | None = None) -> tuple[Tensor, Cache]:
-        """Like :meth:`forward` for T frames that follow the past's; also returns these frames' keys and values.
+    def conditions(self, levels: Tensor, actions: Tensor) -> Conditions:
+        """Of frames with noise levels (B, T) and actions (B, T, A); they don't depend on latents or on other frames."""
+        level = self.timestep_mlp(sinusoidal_embedding(levels, TIME_CHANNELS))
+        both = level + self.action_embedder(actions)
+        return Conditions(level, both, tuple(layer.modulations(both) for layer in self._layers))
+
+    def extend(self, x: Tensor, conditions: Conditions, past: Cache | None = None) -> tuple[Tensor, Cache]:
+        """Velocity (B, T, h, w, C) of T frames that follow the past's, and these frames' keys and values.
 
         With a past of B contexts, x may hold B K rows, (B K) in that order: K candidates share a context.
 
         Raises:
             ValueError: more frames than ``max_frames``, or a grid that the patch doesn't divide.
         """
-        grid = self._grid(x)
-        start = past.frames if past else 0
-        if start + x.shape[1] > self.config.max_frames:
-            raise ValueError(f"{start} + {x.shape[1]} frames exceed dit.max_frames = {self.config.max_frames}")
-        space, time = self._rotary_tables(grid, start, x.shape[1], x.device)
-        time_condition = self.timestep_mlp(sinusoidal_embedding(levels, TIME_CHANNELS))
-        condition = time_condition + self.action_embedder(actions)
+        grid, frames = self._grid(x), x.shape[1]
+        seen, start = (past.frames, past.end) if past else (0, 0)
+        if seen + frames > self.config.max_frames:
+            raise ValueError(f"{seen} + {frames} frames exceed dit.max_frames = {self.config.max_frames}")
+        space = for_queries_and_keys(spatial_table(self.config, grid, x.device))
+        positions = torch.arange(start, start + frames, device=x.device)
+        time = for_queries_and_keys(temporal_table(self.config, positions, grid))
 
         tokens = self._patchify(x)
         new: list[KeyValues] = []
-        for i, layer in enumerate(self.blocks):
-            tokens, key_values = layer(tokens, condition, space, time, past.layers[i] if past else None)
+        recompute = self.checkpoint_activations and torch.is_grad_enabled()
+        for i, layer in enumerate(self._layers):
+            run = partial(checkpoint, layer, use_reentrant=False) if recompute else layer
+            tokens, key_values = run(tokens, conditions.layers[i], space, time, past.layer(i) if past else ())
             new.append(key_values)
-        return self._unpatchify(self._head(tokens, time_condition, condition), grid), Cache(tuple(new))
+        velocity = self._unpatchify(self._head(tokens, conditions), grid)
+        return velocity, Cache((tuple(new),), (frames,), start)
 
-    def _head(self, tokens: Tensor, time_condition: Tensor, condition: Tensor) -> Tensor:
+    @property
+    def _layers(self) -> list[Layer]:
+        return cast(list[Layer], list(self.blocks))
+
+    def _head(self, tokens: Tensor, conditions: Conditions) -> Tensor:
         if not self.config.wide_head:
-            return self.final_layer(tokens, condition)
-        wide = self.s_projector(F.silu(tokens + time_condition[:, :, None]))
+            return self.final_layer(tokens, conditions.both)
+        wide = self.s_projector(F.silu(tokens + conditions.level[:, :, None]))
         return self.head_final_layer(wide, wide.mean(2))
 
     def _grid(self, x: Tensor) -> tuple[int, int]:
-        (h, w), p = x.shape[2:4], self.config.patch
-        if h % p or w % p:
-            raise ValueError(f"a latent grid of {h} x {w} can't be cut into patches of {p} x {p} (dit.patch)")
+        (h, w), p, views = x.shape[2:4], self.config.patch, self.config.views
+        if h % p or w % (p * views):
+            raise ValueError(
+                f"a latent grid of {h} x {w} can't be cut into {views} view(s) (dit.views) of patches of {p} x {p} "
+                "(dit.patch)"
+            )
         return h // p, w // p
 
     def _patchify(self, x: Tensor) -> Tensor:
@@ -167,14 +189,6 @@ class DiT(nn.Module):
     def _unpatchify(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
         p, (h, w) = self.config.patch, grid
         return rearrange(tokens, "B T (h w) (p1 p2 C) -> B T (h p1) (w p2) C", h=h, w=w, p1=p, p2=p)
-
-    def _rotary_tables(
-        self, grid: tuple[int, int], start: int, frames: int, device: torch.device
-    ) -> tuple[Tensor, Tensor]:
-        width = self.config.width // self.config.heads
-        rows, columns = (torch.arange(n, device=device) for n in grid)
-        frame = torch.arange(start, start + frames, device=device)
-        return rotary_table(torch.cartesian_prod(rows, columns), width), rotary_table(frame[:, None], width)
 
     @torch.no_grad()
     def initialise(self, generator: torch.Generator | None) -> None:
@@ -191,3 +205,20 @@ class DiT(nn.Module):
                 nn.init.normal_(parameter, std=0.5, generator=generator)
             else:
                 nn.init.xavier_uniform_(parameter.flatten(1), generator=generator)
+
+
+def forward_flops(dit: DiT, grid: tuple[int, int], frames: int = 1, past: int = 0) -> float:
+    """Floating-point operations, two a multiply-add, of a forward pass of one row over ``frames`` new frames that see
+    ``past`` cached ones. Matrix products only, as in Table 4 of the paper; counted on the meta device."""
+    channels, actions = dit.x_proj.in_channels, dit.action_embedder.in_features
+    with torch.device("meta"), torch.no_grad():
+        twin = DiT(replace(dit.config, action_inputs=0), channels, actions)
+
+        def extend(frames: int, past: Cache | None) -> Cache:
+            x = torch.zeros(1, frames, *grid, channels)
+            return twin.extend(x, twin.conditions(torch.zeros(1, frames), torch.zeros(1, frames, actions)), past)[1]
+
+        seen = extend(past, None) if past else None
+        with FlopCounterMode(display=False) as counter:
+            extend(frames, seen)
+    return float(counter.get_total_flops())

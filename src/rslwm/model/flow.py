@@ -28,49 +28,73 @@ def shift(levels: Tensor, gamma: float) -> Tensor:
     return gamma * levels / (1 + (gamma - 1) * levels)
 
 
+def draw_like(x: Tensor, generator: torch.Generator) -> Tensor:
+    """Standard normal numbers of the shape and on the device of x."""
+    return torch.randn(x.shape, generator=generator, device=generator.device).to(x)
+
+
 @dataclass(frozen=True)
 class NoisyClip:
-    """A clip on its way to noise; the target covers the future frames only."""
+    """A clip on its way to noise; the target covers its last frames, those that the loss is taken on."""
 
     x: Tensor
     """(B, T, h, w, C)"""
     levels: Tensor
-    """(B, T), zero for the history"""
+    """(B, T), what the transformer is told"""
     target: Tensor
-    """(B, T - history, h, w, C)"""
+    """(B, T', h, w, C)"""
 
-    def loss(self, velocity: Tensor) -> Tensor:
-        """Mean squared error of a velocity (B, T, h, w, C) on the future frames."""
-        future = velocity[:, -self.target.shape[1] :].float()
-        return (future - self.target).square().mean()
+    def loss(self, output: Tensor) -> Tensor:
+        """Mean squared error of the transformer's output (B, T, h, w, C)."""
+        return (output[:, -self.target.shape[1] :].float() - self.target).square().mean()
 
 
-def corrupt(latents: Tensor, config: FlowConfig, gamma: float, generator: torch.Generator) -> NoisyClip:
-    """Noise a clean clip (B, T, h, w, C); all random numbers come from ``generator``.
+@dataclass(frozen=True)
+class FlowMatching:
+    """The paper's objective: the transformer predicts the velocity e - z."""
 
-    Future frames get independent logit-normal levels passed through the shift. The history becomes
-    (z + s n) / sqrt(1 + s^2) with s uniform in [0, history_noise], one s a clip.
+    config: FlowConfig
+    gamma: float = 1.0
+    """Shift of the noise levels, see :func:`shift_factor`."""
 
-    Raises:
-        ValueError: the clip has no frame after the history.
-    """
-    if latents.shape[1] <= config.history:
-        raise ValueError(
-            f"a clip of {latents.shape[1]} frames has no future frame behind flow.history = {config.history}; "
-            "cut longer clips or shorten the history"
+    def corrupt(self, latents: Tensor, generator: torch.Generator) -> NoisyClip:
+        """Noise a clean clip (B, T, h, w, C); all random numbers come from ``generator``.
+
+        Future frames get independent logit-normal levels passed through the shift. Each history frame becomes
+        (z + s n) / sqrt(1 + s^2) with s from a normal distribution of standard deviation ``history_noise``.
+
+        Raises:
+            ValueError: the clip has no frame after the history.
+        """
+        split = self.config.history
+        if latents.shape[1] <= split:
+            raise ValueError(
+                f"a clip of {latents.shape[1]} frames has no future frame behind flow.history = {split}; cut longer "
+                "clips or shorten the history"
+            )
+        history, future = latents.float().split([split, latents.shape[1] - split], 1)
+        levels = shift(draw_like(future[..., 0, 0, 0], generator).sigmoid(), self.gamma)
+        noise = draw_like(future, generator)
+        s = self.config.history_noise * draw_like(history[..., :1, :1, :1], generator)
+        history = (history + s * draw_like(history, generator)) / (1 + s.square()).sqrt()
+        return NoisyClip(
+            x=torch.cat([history, torch.lerp(future, noise, levels[..., None, None, None])], 1),
+            levels=torch.cat([levels.new_zeros(history.shape[:2]), levels], 1),
+            target=noise - future,
         )
 
-    def draw(like: Tensor) -> Tensor:
-        return torch.randn(like.shape, generator=generator, device=generator.device).to(like)
+    def levels(self, steps: int) -> list[float]:
+        """From pure noise to data: linspace(1, 0, steps + 1) passed through the shift."""
+        return shift(torch.linspace(1, 0, steps + 1, dtype=torch.float64), self.gamma).tolist()
 
-    history, future = latents.float().split([config.history, latents.shape[1] - config.history], 1)
-    levels = shift(draw(future[:, :, 0, 0, 0]).sigmoid(), gamma)
-    t, noise = levels[:, :, None, None, None], draw(future)
-    s = config.history_noise * torch.rand(len(latents), generator=generator, device=generator.device).to(history)
-    s = s[:, None, None, None, None]
-    history = (history + s * draw(history)) / (1 + s.square()).sqrt()
-    return NoisyClip(
-        x=torch.cat([history, torch.lerp(future, noise, t)], 1),
-        levels=torch.cat([levels.new_zeros(len(latents), config.history), levels], 1),
-        target=noise - future,
-    )
+    def move(self, x: Tensor, output: Tensor, level: float, following: float) -> Tensor:
+        """One Euler step from a noise level to the following one."""
+        return x + (following - level) * output
+
+    @property
+    def context_level(self) -> float:
+        return self.config.context_level
+
+    def context(self, latents: Tensor) -> Tensor:
+        """What the transformer sees of clean context frames: themselves."""
+        return latents

@@ -6,16 +6,15 @@ Submodules carry the names of the published checkpoints, so that those load with
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from rslwm.attention import attend, causal_bias
-
-KeyValues = tuple[Tensor, Tensor]
-"""Keys and values of one temporal block, each (B, N, heads, T, d); N = h w tokens a frame, d = D / heads."""
+from rslwm.attention import KeyValues, attend, attend_with_past, causal_bias
+from rslwm.model.rotary import rotate
 
 QK_EPS = torch.finfo(torch.float32).eps
 
@@ -39,40 +38,6 @@ def sinusoidal_embedding(levels: Tensor, channels: int = 256) -> Tensor:
     return torch.cat([angles.cos(), angles.sin()], -1)
 
 
-def rotary_table(positions: Tensor, width: int) -> Tensor:
-    """Unit complex numbers (N, width / 2) for positions (N, axes): the axes take equal shares of the head width.
-
-    The frequency of pair i of an axis with n pairs is 10000^(-i/n).
-    """
-    pairs = width // 2 // positions.shape[1]
-    frequencies = 10_000 ** (-torch.arange(pairs, device=positions.device) / pairs)
-    angles = (positions[..., None].float() * frequencies).flatten(1)
-    return torch.polar(torch.ones_like(angles), angles)
-
-
-def rotate(x: Tensor, table: Tensor) -> Tensor:
-    """Rotate adjacent channel pairs of x (..., d) by the table (broadcastable to (..., d/2), complex)."""
-    pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
-    return torch.view_as_real(pairs * table).flatten(-2).to(x.dtype)
-
-
-def attend_with_past(q: Tensor, k: Tensor, v: Tensor, past: KeyValues) -> Tensor:
-    """Causal attention of new frames to themselves and to a past that K candidates share.
-
-    q, k, v are ((B K), N, heads, T, d), the past's keys and values (B, N, heads, T', d). The candidates become further
-    queries of one product, so that the past is neither copied nor expanded.
-    """
-    past_k, past_v = past
-    contexts, old = past_k.shape[0], past_k.shape[-2]
-    fold, unfold = "(B K) N heads T d -> B N heads (K T) d", "B N heads (K T) d -> (B K) N heads T d"
-    old_scores = rearrange(rearrange(q, fold, B=contexts) @ past_k.mT, unfold, T=q.shape[-2])
-    new_scores = q @ k.mT
-    new_scores = new_scores + causal_bias(new_scores)
-    weights = torch.cat([old_scores, new_scores], -1).softmax(-1).to(v.dtype)
-    from_old = rearrange(weights[..., :old], fold, B=contexts) @ past_v
-    return rearrange(from_old, unfold, T=q.shape[-2]) + weights[..., old:] @ v
-
-
 class Attention(nn.Module):
     """Multi-head attention with RMS-normalised, rotated queries and keys; subclasses say who attends to whom."""
 
@@ -84,26 +49,35 @@ class Attention(nn.Module):
 
     def project(self, x: Tensor, table: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(B, T, N, D) -> queries scaled by 1 / sqrt(d), keys and values, each (B, T, N, heads, d)."""
-        q, k, v = rearrange(self.qkv_proj(x), "B T N (three heads d) -> three B T N heads d", three=3, heads=self.heads)
-        return rotate(rms_norm(q, QK_EPS), table * q.shape[-1] ** -0.5), rotate(rms_norm(k, QK_EPS), table), v
+        qkv = rearrange(self.qkv_proj(x), "B T N (three heads d) -> B T N three heads d", three=3, heads=self.heads)
+        q, k = rotate(rms_norm(qkv[..., :2, :, :], QK_EPS), table).unbind(-3)
+        return q, k, qkv[..., 2, :, :]
 
 
 class SpatialAttention(Attention):
     """Full attention among the tokens of a frame."""
 
-    def forward(self, x: Tensor, table: Tensor, past: KeyValues | None = None) -> tuple[Tensor, KeyValues]:
-        q, k, v = (y.transpose(2, 3) for y in self.project(x, table[:, None]))
+    def forward(self, x: Tensor, table: Tensor, past: Sequence[KeyValues] = ()) -> tuple[Tensor, KeyValues]:
+        q, k, v = (rearrange(y, "B T N heads d -> B T heads N d") for y in self.project(x, table))
         return self.out_proj(rearrange(attend(q, k, v), "B T heads N d -> B T N (heads d)")), (k, v)
 
 
 class TemporalAttention(Attention):
-    """Causal attention of a token to its own position in earlier frames, and in the past's if there is one."""
+    """Causal attention over frames: of a token to its own position in earlier frames, or, joint, to all tokens of its
+    own and of earlier frames. With a past, its frames come first."""
 
-    def forward(self, x: Tensor, table: Tensor, past: KeyValues | None = None) -> tuple[Tensor, KeyValues]:
-        projected = self.project(x, table[:, None, None])
-        q, k, v = (rearrange(y, "B T N heads d -> B N heads T d") for y in projected)
-        out = attend(q, k, v, causal=True) if past is None else attend_with_past(q, k, v, past)
-        return self.out_proj(rearrange(out, "B N heads T d -> B T N (heads d)")), (k, v)
+    def __init__(self, width: int, heads: int, joint: bool) -> None:
+        super().__init__(width, heads)
+        self.joint = joint
+        self.sequence = "B 1 heads (T N) d" if joint else "B N heads T d"
+
+    def forward(self, x: Tensor, table: Tensor, past: Sequence[KeyValues] = ()) -> tuple[Tensor, KeyValues]:
+        T, N = x.shape[1:3]
+        projected = self.project(x, table)
+        q, k, v = (rearrange(y, f"B T N heads d -> {self.sequence}") for y in projected)
+        bias = causal_bias(T, N if self.joint else 1, q)
+        out = attend_with_past(q, k, v, past, bias) if past else attend(q, k, v, bias)
+        return self.out_proj(rearrange(out, f"{self.sequence} -> B T N (heads d)", T=T, N=N)), (k, v)
 
 
 class SwiGLU(nn.Module):
@@ -121,14 +95,13 @@ class SwiGLU(nn.Module):
 
 
 class AdaLN(nn.Sequential):
-    """Condition (B, T, D) -> ``parts`` modulations, each (B, T, 1, D); zero at the start."""
+    """Condition (B, T, D) -> modulations (B, T, 1, parts x out); zero at the start."""
 
-    def __init__(self, width: int, parts: int, out: int | None = None) -> None:
-        super().__init__(nn.SiLU(), nn.Linear(width, parts * (out or width)))
-        self.parts = parts
+    def __init__(self, width: int, out: int) -> None:
+        super().__init__(nn.SiLU(), nn.Linear(width, out))
 
-    def forward(self, condition: Tensor) -> tuple[Tensor, ...]:
-        return super().forward(condition).unsqueeze(2).chunk(self.parts, -1)
+    def forward(self, condition: Tensor) -> Tensor:
+        return super().forward(condition).unsqueeze(2)
 
 
 class Block(nn.Module):
@@ -136,15 +109,15 @@ class Block(nn.Module):
 
     def __init__(self, width: int, attention: Attention) -> None:
         super().__init__()
-        self.adaLN_modulation = AdaLN(width, 6)
+        self.adaLN_modulation = AdaLN(width, 6 * width)
         self.attn = attention
         self.ffwd = SwiGLU(width)
 
     def forward(
-        self, x: Tensor, condition: Tensor, table: Tensor, past: KeyValues | None = None
+        self, x: Tensor, modulation: Tensor, table: Tensor, past: Sequence[KeyValues] = ()
     ) -> tuple[Tensor, KeyValues]:
-        """Tokens (B, T, N, D) and the frames' condition (B, T, D) -> tokens, and the new keys and values."""
-        shift_a, scale_a, gate_a, shift_f, scale_f, gate_f = self.adaLN_modulation(condition)
+        """Tokens (B, T, N, D) and their frames' modulation (B, T, 1, 6 D) -> tokens, and the new keys and values."""
+        shift_a, scale_a, gate_a, shift_f, scale_f, gate_f = modulation.chunk(6, -1)
         attended, key_values = self.attn(modulate(rms_norm(x), shift_a, scale_a), table, past)
         x = torch.addcmul(x, gate_a, attended)
         x = torch.addcmul(x, gate_f, self.ffwd(modulate(rms_norm(x), shift_f, scale_f)))
@@ -152,13 +125,13 @@ class Block(nn.Module):
 
 
 class FinalLayer(nn.Module):
-    """Norm, shift, scale and the projection to a patch."""
+    """Norm, shift, scale and the projection to a patch; conditioned on (B, T, D)."""
 
     def __init__(self, width: int, out: int) -> None:
         super().__init__()
-        self.adaLN_modulation = AdaLN(width, 2)
+        self.adaLN_modulation = AdaLN(width, 2 * width)
         self.linear = nn.Linear(width, out)
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        shift, scale = self.adaLN_modulation(condition)
+        shift, scale = self.adaLN_modulation(condition).chunk(2, -1)
         return self.linear(modulate(rms_norm(x), shift, scale))

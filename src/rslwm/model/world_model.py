@@ -15,13 +15,15 @@ import yaml
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from rslwm.config import DataConfig, WorldModelConfig
+from rslwm.compute import device, precision
+from rslwm.config import ComputeConfig, DataConfig, SamplingConfig, WorldModelConfig
 from rslwm.data.conventions import stored_spec
 from rslwm.latents.space import LatentSpace, load_weights
+from rslwm.model.ddpm import VPrediction
 from rslwm.model.dit import DiT
-from rslwm.model.flow import corrupt, shift_factor
+from rslwm.model.flow import FlowMatching, shift_factor
 from rslwm.model.sampler import RolloutState, Sampler
-from rslwm.serialisation import from_dict, to_dict
+from rslwm.serialisation import ConfigError, from_dict, to_dict
 from rslwm.types import ActionSpec, DataError
 
 FORMAT = 1
@@ -32,8 +34,9 @@ class WorldModel(nn.Module):
     """Predicts latents from latents and actions.
 
     Frame t is conditioned on the action that led to it, normalised; the first frame of a window gets zeros. With
-    causal attention a window's context is then the same whatever comes next, and K candidate futures share it.
-    Precision is the caller's: wrap :meth:`loss` and the rollouts in :func:`rslwm.compute.autocast`.
+    causal attention a window's context is then the same whatever comes next, and K candidate futures share it. With
+    ``alignment="outgoing"`` it is conditioned on the action taken from it, as in the paper's code, zeros where that
+    isn't known. Precision is the caller's: wrap :meth:`loss` and the rollouts in :func:`rslwm.compute.autocast`.
 
     Args:
         space: the latent space; kept frozen. Train ``world_model.dit``.
@@ -58,62 +61,100 @@ class WorldModel(nn.Module):
         self.space.requires_grad_(False)
         (h, w), channels = space.spec.grid, space.spec.channels
         self.dit = DiT(config.dit, channels, action_spec.dims, generator)
-        self.gamma = shift_factor(config.flow, h * w // config.dit.patch**2, channels)
+        gamma = shift_factor(config.flow, h * w // config.dit.patch**2, channels)
+        self.objective = VPrediction(config.ddpm) if config.objective == "ddpm" else FlowMatching(config.flow, gamma)
+        if config.action_dropout and not config.dit.action_inputs:
+            raise ConfigError(
+                f"world_model.action_dropout is {config.action_dropout}, but the transformer has no input for the null "
+                f"action; set dit.action_inputs to {action_spec.dims + 1}"
+            )
 
     @property
     def device(self) -> torch.device:
         return self.dit.x_proj.weight.device
 
     @property
+    def _outgoing(self) -> bool:
+        return self.config.alignment == "outgoing"
+
+    @property
     def _sampler(self) -> Sampler:
-        return Sampler(self.dit, self.gamma, self.config.flow.context_level, blank_first=True)
+        null = self._null_action if self.config.dit.action_inputs else None
+        return Sampler(self.dit, self.objective, null, blank_first=not self._outgoing)
+
+    def for_inference(self, compute: ComputeConfig) -> Self:
+        """On the configured device, the transformer's weights in the dtype of matrix products, in place: rollouts under
+        autocast then needn't convert them at every call, and give the same numbers. Don't train or save it after."""
+        self.to(device(compute)).dit.to(precision(compute))
+        return self.eval()
 
     def loss(self, latents: Tensor, actions: Tensor, generator: torch.Generator) -> Tensor:
-        """Flow-matching loss of clips (B, T, h, w, C) with normalised actions (B, T-1, A); a scalar."""
+        """Training loss of clips (B, T, h, w, C) with normalised actions (B, T-1, A); a scalar."""
         self._check(latents, actions, latents.shape[1] - 1)
-        clip = corrupt(latents, self.config.flow, self.gamma, generator)
-        return clip.loss(self.dit(clip.x, clip.levels, _led_here(actions.float())))
+        clip = self.objective.corrupt(latents, generator)
+        inputs = self._inputs(self._aligned(actions))
+        if self.config.action_dropout:
+            drawn = torch.rand(inputs.shape[:2], generator=generator, device=generator.device).to(inputs)
+            inputs = torch.where(drawn[..., None] < self.config.action_dropout, self._null_action, inputs)
+        return clip.loss(self.dit(clip.x, clip.levels, inputs))
 
     @torch.no_grad()
-    def start(self, context: Tensor, actions: Tensor) -> RolloutState:
-        """The state after real frames (B, T, h, w, C) and the normalised actions between them (B, T-1, A)."""
+    def start(self, context: Tensor, actions: Tensor, full_window: bool = False) -> RolloutState:
+        """The state after real frames (B, T, h, w, C) and the normalised actions between them (B, T-1, A).
+
+        ``full_window`` is :attr:`SamplingConfig.full_window` of the steps to come.
+        """
         self._check(context, actions, context.shape[1] - 1)
-        return self._sampler.start(context, _led_here(actions.float()))
+        return self._sampler.start(context, self._inputs(self._aligned(actions)), full_window, self._outgoing)
 
     @torch.no_grad()
     def step(
         self,
         state: RolloutState,
         action: Tensor,
-        euler_steps: int,
+        sampling: SamplingConfig,
         generator: torch.Generator | None = None,
         noise: Tensor | None = None,
+        following: Tensor | None = None,
     ) -> tuple[RolloutState, Tensor]:
         """One frame (B, h, w, C) after the normalised action (B, A), B being ``state.batch``; and the next state.
 
-        Give either a generator or the noise (B, h, w, C) that the frame starts from.
+        Give either a generator or the noise (B, h, w, C) that the frame starts from. A model of outgoing alignment also
+        looks at the ``following`` action (B, A), the one taken from the new frame, where it is known.
+
+        Raises:
+            ConfigError: ``sampling`` asks for what the model can't do, see :meth:`Sampler.step`.
         """
         noise = self._noise((state.batch, *state.latents.shape[2:]), generator, noise)
-        return self._sampler.step(state, action, noise, euler_steps)
+        action = self._inputs(action)
+        if not self._outgoing:
+            return self._sampler.step(state, action, noise, sampling)
+        own = torch.zeros_like(action) if following is None else self._inputs(following)
+        return self._sampler.step(state, own, noise, sampling, last_action=action)
 
     @torch.no_grad()
     def unroll(
         self,
         state: RolloutState,
         actions: Tensor,
-        euler_steps: int,
+        sampling: SamplingConfig,
         generator: torch.Generator | None = None,
         noise: Tensor | None = None,
     ) -> Tensor:
         """F frames (B, F, h, w, C) from a state, with actions (B, F, A) and noise (B, F, h, w, C) or a generator."""
         noise = self._noise((*actions.shape[:2], *state.latents.shape[2:]), generator, noise)
-        return self._sampler.rollout(state, actions, noise, euler_steps)
+        frames = []
+        for t in range(actions.shape[1]):
+            following = actions[:, t + 1] if t + 1 < actions.shape[1] else None
+            state, frame = self.step(state, actions[:, t], sampling, noise=noise[:, t], following=following)
+            frames.append(frame)
+        return torch.stack(frames, 1)
 
     def rollout(
         self,
         context: Tensor,
         actions: Tensor,
-        euler_steps: int,
+        sampling: SamplingConfig,
         generator: torch.Generator | None = None,
         noise: Tensor | None = None,
     ) -> Tensor:
@@ -128,7 +169,7 @@ class WorldModel(nn.Module):
             F generated frames, (B, F, h, w, C); :meth:`decode` turns them into video.
         """
         past, future = actions.split([context.shape[1] - 1, actions.shape[1] - context.shape[1] + 1], 1)
-        return self.unroll(self.start(context, past), future, euler_steps, generator, noise)
+        return self.unroll(self.start(context, past, sampling.full_window), future, sampling, generator, noise)
 
     @torch.no_grad()
     def encode(self, frames: Tensor, clips: int = DECODE_CLIPS) -> Tensor:
@@ -183,6 +224,20 @@ class WorldModel(nn.Module):
         load_weights(model.dit, folder / "model.safetensors")
         return model.eval()
 
+    def _aligned(self, actions: Tensor) -> Tensor:
+        """Actions between frames (B, T-1, A) -> each frame's own (B, T, A), zeros where there is none."""
+        return F.pad(actions, (0, 0, 0, 1) if self._outgoing else (0, 0, 1, 0))
+
+    def _inputs(self, actions: Tensor) -> Tensor:
+        """(..., A) -> what the transformer takes of them."""
+        return F.pad(actions.float(), (0, max(0, self.config.dit.action_inputs - self.action_spec.dims)))
+
+    @property
+    def _null_action(self) -> Tensor:
+        null = torch.zeros(self.config.dit.action_inputs, device=self.device)
+        null[-1] = 1
+        return null
+
     def _noise(self, shape: tuple[int, ...], generator: torch.Generator | None, noise: Tensor | None) -> Tensor:
         if (generator is None) == (noise is None):
             raise ValueError("give either a generator or the noise to start from, not both or neither")
@@ -203,11 +258,6 @@ class WorldModel(nn.Module):
                 f"actions are {tuple(actions.shape)} for latents {tuple(latents.shape)}; expected {needed}: "
                 f"{', '.join(self.action_spec.names)} between each two frames"
             )
-
-
-def _led_here(actions: Tensor) -> Tensor:
-    """Actions between frames (B, T-1, A) -> the one that led to each frame (B, T, A), zeros for the first."""
-    return F.pad(actions, (0, 0, 1, 0))
 
 
 @contextmanager

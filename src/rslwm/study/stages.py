@@ -29,8 +29,7 @@ from rslwm.evals.base import METRICS, NotAvailable
 from rslwm.evals.evaluation import Evaluation, Label
 from rslwm.evals.probes import Probes
 from rslwm.latents.base import Encoder
-from rslwm.latents.decoder import PixelDecoder
-from rslwm.latents.space import LatentSpace, SpaceConfig, load_weights
+from rslwm.latents.space import LatentSpace, SpaceConfig, load_weights, open_decoder
 from rslwm.latents.store import encode_episodes, to_float
 from rslwm.model.world_model import WorldModel
 from rslwm.study.rows import Rows
@@ -240,7 +239,7 @@ def make_decoder(work: Workspace) -> None:
     corpus = _corpus(work.inputs[0], work.inputs[1], config.data)
     space = LatentSpace.load(work.inputs[2] / "space")
     with seeded(config.seed, "decoder weights"):
-        decoder = PixelDecoder(config.decoder, space.spec, config.data.image_size)
+        decoder = open_decoder(config.decoder, space.spec, config.data.image_size)
     latents = TensorStore(work.inputs[2] / "store")
     trained = train_decoder(
         corpus, latents, decoder, config.decoder, config.seed, work.out, config.compute, work.progress
@@ -319,7 +318,7 @@ def make_rows(work: Workspace) -> None:
     evaluation = Evaluation(
         corpus,
         store,
-        WorldModel.load(world_model / "checkpoint").to(device(config.compute)),
+        WorldModel.load(world_model / "checkpoint").for_inference(config.compute),
         Probes(corpus, store, config.evaluation.probe).load(probes),
         config.evaluation,
         config.compute,

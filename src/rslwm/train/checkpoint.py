@@ -1,9 +1,12 @@
-"""Training state on disk: everything an exact resume needs, in one safetensors file, replaced atomically."""
+"""Training states on disk: everything an exact resume needs, in one safetensors file each, written atomically."""
 
 from __future__ import annotations
 
+import errno
 import json
+import logging
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,63 +17,118 @@ from torch import Tensor, nn
 
 from rslwm.types import DataError
 
-
-def write_atomically(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write a safetensors file so that a kill at any moment leaves the old file or the new one."""
-    temporary = path.with_suffix(".tmp")
-    save_file({k: v.detach().contiguous() for k, v in tensors.items()}, temporary, metadata)
-    with temporary.open("rb") as file:
-        os.fsync(file.fileno())
-    temporary.replace(path)
+log = logging.getLogger(__name__)
 
 
-def save_state(
-    path: Path,
-    step: int,
-    module: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    average: nn.Module | None,
-    facts: dict[str, Any],
-) -> None:
-    """Save weights, optimiser moments, the moving average and the step.
+@dataclass(frozen=True)
+class Training:
+    """What a training state holds beside the step and the facts.
 
     Random streams need no saving: they are functions of the step (see :func:`rslwm.compute.generator`).
     """
-    tensors = {f"module/{k}": v for k, v in module.state_dict().items()}
-    if average is not None:
-        tensors |= {f"average/{k}": v for k, v in average.state_dict().items()}
-    for index, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer/{index}/{name}": torch.as_tensor(value) for name, value in state.items()}
-    write_atomically(path, tensors, {"step": str(step), "facts": json.dumps(facts)})
+
+    module: nn.Module
+    optimizer: torch.optim.Optimizer
+    average: nn.Module | None
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Weights, moving average and the optimiser's moments by name."""
+        tensors = {f"module/{k}": v for k, v in self.module.state_dict().items()}
+        if self.average is not None:
+            tensors |= {f"average/{k}": v for k, v in self.average.state_dict().items()}
+        for index, state in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer/{index}/{name}": torch.as_tensor(value) for name, value in state.items()}
+        return tensors
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Inverse of :meth:`tensors`; raises RuntimeError if they belong to another module."""
+
+        def part(name: str) -> dict[str, Tensor]:
+            return {k.removeprefix(f"{name}/"): v for k, v in tensors.items() if k.startswith(f"{name}/")}
+
+        self.module.load_state_dict(part("module"), strict=True)
+        if self.average is not None:
+            self.average.load_state_dict(part("average"), strict=True)
+        moments: dict[int, dict[str, Tensor]] = {}
+        for key, value in part("optimizer").items():
+            index, name = key.split("/")
+            moments.setdefault(int(index), {})[name] = value
+        self.optimizer.load_state_dict({"state": moments, "param_groups": self.optimizer.state_dict()["param_groups"]})
 
 
-def load_state(
-    path: Path, module: nn.Module, optimizer: torch.optim.Optimizer, average: nn.Module | None
-) -> tuple[int, dict[str, Any]]:
-    """Restore what :func:`save_state` wrote; returns the step and the facts.
+class TrainingStates:
+    """The newest ``keep`` states of a training, ``training_state-<step>.safetensors`` in ``folder``."""
 
-    Raises:
-        DataError: the file is truncated or belongs to another module.
-    """
+    def __init__(self, folder: Path, keep: int) -> None:
+        self.folder, self.keep = folder, keep
+
+    def paths(self) -> dict[int, Path]:
+        """The states by their step, newest first."""
+        found = {int(p.stem.rpartition("-")[2]): p for p in self.folder.glob("training_state-*.safetensors")}
+        return dict(sorted(found.items(), reverse=True))
+
+    def save(self, step: int, training: Training, facts: dict[str, Any]) -> None:
+        """Write a state, then remove those that are one too many.
+
+        Raises:
+            OSError: the disk is full; the states before are intact.
+        """
+        path = self.folder / f"training_state-{step:08d}.safetensors"
+        _write_atomically(path, training.tensors(), {"step": str(step), "facts": json.dumps(facts)})
+        others = self.paths()
+        kept = [there for there in others if there <= step][: self.keep]
+        for there in others.keys() - kept:  # a later one is a damaged one that the training didn't resume from
+            others[there].unlink()
+
+    def resume(self, training: Training) -> tuple[int, dict[str, Any]] | None:
+        """Restore the newest state that can be read; returns its step and facts, None if there never was a state.
+
+        Raises:
+            DataError: a state belongs to another model, or none can be read.
+        """
+        damaged: list[str] = []
+        for step, path in self.paths().items():
+            try:
+                tensors, facts = _read(path)
+            except SafetensorError as error:
+                damaged.append(f"{path}: not a readable training state ({error})")
+                continue
+            try:
+                training.restore(tensors)
+            except RuntimeError as error:
+                raise DataError(f"{path}: belongs to another model ({error}); delete it to start over") from None
+            for sentence in damaged:
+                log.warning("%s; resuming from step %d instead", sentence, step)
+            return step, facts
+        if damaged:
+            raise DataError(f"{damaged[0]}; delete it to start over")
+        return None
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    with safe_open(path, "pt") as file:
+        facts = json.loads(file.metadata()["facts"])
+        return {key: file.get_tensor(key) for key in file.keys()}, facts  # noqa: SIM118 (not a dict)
+
+
+def _write_atomically(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write a safetensors file so that a kill or a full disk at any moment leaves all of it or nothing."""
+    temporary = path.with_name("training_state.tmp")
     try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata()
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
-    except SafetensorError as error:
-        raise DataError(f"{path}: not a readable training state ({error}); delete it to start over") from None
+        save_file({k: v.detach().contiguous() for k, v in tensors.items()}, temporary, metadata)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+    except (OSError, SafetensorError) as error:
+        temporary.unlink(missing_ok=True)
+        if not _disk_is_full(error):
+            raise
+        size = sum(v.nbytes for v in tensors.values()) / 2**20
+        why = f"the disk is full: no {size:.0f} MB for a training state. Earlier ones are intact: free space and resume"
+        raise OSError(errno.ENOSPC, why, str(path)) from error
+    temporary.replace(path)
 
-    def part(name: str) -> dict[str, Tensor]:
-        return {k.removeprefix(f"{name}/"): v for k, v in tensors.items() if k.startswith(f"{name}/")}
 
-    try:
-        module.load_state_dict(part("module"), strict=True)
-        if average is not None:
-            average.load_state_dict(part("average"), strict=True)
-    except RuntimeError as error:
-        raise DataError(f"{path}: belongs to another model ({error}); delete it to start over") from None
-    moments: dict[int, dict[str, Tensor]] = {}
-    for key, value in part("optimizer").items():
-        index, name = key.split("/")
-        moments.setdefault(int(index), {})[name] = value
-    optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
-    return int(metadata["step"]), json.loads(metadata["facts"])
+def _disk_is_full(error: OSError | SafetensorError) -> bool:
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return f"os error {errno.ENOSPC}" in str(error) or f"os error {errno.EDQUOT}" in str(error)  # nothing else says it

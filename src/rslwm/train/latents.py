@@ -26,7 +26,7 @@ from rslwm.types import DataError
 
 
 class FramePairs:
-    """Batches of frame pairs from the training episodes; a function of (seed, step), the same for every encoder."""
+    """Batches of frame pairs from the training episodes; a function of (seed, number), the same for every encoder."""
 
     def __init__(self, corpus: Corpus, gap: tuple[int, ...], seed: int, features: TensorStore | None = None) -> None:
         self.corpus, self.gap, self.seed, self.features = corpus, gap, seed, features
@@ -40,9 +40,9 @@ class FramePairs:
                 f"{max(lengths[corpus.train])}. Lower encoder.pair_gap."
             )
 
-    def __call__(self, step: int, pairs: int) -> FrameBatch:
+    def __call__(self, number: int, pairs: int) -> FrameBatch:
         """``pairs`` pairs, twice as many frames."""
-        g = generator(self.seed, "encoder batch", step)
+        g = generator(self.seed, "encoder batch", number)
         drawn = self.starts[torch.randint(len(self.starts), (pairs,), generator=g).numpy()]
         gaps = torch.randint(self.gap[0], self.gap[1] + 1, (pairs,), generator=g).tolist()
         ids = [self.corpus.dataset.ids[e] for e in drawn[:, 0]]
@@ -92,14 +92,14 @@ def train_encoder(
     else:
         pairs = FramePairs(corpus, config.pair_gap, seed, features)
 
-        def loss(step: int) -> tuple[Tensor, dict[str, Tensor]]:
-            batch = pairs(step, config.optim.batch_size // 2)
+        def loss(number: int) -> tuple[Tensor, dict[str, Tensor]]:
+            batch = pairs(number, config.optim.batch_size // 2)
             batch = replace(
                 batch,
                 frames=batch.frames.to(where),
                 features=None if batch.features is None else batch.features.to(where),
             )
-            return encoder.loss(batch, generator(seed, "encoder noise", step))
+            return encoder.loss(batch, generator(seed, "encoder noise", number))
 
         trained = fit(encoder, loss, config.optim, folder, compute, progress, encoder.update, monitor)
         figures = trained.terms
@@ -114,15 +114,15 @@ def train_encoder(
 
 
 class StoredFrames:
-    """Single frames' latents (and, if asked, pixels) of the training episodes, drawn by (seed, step)."""
+    """Single frames' latents (and, if asked, pixels) of the training episodes, drawn by (seed, number)."""
 
     def __init__(self, corpus: Corpus, store: TensorStore, seed: int, concern: str) -> None:
         self.corpus, self.store, self.seed, self.concern = corpus, store, seed, concern
         self.places = windows(corpus.dataset.lengths, corpus.train, 1, 1)
 
-    def __call__(self, step: int, count: int) -> tuple[Tensor, np.ndarray]:
+    def __call__(self, number: int, count: int) -> tuple[Tensor, np.ndarray]:
         """``count`` latents (count, 1, h, w, C) float and their (count, 2) places (episode, frame)."""
-        g = generator(self.seed, self.concern, step)
+        g = generator(self.seed, self.concern, number)
         places = self.places[torch.randint(len(self.places), (count,), generator=g).numpy()]
         return torch.stack([self.store[self.corpus.dataset.ids[e]][t : t + 1] for e, t in places]).float(), places
 
@@ -149,9 +149,10 @@ def train_adapter(
     with seeded(seed, "adapter weights"):
         adapter = SVAE(config, width, channels).to(where)
 
-    def loss(step: int) -> tuple[Tensor, dict[str, Tensor]]:
-        latents, _ = stored(step, config.optim.batch_size)
-        return adapter.loss(latents.to(where), step / config.optim.steps, generator(seed, "adapter noise", step))
+    def loss(number: int) -> tuple[Tensor, dict[str, Tensor]]:
+        latents, _ = stored(number, config.optim.batch_size)
+        done = number / (config.optim.steps * config.optim.accumulate)
+        return adapter.loss(latents.to(where), done, generator(seed, "adapter noise", number))
 
     return adapter, fit(adapter, loss, config.optim, folder, compute, progress)
 
@@ -171,9 +172,9 @@ def train_decoder(
     stored = StoredFrames(corpus, latents, seed, "decoder batch")
     decoder.to(where)
 
-    def loss(step: int) -> tuple[Tensor, dict[str, Tensor]]:
-        z, places = stored(step, config.optim.batch_size)
-        z = z + config.noise * torch.randn(z.shape, generator=generator(seed, "decoder noise", step))
+    def loss(number: int) -> tuple[Tensor, dict[str, Tensor]]:
+        z, places = stored(number, config.optim.batch_size)
+        z = z + config.noise * torch.randn(z.shape, generator=generator(seed, "decoder noise", number))
         image, target = decoder(z.to(where)), stored.pixels(places).to(where)
         terms = {"absolute": (image - target).abs().mean(), "squared": 8 * F.mse_loss(image, target)}
         return torch.stack(list(terms.values())).sum(), terms
@@ -183,4 +184,4 @@ def train_decoder(
 
 def budget(config: OptimConfig) -> int:
     """Frames that a training of this configuration sees."""
-    return config.steps * config.batch_size
+    return config.steps * config.accumulate * config.batch_size

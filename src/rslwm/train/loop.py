@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,13 +15,18 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from rslwm.compute import autocast
+from rslwm.compute import autocast, device, peak_flops, precision
 from rslwm.config import ComputeConfig, OptimConfig
 from rslwm.train import optim
-from rslwm.train.checkpoint import load_state, save_state
+from rslwm.train.checkpoint import Training, TrainingStates
+from rslwm.train.log import TrainingLog
+from rslwm.train.speed import Speedometer
 
 Progress = Callable[[int, int, str], None]
 Loss = Callable[[int], tuple[Tensor, dict[str, Tensor]]]
+"""Maps the number of a batch to the scalar to minimise and terms to log. It must draw its batch and its noise from
+generators that depend on this number (:func:`rslwm.compute.generator`); then a resumed run equals an uninterrupted one
+to the last bit."""
 
 
 class TrainingFailed(RuntimeError):
@@ -49,75 +53,85 @@ def fit(
     progress: Progress = lambda done, total, message: None,
     after_step: Callable[[float], None] = lambda fraction: None,
     monitor: Callable[[], dict[str, float]] = dict,
+    flops_per_step: float = 0.0,
 ) -> Trained:
     """Minimise ``loss`` over the parameters of ``module``, in place; resumes from ``folder`` if it holds a state.
 
     Args:
         module: everything that is trained or moves during training; all of it is in the checkpoint.
-        loss: maps a step number to the scalar to minimise and terms to log. It must draw its batch and its noise from
-            generators that depend on the step (:func:`rslwm.compute.generator`); then a resumed run equals an
-            uninterrupted one to the last bit.
+        loss: a batch's; step s takes ``accumulate`` batches, from number s * ``accumulate`` on.
         after_step: called after each optimiser step with the share of training done.
         monitor: extra figures for the log, every ``monitor_every`` steps and at the end.
+        flops_per_step: the model's; 0 counts what the first step executes.
 
     Raises:
         TrainingFailed: the loss or its gradient is not finite.
+        DataError: the state in ``folder`` is damaged, or another model's.
+        OSError: the disk is full.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    state_file, log_file = folder / "training_state.safetensors", folder / "train.jsonl"
-    optimizer = optim.build(module, config)
-    average = copy.deepcopy(module).requires_grad_(False) if config.ema else None
-    step = 0
-    facts: dict[str, Any] = {"seconds": 0.0, "flops_per_step": 0.0, "terms": {}}
-    if state_file.exists():
-        step, facts = load_state(state_file, module, optimizer, average)
-        _truncate_log(log_file, step)
+    log, states = TrainingLog(folder), TrainingStates(folder, config.keep)
+    average = copy.deepcopy(module).eval().requires_grad_(False) if config.ema else None
+    training = Training(module, optim.build(module, config), average)
+    step, facts = states.resume(training) or (0, {"seconds": 0.0, "flops_per_step": flops_per_step, "terms": {}})
+    log.truncate(step)
+    speed = Speedometer(config.batch_size * config.accumulate, peak_flops(device(compute), precision(compute)))
     started = time.perf_counter() - facts["seconds"]
     module.train()
     while step < config.steps:
-        for group in optimizer.param_groups:
-            group["lr"] = optim.learning_rate(config, step)
-        counter = FlopCounterMode(display=False) if facts["flops_per_step"] == 0 else None
-        value, terms, norm = _step(module, loss, step, optimizer, config, compute, counter)
-        if counter:
-            facts["flops_per_step"] = float(counter.get_total_flops())
-        step += 1
-        if average is not None:
-            _update_average(average, module, config.ema, step)
-        after_step(step / config.steps)
-        _require_finite(value, norm, step, log_file)
-        if step % config.log_every == 0 or step == config.steps:
-            facts["seconds"] = time.perf_counter() - started
-            facts["terms"] = {name: float(term) for name, term in terms.items()}
-            if step % config.monitor_every == 0 or step == config.steps:
-                facts["terms"] |= monitor()
-            _log(log_file, step, float(value), float(norm), facts)
-        progress(step, config.steps, f"loss {float(value):.3g}")
-        if step % config.checkpoint_every == 0 or step == config.steps:
-            facts["seconds"] = time.perf_counter() - started
-            save_state(state_file, step, module, optimizer, average, facts)
+        with speed.step(), _counting(facts):
+            value, terms, norm = _step(training, loss, step, config, compute)
+            step += 1
+            after_step(step / config.steps)
+            _require_finite(value, norm, step, log.path)
+        last, facts["seconds"] = step == config.steps, round(time.perf_counter() - started, 3)
+        if last or step % config.log_every == 0:
+            looks = monitor() if last or step % config.monitor_every == 0 else {}
+            facts["terms"] = {name: float(term) for name, term in terms.items()} | looks
+            rates = speed.read(facts["flops_per_step"])
+            log.append(step, loss=value, gradient_norm=norm, seconds=facts["seconds"], **rates, **facts["terms"])
+        progress(step, config.steps, f"loss {value:.3g}{speed}")
+        if last or step % config.checkpoint_every == 0:
+            states.save(step, training, facts)
     module.eval()
-    return Trained(step, facts["seconds"], facts["flops_per_step"], facts["terms"], average and average.eval())
+    return Trained(step, facts["seconds"], facts["flops_per_step"], facts["terms"], average)
+
+
+@contextlib.contextmanager
+def _counting(facts: dict[str, Any]) -> Iterator[None]:
+    """Count the FLOPs of what is done inside, unless they are known."""
+    if facts["flops_per_step"]:
+        yield
+        return
+    with FlopCounterMode(display=False) as counter:
+        yield
+    facts["flops_per_step"] = float(counter.get_total_flops())
 
 
 def _step(
-    module: nn.Module,
-    loss: Loss,
-    step: int,
-    optimizer: torch.optim.Optimizer,
-    config: OptimConfig,
-    compute: ComputeConfig,
-    counter: FlopCounterMode | None,
-) -> tuple[Tensor, dict[str, Tensor], Tensor]:
-    """One optimiser step; returns the loss, its terms and the norm of the gradient."""
-    with counter or contextlib.nullcontext():
+    training: Training, loss: Loss, step: int, config: OptimConfig, compute: ComputeConfig
+) -> tuple[float, dict[str, Tensor], float]:
+    """One optimiser step; returns the loss and its terms, means over the batches, and the norm of the gradient."""
+    optimizer = training.optimizer
+    for group in optimizer.param_groups:
+        group["lr"] = optim.learning_rate(config, step)
+    optimizer.zero_grad(set_to_none=True)
+    values, terms = [], []
+    for batch in range(step * config.accumulate, (step + 1) * config.accumulate):
         with autocast(compute):
-            value, terms = loss(step)
-        optimizer.zero_grad(set_to_none=True)
-        value.backward()
-    norm = nn.utils.clip_grad_norm_(module.parameters(), config.clip_norm)
+            value, parts = loss(batch)
+        (value / config.accumulate).backward()
+        values.append(value.detach())
+        terms.append({name: part.detach() for name, part in parts.items()})
+    norm = nn.utils.clip_grad_norm_(training.module.parameters(), config.clip_norm)
     optimizer.step()
-    return value.detach(), {name: term.detach() for name, term in terms.items()}, norm
+    if training.average is not None:
+        _update_average(training.average, training.module, config.ema, step + 1)
+    return float(_mean(values)), {name: _mean([parts[name] for parts in terms]) for name in terms[0]}, float(norm)
+
+
+def _mean(values: list[Tensor]) -> Tensor:
+    return torch.stack(values).mean(0)
 
 
 @torch.no_grad()
@@ -129,30 +143,10 @@ def _update_average(average: nn.Module, module: nn.Module, decay: float, step: i
         slow.copy_(fast)
 
 
-def _require_finite(value: Tensor, norm: Tensor, step: int, log_file: Path) -> None:
+def _require_finite(value: float, norm: float, step: int, log_file: Path) -> None:
     for what, figure in (("loss", value), ("norm of the gradient", norm)):
         if not math.isfinite(figure):
             raise TrainingFailed(
-                f"the {what} became {float(figure)} at step {step} (log: {log_file}); lower the learning rate or check "
+                f"the {what} became {figure} at step {step} (log: {log_file}); lower the learning rate or check "
                 "the data with `rslwm data check`"
             )
-
-
-def _log(path: Path, step: int, loss: float, norm: float, facts: dict[str, Any]) -> None:
-    line = {"step": step, "loss": loss, "gradient_norm": norm, "seconds": round(facts["seconds"], 3), **facts["terms"]}
-    with path.open("a") as file:
-        file.write(json.dumps(line) + "\n")
-
-
-def _truncate_log(path: Path, step: int) -> None:
-    """Drop lines that a killed run wrote after its last checkpoint, and a half-written last line."""
-    if not path.exists():
-        return
-    kept = []
-    for line in path.read_text().splitlines():
-        try:
-            if json.loads(line)["step"] <= step:
-                kept.append(line)
-        except json.JSONDecodeError:
-            break
-    path.write_text("".join(line + "\n" for line in kept))

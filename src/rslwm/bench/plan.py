@@ -1,0 +1,111 @@
+"""How fast a plan is found, against candidates that are a batch of full contexts."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from rslwm.bench.config import PlanBenchConfig
+from rslwm.bench.memory import peak_bytes
+from rslwm.bench.passes import cached, recomputed
+from rslwm.bench.result import Comparison, Measurement
+from rslwm.bench.rollout import rollout_flops
+from rslwm.bench.straightforward import planner
+from rslwm.bench.timing import Work, announce, paired, timed
+from rslwm.bench.world import SPEC, led_here, straightforward, world_model
+from rslwm.compute import autocast, device, generator, peak_flops, precision
+from rslwm.config import ComputeConfig, PlanConfig, SamplingConfig
+from rslwm.plan.base import plan
+
+SIDES = ("ours", "baseline")
+TRIAL = 20
+"""The trial before the measurement has this many times fewer candidates, and one iteration."""
+
+
+@dataclass
+class Plans:
+    """One model, one context, and goals that some sequence of actions leads to; the same search by either planner."""
+
+    config: PlanBenchConfig
+    compute: ComputeConfig
+
+    def __post_init__(self) -> None:
+        c, where = self.config, device(self.compute)
+        self.model = world_model(c, self.compute)
+        self.published = straightforward(self.model)
+        self.search = PlanConfig(
+            horizon=c.horizon,
+            candidates=c.candidates,
+            iterations=c.iterations,
+            elites=c.elites,
+            sampling=SamplingConfig(c.steps),
+            memory_mb=c.memory_mb,
+        )
+        drawn = generator(c.seed, "bench plan")
+        self.context = torch.randn((1, c.context, c.grid, c.grid, c.channels), generator=drawn).to(where)
+        actions = (2 * torch.rand((1, c.context - 1 + c.horizon, SPEC.dims), generator=drawn) - 1).to(where)
+        self.actions = actions[:, : c.context - 1]
+        with autocast(self.compute):
+            self.goals = self.model.rollout(self.context, actions, self.search.sampling, drawn)
+
+    def ours(self, search: PlanConfig) -> Tensor:
+        """(1, k, A), the context shared by all candidates."""
+        drawn = generator(self.config.seed, "bench candidates")
+        with autocast(self.compute):
+            return plan(self.model, self.context, self.actions, self.goals, search, drawn).actions
+
+    def baseline(self, search: PlanConfig) -> Tensor:
+        """(1, k, A), with a context for every candidate."""
+        drawn = generator(self.config.seed, "bench candidates")
+        with autocast(self.compute):
+            return planner.plan(self.published, self.context, led_here(self.actions), self.goals, search, drawn)
+
+    def flops(self) -> tuple[float, float]:
+        """Of a plan of ours and of the baseline; multiply-adds of matrix products count two, nothing else counts."""
+        c, rows = self.config, self.config.candidates * self.config.iterations
+        return rollout_flops(self.model.dit, c.grid, c.context, c.horizon, c.steps, rows, rows)
+
+
+def measure(config: PlanBenchConfig, compute: ComputeConfig) -> Comparison:
+    """Both planners on the same draws: seconds, peak memory, and by how much their plans differ (normalised actions).
+
+    A trial of both with few candidates goes first; it warms them up and says how long the measurement will take.
+    """
+    plans, dtype = Plans(config, compute), precision(compute)
+    title = f"CEM {config.candidates} x {config.iterations}, k = {config.horizon}, {str(dtype).removeprefix('torch.')}"
+    small = replace(plans.search, candidates=max(1, config.candidates // TRIAL), iterations=1, elites=1)
+    trial = timed(lambda: plans.ours(small)) + timed(lambda: plans.baseline(small))
+    futures = config.candidates * config.iterations
+    announce(title, config.rounds * trial * futures / small.candidates)
+
+    answers: dict[str, Tensor] = {}
+    ours, baseline = paired(
+        lambda: answers.update(ours=plans.ours(plans.search)),
+        lambda: answers.update(baseline=plans.baseline(plans.search)),
+        config.rounds,
+        warmup=0,
+        label=title,
+    )
+    peaks = [peak_bytes(partial(_prepare, side, config, compute, torch.get_num_threads())) for side in SIDES]
+    flops = plans.flops()
+    counted = (config.horizon, config.context, config.steps, plans.model.config.dit.max_frames)
+    return Comparison(
+        title,
+        {**asdict(config), "dtype": str(dtype).removeprefix("torch.")},
+        Measurement("context shared", ours, 1, "plans", flops[0], peaks[0]),
+        Measurement("context for every candidate", baseline, 1, "plans", flops[1], peaks[1]),
+        bound=recomputed(*counted) / cached(*counted, futures),
+        peak=peak_flops(device(compute), dtype),
+        quality={"largest difference of the plans": float((answers["ours"] - answers["baseline"]).abs().max())},
+    )
+
+
+def _prepare(side: str, config: PlanBenchConfig, compute: ComputeConfig, threads: int) -> Work:
+    """One iteration of one denoising step, which takes as much memory as all of them."""
+    torch.set_num_threads(threads)
+    plans = Plans(config, compute)
+    search = replace(plans.search, iterations=1, sampling=SamplingConfig(1))
+    return partial(plans.ours if side == "ours" else plans.baseline, search)

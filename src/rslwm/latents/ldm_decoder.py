@@ -1,0 +1,115 @@
+"""The paper's pixel decoder (arXiv 2605.06388 section 5), after that of latent diffusion (Rombach et al., 2022).
+
+Submodules carry the names of the published checkpoints, so that those load without a key map.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from rslwm.attention import attend
+from rslwm.config import DecoderConfig
+from rslwm.latents.decoder import PixelDecoder
+from rslwm.types import LatentSpec
+
+
+def _norm(channels: int) -> nn.GroupNorm:
+    return nn.GroupNorm(min(32, channels), channels, eps=1e-6)
+
+
+class ResidualBlock(nn.Module):
+    """Two convolutions, each behind a norm; a third, of one pixel, where the width changes."""
+
+    def __init__(self, channels: int, out: int) -> None:
+        super().__init__()
+        self.norm1, self.conv1 = _norm(channels), nn.Conv2d(channels, out, 3, padding=1)
+        self.norm2, self.conv2 = _norm(out), nn.Conv2d(out, out, 3, padding=1)
+        self.skip = nn.Conv2d(channels, out, 1) if channels != out else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.skip(x) + self.conv2(F.silu(self.norm2(self.conv1(F.silu(self.norm1(x))))))
+
+
+class PixelAttention(nn.Module):
+    """Multi-head attention among all pixels of a level, behind a norm."""
+
+    def __init__(self, channels: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm = _norm(channels)
+        self.q, self.k, self.v, self.proj_out = (nn.Conv2d(channels, channels, 1) for _ in range(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.norm(x)
+        q, k, v = (
+            rearrange(project(y), "B (heads d) h w -> B heads (h w) d", heads=self.heads)
+            for project in (self.q, self.k, self.v)
+        )
+        attended = attend(q * q.shape[-1] ** -0.5, k, v)
+        return x + self.proj_out(rearrange(attended, "B heads (h w) d -> B (heads d) h w", h=x.shape[-2]))
+
+
+class Upsample(nn.Module):
+    """Twice the side, then a convolution."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(F.interpolate(x, scale_factor=2, mode="nearest"))
+
+
+class Level(nn.Module):
+    """Residual blocks, attention in the first level, upsampling in all but the last."""
+
+    def __init__(self, config: DecoderConfig, channels: int, out: int, first: bool, last: bool) -> None:
+        super().__init__()
+        inputs = [channels, *[out] * (config.blocks - 1)]
+        self.blocks = nn.Sequential(*(ResidualBlock(width, out) for width in inputs))
+        self.attn = PixelAttention(out, config.heads) if first else nn.Identity()
+        self.upsample = nn.Identity() if last else Upsample(out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.upsample(self.attn(self.blocks(x)))
+
+
+class LDMDecoder(PixelDecoder):
+    """Residual levels from the latent grid to the frame, each at twice the side; attention on the grid; a sigmoid.
+
+    Frames must be 2^(levels - 1) times as large as the grid.
+    """
+
+    def __init__(self, config: DecoderConfig, spec: LatentSpec, image_size: int) -> None:
+        super().__init__(config, spec, image_size)
+        widths = [config.width * multiplier for multiplier in reversed(config.multipliers)]
+        factor, (h, w) = 2 ** (len(widths) - 1), spec.grid
+        if not h * factor == w * factor == image_size:
+            raise ValueError(
+                f"{spec.name}: the {len(widths)} levels of decoder.multipliers make {h * factor} x {w * factor} px of "
+                f"a {h}x{w} grid, not {image_size} x {image_size}"
+            )
+        if widths[0] % config.heads:
+            raise ValueError(f"decoder.heads {config.heads} does not divide the {widths[0]} channels at the grid")
+        self.proj_in = nn.Conv2d(spec.channels, widths[0], 1)
+        self.mid_block1 = ResidualBlock(widths[0], widths[0])
+        self.mid_attn = PixelAttention(widths[0], config.heads)
+        self.mid_block2 = ResidualBlock(widths[0], widths[0])
+        self.up_levels = nn.Sequential(
+            *(
+                Level(config, channels, out, first=i == 0, last=i == len(widths) - 1)
+                for i, (channels, out) in enumerate(pairwise([widths[0], *widths]))
+            )
+        )
+        self.norm_out, self.conv_out = _norm(widths[-1]), nn.Conv2d(widths[-1], 3, 3, padding=1)
+
+    def forward(self, latents: Tensor) -> Tensor:
+        B = latents.shape[0]
+        x = self.proj_in(rearrange(latents, "B T h w C -> (B T) C h w"))
+        x = self.up_levels(self.mid_block2(self.mid_attn(self.mid_block1(x))))
+        x = self.conv_out(F.silu(self.norm_out(x)))
+        return rearrange(x.float().sigmoid(), "(B T) c H W -> B T H W c", B=B)

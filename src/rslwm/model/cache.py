@@ -1,0 +1,71 @@
+"""Keys and values of the frames that new frames may look back to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from rslwm.attention import KeyValues
+
+
+@dataclass(frozen=True)
+class Cache:
+    """Keys and values of consecutive frames, never changed in place.
+
+    They come in parts, oldest first: a part that several candidates share has fewer rows than the candidates' own.
+    """
+
+    parts: tuple[tuple[KeyValues, ...], ...]
+    """Of each part, one pair a temporal block."""
+    lengths: tuple[int, ...]
+    """Frames of each part."""
+    first: int = 0
+    """Position of the first frame; rotary embeddings only see differences, so it may grow without end."""
+
+    @property
+    def frames(self) -> int:
+        return sum(self.lengths)
+
+    @property
+    def end(self) -> int:
+        """Position of the frame after the last."""
+        return self.first + self.frames
+
+    def layer(self, i: int) -> list[KeyValues]:
+        """The parts of temporal block i."""
+        return [part[i] for part in self.parts]
+
+    def append(self, new: Cache) -> Cache:
+        """With the frames of ``new`` behind its own; what candidates share stays shared."""
+        last = self.parts[-1]
+        if len(last[0][0]) != len(new.parts[0][0][0]):
+            return Cache(self.parts + new.parts, self.lengths + new.lengths, self.first)
+        joined = tuple(
+            (torch.cat([old_k, k], -2), torch.cat([old_v, v], -2))
+            for (old_k, old_v), (k, v) in zip(last, new.parts[0], strict=True)
+        )
+        return Cache((*self.parts[:-1], joined), (*self.lengths[:-1], self.lengths[-1] + new.frames), self.first)
+
+    def head(self, frames: int) -> Cache:
+        """The first frames of a cache of one part."""
+        (part,), (length,) = self.parts, self.lengths
+        kept = tuple((_cut(k, 0, frames, length), _cut(v, 0, frames, length)) for k, v in part)
+        return Cache((kept,), (frames,), self.first)
+
+    def tail(self, frames: int) -> Cache:
+        """Without the oldest frames, so that at most ``frames`` are left; nothing is copied."""
+        parts, lengths = [], []
+        drop = max(0, self.frames - frames)
+        for part, length in zip(self.parts, self.lengths, strict=True):
+            cut = min(drop, length)
+            drop -= cut
+            if cut < length:
+                parts.append(tuple((_cut(k, cut, length, length), _cut(v, cut, length, length)) for k, v in part))
+                lengths.append(length - cut)
+        return Cache(tuple(parts), tuple(lengths), self.end - sum(lengths))
+
+
+def _cut(x: torch.Tensor, start: int, end: int, frames: int) -> torch.Tensor:
+    tokens = x.shape[-2] // frames
+    return x[..., start * tokens : end * tokens, :]

@@ -1,0 +1,225 @@
+"""Files of the published code (arXiv 2605.06388): ``DiT-*.pt``, and ``adapter_*.pt`` with the pixel decoder.
+
+Sizes are inferred from the tensors. No code in a file is ever run.
+"""
+
+from __future__ import annotations
+
+import pickle
+import re
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+from torch.serialization import get_unsafe_globals_in_checkpoint
+
+from rslwm.config import AdapterConfig, DecoderConfig, DiTConfig
+from rslwm.model.dit import SIZES, size_of
+from rslwm.types import DataError
+
+
+@dataclass(frozen=True)
+class StateDict:
+    """The tensors of one network in a file."""
+
+    path: Path
+    tensors: dict[str, Tensor]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.tensors
+
+    def shape(self, name: str, axes: int) -> tuple[int, ...]:
+        """Of a tensor with so many axes.
+
+        Raises:
+            DataError: it is missing, or has another number of axes.
+        """
+        if name not in self.tensors:
+            raise DataError(f"{self.path}: tensor {name!r} is missing")
+        shape = tuple(self.tensors[name].shape)
+        if len(shape) != axes:
+            raise DataError(f"{self.path}: tensor {name!r} is {shape}, expected {axes} axes")
+        return shape
+
+    def count(self, modules: str) -> int:
+        """Members of a numbered list of modules."""
+        numbered = re.compile(rf"{re.escape(modules)}\.(\d+)\.")
+        return 1 + max((int(found[1]) for name in self.tensors if (found := numbered.match(name))), default=-1)
+
+
+@dataclass(frozen=True)
+class PublishedFile:
+    """All tensors of a file, by their path through its nested dictionaries, and the settings kept beside them."""
+
+    path: Path
+    tensors: dict[str, Tensor]
+    settings: dict[str, Any]
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read what ``torch.save`` wrote, unless it holds more than tensors and plain values.
+
+        Raises:
+            DataError: the file is missing, truncated or damaged, or reading it would run code.
+        """
+        if not path.is_file():
+            raise DataError(f"{path} does not exist")
+        if not zipfile.is_zipfile(path):
+            raise DataError(f"{path} is truncated, or not a file of torch.save; get it again")
+        try:
+            if code := get_unsafe_globals_in_checkpoint(path):
+                raise DataError(
+                    f"{path} is refused: reading it would run {', '.join(code)}, and code from elsewhere can do "
+                    "anything. Let its author save tensors only: torch.save({'ema': model.state_dict()}, ...)"
+                )
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+            reason = str(error).partition("\n")[0]
+            raise DataError(f"{path} is damaged and can't be read ({reason}); get it again") from None
+        stored = content.items() if isinstance(content, dict) else ()
+        settings = [value for key, value in stored if str(key).endswith("_config") and isinstance(value, dict)]
+        return cls(path, dict(_tensors(content)), {k: v for part in settings for k, v in part.items()})
+
+    def network(self, marker: str) -> StateDict | None:
+        """The network that has a tensor called ``marker``, whatever prefix its names have; averaged weights first.
+
+        Raises:
+            DataError: there are several.
+        """
+        found = [name.removesuffix(marker) for name in self.tensors if f".{name}".endswith(f".{marker}")]
+        averaged = [prefix for prefix in found if "ema" in re.split(r"[._]", prefix)]
+        if not found:
+            return None
+        prefix, *others = averaged or found
+        if others:
+            raise DataError(f"{self.path} holds several sets of weights, {found}; keep one of them")
+        named = {name.removeprefix(prefix): x for name, x in self.tensors.items() if name.startswith(prefix)}
+        return StateDict(self.path, named)
+
+    def lacks(self, network: str, marker: str) -> DataError:
+        """The error of a file without a network, with the names that it has instead."""
+        names = ", ".join([*self.tensors][:8]) or "no tensor at all"
+        return DataError(f"{self.path} holds no {network} (no tensor ...{marker}), but {names}")
+
+
+def _tensors(content: Any, path: str = "") -> Iterator[tuple[str, Tensor]]:
+    if isinstance(content, Tensor):
+        yield path, content
+    elif isinstance(content, dict):
+        for key, value in content.items():
+            yield from _tensors(value, f"{path}.{key}" if path else str(key))
+
+
+@dataclass(frozen=True)
+class PublishedDiT:
+    """A transformer; its configuration lacks what the file can't tell."""
+
+    weights: StateDict
+    config: DiTConfig
+    channels: int
+
+    @property
+    def path(self) -> Path:
+        return self.weights.path
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read ``DiT-*.pt``.
+
+        Raises:
+            DataError: it can't be read, or holds no transformer.
+        """
+        file, marker = PublishedFile.read(path), "x_proj.weight"
+        weights = file.network(marker)
+        if weights is None:
+            raise file.lacks("transformer", marker)
+        width, channels, patch, _ = weights.shape(marker, 4)
+        config = DiTConfig(
+            width=width,
+            depth=weights.count("blocks"),
+            patch=patch,
+            wide_head=weights.shape("s_projector.weight", 2)[0] if "s_projector.weight" in weights else 0,
+            view_order="interleaved",
+            action_inputs=weights.shape("action_embedder.weight", 2)[1],
+        )
+        return cls(weights, config, channels)
+
+    def __str__(self) -> str:
+        head = f"wide head {self.config.wide_head}" if self.config.wide_head else "plain head"
+        return f"a {size_of(self.config)} on {self.channels} channels, patch {self.config.patch}, {head}"
+
+    @property
+    def usual_heads(self) -> int:
+        """As many as the paper's model of this size has; heads of 64 channels at another size."""
+        sizes = (size for size in SIZES.values() if (size.width, size.depth) == (self.config.width, self.config.depth))
+        return next((size.heads for size in sizes), max(1, self.config.width // 64))
+
+
+@dataclass(frozen=True)
+class PublishedAdapter:
+    """An S-VAE adapter and, if the file has one, the pixel decoder of its latents; without what tensors can't tell."""
+
+    weights: StateDict
+    config: AdapterConfig
+    width: int
+    channels: int
+    decoder_weights: StateDict | None
+    decoder: DecoderConfig
+    settings: dict[str, Any]
+    """What the training code wrote beside the weights, if it did."""
+
+    @property
+    def path(self) -> Path:
+        return self.weights.path
+
+    @property
+    def heads(self) -> int | None:
+        return self.settings.get("adapter_num_heads")
+
+    @property
+    def decoder_heads(self) -> int | None:
+        return self.settings.get("attn_heads")
+
+    @property
+    def encoder(self) -> str | None:
+        """What the published code calls the encoder."""
+        return self.settings.get("encoder_type")
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read ``adapter_*.pt``.
+
+        Raises:
+            DataError: it can't be read, or holds no S-VAE adapter.
+        """
+        file, marker = PublishedFile.read(path), "enc_proj.weight"
+        weights, decoder = file.network(marker), file.network("mid_block1.conv1.weight")
+        if weights is None:
+            raise file.lacks("S-VAE adapter", marker)
+        if (activation := file.settings.get("output_activation", "sigmoid")) != "sigmoid":
+            raise DataError(f"{path}: output_activation is {activation!r}; the paper's decoder ends in a sigmoid")
+        moments, width = weights.shape(marker, 2)
+        hidden, _ = weights.shape("enc_blocks.0.intermediate.dense.weight", 2)
+        config = AdapterConfig(blocks=weights.count("enc_blocks"), mlp_ratio=hidden / width)
+        decoder_config = _decoder_config(decoder) if decoder else DecoderConfig()
+        return cls(weights, config, width, moments // 2, decoder, decoder_config, file.settings)
+
+    def __str__(self) -> str:
+        text = f"an adapter from {self.width} to {self.channels} channels"
+        return text + (f" with a pixel decoder of base width {self.decoder.width}" if self.decoder_weights else "")
+
+
+def _decoder_config(weights: StateDict) -> DecoderConfig:
+    (base,) = weights.shape("norm_out.weight", 1)
+    levels = range(weights.count("up_levels"))
+    widths = [weights.shape(f"up_levels.{i}.blocks.0.conv1.weight", 4)[0] for i in reversed(levels)]
+    return DecoderConfig(
+        kind="ldm",
+        width=base,
+        multipliers=tuple(width // base for width in widths),
+        blocks=weights.count("up_levels.0.blocks"),
+    )

@@ -1,0 +1,127 @@
+"""World models from the files of the published code, and from what those files don't tell."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from rslwm.compute import seeded
+from rslwm.config import AdapterConfig, DataConfig, DecoderConfig, FlowConfig, OptimConfig, WorldModelConfig
+from rslwm.latents.adapter import published_name
+from rslwm.latents.base import ENCODERS, TrainableEncoder
+from rslwm.latents.external import EXTERNAL, ExternalConfig
+from rslwm.latents.space import LatentSpace, SpaceConfig, take_weights
+from rslwm.model.published import PublishedAdapter, PublishedDiT
+from rslwm.model.world_model import WorldModel
+from rslwm.serialisation import ConfigError
+from rslwm.types import DataError, Family, end_effector_spec
+
+ACTIONS = replace(
+    end_effector_spec(translation=0.05 / 1.75, rotation=0.25 / 1.4, hz=2.5), gripper="0 is open, 1 is closed"
+)
+"""BridgeData V2 at 5 Hz with every other frame kept; 0.05 m are normalised to 1.75, 0.25 rad to 1.4."""
+
+OPTIM = OptimConfig(steps=80_000, batch_size=64, lr=1e-4, final_lr=0.7, warmup=2_400, weight_decay=2e-3, ema=0.9995)
+"""Paper section 4: 100 epochs of about 800 steps, 3 of them warm-up."""
+
+FAMILIES: dict[str, Family] = {"semantic": "semantic", "reconstruction": "reconstruction"}
+"""In front of the name of an encoder that is no part of this package."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What tensors don't tell."""
+
+    objective: Literal["flow", "ddpm"]
+    heads: int
+    temporal: Literal["factorised", "joint"]
+    views: int
+    encoder: str
+    """path/to/file.py:Class, or FAMILY:NAME of one that is no part of this package."""
+    adapter_heads: int
+    decoder_heads: int
+    grid: tuple[int, int]
+    """Rows and columns of one view's latents."""
+    image_size: int
+    max_frames: int
+
+    def __post_init__(self) -> None:
+        for name in ("heads", "views", "adapter_heads", "decoder_heads"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}; there is at least 1")
+
+
+def import_world_model(dit: PublishedDiT, svae: PublishedAdapter | None, facts: Facts) -> WorldModel:
+    """The world model in files of the published code.
+
+    Args:
+        svae: the adapter that made the transformer's latents or, if those are native features, the one through which
+            they are decoded.
+
+    Raises:
+        ConfigError: a fact doesn't fit the files.
+        DataError: the tensors are not those of the published architecture, or the two files don't belong together.
+    """
+    if svae and dit.channels not in (svae.channels, svae.width):
+        raise DataError(f"{svae.path} holds {svae}, but {dit.path} {dit}; they don't belong together")
+    if svae and facts.views > 1:
+        raise ConfigError(
+            f"{svae.path}: the adapter and its pixel decoder work on single views, not on {facts.views} side by side; "
+            "import without them, and compress and decode each view with a single-view import"
+        )
+    config = WorldModelConfig(
+        dit=replace(
+            dit.config, heads=facts.heads, temporal=facts.temporal, views=facts.views, max_frames=facts.max_frames
+        ),
+        objective=facts.objective,
+        flow=FlowConfig(history=2, history_noise=0.3, context_level=0.01, shift_base=4096),
+        action_dropout=0.1,
+        alignment="outgoing",
+        optim=OPTIM,
+    )
+    data = DataConfig(uri="rlds:bridge", image_size=facts.image_size, frame_skip=2, actions="first")
+    with seeded(0, "weights that the files replace"):
+        space = _space(dit, svae, facts)
+        model = WorldModel(space, ACTIONS, config, data=data)
+    take_weights(model.dit, dit.weights.tensors, dit.path)
+    return model.eval()
+
+
+def _space(dit: PublishedDiT, svae: PublishedAdapter | None, facts: Facts) -> LatentSpace:
+    """The latent space of the transformer, with the adapter's and the pixel decoder's weights."""
+    native = svae is None or dit.channels == svae.width
+    reference, external = _encoder(facts, svae.width if svae else dit.channels)
+    config = SpaceConfig(
+        reference,
+        facts.image_size,
+        channels=0 if native else dit.channels,
+        decode=svae is not None and svae.decoder_weights is not None,
+        decoder_channels=svae.channels if svae and native else 0,
+        external=external,
+        adapter=replace(svae.config, heads=facts.adapter_heads) if svae else AdapterConfig(),
+        decoder=replace(svae.decoder, heads=facts.decoder_heads) if svae else DecoderConfig(),
+    )
+    try:
+        space = LatentSpace(config)
+    except ValueError as error:
+        raise ConfigError(f"the latent space of {dit.path} can't be built: {error}") from None
+    if space.spec.channels != dit.channels:
+        made = space.encoder.spec.channels
+        raise ConfigError(f"encoder {reference} makes {made} channels, but {dit.path} holds {dit}")
+    for module in (space.adapter, space.decoder_adapter):
+        if module is not None and svae:
+            take_weights(module, svae.weights.tensors, svae.path, published_name)
+    if space.decoder is not None and svae and svae.decoder_weights:
+        take_weights(space.decoder, svae.decoder_weights.tensors, svae.path)
+    return space
+
+
+def _encoder(facts: Facts, channels: int) -> tuple[str, ExternalConfig]:
+    """Reference of the encoder and, if it is external, what is known of its features."""
+    family, _, name = facts.encoder.partition(":")
+    if family in FAMILIES and name:
+        rows, columns = facts.grid
+        return EXTERNAL, ExternalConfig(name, FAMILIES[family], (rows, columns * facts.views), channels)
+    if issubclass(ENCODERS.get(facts.encoder), TrainableEncoder):
+        raise ConfigError(f"encoder {facts.encoder} is trained by a study; its weights can't be in published files")
+    return facts.encoder, ExternalConfig()
