@@ -106,7 +106,7 @@ class PointWorldModel:
     ) -> Tensor:
         return self._move(context[:, -1], actions[:, context.shape[1] - 1 :])
 
-    def start(self, context: Tensor, actions: Tensor) -> PointState:
+    def start(self, context: Tensor, actions: Tensor, full_window: bool = False) -> PointState:
         return PointState(context[:, -1])
 
     def unroll(

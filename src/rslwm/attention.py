@@ -40,11 +40,12 @@ def attend_with_past(q: Tensor, k: Tensor, v: Tensor, past: Sequence[KeyValues],
     """
     scores = [_fold(q, keys) @ keys.mT for keys, _ in past]
     scores = [_unfold(s, q) for s in scores]
-    new = q @ k.mT
+    single = q.shape[-2] == 1  # thousands of products of 1 x 1 cost more than the rest of the attention
+    new = (q * k).sum(-1, keepdim=True) if single else q @ k.mT
     lengths = [s.shape[-1] for s in (*scores, new)]
     weights = torch.cat([*scores, new if bias is None else new + bias], -1).softmax(-1).to(v.dtype)
     *old, own = weights.split(lengths, -1)
-    out = own @ v
+    out = own * v if single else own @ v
     for weight, (_, values) in zip(old, past, strict=True):
         out = out + _unfold(_fold(weight, values) @ values, q)
     return out

@@ -25,7 +25,7 @@ class PushWorld:
         self.contexts: list[int] = []
         self.rows: list[int] = []
 
-    def start(self, context: Tensor, actions: Tensor) -> "PushState":
+    def start(self, context: Tensor, actions: Tensor, full_window: bool = False) -> "PushState":
         assert actions.shape[:2] == (len(context), context.shape[1] - 1)
         self.contexts.append(len(context))
         return PushState(context[:, -1])
@@ -62,5 +62,5 @@ def push(truth: Tensor, config: PlanConfig, seed: int = 0, world: PushWorld | No
 
 def room_for(rows: int, config: PlanConfig, world: PushWorld | None = None) -> PlanConfig:
     """The configuration with memory for this many futures of the push world."""
-    needed = row_bytes((world or PushWorld).config.dit, (2, 2, DIMS), config, torch.float32)
+    needed = row_bytes((world or PushWorld).config, (2, 2, DIMS), config, torch.float32)
     return replace(config, memory_mb=(rows + 0.5) * needed / MEGABYTE)

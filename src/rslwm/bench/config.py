@@ -94,6 +94,11 @@ class RolloutBenchConfig(ModelBenchConfig):
     rounds: int = 3
     """Runs of each implementation; the ratio is the median over their pairs."""
 
+    @property
+    def fewer(self) -> bool:
+        """Whether few steps are measured, too."""
+        return self.few_steps not in (0, self.steps)
+
 
 @dataclass(frozen=True)
 class PlanBenchConfig(ModelBenchConfig):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import partial
 
 import torch
@@ -12,12 +12,12 @@ from rslwm.bench.config import PlanBenchConfig
 from rslwm.bench.memory import peak_bytes
 from rslwm.bench.passes import cached, recomputed
 from rslwm.bench.result import Comparison, Measurement
-from rslwm.bench.rollout import rollout_flops
 from rslwm.bench.straightforward import planner
 from rslwm.bench.timing import Work, announce, paired, timed
 from rslwm.bench.world import SPEC, led_here, straightforward, world_model
 from rslwm.compute import autocast, device, generator, peak_flops, precision
 from rslwm.config import ComputeConfig, PlanConfig, SamplingConfig
+from rslwm.model.dit import forward_flops
 from rslwm.plan.base import plan
 
 SIDES = ("ours", "baseline")
@@ -25,31 +25,27 @@ TRIAL = 20
 """The trial before the measurement has this many times fewer candidates, and one iteration."""
 
 
-@dataclass
 class Plans:
     """One model, one context, and goals that some sequence of actions leads to; the same search by either planner."""
 
-    config: PlanBenchConfig
-    compute: ComputeConfig
-
-    def __post_init__(self) -> None:
-        c, where = self.config, device(self.compute)
-        self.model = world_model(c, self.compute)
+    def __init__(self, config: PlanBenchConfig, compute: ComputeConfig) -> None:
+        self.config, self.compute = config, compute
+        self.model = world_model(config, compute)
         self.published = straightforward(self.model)
         self.search = PlanConfig(
-            horizon=c.horizon,
-            candidates=c.candidates,
-            iterations=c.iterations,
-            elites=c.elites,
-            sampling=SamplingConfig(c.steps),
-            memory_mb=c.memory_mb,
+            horizon=config.horizon,
+            candidates=config.candidates,
+            iterations=config.iterations,
+            elites=config.elites,
+            sampling=SamplingConfig(config.steps),
+            memory_mb=config.memory_mb,
         )
-        drawn = generator(c.seed, "bench plan")
-        self.context = torch.randn((1, c.context, c.grid, c.grid, c.channels), generator=drawn).to(where)
-        actions = (2 * torch.rand((1, c.context - 1 + c.horizon, SPEC.dims), generator=drawn) - 1).to(where)
-        self.actions = actions[:, : c.context - 1]
-        with autocast(self.compute):
-            self.goals = self.model.rollout(self.context, actions, self.search.sampling, drawn)
+        drawn, where = generator(config.seed, "bench plan"), device(compute)
+        context = torch.randn((1, config.context, config.grid, config.grid, config.channels), generator=drawn)
+        actions = 2 * torch.rand((1, config.context - 1 + config.horizon, SPEC.dims), generator=drawn) - 1
+        self.context, self.actions = context.to(where), actions[:, : config.context - 1].to(where)
+        with autocast(compute):
+            self.goals = self.model.rollout(self.context, actions.to(where), self.search.sampling, drawn)
 
     def ours(self, search: PlanConfig) -> Tensor:
         """(1, k, A), the context shared by all candidates."""
@@ -62,11 +58,6 @@ class Plans:
         drawn = generator(self.config.seed, "bench candidates")
         with autocast(self.compute):
             return planner.plan(self.published, self.context, led_here(self.actions), self.goals, search, drawn)
-
-    def flops(self) -> tuple[float, float]:
-        """Of a plan of ours and of the baseline; multiply-adds of matrix products count two, nothing else counts."""
-        c, rows = self.config, self.config.candidates * self.config.iterations
-        return rollout_flops(self.model.dit, c.grid, c.context, c.horizon, c.steps, rows, rows)
 
 
 def measure(config: PlanBenchConfig, compute: ComputeConfig) -> Comparison:
@@ -90,14 +81,15 @@ def measure(config: PlanBenchConfig, compute: ComputeConfig) -> Comparison:
         label=title,
     )
     peaks = [peak_bytes(partial(_prepare, side, config, compute, torch.get_num_threads())) for side in SIDES]
-    flops = plans.flops()
     counted = (config.horizon, config.context, config.steps, plans.model.config.dit.max_frames)
+    stored, anew = cached(*counted, futures), recomputed(*counted)
+    pass_flops = futures * forward_flops(plans.model.dit, (config.grid, config.grid))
     return Comparison(
         title,
         {**asdict(config), "dtype": str(dtype).removeprefix("torch.")},
-        Measurement("context shared", ours, 1, "plans", flops[0], peaks[0]),
-        Measurement("context for every candidate", baseline, 1, "plans", flops[1], peaks[1]),
-        bound=recomputed(*counted) / cached(*counted, futures),
+        Measurement("context shared", ours, 1, "plans", stored * pass_flops, peaks[0]),
+        Measurement("context for every candidate", baseline, 1, "plans", anew * pass_flops, peaks[1]),
+        bound=anew / stored,
         peak=peak_flops(device(compute), dtype),
         quality={"largest difference of the plans": float((answers["ours"] - answers["baseline"]).abs().max())},
     )

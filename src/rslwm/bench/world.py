@@ -17,6 +17,7 @@ from rslwm.latents.space import LatentSpace, SpaceConfig
 from rslwm.model.dit import SIZES
 from rslwm.model.flow import FlowMatching
 from rslwm.model.world_model import WorldModel
+from rslwm.serialisation import ConfigError
 from rslwm.types import LatentSpec, end_effector_spec
 
 SPEC = end_effector_spec(0.05, 0.25)
@@ -38,9 +39,15 @@ class MeanColour(Encoder):
 
 
 def world_model(config: ModelBenchConfig, compute: ComputeConfig) -> WorldModel:
-    """Weights depend on ``config.seed`` alone; all of them are small and none is zero."""
+    """Weights depend on ``config.seed`` alone; all of them are small and none is zero.
+
+    Raises:
+        ConfigError: the context leaves no room for a new frame.
+    """
     space = LatentSpace(SpaceConfig("mean-colour", config.grid), MeanColour(config.grid, config.channels))
     dit = SIZES[config.size] if config.size in SIZES else DiTConfig()
+    if not 0 < config.context < dit.max_frames:
+        raise ConfigError(f"context is {config.context}; size {config.size} takes 1 to {dit.max_frames - 1} frames")
     drawn = generator(config.seed, "bench weights")
     model = WorldModel(space, SPEC, WorldModelConfig(dit=dit), drawn)
     with torch.no_grad():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import cast
@@ -131,8 +132,8 @@ class DiT(nn.Module):
 
     def conditions(self, levels: Tensor, actions: Tensor) -> Conditions:
         """Of frames with noise levels (B, T) and actions (B, T, A); they don't depend on latents or on other frames."""
-        level = self.timestep_mlp(sinusoidal_embedding(levels, TIME_CHANNELS))
-        both = level + self.action_embedder(actions)
+        level = self.timestep_mlp(sinusoidal_embedding(levels, TIME_CHANNELS).to(self.dtype))
+        both = level + self.action_embedder(actions.to(self.dtype))
         return Conditions(level, both, tuple(layer.modulations(both) for layer in self._layers))
 
     def extend(self, x: Tensor, conditions: Conditions, past: Cache | None = None) -> tuple[Tensor, Cache]:
@@ -151,7 +152,7 @@ class DiT(nn.Module):
         positions = torch.arange(start, start + frames, device=x.device)
         time = for_queries_and_keys(temporal_table(self.config, positions, grid))
 
-        tokens = self._patchify(x)
+        tokens = self._patchify(x.to(self.dtype))
         new: list[KeyValues] = []
         recompute = self.checkpoint_activations and torch.is_grad_enabled()
         for i, layer in enumerate(self._layers):
@@ -160,6 +161,16 @@ class DiT(nn.Module):
             new.append(key_values)
         velocity = self._unpatchify(self._head(tokens, conditions), grid)
         return velocity, Cache((tuple(new),), (frames,), start)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights."""
+        return self.x_proj.weight.dtype
+
+    def own_precision(self) -> AbstractContextManager[None]:
+        """No autocast if the weights have been converted already: it would only cost time."""
+        device = self.x_proj.weight.device.type
+        return nullcontext() if self.dtype == torch.float32 else torch.autocast(device, enabled=False)
 
     @property
     def _layers(self) -> list[Layer]:

@@ -101,7 +101,9 @@ class Sampler:
             return state
         latents, actions = state.latents[:, :count], state.actions[:, :count]
         levels = actions.new_full(actions.shape[:2], self.objective.context_level)
-        _, new = self.dit.extend(self.objective.context(latents), self.dit.conditions(levels, actions), state.cache)
+        with self.dit.own_precision():
+            conditions = self.dit.conditions(levels, actions)
+            _, new = self.dit.extend(self.objective.context(latents), conditions, state.cache)
         cache = state.cache.append(new) if state.cache else new
         return replace(state, cache=cache, latents=state.latents[:, count:], actions=state.actions[:, count:])
 
@@ -204,11 +206,12 @@ class _Branch:
 
     def evaluate(self, x: Tensor, i: int) -> Tensor:
         """Output for the new frame (B, 1, h, w, C) at the noise level of step i; i never falls."""
-        if i not in self.conditions:
-            self.conditions = self._conditions_from(i)
         context = self.pending.shape[1]
         frames = torch.cat([self.objective.context(self.pending), x], 1)
-        output, new = self.dit.extend(frames, self.conditions[i], self.past)
+        with self.dit.own_precision():
+            if i not in self.conditions:
+                self.conditions = self._conditions_from(i)
+            output, new = self.dit.extend(frames, self.conditions[i], self.past)
         if context:
             self.past = self.past.append(new.head(context)) if self.past else new.head(context)
             self.pending = self.pending[:, :0]

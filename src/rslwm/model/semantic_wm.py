@@ -8,7 +8,7 @@ from typing import Literal
 from rslwm.compute import seeded
 from rslwm.config import AdapterConfig, DataConfig, DecoderConfig, FlowConfig, OptimConfig, WorldModelConfig
 from rslwm.latents.adapter import published_name
-from rslwm.latents.base import ENCODERS, TrainableEncoder
+from rslwm.latents.base import ENCODERS, Encoder, TrainableEncoder
 from rslwm.latents.external import EXTERNAL, ExternalConfig
 from rslwm.latents.space import LatentSpace, SpaceConfig, take_weights
 from rslwm.model.published import PublishedAdapter, PublishedDiT
@@ -122,6 +122,9 @@ def _encoder(facts: Facts, channels: int) -> tuple[str, ExternalConfig]:
     if family in FAMILIES and name:
         rows, columns = facts.grid
         return EXTERNAL, ExternalConfig(name, FAMILIES[family], (rows, columns * facts.views), channels)
-    if issubclass(ENCODERS.get(facts.encoder), TrainableEncoder):
-        raise ConfigError(f"encoder {facts.encoder} is trained by a study; its weights can't be in published files")
+    found = ENCODERS.get(facts.encoder)
+    if not (isinstance(found, type) and issubclass(found, Encoder)) or issubclass(found, TrainableEncoder):
+        raise ConfigError(
+            f"encoder {facts.encoder} is none with weights of its own, and published files hold none for it"
+        )
     return facts.encoder, ExternalConfig()

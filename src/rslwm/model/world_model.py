@@ -83,8 +83,8 @@ class WorldModel(nn.Module):
         return Sampler(self.dit, self.objective, null, blank_first=not self._outgoing)
 
     def for_inference(self, compute: ComputeConfig) -> Self:
-        """On the configured device, the transformer's weights in the dtype of matrix products, in place: rollouts under
-        autocast then needn't convert them at every call, and give the same numbers. Don't train or save it after."""
+        """On the configured device, the transformer in the dtype of matrix products, in place, for rollouts without the
+        cost of autocast. Don't train or save it afterwards."""
         self.to(device(compute)).dit.to(precision(compute))
         return self.eval()
 

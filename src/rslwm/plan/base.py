@@ -115,10 +115,10 @@ def imagination(
     kind = goals.device.type
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else torch.float32
     h, w, channels = goals.shape[2:]
-    rows = rows_at_once(world_model.config.dit, (h, w, channels), config, dtype)
+    rows = rows_at_once(world_model.config, (h, w, channels), config, dtype)
     noise = torch.randn(goals.shape, generator=generator, device=generator.device).to(goals.device)
     parts = zip(context.split(rows), context_actions.split(rows), goals.split(rows), noise.split(rows), strict=True)
-    groups = [(world_model.start(frames, actions), goal, start) for frames, actions, goal, start in parts]
+    groups = [(world_model.start(frames, actions, config.sampling.full_window), goal, start) for frames, actions, goal, start in parts]
 
     def evaluate(candidates: Tensor) -> Tensor:
         costs = []

@@ -4,34 +4,53 @@ from __future__ import annotations
 
 import torch
 
-from rslwm.config import DiTConfig, PlanConfig
+from rslwm.config import PlanConfig, WorldModelConfig
 
 MEGABYTE = 2**20
+ALLOCATOR = 1.5
+"""Memory of a process per byte of living tensors: freed blocks are not all given back (measured with glibc: 1.2 to 2)."""
 
 
-def row_bytes(dit: DiTConfig, latent: tuple[int, int, int], config: PlanConfig, dtype: torch.dtype) -> int:
-    """Memory of one imagined future of ``config.horizon`` frames.
+def row_bytes(
+    world_model: WorldModelConfig, latent: tuple[int, int, int], config: PlanConfig, dtype: torch.dtype
+) -> int:
+    """Memory of one imagined future.
 
-    Counted are the activations of the transformer's widest layer for the frames that one forward pass computes (all
-    of the window with ``full_window``, which slides), its own keys and values, and the float32 latents around it. The
-    context is shared by all futures and not counted.
+    Counted are the activations of the transformer's widest layer, over the frames of one forward pass; the keys and
+    values of these and of the frames imagined before; and the float32 latents around them. All futures share the
+    context, which isn't counted.
 
     Args:
         latent: (h, w, C) of a frame.
         dtype: of matrix products.
     """
-    h, w, channels = latent
+    dit, (h, w, channels) = world_model.dit, latent
     tokens = h * w // dit.patch**2
-    attention = 7 * dit.width + 2 * dit.heads * tokens  # residual, norm, qkv, rotated q and k; scores and weights
-    feed_forward = 14 * dit.width  # residual, modulated, both halves of 8/3 widths, gate and product
-    head = dit.width + 4 * dit.wide_head
-    frames = dit.max_frames if config.sampling.full_window else 1
-    forward = frames * tokens * max(attention, feed_forward, head)
-    key_values = max(frames, config.horizon) * 2 * dit.depth * tokens * dit.width
-    latents = 5 * config.horizon * h * w * channels  # noise, frames, their stack, difference and square
-    return (forward + key_values) * dtype.itemsize + latents * torch.float32.itemsize
+    frames = _frames_of_a_pass(world_model, config)
+    sees = dit.max_frames * (tokens if dit.temporal == "joint" else 1)
+    # Elements a token. Feed-forward: residual, modulated, both halves of 8/3 widths, gate, product; as much in attention,
+    # whose queries and keys are turned in float32. Scores are held as they are, joined and as weights.
+    activations = max(16 * dit.width, dit.width + 4 * dit.wide_head) + 3 * dit.heads * sees
+    modulations = 12 * dit.depth * dit.width
+    # Those of a pass are views of what they were projected (3 widths) and turned (2) from. Those of earlier frames are
+    # held twice while a frame is sampled: by the state before it and by the one that it adds to.
+    key_values = dit.depth * dit.width * (5 * frames + 4 * (config.horizon - 1))
+    if config.sampling.guidance != 1:
+        key_values *= 2
+    latents = 5 * config.horizon + (3 * dit.max_frames if config.sampling.full_window else 0)
+    elements = tokens * (frames * activations + key_values) + frames * modulations
+    return int(ALLOCATOR * (elements * dtype.itemsize + latents * h * w * channels * torch.float32.itemsize))
 
 
-def rows_at_once(dit: DiTConfig, latent: tuple[int, int, int], config: PlanConfig, dtype: torch.dtype) -> int:
+def _frames_of_a_pass(world_model: WorldModelConfig, config: PlanConfig) -> int:
+    """Frames that a forward pass computes for a future: the new one, and those before it that aren't cached yet."""
+    if config.sampling.full_window:
+        return world_model.dit.max_frames
+    return 1 if config.horizon == 1 and world_model.alignment == "incoming" else 2
+
+
+def rows_at_once(
+    world_model: WorldModelConfig, latent: tuple[int, int, int], config: PlanConfig, dtype: torch.dtype
+) -> int:
     """Futures that ``config.memory_mb`` has room for; at least one."""
-    return max(1, int(config.memory_mb * MEGABYTE / row_bytes(dit, latent, config, dtype)))
+    return max(1, int(config.memory_mb * MEGABYTE / row_bytes(world_model, latent, config, dtype)))

@@ -54,11 +54,13 @@ class Rollout:
         publish("rollout", comparisons, machine, console(), self.out)
 
     def _quality(self, compute: ComputeConfig) -> dict[str, Any]:
-        """What the few steps cost."""
+        """What few steps cost."""
         from rslwm.bench.quality import few_steps
         from rslwm.model.world_model import WorldModel
         from rslwm.study.checkpoint import clip_settings, open_corpus, run_folder
 
+        if not self.bench.fewer:
+            return {}
         if self.checkpoint is None:
             return {"quality": "not measured; that takes a trained world model: --checkpoint"}
         model = WorldModel.load(self.checkpoint)
