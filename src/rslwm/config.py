@@ -61,7 +61,7 @@ class DataConfig:
     """sim:tabletop, lerobot:FOLDER or rlds:FOLDER."""
     sim: SimConfig = field(default_factory=SimConfig)
     camera: str = ""
-    """The camera to learn from; empty takes the data set's first."""
+    """The camera to learn from, or several (front,side), whose views then lie side by side; empty takes the first."""
     image_size: int = 64
     """Frames are resized to this many pixels."""
     frame_skip: int = 2
@@ -71,6 +71,11 @@ class DataConfig:
     test_fraction: float = 0.2
     """Share of the episodes held out for every metric."""
     split_seed: int = 0
+
+    @property
+    def views(self) -> int:
+        """V, the cameras side by side in a frame."""
+        return self.camera.count(",") + 1
 
 
 @dataclass(frozen=True)
@@ -225,6 +230,9 @@ class SamplingConfig:
 class WorldModelConfig:
     """One world model, the same budget for every latent space."""
 
+    init: str = ""
+    """Folder of a world model whose weights the transformer starts from, for instance a single-view one's; empty draws
+    them."""
     dit: DiTConfig = field(default_factory=DiTConfig)
     objective: Literal["flow", "ddpm"] = "flow"
     flow: FlowConfig = field(default_factory=FlowConfig)

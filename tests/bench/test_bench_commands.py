@@ -3,6 +3,10 @@ import pytest
 from rslwm.bench.config import ModelBenchConfig
 from rslwm.bench.result import load
 from rslwm.cli.main import FAILED, main
+from rslwm.compute import generator
+from rslwm.config import DecoderConfig, DiTConfig, WorldModelConfig
+from rslwm.latents.space import LatentSpace, SpaceConfig
+from rslwm.model.world_model import WorldModel
 
 TINY = ["--size", "demo", "--grid", "2", "--channels", "3", "--threads", "1", "--device", "cpu"]
 
@@ -40,3 +44,22 @@ def test_both_precisions_are_asked_for_by_one_word():
 def test_a_context_that_fills_the_window_is_named(capsys):
     assert main(["bench", "rollout", *TINY, "--context", "4"]) == FAILED
     assert "context is 4; size demo takes 1 to 3 frames" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_checkpoint_says_what_few_steps_cost(corpus, plugin, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    decoder = DecoderConfig(width=16)
+    space = LatentSpace(SpaceConfig(f"{plugin}:PatchMean", corpus.image_size, decode=True, decoder=decoder))
+    config = WorldModelConfig(dit=DiTConfig(width=24, depth=1, heads=1, patch=1))
+    drawn = generator(0, "weights")
+    model = WorldModel(space, corpus.action_spec, config, drawn, corpus.dataset.fingerprint, corpus.config)
+    model.save(tmp_path / "trained")
+    asked = ["--frames", "2", "--dtype", "float32", "--rounds", "1", "--steps", "3", "--few-steps", "1", "--clips", "2"]
+    assert main(["bench", "rollout", *TINY, *asked, "--checkpoint", "trained", "--out", "out"]) == 0
+    full, few = load(tmp_path / "out/rollout.json")
+    assert few.quality is not None
+    error = few.quality["latent error of trained"]
+    assert error["clips"] == 2
+    assert error["difference"] == pytest.approx(error["1 steps"] - error["3 steps"], abs=1e-6)
+    assert "latent error of trained" not in (full.quality or {})

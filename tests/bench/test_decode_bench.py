@@ -21,7 +21,7 @@ TINY = DecodeBenchConfig(size="demo", grid=2, channels=6, image_size=16, frames=
 @pytest.mark.parametrize("kind", ["sub-pixel", "ldm"])
 def test_frame_by_frame_gives_the_same_pixels(kind: str, compute: ComputeConfig):
     config = replace(TINY, image_size=32)
-    decoder = DecoderConfig(kind=kind, width=8, multipliers=(1, 1, 2, 2, 4))
+    decoder = DecoderConfig(kind=kind, width=16, multipliers=(1, 1, 2, 2, 4))
     model = decoding(world_model(config, compute), decoder, config.image_size)
     latents = torch.randn(2, 3, 2, 2, 6, generator=generator(0, "test"))
     frames = model.decode(latents)
@@ -37,6 +37,7 @@ def test_an_unknown_decoder_is_refused_with_those_that_exist(compute: ComputeCon
 def test_what_decoding_takes_is_its_share_of_rollout_and_decoding(compute: ComputeConfig):
     batch, skipped = measure(replace(TINY, decoders=("sub-pixel",)), compute)
     assert batch.ours.items == batch.baseline.items == 6
+    assert batch.ours.flops == batch.baseline.flops > 0
     together = [a + b for a, b in zip(skipped.ours.seconds, batch.ours.seconds, strict=True)]
     assert skipped.baseline.seconds == together
     assert skipped.quality is not None
@@ -49,7 +50,7 @@ def test_the_command_measures_every_precision(tmp_path: Path, capsys: pytest.Cap
     words = "--size demo --grid 2 --channels 6 --image-size 16 --frames 2 --steps 1 --rounds 1 --threads 1 --dtype both"
     assert main(["bench", "decode", *words.split(), "--decoders", "sub-pixel", "--out", str(tmp_path)]) == 0
     assert "frame by frame" in capsys.readouterr().out
-    settings = [c["settings"] for c in json.loads((tmp_path / "decode.json").read_text())["comparisons"]]
-    assert [(s["decoder"], s["dtype"]) for s in settings] == 2 * [("sub-pixel", "float32")] + 2 * [
-        ("sub-pixel", "bfloat16")
-    ]
+    comparisons = json.loads((tmp_path / "decode.json").read_text())["comparisons"]
+    assert [(c["settings"]["decoder"], c["settings"]["dtype"]) for c in comparisons] == 2 * [
+        ("sub-pixel", "float32")
+    ] + 2 * [("sub-pixel", "bfloat16")]

@@ -24,9 +24,7 @@ def inputs(frames: int = 4, batch: int = 2) -> tuple[Tensor, Tensor, Tensor]:
     return draw(batch, frames, 4, 4, 3), draw(batch, frames, seed=2).sigmoid(), draw(batch, frames, 7, seed=3)
 
 
-def extend(
-    dit: DiT, x: Tensor, levels: Tensor, actions: Tensor, past: Cache | None = None
-) -> tuple[Tensor, Cache]:
+def extend(dit: DiT, x: Tensor, levels: Tensor, actions: Tensor, past: Cache | None = None) -> tuple[Tensor, Cache]:
     return dit.extend(x, dit.conditions(levels, actions), past)
 
 
@@ -42,14 +40,14 @@ def no_grad() -> Iterator[None]:
 
 
 def test_velocity_is_zero_at_the_start() -> None:
-    assert not DiT(DiTConfig(**TINY), 3, 7, torch.Generator().manual_seed(0))(*inputs()).any()
+    assert not DiT(TINY, 3, 7, torch.Generator().manual_seed(0))(*inputs()).any()
 
 
 def test_initial_weights_follow_from_the_generator_alone() -> None:
     torch.manual_seed(5)
-    first = DiT(DiTConfig(**TINY), 3, 7, torch.Generator().manual_seed(0)).state_dict()
+    first = DiT(TINY, 3, 7, torch.Generator().manual_seed(0)).state_dict()
     torch.manual_seed(6)
-    second = DiT(DiTConfig(**TINY), 3, 7, torch.Generator().manual_seed(0)).state_dict()
+    second = DiT(TINY, 3, 7, torch.Generator().manual_seed(0)).state_dict()
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
@@ -121,10 +119,10 @@ def test_recomputed_activations_give_the_same_gradients(dit: DiT, monkeypatch: p
     forward, runs = Layer.forward, []
     monkeypatch.setattr(Layer, "forward", lambda *args: runs.append(1) or forward(*args))
     kept = gradients(dit)
-    assert len(runs) == TINY["depth"]
+    assert len(runs) == TINY.depth
     dit.checkpoint_activations = True
     recomputed = gradients(dit)
-    assert len(runs) == 3 * TINY["depth"]
+    assert len(runs) == 3 * TINY.depth
     assert kept.keys() == recomputed.keys() == dict(dit.named_parameters()).keys()
     assert all(torch.equal(kept[name], recomputed[name]) for name in kept)
 
@@ -145,7 +143,7 @@ def test_joint_attention_sees_other_places_of_earlier_frames() -> None:
 
 
 def test_weights_move_between_one_view_and_several_and_between_kinds_of_attention() -> None:
-    models = [tiny_dit(**changes) for changes in ({}, {"views": 2, "patch": 2}, {"temporal": "joint", "max_frames": 9})]
+    models = [tiny_dit(**changes) for changes in ({}, {"views": 2}, {"temporal": "joint", "max_frames": 9})]
     for model in models:
         for other in models:
             model.load_state_dict(other.state_dict(), strict=True)

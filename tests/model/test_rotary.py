@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from rslwm.config import DiTConfig
-from rslwm.model.rotary import for_queries_and_keys, rotary_table, rotate, spatial_table, temporal_table
+from rslwm.model.rotary import rotary_table, rotary_tables, rotate, spatial_table, temporal_table
 from tiny import draw
 
 CPU = torch.device("cpu")
@@ -54,10 +54,12 @@ def test_products_depend_on_differences_of_positions_only(offset: int) -> None:
 
 
 def test_queries_are_scaled_and_keys_are_not() -> None:
-    pair = for_queries_and_keys(line(torch.arange(3)))
-    assert pair.shape == (3, 2, 1, 32)
-    assert torch.allclose(pair[:, 0].abs(), torch.tensor(64**-0.5))
-    assert torch.allclose(pair[:, 1].abs(), torch.tensor(1.0))
+    space, time = rotary_tables(ONE_HEAD, (2, 3), 5, 4, CPU)
+    assert (space.shape, time.shape) == ((6, 2, 1, 32), (4, 1, 2, 1, 32))
+    for table in (space, time):
+        assert torch.allclose(table[..., 0, :, :].abs(), torch.tensor(64**-0.5))
+        assert torch.allclose(table[..., 1, :, :].abs(), torch.tensor(1.0))
+    assert torch.equal(time[:, 0, 1, 0], line(torch.arange(5, 9)))
 
 
 def test_space_shares_a_head_equally_between_row_and_column() -> None:

@@ -82,7 +82,9 @@ def remembered(
         bias = torch.zeros(()) if frames == 1 else causal_bias(frames, tokens, like)
         frame = torch.arange(frames * tokens) // tokens
         sees = torch.where(frame == frames - 1, WINDOW, WINDOW - 1)
-        return bias + torch.zeros(len(frame), len(frame)).masked_fill_(frame[:, None] - frame >= sees[:, None], -torch.inf)
+        return bias + torch.zeros(len(frame), len(frame)).masked_fill_(
+            frame[:, None] - frame >= sees[:, None], -torch.inf
+        )
 
     long = DiT(replace(sampler.dit.config, max_frames=99), 3, 7)
     long.load_state_dict(sampler.dit.state_dict())
@@ -144,7 +146,9 @@ def test_a_window_of_two_frames(sampler: Sampler, sampling: SamplingConfig) -> N
     frames = context
     for f in range(4):
         used = actions[:, f : f + 2]
-        frames = torch.cat([frames, denoised(sampler, sampler.dit, frames[:, -1:], used, noise[:, f : f + 1])[:, 1:]], 1)
+        frames = torch.cat(
+            [frames, denoised(sampler, sampler.dit, frames[:, -1:], used, noise[:, f : f + 1])[:, 1:]], 1
+        )
     assert same(rollout(sampler, context, actions, noise, sampling), frames[:, 1:])
 
 

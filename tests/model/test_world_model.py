@@ -1,4 +1,5 @@
 import copy
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -6,83 +7,26 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
-from rslwm.config import DiTConfig, FlowConfig, WorldModelConfig
-from rslwm.latents.space import LatentSpace, SpaceConfig
+from rslwm.config import ComputeConfig, SamplingConfig
 from rslwm.model.world_model import WorldModel
-from rslwm.types import DataError, end_effector_spec
+from rslwm.types import DataError
+from tiny import TINY, draw, same, tiny_world_model
 
-CONFIG = WorldModelConfig(dit=DiTConfig(width=32, depth=1, heads=2, patch=2, max_frames=4), flow=FlowConfig())
-ENCODER = """
-import torch.nn.functional as F
-from rslwm.latents.base import Encoder
-from rslwm.types import LatentSpec
-
-class Pooled(Encoder):
-    def __init__(self, config, image_size):
-        super().__init__(config, image_size)
-        self.spec = LatentSpec("pooled", "reconstruction", (image_size // 4, image_size // 4), 3)
-
-    def encode(self, frames):
-        pooled = F.avg_pool2d(frames.flatten(0, 1).permute(0, 3, 1, 2), 4)
-        return pooled.permute(0, 2, 3, 1).unflatten(0, frames.shape[:2])
-"""
+SAMPLING = SamplingConfig(steps=2)
 
 
 @pytest.fixture
-def model(tmp_path: Path) -> WorldModel:
-    plugin = tmp_path / "pooled.py"
-    plugin.write_text(ENCODER)
-    space = LatentSpace(SpaceConfig(reference=f"{plugin}:Pooled", image_size=16))
-    g = torch.Generator().manual_seed(0)
-    model = WorldModel(space, end_effector_spec(0.05, 0.25), CONFIG, g, fingerprint="abc")
-    for parameter in model.dit.parameters():
-        parameter.data += 0.1 * torch.randn(parameter.shape, generator=g)
-    return model.eval()
+def model(plugin: Path) -> WorldModel:
+    return tiny_world_model(plugin)
 
 
-def clip(frames: int = 4, seed: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
-    g = torch.Generator().manual_seed(seed)
-    return torch.randn(2, frames, 4, 4, 3, generator=g), torch.rand(2, frames - 1, 7, generator=g) * 2 - 1
+def clip(frames: int = 4) -> tuple[torch.Tensor, torch.Tensor]:
+    return draw(2, frames, 4, 4, 3), draw(2, frames - 1, 7, seed=2).tanh()
 
 
 def roll(model: WorldModel, seed: int = 0) -> torch.Tensor:
     latents, actions = clip(6)
-    return model.rollout(latents[:, :2], actions, 2, torch.Generator().manual_seed(seed))
-
-
-def test_frames_are_conditioned_on_the_action_that_led_to_them(model: WorldModel) -> None:
-    """Moving the last action moves the last generated frame and no other."""
-    latents, actions = clip(6)
-    noise = torch.zeros(2, 4, 4, 4, 3)
-    before = model.rollout(latents[:, :2], actions, 2, noise=noise)
-    actions[:, -1] += 1
-    after = model.rollout(latents[:, :2], actions, 2, noise=noise)
-    assert torch.equal(before[:, :3], after[:, :3])
-    assert (before[:, 3] - after[:, 3]).abs().max() > 1e-3
-
-
-def test_training_and_sampling_show_the_network_the_same_actions(
-    model: WorldModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen: list[torch.Tensor] = []
-    extend = model.dit.extend
-    monkeypatch.setattr(model.dit, "extend", lambda x, t, a, *past: seen.append(a) or extend(x, t, a, *past))
-    latents, actions = clip(4)
-    model.loss(latents, actions, torch.Generator().manual_seed(0))
-    trained = seen.pop()
-    model.rollout(latents[:, :3], actions, 1, torch.Generator().manual_seed(0))
-    assert torch.equal(torch.cat(seen[:2], 1), trained)
-    assert not trained[:, 0].any()
-
-
-def test_a_window_that_has_slid_equals_one_started_there(model: WorldModel) -> None:
-    """As in training, the window's first frame has no action, though the rollout knows which one led there."""
-    latents, actions = clip(6)
-    noise = torch.randn(2, 4, 4, 4, 3, generator=torch.Generator().manual_seed(2))
-    future = model.rollout(latents[:, :2], actions, 2, noise=noise)
-    again = model.rollout(future[:, :3], actions[:, 2:], 2, noise=noise[:, 3:])
-    assert torch.allclose(again[:, 0], future[:, 3], atol=1e-3)
-    assert not torch.allclose(again[:, 0], future[:, 2], atol=1e-1)
+    return model.rollout(latents[:, :2], actions, SAMPLING, torch.Generator().manual_seed(seed))
 
 
 def test_loss_is_a_function_of_the_generator(model: WorldModel) -> None:
@@ -101,18 +45,42 @@ def test_a_few_steps_learn_a_constant_world(model: WorldModel) -> None:
         optimiser.zero_grad()
         model.loss(latents, actions, g).backward()
         optimiser.step()
-    future = model.rollout(latents[:, :2], torch.zeros(8, 5, 7), 4, g)
+    future = model.rollout(latents[:, :2], torch.zeros(8, 5, 7), SamplingConfig(steps=4), g)
     assert (future - latents[:, :1]).square().mean() < 0.05
 
 
-def test_rollout_equals_stepping(model: WorldModel) -> None:
-    latents, actions = clip(6)
-    noise = torch.randn(2, 4, 4, 4, 3, generator=torch.Generator().manual_seed(2))
-    whole = model.rollout(latents[:, :2], actions, 2, noise=noise)
-    state = model.start(latents[:, :2], actions[:, :1])
+@pytest.mark.parametrize("full_window", [False, True])
+@pytest.mark.parametrize("objective", ["flow", "ddpm"])
+def test_rollout_equals_stepping(plugin: Path, objective: str, full_window: bool) -> None:
+    model, sampling = tiny_world_model(plugin, objective=objective), replace(SAMPLING, full_window=full_window)
+    (latents, actions), noise = clip(6), draw(2, 4, 4, 4, 3, seed=3)
+    whole = model.rollout(latents[:, :2], actions, sampling, noise=noise)
+    state = model.start(latents[:, :2], actions[:, :1], full_window)
     for f in range(4):
-        state, frame = model.step(state, actions[:, 1 + f], 2, noise=noise[:, f])
+        state, frame = model.step(state, actions[:, 1 + f], sampling, noise=noise[:, f])
         assert torch.equal(frame, whole[:, f])
+
+
+def test_a_full_window_that_has_slid_equals_one_started_there(model: WorldModel) -> None:
+    """As in training, the window's first frame has no action, though the rollout knows which one led there."""
+    (latents, actions), noise = clip(6), draw(2, 4, 4, 4, 3, seed=3)
+    full, kept = replace(SAMPLING, full_window=True), SAMPLING
+    future = model.rollout(latents[:, :2], actions, full, noise=noise)
+    again = model.rollout(future[:, :3], actions[:, 2:], full, noise=noise[:, 3:])
+    assert same(again[:, 0], future[:, 3])
+    assert not same(model.rollout(latents[:, :2], actions, kept, noise=noise)[:, 3], future[:, 3], 1e-3)
+
+
+@pytest.mark.parametrize("alignment", ["incoming", "outgoing"])
+def test_unrolled_candidates_equal_separate_rollouts(plugin: Path, alignment: str) -> None:
+    model = tiny_world_model(plugin, alignment=alignment)
+    context, past = clip(3)
+    actions, noise = draw(2, 3, 4, 7, seed=3).tanh(), draw(2, 3, 4, 4, 4, 3, seed=4)
+    forked = model.start(context, past).fork(3)
+    futures = model.unroll(forked, actions.flatten(0, 1), SAMPLING, noise=noise.flatten(0, 1)).unflatten(0, (2, 3))
+    for k in range(3):
+        alone = model.rollout(context, torch.cat([past, actions[:, k]], 1), SAMPLING, noise=noise[:, k])
+        assert same(futures[:, k], alone)
 
 
 def test_rollout_is_a_function_of_the_generator(model: WorldModel) -> None:
@@ -131,16 +99,28 @@ def test_another_transformer_can_be_put_in(model: WorldModel) -> None:
 def test_noise_and_generator_exclude_each_other(model: WorldModel) -> None:
     latents, actions = clip(3)
     with pytest.raises(ValueError, match="either a generator or the noise"):
-        model.rollout(latents[:, :2], actions, 2)
+        model.rollout(latents[:, :2], actions, SAMPLING)
 
 
-def test_single_frame_context(model: WorldModel) -> None:
-    latents, actions = clip(3)
-    assert model.rollout(latents[:, :1], actions, 1, torch.Generator()).shape == (2, 2, 4, 4, 3)
+@pytest.mark.parametrize("alignment", ["incoming", "outgoing"])
+@pytest.mark.parametrize("max_frames", [2, 4])
+def test_single_frame_context(plugin: Path, alignment: str, max_frames: int) -> None:
+    model = tiny_world_model(plugin, replace(TINY, max_frames=max_frames), alignment=alignment)
+    latents, actions = clip(5)
+    future = model.rollout(latents[:, :1], actions, SAMPLING, torch.Generator())
+    assert future.shape == (2, 4, 4, 4, 3)
+    assert future.isfinite().all()
+
+
+def test_inference_in_bfloat16_stays_close(model: WorldModel) -> None:
+    exact = roll(model)
+    rounded = roll(model.for_inference(ComputeConfig(device="cpu", dtype="bfloat16")))
+    assert model.dit.dtype == torch.bfloat16
+    assert (rounded - exact).norm() / exact.norm() < 0.05
 
 
 def test_encoding_in_parts_changes_nothing(model: WorldModel) -> None:
-    frames = torch.rand(5, 2, 16, 16, 3, generator=torch.Generator().manual_seed(0))
+    frames = torch.rand(5, 2, 32, 32, 3, generator=torch.Generator().manual_seed(0))
     assert torch.equal(model.encode(frames, clips=2), model.space.encode(frames))
 
 
@@ -152,7 +132,7 @@ def test_wrong_shapes_are_named(model: WorldModel) -> None:
     latents, actions = clip()
     with pytest.raises(ValueError, match=r"expected \(2, 3, 7\)"):
         model.loss(latents, actions[:, :2], torch.Generator())
-    with pytest.raises(ValueError, match="pooled needs"):
+    with pytest.raises(ValueError, match="patch-mean needs"):
         model.loss(latents[..., :2], actions, torch.Generator())
 
 
@@ -160,7 +140,7 @@ def test_a_loaded_model_is_the_saved_one(model: WorldModel, tmp_path: Path) -> N
     model.save(tmp_path / "a" / "checkpoint")
     loaded = WorldModel.load(str(tmp_path / "a" / "checkpoint"))
     assert torch.equal(roll(loaded), roll(model))
-    assert (loaded.config, loaded.action_spec, loaded.fingerprint) == (CONFIG, model.action_spec, "abc")
+    assert (loaded.config, loaded.action_spec, loaded.fingerprint) == (model.config, model.action_spec, "abc")
     assert loaded.space.spec == model.space.spec
 
 

@@ -163,13 +163,18 @@ def test_recomputed_activations_are_no_flops_of_the_model(
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on the CPU")
-def test_compiled_and_eager_losses_agree(corpus: Corpus, point_latents: TensorStore) -> None:
+def test_a_compiled_models_loss_is_the_eager_ones_also_without_gradients(
+    corpus: Corpus, point_latents: TensorStore, compute: ComputeConfig, tmp_path: Path
+) -> None:
     clips = corpus.clips(point_latents, 3)
-    batch = clips.batch(clips.windows(corpus.train)[:4])
-    eager, compiled = deeper(corpus), deeper(corpus)
-    compiled.dit.compile()
-    with torch.no_grad():
-        losses = [m.loss(batch.x.float(), batch.actions, generator(0, "noise")) for m in (eager, compiled)]
+    batch = clips.batch(clips.windows(corpus.test)[:4])
+    losses = []
+    for compiled in (False, True):
+        model = deeper(corpus)
+        model.config = replace(CONFIG, optim=replace(CONFIG.optim, steps=0))
+        train_world_model(model, corpus, point_latents, 0, tmp_path, replace(compute, compile=compiled), quiet)
+        with torch.no_grad():
+            losses.append(model.loss(batch.x.float(), batch.actions, generator(0, "noise")))
     torch.testing.assert_close(losses[1], losses[0], rtol=1e-4, atol=0)
 
 
@@ -182,9 +187,12 @@ def test_a_compiled_training_leaves_the_same_files(
 ) -> None:
     """Captured and differentiated as always, but not translated to C++, which takes a minute."""
     compiling: list[DiT] = []
-    monkeypatch.setattr(
-        DiT, "compile", lambda dit: (compiling.append(dit), nn.Module.compile(dit, backend="aot_eager"))
-    )
+
+    def capture(dit: DiT, **_: object) -> None:
+        compiling.append(dit)
+        nn.Module.compile(dit, backend="aot_eager")
+
+    monkeypatch.setattr(DiT, "compile", capture)
     logs, states, frames = [], [], []
     clips = corpus.clips(point_latents, 3)
     batch = clips.batch(clips.windows(corpus.test)[:2])

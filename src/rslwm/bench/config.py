@@ -105,7 +105,8 @@ class PlanBenchConfig(ModelBenchConfig):
     grid: int = 4
     """Rows and columns of the latent grid."""
     candidates: int = 400
-    iterations: int = 5
+    iterations: int = 1
+    """Of the search; each costs the same again, on both sides."""
     elites: int = 40
     horizon: int = 4
     """Actions of a plan."""

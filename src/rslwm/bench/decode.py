@@ -7,12 +7,13 @@ from functools import partial
 
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from rslwm.bench.config import DecodeBenchConfig
 from rslwm.bench.result import Comparison, Measurement
-from rslwm.bench.timing import Work, interleaved
+from rslwm.bench.timing import Work, announce, interleaved, timed
 from rslwm.bench.world import SPEC, world_model
-from rslwm.compute import autocast, generator, precision, seeded
+from rslwm.compute import autocast, generator, peak_flops, precision, seeded
 from rslwm.config import ComputeConfig, DecoderConfig, SamplingConfig
 from rslwm.latents.space import open_decoder
 from rslwm.model.world_model import WorldModel
@@ -58,14 +59,24 @@ def _measure(kind: str, model: WorldModel, config: DecodeBenchConfig, compute: C
     works: list[Work] = [partial(model.decode, latents), partial(frame_by_frame, model, latents), roll_out]
     dtype = str(precision(compute)).removeprefix("torch.")
     title = f"{kind} decoder, {dtype}"
+    with FlopCounterMode(display=False) as counter:
+        second = timed(_cast(partial(model.decode, latents[:1, :1]), compute))
+    frames, flops = config.batch * config.frames, float(counter.get_total_flops())
+    announce(title, 2 * (config.rounds + 1) * frames * second)
     batch, single, rollout = interleaved([_cast(work, compute) for work in works], config.rounds, label=title)
     both = [made + shown for made, shown in zip(rollout, batch, strict=True)]
 
     settings = {**asdict(config), "decoder": kind, "dtype": dtype}
-    runs = partial(Measurement, items=config.batch * config.frames, unit="frames")
-    ours, left_out, shown = runs("one batch", batch), runs("latents only", rollout), runs("latents and pixels", both)
+    runs = partial(Measurement, items=frames, unit="frames")
+    left_out, shown = runs("latents only", rollout), runs("latents and pixels", both)
     return [
-        Comparison(title, settings, ours, runs("frame by frame", single)),
+        Comparison(
+            title,
+            settings,
+            runs("one batch", batch, flops=frames * flops),
+            runs("frame by frame", single, flops=frames * flops),
+            peak=peak_flops(where, precision(compute)),
+        ),
         Comparison(
             f"rollout without the {kind} decoder, {dtype}",
             settings,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 OURS, BASELINE, BOUND = COLOURS["semantic"][0][0], COLOURS["floor"][1][0], COLOURS["reconstruction"][0][0]
 THICK = 0.34
-LOGARITHMIC = 20
+LOGARITHMIC = 40
 """Ratios further apart than this share a logarithmic axis."""
 
 
@@ -46,13 +46,14 @@ def _bars(figure: Figure, axes: Axes, comparisons: Sequence[Comparison]) -> None
     smallest = min(1, *(min(c.ratios) for c in comparisons))
     if furthest > LOGARITHMIC * smallest:
         axes.set_xscale("log")
-        axes.set_xlim(smallest / 1.5, furthest**1.45)
+        axes.set_xlim(smallest / 1.5, furthest * (furthest / smallest) ** 0.6)
     else:
-        axes.set_xlim(0, 1.6 * furthest)
+        axes.set_xlim(0, 1.7 * furthest)
+    axes.xaxis.set_major_formatter("{x:g}x")
     axes.set_yticks(range(len(comparisons)), [c.title for c in comparisons])
     axes.set_ylim(len(comparisons) - 0.4, -0.6)
     axes.tick_params(length=0)
-    axes.set_xlabel("times as fast")
+    axes.set_xlabel("speed, relative to what it is compared with")
     axes.grid(axis="x", color="#e6e6e6", lw=0.8)
     axes.set_axisbelow(True)
     handles, labels = axes.get_legend_handles_labels()
@@ -61,5 +62,5 @@ def _bars(figure: Figure, axes: Axes, comparisons: Sequence[Comparison]) -> None
 
 
 def _words(comparison: Comparison) -> str:
-    bound = f" of {comparison.bound:.2f}x" if comparison.bound else ""
+    bound = f" (bound {comparison.bound:.2f}x)" if comparison.bound else ""
     return f"{comparison.ratio:.2f}x{bound}   {comparison.ours.rate:.3g} {comparison.ours.unit}/s"

@@ -52,6 +52,11 @@ class Corpus:
     def image_size(self) -> int:
         return self.config.image_size
 
+    @property
+    def views(self) -> int:
+        """V, the cameras side by side in a frame."""
+        return self.config.views
+
     def clips(self, store: TensorStore, frames: int) -> Clips:
         """Clips of this many frames over ``store``, which holds this corpus' frames or latents."""
         return Clips(

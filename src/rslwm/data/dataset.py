@@ -121,6 +121,17 @@ class EpisodeDataset:
             raise DataError(f"{self.root} has no camera {wanted!r}; it has: {', '.join(self.cameras) or 'none'}")
         return wanted or self.cameras[0]
 
+    def views(self, cameras: str) -> list[str]:
+        """The cameras of a comma-separated list, in its order; the first camera if it is empty.
+
+        Raises:
+            DataError: there is no such camera, or one comes twice.
+        """
+        names = [self.camera(name.strip()) for name in cameras.split(",")]
+        if len(set(names)) < len(names):
+            raise DataError(f"data.camera: {cameras!r} shows {', '.join(names)}; name every camera once")
+        return names
+
     def image_size(self, camera: str) -> tuple[int, int]:
         """Height and width of a camera's frames as the metadata declares them."""
         height, width = self.features[self._cameras[camera]]["shape"][:2]

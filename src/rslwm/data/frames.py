@@ -1,4 +1,4 @@
-"""Frames of one camera, decoded and resized once."""
+"""Frames of one camera, or of several side by side, decoded and resized once."""
 
 from __future__ import annotations
 
@@ -25,17 +25,20 @@ def resize(frames: np.ndarray, size: int) -> np.ndarray:
 
 
 def build_frame_store(
-    dataset: EpisodeDataset, camera: str, image_size: int, root: Path, progress: Progress | None = None
+    dataset: EpisodeDataset, cameras: str, image_size: int, root: Path, progress: Progress | None = None
 ) -> TensorStore:
-    """A store of (T, image_size, image_size, 3) uint8 under the episodes' ids; resumes where it was killed.
+    """A store of (T, H, V W, 3) uint8 under the episodes' ids, H and W being ``image_size``; resumes where it was killed.
+
+    Args:
+        cameras: one, or several, comma separated: their views lie side by side in this order.
 
     Raises:
         DataError: no such camera, a damaged video, or ``root`` holds other frames.
     """
-    camera = dataset.camera(camera)
+    views = dataset.views(cameras)
 
     def decode(i: int) -> Callable[[], np.ndarray]:
-        return lambda: resize(dataset.frames(i, camera), image_size)
+        return lambda: np.concatenate([resize(dataset.frames(i, view), image_size) for view in views], axis=2)
 
     def items() -> Iterator[tuple[str, Callable[[], np.ndarray]]]:
         for i, name in enumerate(dataset.ids):
@@ -43,4 +46,5 @@ def build_frame_store(
             if progress:
                 progress(i + 1)
 
-    return TensorStore.write(root, items(), {"data": dataset.fingerprint, "camera": camera, "image_size": image_size})
+    meta = {"data": dataset.fingerprint, "camera": ",".join(views), "image_size": image_size}
+    return TensorStore.write(root, items(), meta)

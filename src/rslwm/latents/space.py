@@ -18,6 +18,7 @@ from rslwm.latents.decoder import PixelDecoder, SubPixelDecoder
 from rslwm.latents.external import EXTERNAL, ExternalConfig, ExternalEncoder
 from rslwm.latents.ldm_decoder import LDMDecoder
 from rslwm.latents.normaliser import Normaliser
+from rslwm.latents.views import apart, side_by_side
 from rslwm.types import DataError, LatentSpec
 
 DECODERS: dict[str, type[PixelDecoder]] = {"sub-pixel": SubPixelDecoder, "ldm": LDMDecoder}
@@ -35,6 +36,8 @@ class SpaceConfig:
     decode: bool = False
     decoder_channels: int = 0
     """Compress a native space to this many channels before its pixels are decoded, as the paper does; 0 doesn't."""
+    views: int = 1
+    """Camera views side by side in a frame; image_size is the side of one."""
     external: ExternalConfig = field(default_factory=ExternalConfig)
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     adapter: AdapterConfig = field(default_factory=AdapterConfig)
@@ -44,7 +47,9 @@ class SpaceConfig:
 class LatentSpace(nn.Module):
     """Encoder, optional S-VAE adapter, per-channel normaliser and optional pixel decoder.
 
-    Latents are (B, T, h, w, C), with zero mean and unit variance per channel over the training episodes.
+    Latents are (B, T, h, w, C), with zero mean and unit variance per channel over the training episodes. Encoder,
+    adapter and decoder see one view at a time; with several, frames and latents hold them side by side in the width.
+    ``spec`` is of all views together, ``view_spec`` of one.
     """
 
     def __init__(self, config: SpaceConfig, encoder: Encoder | None = None) -> None:
@@ -53,9 +58,11 @@ class LatentSpace(nn.Module):
         self.encoder = encoder or open_encoder(config)
         native = self.encoder.spec
         self.adapter = SVAE(config.adapter, native.channels, config.channels) if config.channels else None
-        self.spec: LatentSpec = native if not self.adapter else _adapted(native, config.channels, self.adapter)
+        self.view_spec: LatentSpec = native if not self.adapter else _adapted(native, config.channels, self.adapter)
+        h, w = native.grid
+        self.spec = replace(self.view_spec, grid=(h, config.views * w))
         self.normaliser = Normaliser(self.spec.channels)
-        read, self.decoder_adapter = self.spec, None
+        read, self.decoder_adapter = self.view_spec, None
         if config.decoder_channels:
             self.decoder_adapter = SVAE(config.adapter, native.channels, config.decoder_channels)
             read = replace(native, channels=config.decoder_channels)
@@ -63,11 +70,22 @@ class LatentSpace(nn.Module):
 
     def encode(self, frames: Tensor) -> Tensor:
         """(B, T, H, W, 3) float in [0, 1] -> normalised latents (B, T, h, w, C)."""
-        return self.normaliser(self.compress(self.encoder.encode(frames)))
+        return self.normaliser(self.compress(self.features(frames)))
+
+    def features(self, frames: Tensor) -> Tensor:
+        """(B, T, H, W, 3) float in [0, 1] -> what the encoder makes of every view, (B, T, h, w, C), not normalised.
+
+        Raises:
+            ValueError: the frames are no square views, as many as the space has.
+        """
+        (height, width), views = frames.shape[2:4], self.config.views
+        if width != views * height:
+            raise ValueError(f"{self.spec.name} reads {views} square view(s) side by side, not {height} x {width} px")
+        return self._each_view(self.encoder.encode, frames)
 
     def compress(self, features: Tensor) -> Tensor:
         """Native features to the space's own channels, not normalised; the identity without an adapter."""
-        return self.adapter.encode(features) if self.adapter else features
+        return self._each_view(self.adapter.encode, features) if self.adapter else features
 
     def decode(self, latents: Tensor) -> Tensor:
         """Normalised latents (B, T, h, w, C) -> frames (B, T, H, W, 3) in [0, 1].
@@ -78,8 +96,11 @@ class LatentSpace(nn.Module):
         if self.decoder is None:
             raise DataError(f"{self.spec.name} has no pixel decoder; train one with `rslwm latents train`")
         if self.decoder_adapter is not None:
-            latents = self.decoder_adapter.encode(self.normaliser.inverse(latents))
-        return self.decoder(latents).clamp(0, 1)
+            latents = self._each_view(self.decoder_adapter.encode, self.normaliser.inverse(latents))
+        return self._each_view(self.decoder, latents).clamp(0, 1)
+
+    def _each_view(self, transform: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        return side_by_side(transform(apart(x, self.config.views)), self.config.views)
 
     def with_decoder(self, decoder: PixelDecoder) -> LatentSpace:
         """This space with pixels; shares every other part."""

@@ -50,7 +50,10 @@ class Cache:
     def head(self, frames: int) -> Cache:
         """The first frames of a cache of one part."""
         (part,), (length,) = self.parts, self.lengths
-        kept = tuple((_cut(k, 0, frames, length), _cut(v, 0, frames, length)) for k, v in part)
+        # Compact: they are read at every denoising step, and a product over strided keys would copy them each time.
+        kept = tuple(
+            (_cut(k, 0, frames, length).contiguous(), _cut(v, 0, frames, length).contiguous()) for k, v in part
+        )
         return Cache((kept,), (frames,), self.first)
 
     def tail(self, frames: int) -> Cache:

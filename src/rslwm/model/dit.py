@@ -19,7 +19,7 @@ from rslwm.attention import KeyValues
 from rslwm.config import DiTConfig
 from rslwm.model.cache import Cache
 from rslwm.model.layers import Block, FinalLayer, SpatialAttention, TemporalAttention, sinusoidal_embedding
-from rslwm.model.rotary import for_queries_and_keys, spatial_table, temporal_table
+from rslwm.model.rotary import rotary_tables
 from rslwm.serialisation import ConfigError
 
 TIME_CHANNELS = 256
@@ -148,10 +148,7 @@ class DiT(nn.Module):
         seen, start = (past.frames, past.end) if past else (0, 0)
         if seen + frames > self.config.max_frames:
             raise ValueError(f"{seen} + {frames} frames exceed dit.max_frames = {self.config.max_frames}")
-        space = for_queries_and_keys(spatial_table(self.config, grid, x.device))
-        positions = torch.arange(start, start + frames, device=x.device)
-        time = for_queries_and_keys(temporal_table(self.config, positions, grid))
-
+        space, time = rotary_tables(self.config, grid, start, frames, x.device)
         tokens = self._patchify(x.to(self.dtype))
         new: list[KeyValues] = []
         recompute = self.checkpoint_activations and torch.is_grad_enabled()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -19,11 +20,30 @@ from rslwm.model.rotary import rotate
 QK_EPS = torch.finfo(torch.float32).eps
 
 
+class _RMSNorm(torch.autograd.Function):
+    """y = x r with r = 1 / sqrt(mean(x^2) + eps), so dx = r (dy - y mean(y dy)).
+
+    Half the passes over the tokens, there and back, that F.rms_norm takes on the CPU.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, eps: float) -> Tensor:
+        norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
+        scale = torch.rsqrt(norm.square() / x.shape[-1] + eps).to(x.dtype)
+        y = x * scale
+        ctx.save_for_backward(y, scale)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, None]:
+        y, scale = ctx.saved_tensors
+        mean = (y * dy).mean(-1, keepdim=True, dtype=torch.float32).to(y.dtype)
+        return torch.addcmul(dy, y, mean, value=-1) * scale, None
+
+
 def rms_norm(x: Tensor, eps: float = 1e-6) -> Tensor:
     """Root-mean-square norm over the last axis, without weights; statistics in float32 whatever the input."""
-    # One reduction and one product: half the passes, there and back, of F.rms_norm on the CPU.
-    norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
-    return x * torch.rsqrt(norm.square() / x.shape[-1] + eps).to(x.dtype)
+    return cast(Tensor, _RMSNorm.apply(x, eps))
 
 
 def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:

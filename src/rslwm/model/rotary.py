@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -31,8 +32,20 @@ def rotate(x: Tensor, table: Tensor) -> Tensor:
     return torch.view_as_real(pairs * table).flatten(-2).to(x.dtype)
 
 
-def for_queries_and_keys(table: Tensor) -> Tensor:
-    """(..., d/2) -> (..., 2, 1, d/2) for queries and keys of all heads; queries also get their 1 / sqrt(d)."""
+@lru_cache(maxsize=64)
+def rotary_tables(
+    config: DiTConfig, grid: tuple[int, int], start: int, frames: int, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Of space and of time, for ``frames`` frames from position ``start`` on; (..., 2, 1, d/2) each.
+
+    For the queries and for the keys of all heads; queries also get their 1 / sqrt(d).
+    """
+    with torch.inference_mode(False):
+        time = temporal_table(config, torch.arange(start, start + frames, device=device), grid)
+        return _for_queries_and_keys(spatial_table(config, grid, device)), _for_queries_and_keys(time)
+
+
+def _for_queries_and_keys(table: Tensor) -> Tensor:
     scale = (2 * table.shape[-1]) ** -0.5
     return torch.stack([scale * table, table], -2).unsqueeze(-2)
 

@@ -104,6 +104,7 @@ class Sampler:
         with self.dit.own_precision():
             conditions = self.dit.conditions(levels, actions)
             _, new = self.dit.extend(self.objective.context(latents), conditions, state.cache)
+        new = new.head(count)
         cache = state.cache.append(new) if state.cache else new
         return replace(state, cache=cache, latents=state.latents[:, count:], actions=state.actions[:, count:])
 

@@ -27,7 +27,8 @@ from rslwm.serialisation import ConfigError, from_dict, to_dict
 from rslwm.types import ActionSpec, DataError
 
 FORMAT = 1
-DECODE_CLIPS = 16
+PIXELS_AT_ONCE = 2**21
+"""Pixels of the frames that are encoded or decoded in one go."""
 
 
 class WorldModel(nn.Module):
@@ -172,14 +173,17 @@ class WorldModel(nn.Module):
         return self.unroll(self.start(context, past, sampling.full_window), future, sampling, generator, noise)
 
     @torch.no_grad()
-    def encode(self, frames: Tensor, clips: int = DECODE_CLIPS) -> Tensor:
-        """Video (B, T, H, W, 3) in [0, 1] -> latents (B, T, h, w, C), some clips at a time."""
-        return torch.cat([self.space.encode(part) for part in frames.split(clips)])
+    def encode(self, frames: Tensor, clips: int = 0) -> Tensor:
+        """Video (B, T, H, W, 3) in [0, 1] -> latents (B, T, h, w, C), ``clips`` at a time; by default what fits 2 Mpx."""
+        return torch.cat([self.space.encode(part) for part in frames.split(clips or self._clips_at_once(frames))])
 
     @torch.no_grad()
-    def decode(self, latents: Tensor, clips: int = DECODE_CLIPS) -> Tensor:
-        """Latents (B, T, h, w, C) -> video (B, T, H, W, 3) in [0, 1], some clips at a time."""
-        return torch.cat([self.space.decode(part) for part in latents.split(clips)])
+    def decode(self, latents: Tensor, clips: int = 0) -> Tensor:
+        """Latents (B, T, h, w, C) -> video (B, T, H, W, 3) in [0, 1], ``clips`` at a time like :meth:`encode`."""
+        return torch.cat([self.space.decode(part) for part in latents.split(clips or self._clips_at_once(latents))])
+
+    def _clips_at_once(self, clips: Tensor) -> int:
+        return max(1, PIXELS_AT_ONCE // (clips.shape[1] * self.space.config.image_size**2))
 
     def save(self, folder: Path | str) -> None:
         """Write a checkpoint folder: ``model.safetensors``, ``config.yaml`` and ``space/``; all of it or nothing.

@@ -166,6 +166,11 @@ def measure(
     model = WorldModel.load(checkpoint)
     if data.image_size != model.space.config.image_size:
         raise ConfigError(f"data.image_size is {data.image_size}; the checkpoint's is {model.space.config.image_size}")
+    if data.views != model.space.config.views:
+        raise ConfigError(
+            f"data.camera {data.camera!r} is {data.views} camera(s), but the checkpoint was trained on "
+            f"{model.space.config.views}; name as many, in the same order"
+        )
     builder = Builder(StudyConfig(data=data, evaluation=evaluation, compute=compute))
     common, name = (builder.data, builder.frames), str(checkpoint)
     copied = CheckpointStage(str(checkpoint.absolute()), files_key(checkpoint))

@@ -82,7 +82,12 @@ class Entry:
         """The space without its pixel decoder; settings that it doesn't use stay at their defaults and out of keys."""
         adapter = config.adapter if self.channels else AdapterConfig()
         return SpaceConfig(
-            self.reference, config.data.image_size, self.channels, encoder=config.encoder, adapter=adapter
+            self.reference,
+            config.data.image_size,
+            self.channels,
+            views=config.data.views,
+            encoder=config.encoder,
+            adapter=adapter,
         )
 
     def check(self, config: StudyConfig) -> LatentSpace:

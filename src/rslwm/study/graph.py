@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from rslwm.config import DataConfig, SimConfig, StudyConfig
+from rslwm.config import DataConfig, DiTConfig, SimConfig, StudyConfig
 from rslwm.evals.base import METRICS
 from rslwm.evals.evaluation import Label
 from rslwm.latents.space import LatentSpace
@@ -55,7 +55,8 @@ class Builder:
     """
 
     def __init__(self, config: StudyConfig) -> None:
-        self.config, self.compute = config, config.compute
+        self.config, self.compute = _with_views(config), config.compute
+        self.init = _checkpoint_key(config.world_model.init)
         uri = config.data.uri
         if ":" not in uri:
             raise ConfigError(f"data.uri: {uri!r} has no scheme; write sim:tabletop, lerobot:FOLDER or rlds:FOLDER")
@@ -148,7 +149,7 @@ class Builder:
             "world-model",
             name,
             stages.make_world_model,
-            stages.WorldModelStage(config.world_model, data, compute, seed),
+            stages.WorldModelStage(config.world_model, data, compute, seed, self.init),
             (*common, latents, decoder),
             cost=config.world_model.optim.steps * 0.13,
         )
@@ -162,3 +163,31 @@ class Builder:
             cost=20.0,
         )
         return SpaceStages(entry, seed, encoder, adapter, latents, decoder, probes, world_model, rows)
+
+
+def _checkpoint_key(folder: str) -> str:
+    """Changes with the files of a checkpoint; empty for none.
+
+    Raises:
+        ConfigError: the folder holds no checkpoint.
+    """
+    if not folder:
+        return ""
+    if not (Path(folder) / "model.safetensors").is_file():
+        raise ConfigError(f"world_model.init: {folder} holds no model.safetensors; name the folder of a world model")
+    return files_key(Path(folder))
+
+
+def _with_views(config: StudyConfig) -> StudyConfig:
+    """With a transformer of as many views as there are cameras.
+
+    Raises:
+        ConfigError: it is configured for another number.
+    """
+    model, views = config.world_model, config.data.views
+    if model.dit.views not in (DiTConfig.views, views):
+        raise ConfigError(
+            f"world_model.dit.views is {model.dit.views}, but data.camera {config.data.camera!r} is {views} camera(s); "
+            "leave dit.views out, it follows from data.camera"
+        )
+    return replace(config, world_model=replace(model, dit=replace(model.dit, views=views)))

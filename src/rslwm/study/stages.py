@@ -35,6 +35,7 @@ from rslwm.model.world_model import WorldModel
 from rslwm.study.rows import Rows
 from rslwm.study.stage import Workspace
 from rslwm.train.latents import budget, sample_frames, train_adapter, train_decoder, train_encoder
+from rslwm.train.transfer import start_from
 from rslwm.train.world_model import train_world_model
 from rslwm.types import MetricRow
 
@@ -86,7 +87,7 @@ def dataset_root(folder: Path) -> Path:
 
 
 def make_frames(work: Workspace) -> None:
-    """Decode and resize every frame once."""
+    """Decode and resize every frame of every configured camera once."""
     config: DataConfig = work.config
     dataset = EpisodeDataset(dataset_root(work.inputs[0]))
     total = len(dataset)
@@ -137,7 +138,7 @@ def make_encoder(work: Workspace) -> None:
 def _flops_per_frame(encoder: Encoder, config: EncoderStage) -> float:
     size = config.space.image_size
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        encoder.encode(torch.zeros(1, 1, size, size, 3, device=device(config.compute)))
+        encoder.encode(torch.zeros(config.space.views, 1, size, size, 3, device=device(config.compute)))
     return float(counter.get_total_flops())
 
 
@@ -155,7 +156,7 @@ def make_features(work: Workspace) -> None:
     meta = {"features of": work.inputs[1].name, "preprocessing": native.spec.preprocessing}
 
     def encode(stored: torch.Tensor) -> torch.Tensor:
-        return native.encoder.encode(to_float(stored))
+        return native.features(to_float(stored))
 
     encode_episodes(encode, TensorStore(work.inputs[0]), work.out, meta, config.compute, work.progress)
 
@@ -208,9 +209,9 @@ def make_latents(work: Workspace) -> None:
         assert space.adapter is not None
         load_weights(space.adapter, adapted[0] / "adapter.safetensors")
     space = space.to(device(config.compute)).eval()
-    sample = sample_frames(corpus, corpus.train, 2048).to(device(config.compute))
+    sample = sample_frames(corpus, corpus.train, 2048 // corpus.views).to(device(config.compute))
     with torch.no_grad(), autocast(config.compute):
-        raw = torch.cat([space.compress(space.encoder.encode(x[:, None])).float() for x in sample.split(256)])
+        raw = torch.cat([space.compress(space.features(x[:, None])).float() for x in sample.split(256)])
     space.normaliser.fit(raw)
     space.save(work.out / "space")
     meta = {"latents of": encoder.name, "adapter": adapted[0].name if adapted else "", **space.spec.to_dict()}
@@ -239,7 +240,7 @@ def make_decoder(work: Workspace) -> None:
     corpus = _corpus(work.inputs[0], work.inputs[1], config.data)
     space = LatentSpace.load(work.inputs[2] / "space")
     with seeded(config.seed, "decoder weights"):
-        decoder = open_decoder(config.decoder, space.spec, config.data.image_size)
+        decoder = open_decoder(config.decoder, space.view_spec, config.data.image_size)
     latents = TensorStore(work.inputs[2] / "store")
     trained = train_decoder(
         corpus, latents, decoder, config.decoder, config.seed, work.out, config.compute, work.progress
@@ -257,6 +258,8 @@ class WorldModelStage:
     data: DataConfig
     compute: ComputeConfig
     seed: int
+    init: str = ""
+    """Changes when the files of the checkpoint do that the weights start from."""
 
 
 def make_world_model(work: Workspace) -> None:
@@ -268,6 +271,8 @@ def make_world_model(work: Workspace) -> None:
     weights = generator(config.seed, "world model weights")
     fingerprint = corpus.dataset.fingerprint
     model = WorldModel(space, corpus.action_spec, config.world_model, weights, fingerprint, config.data)
+    start = start_from(Path(config.world_model.init), model) if config.world_model.init else "random weights"
+    print(f"starts from {start}")
     store = TensorStore(latents / "store")
     trained = train_world_model(model, corpus, store, config.seed, work.out, config.compute, work.progress)
     model.cpu().save(work.out / "checkpoint")
@@ -277,6 +282,7 @@ def make_world_model(work: Workspace) -> None:
         training_seconds=trained.seconds,
         training_flops=trained.flops_per_step * trained.steps,
         terms=trained.terms,
+        start=start,
     )
 
 

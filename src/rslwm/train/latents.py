@@ -20,13 +20,17 @@ from rslwm.latents.base import Encoder, FrameBatch, TrainableEncoder
 from rslwm.latents.decoder import PixelDecoder
 from rslwm.latents.normaliser import deviation, effective_rank
 from rslwm.latents.store import to_float
+from rslwm.latents.views import apart, one_view
 from rslwm.serialisation import ConfigError
 from rslwm.train.loop import Progress, Trained, TrainingFailed, fit
 from rslwm.types import DataError
 
 
 class FramePairs:
-    """Batches of frame pairs from the training episodes; a function of (seed, number), the same for every encoder."""
+    """Batches of frame pairs from the training episodes; a function of (seed, number), the same for every encoder.
+
+    With several cameras, both frames of a pair are one camera's, drawn anew for each.
+    """
 
     def __init__(self, corpus: Corpus, gap: tuple[int, ...], seed: int, features: TensorStore | None = None) -> None:
         self.corpus, self.gap, self.seed, self.features = corpus, gap, seed, features
@@ -45,15 +49,21 @@ class FramePairs:
         g = generator(self.seed, "encoder batch", number)
         drawn = self.starts[torch.randint(len(self.starts), (pairs,), generator=g).numpy()]
         gaps = torch.randint(self.gap[0], self.gap[1] + 1, (pairs,), generator=g).tolist()
+        views = torch.randint(self.corpus.views, (pairs,), generator=g).tolist()
         ids = [self.corpus.dataset.ids[e] for e in drawn[:, 0]]
-        where = [(key, [start, start + gap]) for key, start, gap in zip(ids, drawn[:, 1].tolist(), gaps, strict=True)]
-        frames = torch.stack([self.corpus.frames.read(key, rows) for key, rows in where])
-        features = torch.stack([self.features.read(key, rows) for key, rows in where]) if self.features else None
-        return FrameBatch(to_float(frames), [self.corpus.dataset.instructions[e] for e in drawn[:, 0]], features)
+        rows = [[start, start + gap] for start, gap in zip(drawn[:, 1].tolist(), gaps, strict=True)]
+
+        def read(store: TensorStore) -> Tensor:
+            drawn_from = zip(ids, rows, views, strict=True)
+            return torch.stack([one_view(store.read(key, r), v, self.corpus.views) for key, r, v in drawn_from])
+
+        features = read(self.features) if self.features else None
+        instructions = [self.corpus.dataset.instructions[e] for e in drawn[:, 0]]
+        return FrameBatch(to_float(read(self.corpus.frames)), instructions, features)
 
 
 def sample_frames(corpus: Corpus, episodes: list[int], count: int) -> Tensor:
-    """``count`` frames spread evenly over these episodes: (count, H, W, 3) float in [0, 1]."""
+    """``count`` frames spread evenly over these episodes: (count, H, V W, 3) float in [0, 1]."""
     places = windows(corpus.dataset.lengths, episodes, 1, 1)
     chosen = places[np.linspace(0, len(places) - 1, min(count, len(places))).astype(int)]
     return to_float(torch.stack([corpus.frames[corpus.dataset.ids[e]][t] for e, t in chosen]))
@@ -77,13 +87,13 @@ def train_encoder(
     config = encoder.config
     where = device(compute)
     encoder.to(where)
-    probe = sample_frames(corpus, corpus.train, 256).to(where)
+    probe = apart(sample_frames(corpus, corpus.train, 256 // corpus.views)[:, None], corpus.views).to(where)
 
     def monitor() -> dict[str, float]:
         training = encoder.training
         encoder.eval()  # a look must not move the running statistics of a batch norm
         with torch.no_grad(), autocast(compute):
-            latents = encoder.encode(probe[:, None])[:, 0].float()
+            latents = encoder.encode(probe)[:, 0].float()
         encoder.train(training)
         return {"effective_rank": effective_rank(latents), "deviation": deviation(latents)}
 
@@ -114,22 +124,27 @@ def train_encoder(
 
 
 class StoredFrames:
-    """Single frames' latents (and, if asked, pixels) of the training episodes, drawn by (seed, number)."""
+    """Latents (and, if asked, pixels) of one view of single training frames, drawn by (seed, number)."""
 
     def __init__(self, corpus: Corpus, store: TensorStore, seed: int, concern: str) -> None:
         self.corpus, self.store, self.seed, self.concern = corpus, store, seed, concern
         self.places = windows(corpus.dataset.lengths, corpus.train, 1, 1)
 
     def __call__(self, number: int, count: int) -> tuple[Tensor, np.ndarray]:
-        """``count`` latents (count, 1, h, w, C) float and their (count, 2) places (episode, frame)."""
+        """``count`` latents (count, 1, h, w, C) float and their (count, 3) places (episode, frame, view)."""
         g = generator(self.seed, self.concern, number)
-        places = self.places[torch.randint(len(self.places), (count,), generator=g).numpy()]
-        return torch.stack([self.store[self.corpus.dataset.ids[e]][t : t + 1] for e, t in places]).float(), places
+        frames = self.places[torch.randint(len(self.places), (count,), generator=g).numpy()]
+        views = torch.randint(self.corpus.views, (count,), generator=g).numpy()
+        places = np.column_stack([frames, views])
+        return self._read(self.store, places).float(), places
 
     def pixels(self, places: np.ndarray) -> Tensor:
         """Frames (count, 1, H, W, 3) float in [0, 1] at these places."""
-        ids = self.corpus.dataset.ids
-        return to_float(torch.stack([self.corpus.frames[ids[e]][t : t + 1] for e, t in places]))
+        return to_float(self._read(self.corpus.frames, places))
+
+    def _read(self, store: TensorStore, places: np.ndarray) -> Tensor:
+        ids, views = self.corpus.dataset.ids, self.corpus.views
+        return torch.stack([one_view(store[ids[e]][t : t + 1], v, views) for e, t, v in places])
 
 
 def train_adapter(

@@ -23,7 +23,7 @@ class Plan:
 
     For instance:
       rslwm bench plan
-      rslwm bench plan --grid 8 --iterations 1 --dtype float32
+      rslwm bench plan --iterations 5 --dtype both
       rslwm bench plan --size demo --grid 8 --channels 16 --candidates 64 --elites 8 --rounds 5 --out runs/bench
     """
 

@@ -1,0 +1,21 @@
+"""Camera views: side by side in a frame's width, or apart."""
+
+from __future__ import annotations
+
+from einops import rearrange
+from torch import Tensor
+
+
+def apart(x: Tensor, views: int) -> Tensor:
+    """Frames or latents (B, T, h, V w, C) -> (B V, T, h, w, C), the views of a clip one after the other."""
+    return rearrange(x, "B T h (V w) C -> (B V) T h w C", V=views)
+
+
+def side_by_side(x: Tensor, views: int) -> Tensor:
+    """Inverse of :func:`apart`."""
+    return rearrange(x, "(B V) T h w C -> B T h (V w) C", V=views)
+
+
+def one_view(x: Tensor, number: int, views: int) -> Tensor:
+    """One view (..., h, w, C) of (..., h, V w, C)."""
+    return x.chunk(views, -2)[number]
