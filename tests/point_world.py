@@ -100,6 +100,7 @@ class PointWorldModel:
 
     def __init__(self, gain: float = 1.0) -> None:
         self.config, self.gain = WorldModelConfig(), gain
+        self.dit = nn.Linear(1, 1)  # tells the precision
 
     def rollout(
         self, context: Tensor, actions: Tensor, sampling: SamplingConfig, generator: torch.Generator | None = None

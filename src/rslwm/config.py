@@ -268,8 +268,9 @@ class PlanConfig:
     """Of an imagined frame; one step is the model's mean prediction, whose distances carry no sampling noise."""
     windows: int = 48
     """Held-out windows that an evaluation plans for."""
-    memory_mb: float = 512
-    """Memory for imagined futures; more than fit are rolled out in turn. Changes a result by no more than rounding."""
+    memory_mb: float = 128
+    """Memory for imagined futures; more than fit are rolled out in turn, which changes a result by rounding at most.
+    Enough to keep a CPU busy; a GPU wants thousands."""
 
 
 @dataclass(frozen=True)

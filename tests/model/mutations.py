@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-
+import torch.nn.functional as F
 from published import Golden
+
 from rslwm.model.dit import DiT
 
 Mutation = Callable[[Golden, pytest.MonkeyPatch], None]
@@ -16,6 +18,11 @@ Mutation = Callable[[Golden, pytest.MonkeyPatch], None]
 def change(owner: object, name: str, to: Callable[[Any], Any]) -> Mutation:
     """A function, method or constant of a module or class, made from what it was."""
     return lambda golden, patch: patch.setattr(owner, name, to(getattr(owner, name)))
+
+
+def torch_functions(module: ModuleType, **others: Callable[..., torch.Tensor]) -> Callable[..., None]:
+    """Other functions of ``torch.nn.functional`` in one of our modules."""
+    return lambda changed, patch: patch.setattr(module, "F", SimpleNamespace(**{**vars(F), **others}))
 
 
 def rebuilt(**config: Any) -> Mutation:

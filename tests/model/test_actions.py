@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny import TINY, draw, same, tiny_world_model
 from torch import Tensor
 
 from rslwm.config import SamplingConfig
 from rslwm.model.world_model import WorldModel
 from rslwm.serialisation import ConfigError
-from tiny import TINY, draw, same, tiny_world_model
 
 SAMPLING = SamplingConfig(steps=2)
 WITH_NULL = replace(TINY, action_inputs=10)
@@ -144,7 +144,7 @@ def test_inputs_beyond_the_actions_change_nothing_until_they_are_used(plugin: Pa
 
 
 def test_dropout_without_an_input_for_the_null_action_is_refused(plugin: Path) -> None:
-    with pytest.raises(ConfigError, match="set dit.action_inputs to 8"):
+    with pytest.raises(ConfigError, match=r"set dit\.action_inputs to 8"):
         tiny_world_model(plugin, action_dropout=0.1)
 
 

@@ -2,17 +2,16 @@
 
 from collections.abc import Callable
 from functools import partial
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 from einops import rearrange
+from mutations import Mutation, both, change, rebuilt, torch_functions, weights
+from published import Golden, load, velocity_error
 from torch import Tensor, nn
 
-from mutations import Mutation, both, change, rebuilt, weights
-from published import Golden, load, velocity_error
 from rslwm.attention import attend, causal_bias
 from rslwm.model import dit, layers, rotary
 from rslwm.model.dit import Conditions, DiT, Layer
@@ -174,11 +173,11 @@ BLOCKS: dict[str, Mutation] = {
     "queries and keys: norm": norm(head=lambda x, eps: x),
     "queries and keys: norm without centring": norm(head=layer_norm),
     "queries and keys: norm per head": norm(head=across_heads),
-    "queries and keys: eps": norm(head=with_eps(1e-6)),
+    "queries and keys: eps": norm(head=with_eps(1e-3)),
     "queries, keys, values": weights("qkv_proj.weight", parts(0, 2, 1)),
     "queries, keys, values: no bias": qkv_bias,
     "SwiGLU: gate first": both(weights("w12.weight", parts(1, 0)), weights("w12.bias", parts(1, 0))),
-    "SwiGLU: SiLU": change(layers, "F", lambda F: SimpleNamespace(silu=F.gelu)),
+    "SwiGLU: SiLU": torch_functions(layers, silu=F.gelu),
 }
 ROTARY: dict[str, Mutation] = {
     "base 10000": rotary_with(base=9000),
@@ -241,6 +240,18 @@ FACTS = {
 def tables_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tables kept from before would hide a changed one, and a changed one would be kept for later."""
     monkeypatch.setattr(dit, "rotary_tables", rotary.rotary_tables.__wrapped__)
+
+
+NOTHING = (norm(with_eps(1e-6), with_eps(QK_EPS)), rotary_with(), frames_at(torch.clone), condition(torch.add), head())
+
+
+@pytest.mark.parametrize("mutate", NOTHING, ids=["norm", "rotary", "frames", "condition", "head"])
+def test_what_is_written_anew_here_differs_in_nothing_but_the_fact(
+    mutate: Mutation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    golden = load("dit_wide_p1")
+    mutate(golden, monkeypatch)
+    assert velocity_error(golden) < TOLERANCE
 
 
 @pytest.mark.parametrize(("name", "mutate"), FACTS.values(), ids=FACTS)

@@ -2,11 +2,11 @@ from dataclasses import replace
 
 import pytest
 import torch
+from tiny import draw
 from torch import Tensor
 
 from rslwm.config import DiTConfig
 from rslwm.model.rotary import rotary_table, rotary_tables, rotate, spatial_table, temporal_table
-from tiny import draw
 
 CPU = torch.device("cpu")
 ONE_HEAD = DiTConfig(width=64, heads=1, patch=1)

@@ -5,16 +5,16 @@ from itertools import pairwise
 
 import pytest
 import torch
+from tiny import draw, same, tiny_dit
 from torch import Tensor
 
 from rslwm.attention import causal_bias
-from rslwm.config import DDPMConfig, DiTConfig, FlowConfig, SamplingConfig
+from rslwm.config import DDPMConfig, FlowConfig, SamplingConfig
 from rslwm.model.ddpm import VPrediction
 from rslwm.model.dit import DiT
 from rslwm.model.flow import FlowMatching
 from rslwm.model.sampler import Objective, RolloutState, Sampler
 from rslwm.serialisation import ConfigError
-from tiny import draw, same, tiny_dit
 
 WINDOW, STEPS = 4, 3
 KEPT, FULL = SamplingConfig(steps=STEPS), SamplingConfig(steps=STEPS, full_window=True)

@@ -4,7 +4,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rslwm.config import PlanConfig, SamplingConfig, WorldModelConfig
 from rslwm.plan.base import PlanResult, plan
@@ -20,6 +20,7 @@ CONFIGS = {
 class PushWorld:
     action_spec = SimpleNamespace(dims=DIMS)
     config = WorldModelConfig()
+    dit = nn.Linear(1, 1)  # tells the precision
 
     def __init__(self) -> None:
         self.contexts: list[int] = []

@@ -1,7 +1,6 @@
 """What planners look at: the context once, candidates a few at a time."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -57,20 +56,8 @@ def test_goals_must_fill_the_horizon() -> None:
         plan(PushWorld(), context, past, goals, replace(CONFIG, horizon=2), torch.Generator())
 
 
-def test_a_planner_in_a_file_of_ones_own(tmp_path: Path) -> None:
-    file = tmp_path / "best.py"
-    file.write_text(
-        "from rslwm.plan.base import PlanResult\n"
-        "from rslwm.plan.proposal import Proposal\n\n"
-        "def best(evaluate, fixed, config, generator, searched=None):\n"
-        "    proposal = Proposal.start(fixed, config, searched)\n"
-        "    candidates = proposal.sample(config.candidates, generator)\n"
-        "    cost, best = evaluate(candidates).min(1, keepdim=True)\n"
-        "    return PlanResult(candidates.take_along_dim(best[:, :, None, None], 1)[:, 0], cost, proposal.std)\n"
-    )
-    result = push(truths(), replace(CONFIG, planner=f"{file}:best", candidates=4096))
-    assert (result.actions - truths()).abs().max() < 0.25
-    with pytest.raises(UnknownName, match="did you mean 'cem'.*cem, mppi"):
+def test_unknown_planners_are_named() -> None:
+    with pytest.raises(UnknownName, match=r"did you mean 'cem'.*cem, mppi"):
         push(truths(), replace(CONFIG, planner="cme"))
 
 
@@ -101,7 +88,7 @@ def test_plans_with_a_world_model_and_chunks_agree(world_model: WorldModel, conf
         settings = replace(config, horizon=4, candidates=16, elites=4, sampling=sampling, memory_mb=memory_mb)
         return plan(world_model, context, past, goals, settings, torch.Generator().manual_seed(5))
 
-    whole, parts = planned(512), planned(0.1)
+    whole, parts = planned(512), planned(0.4)
     assert torch.allclose(whole.actions, parts.actions, atol=1e-4)
     assert (whole.cost[:, -1] < whole.cost[:, 0]).all()
 

@@ -25,6 +25,10 @@ KINDS: dict[str, str] = {
 }
 """Kinds of PyTorch operations: the first pattern that matches a name, without its namespace, decides."""
 
+VIEWS = r"(_unsafe_|_reshape_)?(view|alias)(_as_.*)?|reshape.*|t|(m|num)?transpose|.?T|permute|as_strided_?|expand.*|slice|\
+select|squeeze|unsqueeze|detach_?|unbind|split.*|chunk|flatten|unflatten|narrow|lift_fresh|result_type|item|_local_scalar.*"
+"""Operations that compute nothing: their time is the overhead between the others."""
+
 OPTIMISER, BETWEEN = "optimiser", "between operations"
 
 
@@ -53,7 +57,7 @@ def shares(work: Work) -> list[Share]:
         seconds = timed(work)
     spent: dict[str, dict[str, list[float]]] = {}
     for event in profiler.events():
-        if event.name.startswith("aten::"):
+        if event.name.startswith("aten::") and not re.fullmatch(VIEWS, event.name.removeprefix("aten::")):
             spent.setdefault(_kind(event), {}).setdefault(event.name, []).append(_seconds(event))
     found = [
         Share(

@@ -13,8 +13,10 @@ from rich.table import Table
 
 from rslwm.cli.flags import StudyCommand
 from rslwm.cli.output import console
+from rslwm.cli.track import tracked
 from rslwm.study.progress import duration
 from rslwm.study.runner import Runner
+from rslwm.train.track import Kind
 
 
 @dataclass
@@ -35,6 +37,8 @@ class Compare(StudyCommand):
     """Folder of the run; runs/PRESET if it isn't given."""
     jobs: int = 0
     """Stages that run side by side; 0 is as many as fit the cores. Doesn't change any result."""
+    track: Kind | None = None
+    """Show losses and speeds in tensorboard, wandb or trackio, too (pip install 'rslwm[trackers]')."""
     estimate: bool = False
     """Print what is left to do and about how long it takes, and do nothing."""
 
@@ -48,7 +52,8 @@ class Compare(StudyCommand):
         from rslwm.study.compare import compare
         from rslwm.study.table import render
 
-        verdict = compare(self.config, out, self.jobs, shlex.join(["rslwm", *sys.argv[1:]]))
+        with tracked(self.track, self.config, out):
+            verdict = compare(self.config, out, self.jobs, shlex.join(["rslwm", *sys.argv[1:]]))
         study = json.loads((out / "study.json").read_text())
         page = build_report(out)
         export_world_models(self.config, out)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from rslwm.cli.flags import StudyCommand
 from rslwm.cli.output import console
+from rslwm.cli.track import tracked
+from rslwm.train.track import Kind
 
 
 @dataclass
@@ -25,9 +27,14 @@ class Train(StudyCommand):
     """Folder of the run; runs/PRESET if it isn't given."""
     jobs: int = 0
     """Stages that run side by side; 0 is as many as fit the cores."""
+    track: Kind | None = None
+    """Show losses and speeds in tensorboard, wandb or trackio, too (pip install 'rslwm[trackers]')."""
 
     def run(self) -> None:
         from rslwm.study.checkpoint import train_world_models
 
-        for checkpoint in train_world_models(self.config, self.out or Path("runs") / self.name, self.jobs):
+        out = self.out or Path("runs") / self.name
+        with tracked(self.track, self.config, out):
+            checkpoints = train_world_models(self.config, out, self.jobs)
+        for checkpoint in checkpoints:
             console().print(f"checkpoint: {checkpoint}", markup=False, soft_wrap=True)

@@ -27,7 +27,7 @@ def resize(frames: np.ndarray, size: int) -> np.ndarray:
 def build_frame_store(
     dataset: EpisodeDataset, cameras: str, image_size: int, root: Path, progress: Progress | None = None
 ) -> TensorStore:
-    """A store of (T, H, V W, 3) uint8 under the episodes' ids, H and W being ``image_size``; resumes where it was killed.
+    """A store of (T, H, V W, 3) uint8 under the episodes' ids, H = W = ``image_size``; resumes where it was killed.
 
     Args:
         cameras: one, or several, comma separated: their views lie side by side in this order.

@@ -23,13 +23,12 @@ QK_EPS = torch.finfo(torch.float32).eps
 class _RMSNorm(torch.autograd.Function):
     """y = x r with r = 1 / sqrt(mean(x^2) + eps), so dx = r (dy - y mean(y dy)).
 
-    Half the passes over the tokens, there and back, that F.rms_norm takes on the CPU.
+    Half the passes over the tokens in training, there and back, that F.rms_norm takes on the CPU.
     """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, eps: float) -> Tensor:
-        norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
-        scale = torch.rsqrt(norm.square() / x.shape[-1] + eps).to(x.dtype)
+        scale = _inverse_rms(x, eps)
         y = x * scale
         ctx.save_for_backward(y, scale)
         return y
@@ -41,9 +40,16 @@ class _RMSNorm(torch.autograd.Function):
         return torch.addcmul(dy, y, mean, value=-1) * scale, None
 
 
+def _inverse_rms(x: Tensor, eps: float) -> Tensor:
+    norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
+    return torch.rsqrt(norm.square() / x.shape[-1] + eps).to(x.dtype)
+
+
 def rms_norm(x: Tensor, eps: float = 1e-6) -> Tensor:
     """Root-mean-square norm over the last axis, without weights; statistics in float32 whatever the input."""
-    return cast(Tensor, _RMSNorm.apply(x, eps))
+    if torch.is_grad_enabled() and x.requires_grad:
+        return cast(Tensor, _RMSNorm.apply(x, eps))
+    return x * _inverse_rms(x, eps)
 
 
 def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
@@ -69,7 +75,7 @@ class Attention(nn.Module):
 
     def project(self, x: Tensor, table: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(B, T, N, D) -> queries scaled by 1 / sqrt(d), keys and values, each (B, T, N, heads, d)."""
-        qkv = rearrange(self.qkv_proj(x), "B T N (three heads d) -> B T N three heads d", three=3, heads=self.heads)
+        qkv = self.qkv_proj(x).unflatten(-1, (3, self.heads, -1))
         q, k = rotate(rms_norm(qkv[..., :2, :, :], QK_EPS), table).unbind(-3)
         return q, k, qkv[..., 2, :, :]
 
@@ -78,8 +84,8 @@ class SpatialAttention(Attention):
     """Full attention among the tokens of a frame."""
 
     def forward(self, x: Tensor, table: Tensor, past: Sequence[KeyValues] = ()) -> tuple[Tensor, KeyValues]:
-        q, k, v = (rearrange(y, "B T N heads d -> B T heads N d") for y in self.project(x, table))
-        return self.out_proj(rearrange(attend(q, k, v), "B T heads N d -> B T N (heads d)")), (k, v)
+        q, k, v = (y.transpose(2, 3) for y in self.project(x, table))  # (B, T, heads, N, d)
+        return self.out_proj(attend(q, k, v).transpose(2, 3).flatten(3)), (k, v)
 
 
 class TemporalAttention(Attention):

@@ -174,7 +174,7 @@ class WorldModel(nn.Module):
 
     @torch.no_grad()
     def encode(self, frames: Tensor, clips: int = 0) -> Tensor:
-        """Video (B, T, H, W, 3) in [0, 1] -> latents (B, T, h, w, C), ``clips`` at a time; by default what fits 2 Mpx."""
+        """Video (B, T, H, W, 3) in [0, 1] -> latents (B, T, h, w, C), ``clips`` at a time; by default 2 megapixels."""
         return torch.cat([self.space.encode(part) for part in frames.split(clips or self._clips_at_once(frames))])
 
     @torch.no_grad()

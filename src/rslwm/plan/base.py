@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import importlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from rslwm.config import PlanConfig
+from rslwm.model.sampler import RolloutState
 from rslwm.model.world_model import WorldModel
 from rslwm.plan.memory import rows_at_once
 from rslwm.registry import Registry
@@ -112,25 +113,30 @@ def imagination(
     The context passes through the transformer once, here. Candidates share it, as many at a time as ``memory_mb`` has
     room for; where not even one a window fits, the windows take turns too.
     """
-    kind = goals.device.type
-    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else torch.float32
     h, w, channels = goals.shape[2:]
-    rows = rows_at_once(world_model.config, (h, w, channels), config, dtype)
+    rows = rows_at_once(world_model.config, (h, w, channels), config, _precision(world_model, goals.device.type))
     noise = torch.randn(goals.shape, generator=generator, device=generator.device).to(goals.device)
-    parts = zip(context.split(rows), context_actions.split(rows), goals.split(rows), noise.split(rows), strict=True)
-    groups = [(world_model.start(frames, actions, config.sampling.full_window), goal, start) for frames, actions, goal, start in parts]
+    states = [
+        world_model.start(frames, actions, config.sampling.full_window)
+        for frames, actions in zip(context.split(rows), context_actions.split(rows), strict=True)
+    ]
 
     def evaluate(candidates: Tensor) -> Tensor:
-        costs = []
-        for (state, goal, start), group in zip(groups, candidates.split(rows), strict=True):
-            scored = []
-            for part in group.split(max(1, rows // len(group)), 1):
-                windows, count = part.shape[:2]
-                imagined = world_model.unroll(
-                    state.fork(count), part.flatten(0, 1), config.sampling, noise=start.repeat_interleave(count, 0)
-                )
-                scored.append(cost(imagined.unflatten(0, (windows, count)), goal[:, None]))
-            costs.append(torch.cat(scored, 1))
-        return torch.cat(costs)
+        groups = zip(states, candidates.split(rows), goals.split(rows), noise.split(rows), strict=True)
+        return torch.cat([torch.cat([*costs(*group)], 1) for group in groups])
+
+    def costs(state: RolloutState, candidates: Tensor, goals: Tensor, noise: Tensor) -> Iterator[Tensor]:
+        for part in candidates.split(max(1, rows // len(candidates)), 1):
+            shape = part.shape[:2]
+            started = noise.repeat_interleave(shape[1], 0)
+            imagined = world_model.unroll(state.fork(shape[1]), part.flatten(0, 1), config.sampling, noise=started)
+            yield cost(imagined.unflatten(0, shape), goals[:, None])
 
     return evaluate
+
+
+def _precision(world_model: WorldModel, device: str) -> torch.dtype:
+    """The dtype of its matrix products."""
+    if torch.is_autocast_enabled(device):
+        return torch.get_autocast_dtype(device)
+    return next(world_model.dit.parameters()).dtype

@@ -8,7 +8,7 @@ from rslwm.config import PlanConfig, WorldModelConfig
 
 MEGABYTE = 2**20
 ALLOCATOR = 1.5
-"""Memory of a process per byte of living tensors: freed blocks are not all given back (measured with glibc: 1.2 to 2)."""
+"""Memory of a process per byte of living tensors: not all freed blocks are given back (with glibc: 1.2 to 2)."""
 
 
 def row_bytes(
@@ -28,8 +28,8 @@ def row_bytes(
     tokens = h * w // dit.patch**2
     frames = _frames_of_a_pass(world_model, config)
     sees = dit.max_frames * (tokens if dit.temporal == "joint" else 1)
-    # Elements a token. Feed-forward: residual, modulated, both halves of 8/3 widths, gate, product; as much in attention,
-    # whose queries and keys are turned in float32. Scores are held as they are, joined and as weights.
+    # Elements a token. Feed-forward: residual, modulated, both halves of 8/3 widths, gate, product; as much in
+    # attention, which turns queries and keys in float32. Scores are held as they are, joined and as weights.
     activations = max(16 * dit.width, dit.width + 4 * dit.wide_head) + 3 * dit.heads * sees
     modulations = 12 * dit.depth * dit.width
     # Those of a pass are views of what they were projected (3 widths) and turned (2) from. Those of earlier frames are

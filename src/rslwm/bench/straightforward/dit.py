@@ -95,7 +95,8 @@ class Block(nn.Module):
 
     def _attend(self, x: Tensor, table: Tensor) -> Tensor:
         if self.temporal:
-            attended = self.attn(rearrange(x, "B T N D -> (B N) T D"), table)
+            # Contiguous: a product of a strided tensor with weights without bias copies these for every position.
+            attended = self.attn(rearrange(x, "B T N D -> (B N) T D").contiguous(), table)
             return rearrange(attended, "(B N) T D -> B T N D", N=x.shape[2])
         return self.attn(x.flatten(0, 1), table).unflatten(0, x.shape[:2])
 

@@ -1,0 +1,25 @@
+"""The --track flag."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rslwm.config import StudyConfig
+from rslwm.train.track import Kind, tracking
+
+
+@contextmanager
+def tracked(kind: Kind | None, config: StudyConfig, out: Path) -> Iterator[None]:
+    """Show the trainings of a study's stages, which are done inside, under readable names; None shows nothing."""
+    if kind is None:
+        yield
+        return
+    from rslwm.study.graph import Builder
+    from rslwm.study.stage import closure
+
+    stages = closure(Builder(config).build().targets)
+    names = {f"{s.kind}-{s.key}": f"{s}-{s.key[:6]}".replace(" ", "-") for s in stages}
+    with tracking(kind, out, names):
+        yield
