@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from rslwm.config import PRESETS, AdapterConfig, OptimConfig, StudyConfig
-from rslwm.serialisation import ConfigError, content_hash, dump, from_dict, load, to_dict
 from rslwm.latents.space import SpaceConfig
+from rslwm.serialisation import ConfigError, content_hash, dump, from_dict, load, to_dict
 
 
 @pytest.mark.parametrize("name", PRESETS)

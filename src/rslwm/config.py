@@ -217,7 +217,7 @@ class SamplingConfig:
     steps: int = 10
     """Denoising steps of a frame."""
     method: Literal["euler", "heun"] = "euler"
-    """Euler, or Heun's second-order steps (two evaluations each but the last). DDIM is the Euler of the ddpm objective."""
+    """Euler, or Heun's second-order steps (two evaluations each but the last). A ddpm model takes DDIM steps."""
     guidance: float = 1.0
     """Classifier-free guidance on the action: 1 is off, above 1 exaggerates its effect. Needs a model trained with
     ``action_dropout``."""

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_footage import TINY, flags
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -19,6 +18,7 @@ from rslwm.cli.main import main
 from rslwm.compute import generator
 from rslwm.config import ComputeConfig
 from rslwm.serialisation import ConfigError
+from tiny_footage import TINY, flags
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_footage import TINY, flags
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -16,6 +15,7 @@ from rslwm.bench.profile import BETWEEN, OPTIMISER, shares
 from rslwm.bench.train import Trainings, measure
 from rslwm.cli.main import main
 from rslwm.config import ComputeConfig
+from tiny_footage import TINY, flags
 
 CONFIG = TrainBenchConfig(**vars(TINY), size="demo", batch=2, accumulate=2, rounds=2)
 

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from recordings import SPEC, episode
 
+from recordings import SPEC, episode
 from rslwm.data.dataset import EpisodeDataset
 from rslwm.data.lerobot import write_lerobot
 from rslwm.types import Episode

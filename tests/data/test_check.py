@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from recordings import SPEC, episode
 from rich.console import Console
 
+from recordings import SPEC, episode
 from rslwm.data.check import Finding, Report, check
 from rslwm.data.dataset import EpisodeDataset, open_dataset
 from rslwm.data.lerobot import write_lerobot

@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from recordings import SPEC, rendered
 
+from recordings import SPEC, rendered
 from rslwm.config import DataConfig, SimConfig
 from rslwm.data.dataset import SOURCES, EpisodeDataset, build_dataset, open_dataset
 from rslwm.data.lerobot import write_lerobot

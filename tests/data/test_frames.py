@@ -3,8 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from recordings import SPEC, episode
 
+from recordings import SPEC, episode
 from rslwm.data.dataset import EpisodeDataset
 from rslwm.data.frames import build_frame_store, resize
 from rslwm.data.lerobot import write_lerobot

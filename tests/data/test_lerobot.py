@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from recordings import SPEC, episode
 
+from recordings import SPEC, episode
 from rslwm.data import lerobot
 from rslwm.data.dataset import EpisodeDataset
 from rslwm.data.lerobot import write_lerobot

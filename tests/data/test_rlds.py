@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from recordings import rendered
 
+from recordings import rendered
 from rslwm.data.dataset import open_dataset
 from rslwm.data.rlds import BRIDGE_SPEC, RldsFolder, read_rlds
 from rslwm.data.tfrecord import crc32c

@@ -3,8 +3,8 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from recordings import rendered
 
+from recordings import rendered
 from rslwm.data.video import VideoWriter, read_video
 from rslwm.types import DataError
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from terminal import COMMAND, ENVIRONMENT, Run, rslwm
 
 from rslwm.config import DEMO_LATENTS
 from rslwm.study.rows import DTYPES, Rows
 from rslwm.study.stage import RECORD, StageRecord
 from rslwm.types import AXES
+from terminal import COMMAND, ENVIRONMENT, Run, rslwm
 
 SAMPLE = Path(__file__).parents[2] / "../shared/data/bridge_sample"
 SUBSET = ("small-vae", "small-dino+16")

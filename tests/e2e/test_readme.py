@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
 from terminal import ENVIRONMENT
 
 ROOT = Path(__file__).parents[2]

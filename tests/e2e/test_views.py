@@ -6,9 +6,9 @@ from pathlib import Path
 import av
 import pytest
 from safetensors.torch import load_file
-from terminal import Run, rslwm
 
 from rslwm.study.rows import Rows
+from terminal import Run, rslwm
 
 TWO = ("--latents", "small-vae", "--data.sim.cameras", "front,side", "--data.camera", "front,side")
 SIDE = 64

@@ -6,12 +6,12 @@ from pathlib import Path
 import av
 import pytest
 from safetensors.torch import load_file
-from terminal import Run, rslwm
 
 from rslwm.data.store import TensorStore
 from rslwm.latents.space import LatentSpace
 from rslwm.model.world_model import WorldModel
 from rslwm.study.rows import Rows
+from terminal import Run, rslwm
 
 
 @pytest.fixture(scope="module")

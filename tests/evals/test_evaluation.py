@@ -5,8 +5,8 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 import torch
-from measured import measure
 
+from measured import measure
 from point_world import PointWorldModel
 from rslwm.evals.base import METRICS, NotAvailable, metric_infos
 from rslwm.evals.evaluation import Evaluation, choose, others

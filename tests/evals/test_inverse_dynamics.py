@@ -1,8 +1,8 @@
 """The correlation of read and true actions, for a perfect probe and with planted defects."""
 
 import pytest
-from measured import measure, select, summary, with_constant_rollouts, with_noise
 
+from measured import measure, select, summary, with_constant_rollouts, with_noise
 from rslwm.evals.base import NotAvailable
 from rslwm.evals.evaluation import Evaluation
 

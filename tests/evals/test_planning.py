@@ -1,8 +1,8 @@
 """CEM recovers actions through a model that knows them, and none through one that doesn't."""
 
 import pytest
-from measured import measure, select, summary
 
+from measured import measure, select, summary
 from point_world import SPEC, PointWorldModel
 from rslwm.evals.base import NotAvailable
 from rslwm.evals.evaluation import Evaluation

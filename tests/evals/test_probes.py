@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from measured import measure, summary
 
+from measured import measure, summary
 from rslwm.config import ComputeConfig, ProbeConfig
 from rslwm.data.corpus import Corpus
 from rslwm.data.store import TensorStore

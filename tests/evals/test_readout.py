@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from measured import measure, select, summary, with_constant_rollouts
 from torch import Tensor, nn
 
+from measured import measure, select, summary, with_constant_rollouts
 from rslwm.evals.base import NotAvailable
 from rslwm.evals.evaluation import Evaluation
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from measured import measure, select, summary, with_constant_rollouts
 
+from measured import measure, select, summary, with_constant_rollouts
 from point_world import PointWorldModel, write_corpus, write_latents
 from rslwm.config import ComputeConfig
 from rslwm.data.corpus import Corpus

@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from measured import measure, select, summary, with_constant_rollouts, with_noise
 
+from measured import measure, select, summary, with_constant_rollouts, with_noise
 from rslwm.compute import generator
 from rslwm.evals.evaluation import Evaluation
 from rslwm.evals.visual import psnr, ssim

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from published import Golden
 
+from published import Golden
 from rslwm.model.dit import DiT
 
 Mutation = Callable[[Golden, pytest.MonkeyPatch], None]

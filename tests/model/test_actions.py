@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import TINY, draw, same, tiny_world_model
 from torch import Tensor
 
 from rslwm.config import SamplingConfig
 from rslwm.model.world_model import WorldModel
 from rslwm.serialisation import ConfigError
+from tiny import TINY, draw, same, tiny_world_model
 
 SAMPLING = SamplingConfig(steps=2)
 WITH_NULL = replace(TINY, action_inputs=10)
@@ -151,7 +151,7 @@ def test_dropout_without_an_input_for_the_null_action_is_refused(plugin: Path) -
 @pytest.mark.parametrize("alignment", ALIGNMENTS)
 def test_guidance_asks_what_would_come_without_the_action(plugin: Path, alignment: str) -> None:
     """By hand for one step, with the null action in the place of the one that the new frame comes from."""
-    model = tiny_world_model(plugin, WITH_NULL, alignment=alignment)
+    model = tiny_world_model(plugin, WITH_NULL, action_dropout=0.1, alignment=alignment)
     (latents, actions), noise = clip(3), draw(2, 1, 4, 4, 3, seed=3)
     guided = model.rollout(latents[:, :2], actions, SamplingConfig(steps=1, guidance=2.5), noise=noise)
 

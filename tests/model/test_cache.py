@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from tiny import draw, tiny_dit
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -10,6 +9,7 @@ from rslwm.config import FlowConfig, SamplingConfig
 from rslwm.model.cache import Cache
 from rslwm.model.flow import FlowMatching
 from rslwm.model.sampler import RolloutState, Sampler
+from tiny import draw, tiny_dit
 
 LAYERS = 2
 

@@ -4,10 +4,10 @@ from itertools import pairwise
 
 import pytest
 import torch
-from tiny import draw
 
 from rslwm.config import DDPMConfig
 from rslwm.model.ddpm import VPrediction
+from tiny import draw
 
 OBJECTIVE = VPrediction(DDPMConfig())
 

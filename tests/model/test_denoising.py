@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tiny import draw, same, tiny_dit
 from torch import Tensor
 
 from rslwm.config import DiTConfig, FlowConfig, SamplingConfig
@@ -12,6 +11,7 @@ from rslwm.model.cache import Cache
 from rslwm.model.dit import Conditions, DiT
 from rslwm.model.flow import FlowMatching
 from rslwm.model.sampler import Sampler
+from tiny import draw, same, tiny_dit
 
 MEAN, SPREAD = 0.7, 0.3
 

@@ -3,13 +3,13 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tiny import TINY, draw, same, tiny_dit
 from torch import Tensor
 
 from rslwm.config import DiTConfig
 from rslwm.model.cache import Cache
 from rslwm.model.dit import SIZES, DiT, Layer, forward_flops, size_of
 from rslwm.serialisation import ConfigError
+from tiny import TINY, draw, same, tiny_dit
 
 FRAMES = 5
 VARIANTS: dict[str, dict[str, object]] = {

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from published import SAMPLING, load, rollout_error, velocity_error
 
+from published import SAMPLING, load, rollout_error, velocity_error
 from rslwm.model.ddpm import VPrediction
 
 WINDOW = 6

@@ -3,11 +3,11 @@ from math import log
 
 import pytest
 import torch
-from tiny import draw
 from torch import Tensor
 
 from rslwm.config import FlowConfig
 from rslwm.model.flow import FlowMatching, NoisyClip, shift, shift_factor
+from tiny import draw
 
 CONFIG = FlowConfig(history=2, history_noise=0.1)
 PAPER = replace(CONFIG, shift_base=4096.0)

@@ -1,10 +1,10 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from tiny import draw, same
 from torch import Tensor
 
 from rslwm.model.layers import rms_norm, sinusoidal_embedding
+from tiny import draw, same
 
 
 def normalised(function: object, dtype: torch.dtype, eps: float) -> tuple[Tensor, Tensor]:

@@ -8,10 +8,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from mutations import Mutation, both, change, rebuilt, torch_functions, weights
-from published import Golden, load, velocity_error
 from torch import Tensor, nn
 
+from mutations import Mutation, both, change, rebuilt, torch_functions, weights
+from published import Golden, load, velocity_error
 from rslwm.attention import attend, causal_bias
 from rslwm.model import dit, layers, rotary
 from rslwm.model.dit import Conditions, DiT, Layer

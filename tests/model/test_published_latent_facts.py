@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from mutations import torch_functions
-from published import GOLDEN, relative_error
 from safetensors import safe_open
 from torch import Tensor, nn
 
+from mutations import torch_functions
+from published import GOLDEN, relative_error
 from rslwm.config import AdapterConfig, DecoderConfig
 from rslwm.latents import adapter as adapter_module
 from rslwm.latents import ldm_decoder as decoder_module

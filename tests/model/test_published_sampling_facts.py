@@ -9,19 +9,19 @@ from functools import partial
 from itertools import pairwise
 from typing import Any
 
-import published
 import pytest
 import torch
-from mutations import Mutation, change, objective, rebuilt
-from published import SAMPLING, Golden, load, relative_error, rollout_error
-from tiny import draw
 from torch import Tensor
 
+import published
+from mutations import Mutation, change, objective, rebuilt
+from published import SAMPLING, Golden, load, relative_error, rollout_error
 from rslwm.config import SamplingConfig
 from rslwm.model import dit
 from rslwm.model.ddpm import VPrediction
 from rslwm.model.flow import FlowMatching
 from rslwm.model.sampler import Sampler
+from tiny import draw
 
 TOLERANCE = 3e-6
 """Tighter than what a rollout needs: the norms behind it take DDIM's scaling of the context back,

@@ -2,11 +2,11 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tiny import draw
 from torch import Tensor
 
 from rslwm.config import DiTConfig
 from rslwm.model.rotary import rotary_table, rotary_tables, rotate, spatial_table, temporal_table
+from tiny import draw
 
 CPU = torch.device("cpu")
 ONE_HEAD = DiTConfig(width=64, heads=1, patch=1)
@@ -59,11 +59,11 @@ def test_queries_are_scaled_and_keys_are_not() -> None:
     for table in (space, time):
         assert torch.allclose(table[..., 0, :, :].abs(), torch.tensor(64**-0.5))
         assert torch.allclose(table[..., 1, :, :].abs(), torch.tensor(1.0))
-    assert torch.equal(time[:, 0, 1, 0], line(torch.arange(5, 9)))
+    assert torch.equal(time[:, 0, 1, 0], line(torch.arange(5, 9)).to(time))
 
 
 def test_space_shares_a_head_equally_between_row_and_column() -> None:
-    table = spatial_table(ONE_HEAD, (2, 3), CPU)
+    table = spatial_table(ONE_HEAD, (2, 3))
     half = line(torch.arange(3), 32)
     for row in range(2):
         for column in range(3):
@@ -72,7 +72,7 @@ def test_space_shares_a_head_equally_between_row_and_column() -> None:
 
 def test_three_views_share_a_head_of_64_channels_as_22_22_20() -> None:
     """Three axes, of which only one is away from zero: row 1, column 1 of the first view, the second view."""
-    table = spatial_table(THREE_VIEWS, (2, 6), CPU)
+    table = spatial_table(THREE_VIEWS, (2, 6))
     moved = [int((table[token] != 1).sum()) * 2 for token in (6, 1, 2)]
     assert moved == [22, 22, 20]
     row, column, view = table[6], table[1], table[2]
@@ -83,14 +83,14 @@ def test_three_views_share_a_head_of_64_channels_as_22_22_20() -> None:
 
 def test_the_two_readings_of_the_width_hold_the_same_places_in_another_order() -> None:
     """Side by side, view 1 of column 0 is at place ``columns``; interleaved, at place 1."""
-    ours = spatial_table(THREE_VIEWS, (1, 6), CPU).unflatten(0, (3, 2))
-    published = spatial_table(replace(THREE_VIEWS, view_order="interleaved"), (1, 6), CPU).unflatten(0, (2, 3))
+    ours = spatial_table(THREE_VIEWS, (1, 6)).unflatten(0, (3, 2))
+    published = spatial_table(replace(THREE_VIEWS, view_order="interleaved"), (1, 6)).unflatten(0, (2, 3))
     assert torch.equal(ours, published.transpose(0, 1))
     assert not torch.equal(ours.flatten(0, 1), published.flatten(0, 1))
 
 
 def test_the_two_readings_agree_on_one_column_a_view() -> None:
-    readings = (spatial_table(replace(THREE_VIEWS, view_order=order), (4, 3), CPU) for order in _ORDERS)
+    readings = (spatial_table(replace(THREE_VIEWS, view_order=order), (4, 3)) for order in _ORDERS)
     assert torch.equal(*readings)
 
 

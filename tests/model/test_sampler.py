@@ -5,7 +5,6 @@ from itertools import pairwise
 
 import pytest
 import torch
-from tiny import draw, same, tiny_dit
 from torch import Tensor
 
 from rslwm.attention import causal_bias
@@ -15,6 +14,7 @@ from rslwm.model.dit import DiT
 from rslwm.model.flow import FlowMatching
 from rslwm.model.sampler import Objective, RolloutState, Sampler
 from rslwm.serialisation import ConfigError
+from tiny import draw, same, tiny_dit
 
 WINDOW, STEPS = 4, 3
 KEPT, FULL = SamplingConfig(steps=STEPS), SamplingConfig(steps=STEPS, full_window=True)

@@ -6,11 +6,11 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file, save_file
-from tiny import TINY, draw, same, tiny_world_model
 
 from rslwm.config import ComputeConfig, SamplingConfig
 from rslwm.model.world_model import WorldModel
 from rslwm.types import DataError
+from tiny import TINY, draw, same, tiny_world_model
 
 SAMPLING = SamplingConfig(steps=2)
 

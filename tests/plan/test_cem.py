@@ -2,8 +2,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from push_world import CONFIGS, push, truths
 
+from push_world import CONFIGS, push, truths
 from rslwm.plan.cem import cem
 from rslwm.serialisation import ConfigError
 

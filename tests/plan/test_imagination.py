@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from push_world import CONFIGS, DIMS, PushWorld, push, room_for, truths
 from torch import Tensor, nn
 
+from push_world import CONFIGS, DIMS, PushWorld, push, room_for, truths
 from rslwm.config import DiTConfig, PlanConfig, SamplingConfig, WorldModelConfig
 from rslwm.model.world_model import WorldModel
 from rslwm.plan.base import PlanResult, plan

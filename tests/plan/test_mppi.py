@@ -2,9 +2,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from push_world import CONFIGS, push, truths
 from torch import Tensor
 
+from push_world import CONFIGS, push, truths
 from rslwm.plan.base import PlanResult
 from rslwm.plan.mppi import exponential_weights, mppi
 from rslwm.serialisation import ConfigError

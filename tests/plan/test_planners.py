@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from push_world import CONFIGS, push, truths
 from torch import Tensor
 
+from push_world import CONFIGS, push, truths
 from rslwm.config import PlanConfig
 from rslwm.plan.base import PLANNERS, PlanResult, no_signal
 from rslwm.serialisation import ConfigError

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from push_world import CONFIGS, push, truths
 
+from push_world import CONFIGS, push, truths
 from rslwm.config import PlanConfig, WorldModelConfig
 from rslwm.latents.space import LatentSpace, SpaceConfig
 from rslwm.model.world_model import WorldModel

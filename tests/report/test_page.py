@@ -3,12 +3,12 @@ import re
 from html.parser import HTMLParser
 
 import pytest
-from synthetic import SPACES, measurements, write_run
 
 from rslwm.report.page import build_report, format_cost, prose
 from rslwm.report.run import load_run
 from rslwm.study.rows import Rows
 from rslwm.types import DataError
+from synthetic import SPACES, measurements, write_run
 
 VOID = {"meta", "link", "img", "br", "input", "line", "path", "circle", "rect", "polygon"}
 

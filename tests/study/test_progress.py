@@ -1,9 +1,9 @@
 import io
 
 import pytest
-import toy_stages as toys
 from rich.console import Console
 
+import toy_stages as toys
 from rslwm.study.progress import Bars, Lines, Meter, display, duration
 from rslwm.study.schedule import Schedule
 from rslwm.study.stage import Stage

@@ -3,10 +3,10 @@ import sys
 from pathlib import Path
 
 import pytest
-import toy_stages as toys
 from rich.console import Console
 
 import rslwm.study.runner as runner_module
+import toy_stages as toys
 from rslwm.serialisation import ConfigError
 from rslwm.study.lock import locked
 from rslwm.study.runner import Runner, Stage, StageFailed, StageRecord

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import toy_stages as toys
 from rich.console import Console
 
+import toy_stages as toys
 from rslwm.study.runner import Runner, StageRecord
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks processes up in /proc")

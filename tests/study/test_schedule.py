@@ -1,6 +1,6 @@
 import pytest
-import toy_stages as toys
 
+import toy_stages as toys
 from rslwm.study.schedule import Schedule
 from rslwm.study.stage import Stage
 

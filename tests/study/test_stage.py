@@ -2,8 +2,8 @@ import functools
 from pathlib import Path
 
 import pytest
-import toy_stages as toys
 
+import toy_stages as toys
 from rslwm.config import SimConfig
 from rslwm.serialisation import ConfigError
 from rslwm.study.stage import Stage, StageRecord, Workspace

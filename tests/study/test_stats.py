@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-from planted import info, join, rows, study
 from scipy import stats as distributions
 
+from planted import info, join, rows, study
 from rslwm.study.stats import Resampling, agreement, difference, interval, measure, small_sample_factor
 
 EPISODES = np.array([f"e{i:02d}" for i in range(30)])

@@ -2,10 +2,10 @@ import json
 
 import numpy as np
 import pytest
-from planted import INFOS, info, join, rows, study
 from rich.console import Console
 from scipy.stats import norm
 
+from planted import INFOS, info, join, rows, study
 from rslwm.config import VerdictConfig
 from rslwm.serialisation import ConfigError
 from rslwm.study.axis import REACH, AxisScores, _needed

@@ -17,17 +17,20 @@ from torch.profiler import ProfilerActivity, profile
 from rslwm.bench.timing import Work, timed
 
 KINDS: dict[str, str] = {
-    "matrix products": r"mm|addmm|linear|linear_backward|mkldnn_linear.*|.*convolution.*",
+    "matrix products": r"mm|addmm|linear_backward|mkldnn_linear.*|.*convolution.*",
     "attention": r"bmm|baddbmm|_softmax.*|_scaled_dot_product.*",
     "norms": r"linalg_vector_norm|norm|rsqrt|_fused_rms_norm.*|native_layer_norm.*",
-    "casts and copies": r"copy_|_to_copy|to|cat|clone|contiguous|fill_|zero_|(zeros|empty|new).*|index_select|repeat",
+    "casts and copies": r"copy_|_to_copy|cat|clone|contiguous|fill_|zero_|(zeros|empty|new).*|index_select|repeat",
     "elementwise and sums": r".*",
 }
 """Kinds of PyTorch operations: the first pattern that matches a name, without its namespace, decides."""
 
-VIEWS = r"(_unsafe_|_reshape_)?(view|alias)(_as_.*)?|reshape.*|t|(m|num)?transpose|.?T|permute|as_strided_?|expand.*|slice|\
-select|squeeze|unsqueeze|detach_?|unbind|split.*|chunk|flatten|unflatten|narrow|lift_fresh|result_type|item|_local_scalar.*"
-"""Operations that compute nothing: their time is the overhead between the others."""
+HOLLOW = (
+    r"(_unsafe_|_reshape_)?(view|alias)(_as_.*)?|reshape.*|t|.T|numpy_T|transpose|permute|as_strided_?|expand.*|slice|"
+    r"select|squeeze|unsqueeze|detach_?|unbind|split.*|chunk|flatten|unflatten|narrow|lift_fresh|result_type|item|"
+    r"_local_scalar.*|resolve_.*|_conj|to|linear|matmul|softmax"
+)
+"""Operations that only look differently at a tensor or call others: their time is overhead."""
 
 OPTIMISER, BETWEEN = "optimiser", "between operations"
 
@@ -57,7 +60,7 @@ def shares(work: Work) -> list[Share]:
         seconds = timed(work)
     spent: dict[str, dict[str, list[float]]] = {}
     for event in profiler.events():
-        if event.name.startswith("aten::") and not re.fullmatch(VIEWS, event.name.removeprefix("aten::")):
+        if event.name.startswith("aten::") and not re.fullmatch(HOLLOW, event.name.removeprefix("aten::")):
             spent.setdefault(_kind(event), {}).setdefault(event.name, []).append(_seconds(event))
     found = [
         Share(

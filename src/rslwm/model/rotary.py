@@ -14,14 +14,15 @@ from rslwm.config import DiTConfig
 def rotary_table(positions: Tensor, shares: Sequence[int], width: int) -> Tensor:
     """Unit complex numbers (N, width / 2) for positions (N, axes); axis i turns ``shares[i]`` channels, in order.
 
-    The frequency of pair i of an axis with n pairs is 10000^(-i/n). Channels beyond the shares stay as they are.
+    The frequency of pair i of an axis with n pairs is 10000^(-i/n). Channels beyond the shares stay as they are. In
+    double precision: positions grow for as long as a rollout lasts.
     """
-    angles = torch.zeros(len(positions), width // 2, device=positions.device)
+    angles = torch.zeros(len(positions), width // 2, dtype=torch.float64)
     start = 0
     for axis, share in zip(positions.unbind(1), shares, strict=True):
         pairs = share // 2
-        frequencies = 10_000 ** (-torch.arange(pairs, device=positions.device) / pairs)
-        angles[:, start : start + pairs] = axis[:, None].float() * frequencies
+        frequencies = 10_000 ** (-torch.arange(pairs, dtype=torch.float64) / pairs)
+        angles[:, start : start + pairs] = axis[:, None] * frequencies
         start += pairs
     return torch.polar(torch.ones_like(angles), angles)
 
@@ -41,8 +42,9 @@ def rotary_tables(
     For the queries and for the keys of all heads; queries also get their 1 / sqrt(d).
     """
     with torch.inference_mode(False):
-        time = temporal_table(config, torch.arange(start, start + frames, device=device), grid)
-        return _for_queries_and_keys(spatial_table(config, grid, device)), _for_queries_and_keys(time)
+        time = temporal_table(config, torch.arange(start, start + frames), grid)
+        space = _for_queries_and_keys(spatial_table(config, grid)).to(device, torch.complex64)
+        return space, _for_queries_and_keys(time).to(device, torch.complex64)
 
 
 def _for_queries_and_keys(table: Tensor) -> Tensor:
@@ -50,13 +52,13 @@ def _for_queries_and_keys(table: Tensor) -> Tensor:
     return torch.stack([scale * table, table], -2).unsqueeze(-2)
 
 
-def spatial_table(config: DiTConfig, grid: tuple[int, int], device: torch.device) -> Tensor:
+def spatial_table(config: DiTConfig, grid: tuple[int, int]) -> Tensor:
     """Of the tokens of a frame, (N, d/2): row and column; with several views side by side also the view.
 
     With views, a head's width d is shared among row, column and view: the view gets floor(d/3) made even, the row half
     of the rest made even, the column what remains.
     """
-    rows, places = torch.cartesian_prod(*(torch.arange(n, device=device) for n in grid)).unbind(1)
+    rows, places = torch.cartesian_prod(*(torch.arange(n) for n in grid)).unbind(1)
     width = config.width // config.heads
     if config.views == 1:
         return rotary_table(torch.stack([rows, places], 1), (width // 2, width // 2), width)
@@ -78,6 +80,6 @@ def temporal_table(config: DiTConfig, frames: Tensor, grid: tuple[int, int]) -> 
     width = config.width // config.heads
     if config.temporal == "factorised":
         return rotary_table(frames[:, None], (width,), width)[:, None]
-    places = (torch.arange(n, device=frames.device) for n in grid)
+    places = (torch.arange(n) for n in grid)
     positions = torch.cartesian_prod(frames, *places)
     return rotary_table(positions, (width // 6 * 2,) * 3, width).unflatten(0, (len(frames), -1))

@@ -80,7 +80,7 @@ class WorldModel(nn.Module):
 
     @property
     def _sampler(self) -> Sampler:
-        null = self._null_action if self.config.dit.action_inputs else None
+        null = self._null_action if self.config.action_dropout else None
         return Sampler(self.dit, self.objective, null, blank_first=not self._outgoing)
 
     def for_inference(self, compute: ComputeConfig) -> Self:
