@@ -14,7 +14,7 @@ from rslwm.bench.config import DataBenchConfig
 from rslwm.bench.footage import SEED, Footage, write_footage
 from rslwm.bench.result import Comparison, Measurement
 from rslwm.bench.straightforward.encoder import ViT
-from rslwm.bench.timing import Work, paired
+from rslwm.bench.timing import Work, interleaved
 from rslwm.compute import device, generator, peak_flops, precision, seeded
 from rslwm.config import ComputeConfig
 
@@ -51,12 +51,13 @@ def _compare(footage: Footage, config: DataBenchConfig, compute: ComputeConfig) 
         "decode alone": (lambda: footage.videos.decode(places), 0),
         "encode alone": (lambda: encoder.encode(frames.to(where)), encoder.clip_flops),
     }
+    works = [feed, *(work for work, _ in others.values())]
+    fed, *made = interleaved(works, config.rounds, label="feeds")
+    stored = Measurement("stored latents, one core", fed, config.batches * config.batch, "clips")
     settings = {**asdict(config), "dtype": str(dtype).removeprefix("torch.")}
     comparisons = []
-    for name, (work, flops) in others.items():
-        ours, baseline = paired(feed, work, config.rounds, label=f"stored latents against {name}")
-        stored = Measurement("stored latents, one core", ours, config.batches * config.batch, "clips")
-        other = Measurement(name, baseline, config.encoded, "clips", config.encoded * flops or None)
+    for (name, (_, flops)), seconds in zip(others.items(), made, strict=True):
+        other = Measurement(name, seconds, config.encoded, "clips", config.encoded * flops or None)
         pace = {"MB/s from the store": stored.rate * config.clip_bytes / 1e6}
         if "decode" in name:
             pace["MB/s of mp4"] = other.rate * footage.videos.clip_bytes / 1e6

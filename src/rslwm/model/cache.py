@@ -47,15 +47,6 @@ class Cache:
         )
         return Cache((*self.parts[:-1], joined), (*self.lengths[:-1], self.lengths[-1] + new.frames), self.first)
 
-    def head(self, frames: int) -> Cache:
-        """The first frames of a cache of one part."""
-        (part,), (length,) = self.parts, self.lengths
-        # Compact: they are read at every denoising step, and a product over strided keys would copy them each time.
-        kept = tuple(
-            (_cut(k, 0, frames, length).contiguous(), _cut(v, 0, frames, length).contiguous()) for k, v in part
-        )
-        return Cache((kept,), (frames,), self.first)
-
     def tail(self, frames: int) -> Cache:
         """Without the oldest frames, so that at most ``frames`` are left; nothing is copied."""
         parts, lengths = [], []
@@ -67,6 +58,13 @@ class Cache:
                 parts.append(tuple((_cut(k, cut, length, length), _cut(v, cut, length, length)) for k, v in part))
                 lengths.append(length - cut)
         return Cache(tuple(parts), tuple(lengths), self.end - sum(lengths))
+
+
+def first_frames(key_values: KeyValues, count: int, frames: int) -> KeyValues:
+    """Of the first ``count`` of so many frames, in memory of their own: the rest is freed, and a product over strided
+    keys would copy them at every denoising step."""
+    k, v = (_cut(x, 0, count, frames).contiguous() for x in key_values)
+    return k, v
 
 
 def _cut(x: torch.Tensor, start: int, end: int, frames: int) -> torch.Tensor:

@@ -17,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from rslwm.attention import KeyValues
 from rslwm.config import DiTConfig
-from rslwm.model.cache import Cache
+from rslwm.model.cache import Cache, first_frames
 from rslwm.model.layers import Block, FinalLayer, SpatialAttention, TemporalAttention, sinusoidal_embedding
 from rslwm.model.rotary import rotary_tables
 from rslwm.serialisation import ConfigError
@@ -128,7 +128,7 @@ class DiT(nn.Module):
 
     def forward(self, x: Tensor, levels: Tensor, actions: Tensor) -> Tensor:
         """Latents (B, T, h, w, C), noise levels (B, T) in [0, 1], actions (B, T, A) -> velocity (B, T, h, w, C)."""
-        return self.extend(x, self.conditions(levels, actions))[0]
+        return self.extend(x, self.conditions(levels, actions), keep=0)[0]
 
     def conditions(self, levels: Tensor, actions: Tensor) -> Conditions:
         """Of frames with noise levels (B, T) and actions (B, T, A); they don't depend on latents or on other frames."""
@@ -136,10 +136,13 @@ class DiT(nn.Module):
         both = level + self.action_embedder(actions.to(self.dtype))
         return Conditions(level, both, tuple(layer.modulations(both) for layer in self._layers))
 
-    def extend(self, x: Tensor, conditions: Conditions, past: Cache | None = None) -> tuple[Tensor, Cache]:
-        """Velocity (B, T, h, w, C) of T frames that follow the past's, and these frames' keys and values.
+    def extend(
+        self, x: Tensor, conditions: Conditions, past: Cache | None = None, keep: int | None = None
+    ) -> tuple[Tensor, Cache]:
+        """Velocity (B, T, h, w, C) of T frames that follow the past's, and the first ``keep`` frames' keys and values.
 
-        With a past of B contexts, x may hold B K rows, (B K) in that order: K candidates share a context.
+        All frames' by default. With a past of B contexts, x may hold B K rows, (B K) in that order: K candidates share
+        a context.
 
         Raises:
             ValueError: more frames than ``max_frames``, or a grid that the patch doesn't divide.
@@ -150,14 +153,15 @@ class DiT(nn.Module):
             raise ValueError(f"{seen} + {frames} frames exceed dit.max_frames = {self.config.max_frames}")
         space, time = rotary_tables(self.config, grid, start, frames, x.device)
         tokens = self._patchify(x.to(self.dtype))
+        keep = frames if keep is None else keep
         new: list[KeyValues] = []
         recompute = self.checkpoint_activations and torch.is_grad_enabled()
         for i, layer in enumerate(self._layers):
             run = partial(checkpoint, layer, use_reentrant=False) if recompute else layer
             tokens, key_values = run(tokens, conditions.layers[i], space, time, past.layer(i) if past else ())
-            new.append(key_values)
+            new.append(first_frames(key_values, keep, frames))
         velocity = self._unpatchify(self._head(tokens, conditions), grid)
-        return velocity, Cache((tuple(new),), (frames,), start)
+        return velocity, Cache((tuple(new),), (keep,), start)
 
     @property
     def dtype(self) -> torch.dtype:

@@ -104,7 +104,6 @@ class Sampler:
         with self.dit.own_precision():
             conditions = self.dit.conditions(levels, actions)
             _, new = self.dit.extend(self.objective.context(latents), conditions, state.cache)
-        new = new.head(count)
         cache = state.cache.append(new) if state.cache else new
         return replace(state, cache=cache, latents=state.latents[:, count:], actions=state.actions[:, count:])
 
@@ -212,9 +211,9 @@ class _Branch:
         with self.dit.own_precision():
             if i not in self.conditions:
                 self.conditions = self._conditions_from(i)
-            output, new = self.dit.extend(frames, self.conditions[i], self.past)
+            output, new = self.dit.extend(frames, self.conditions[i], self.past, context)
         if context:
-            self.past = self.past.append(new.head(context)) if self.past else new.head(context)
+            self.past = self.past.append(new) if self.past else new
             self.pending = self.pending[:, :0]
         return output[:, context:].float()
 

@@ -32,9 +32,8 @@ def row_bytes(
     # attention, which turns queries and keys in float32. Scores are held as they are, joined and as weights.
     activations = max(16 * dit.width, dit.width + 4 * dit.wide_head) + 3 * dit.heads * sees
     modulations = 12 * dit.depth * dit.width
-    # Those of a pass are views of what they were projected (3 widths) and turned (2) from. Those of earlier frames are
-    # held twice while a frame is sampled: by the state before it and by the one that it adds to.
-    key_values = dit.depth * dit.width * (5 * frames + 4 * (config.horizon - 1))
+    # Of frames imagined before; held twice while the next is sampled, by the state before it and by the one after.
+    key_values = dit.depth * dit.width * 2 * (frames - 1 + 2 * (config.horizon - 1))
     if config.sampling.guidance != 1:
         key_values *= 2
     latents = 5 * config.horizon + (3 * dit.max_frames if config.sampling.full_window else 0)
