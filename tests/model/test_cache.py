@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from rslwm.config import FlowConfig, SamplingConfig
-from rslwm.model.cache import Cache
+from rslwm.model.cache import Cache, first_frames
 from rslwm.model.flow import FlowMatching
 from rslwm.model.sampler import RolloutState, Sampler
 from tiny import draw, tiny_dit
@@ -62,11 +62,11 @@ def test_the_tail_of_a_short_cache_is_all_of_it() -> None:
 
 
 @pytest.mark.parametrize("tokens", [1, 4])
-def test_the_head_keeps_the_first_frames(tokens: int) -> None:
-    whole = cache(2, 3, first=7, tokens=tokens)
-    head = whole.head(2)
-    assert (head.frames, head.first, head.end) == (2, 7, 9)
-    assert torch.equal(keys(head)[0], keys(whole)[0][..., : 2 * tokens, :])
+def test_first_frames_have_memory_of_their_own(tokens: int) -> None:
+    whole = cache(2, 3, tokens=tokens).parts[0][0]
+    kept, _ = first_frames(whole, 2, 3)
+    assert torch.equal(kept, whole[0][..., : 2 * tokens, :])
+    assert kept.untyped_storage().nbytes() < whole[0].untyped_storage().nbytes()
 
 
 CANDIDATES, CONTEXT = 8, 15

@@ -26,7 +26,9 @@ class GaussianWorld(DiT):
     def conditions(self, levels: Tensor, actions: Tensor) -> Conditions:
         return Conditions(levels, levels, ())
 
-    def extend(self, x: Tensor, conditions: Conditions, past: Cache | None = None) -> tuple[Tensor, Cache]:
+    def extend(
+        self, x: Tensor, conditions: Conditions, past: Cache | None = None, keep: int | None = None
+    ) -> tuple[Tensor, Cache]:
         self.evaluations += 1
         t = conditions.level[..., None, None, None]
         slope = (t - (1 - t) * SPREAD**2) / ((1 - t) ** 2 * SPREAD**2 + t**2)

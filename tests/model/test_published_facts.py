@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from inspect import unwrap
 from typing import Any
 
 import pytest
@@ -239,7 +240,7 @@ FACTS = {
 @pytest.fixture(autouse=True)
 def tables_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tables kept from before would hide a changed one, and a changed one would be kept for later."""
-    monkeypatch.setattr(dit, "rotary_tables", rotary.rotary_tables.__wrapped__)
+    monkeypatch.setattr(dit, "rotary_tables", unwrap(rotary.rotary_tables))
 
 
 NOTHING = (norm(with_eps(1e-6), with_eps(QK_EPS)), rotary_with(), frames_at(torch.clone), condition(torch.add), head())

@@ -70,13 +70,12 @@ def test_at_least_one_future_is_imagined() -> None:
     ("config", "model"),
     [
         (PlanConfig(horizon=2), MODEL),
-        (PlanConfig(sampling=SamplingConfig(guidance=2.0)), MODEL),
         (PlanConfig(sampling=SamplingConfig(full_window=True)), MODEL),
         (PlanConfig(), replace(MODEL, alignment="outgoing")),
         (PlanConfig(), replace(MODEL, dit=replace(MODEL.dit, temporal="joint"))),
         (PlanConfig(), replace(MODEL, dit=replace(MODEL.dit, wide_head=2048))),
     ],
-    ids=["horizon", "guidance", "full window", "outgoing", "joint", "wide head"],
+    ids=["horizon", "full window", "outgoing", "joint", "wide head"],
 )
 def test_what_costs_memory_is_counted(config: PlanConfig, model: WorldModelConfig) -> None:
     assert row_bytes(model, LATENT, config, torch.float32) > 1.2 * row_bytes(MODEL, LATENT, PlanConfig(), torch.float32)

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from rslwm.config import OptimConfig
+from rslwm.serialisation import ConfigError
 from rslwm.train.optim import build, learning_rate
 
 CONFIG = OptimConfig(steps=110, lr=2.0, final_lr=0.1, warmup=10)
@@ -44,3 +45,9 @@ def test_frozen_parameters_are_left_alone() -> None:
     optimizer.step()
     assert torch.equal(module[1].weight, frozen)
     assert len(optimizer.param_groups[0]["params"]) == 2
+
+
+@pytest.mark.parametrize("name", ["batch_size", "accumulate", "keep"])
+def test_a_step_without_batches_and_a_training_without_checkpoints_are_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match=rf"optim\.{name} is 0; at least 1"):
+        build(nn.Linear(1, 1), OptimConfig(**{name: 0}))

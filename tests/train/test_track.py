@@ -37,9 +37,7 @@ class Shown:
 
 
 def write(root: Path, stage: str, *steps: int) -> TrainingLog:
-    folder = root / "stages" / stage
-    folder.mkdir(parents=True, exist_ok=True)
-    log = TrainingLog(folder)
+    log = TrainingLog(root / "stages" / stage)
     for step in steps:
         log.append(step, loss=1 / step)
     return log

@@ -29,10 +29,14 @@ def rotary_table(positions: Tensor, shares: Sequence[int], width: int) -> Tensor
 
 def rotate(x: Tensor, table: Tensor) -> Tensor:
     """Turn adjacent channel pairs of x (..., d) by the table (broadcastable to (..., d/2), complex)."""
-    pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
-    return torch.view_as_real(pairs * table).flatten(-2).to(x.dtype)
+    pairs = x.float().unflatten(-1, (-1, 2))
+    if torch.compiler.is_compiling():  # fuses real products, but has no code for complex ones
+        (a, b), (c, d) = pairs.unbind(-1), torch.view_as_real(table).unbind(-1)
+        return torch.stack([a * c - b * d, a * d + b * c], -1).flatten(-2).to(x.dtype)
+    return torch.view_as_real(torch.view_as_complex(pairs) * table).flatten(-2).to(x.dtype)
 
 
+@torch.compiler.disable
 @lru_cache(maxsize=64)
 def rotary_tables(
     config: DiTConfig, grid: tuple[int, int], start: int, frames: int, device: torch.device

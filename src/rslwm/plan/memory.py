@@ -34,8 +34,6 @@ def row_bytes(
     modulations = 12 * dit.depth * dit.width
     # Of frames imagined before; held twice while the next is sampled, by the state before it and by the one after.
     key_values = dit.depth * dit.width * 2 * (frames - 1 + 2 * (config.horizon - 1))
-    if config.sampling.guidance != 1:
-        key_values *= 2
     latents = 5 * config.horizon + (3 * dit.max_frames if config.sampling.full_window else 0)
     elements = tokens * (frames * activations + key_values) + frames * modulations
     return int(ALLOCATOR * (elements * dtype.itemsize + latents * h * w * channels * torch.float32.itemsize))

@@ -145,26 +145,27 @@ def _summary(run: Run, ink: Mapping[str, Ink]) -> Figure | None:
     ranked = run.verdict["axes"].get(OVERALL, run.verdict["axes"][shown[0]])
     order = [s["latent"] for s in ranked["standings"] if s["latent"] in run.clips.frames]
     strip = sprites.sheet(run.clips, _liveliest(run), order)
-    length, rows = run.clips.frames[TRUTH].shape[1], len(order) + 1
+    (length, high, wide), rows = run.clips.frames[TRUTH].shape[1:4], len(order) + 1
     frame, panel, names, margin = 0.44, 1.55, 1.5, 0.42  # inches
-    width, height = names + frame * length + panel * len(shown), frame * rows + 2 * margin
+    film = frame * length * wide / high
+    width, height = names + film + panel * len(shown), frame * rows + 2 * margin
     figure = Figure(figsize=(width, height))
 
     def place(left: float, wide: float) -> Axes:
         return figure.add_axes((left / width, margin / height, wide / width, frame * rows / height))
 
-    _film(place(names, frame * length), strip, [TRUTH, *order], run.clips.context)
+    _film(place(names, film), strip, [TRUTH, *order], length, run.clips.context)
     for i, name in enumerate(shown):
-        left = names + frame * length + panel * i + 0.15
+        left = names + film + panel * i + 0.15
         _summary_scores(place(left, panel - 0.52), run, name, order, ink)
     key = "square: reconstruction    circle: semantic    bar: interval    0: knows nothing    1: loses nothing"
-    figure.text((names + frame * length + 0.15) / width, 0.02 / height, key, fontsize=6.5, color="#555555", va="bottom")
+    figure.text((names + film + 0.15) / width, 0.02 / height, key, fontsize=6.5, color="#555555", va="bottom")
     return figure
 
 
-def _film(axes: Axes, strip: np.ndarray, labels: list[str], context: int) -> None:
+def _film(axes: Axes, strip: np.ndarray, labels: list[str], columns: int, context: int) -> None:
     """A sprite sheet with its rows named and the end of the given frames marked."""
-    rows, columns = len(labels), strip.shape[1] * len(labels) // strip.shape[0]
+    rows = len(labels)
     axes.imshow(strip, aspect="auto", extent=(0, columns, rows, 0), interpolation="nearest")
     for y in range(1, rows):
         axes.axhline(y, color="white", lw=1)

@@ -13,6 +13,7 @@ class TrainingLog:
     """Always written, whatever else shows it; a line holds ``step``, ``loss`` and other figures by name."""
 
     def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / NAME
 
     def append(self, step: int, **figures: float) -> None:

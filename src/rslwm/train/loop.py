@@ -69,10 +69,8 @@ def fit(
         DataError: the state in ``folder`` is damaged, or another model's.
         OSError: the disk is full.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     log, states = TrainingLog(folder), TrainingStates(folder, config.keep)
-    average = copy.deepcopy(module).eval().requires_grad_(False) if config.ema else None
-    training = Training(module, optim.build(module, config), average)
+    training = _begin(module, config)
     step, facts = states.resume(training) or (0, {"seconds": 0.0, "flops_per_step": flops_per_step, "terms": {}})
     log.truncate(step)
     speed = Speedometer(config.batch_size * config.accumulate, peak_flops(device(compute), precision(compute)))
@@ -94,7 +92,12 @@ def fit(
         if last or step % config.checkpoint_every == 0:
             states.save(step, training, facts)
     module.eval()
-    return Trained(step, facts["seconds"], facts["flops_per_step"], facts["terms"], average)
+    return Trained(step, facts["seconds"], facts["flops_per_step"], facts["terms"], training.average)
+
+
+def _begin(module: nn.Module, config: OptimConfig) -> Training:
+    average = copy.deepcopy(module).eval().requires_grad_(False) if config.ema else None
+    return Training(module, optim.build(module, config), average)
 
 
 @contextlib.contextmanager

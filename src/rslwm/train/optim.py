@@ -8,10 +8,18 @@ import torch
 from torch import nn
 
 from rslwm.config import OptimConfig
+from rslwm.serialisation import ConfigError
 
 
 def build(module: nn.Module, config: OptimConfig) -> torch.optim.AdamW:
-    """AdamW over the parameters that want a gradient."""
+    """AdamW over the parameters that want a gradient.
+
+    Raises:
+        ConfigError: the configuration asks for steps without a batch, or for no checkpoint.
+    """
+    for name in ("batch_size", "accumulate", "keep"):
+        if (value := getattr(config, name)) < 1:
+            raise ConfigError(f"optim.{name} is {value}; at least 1")
     parameters = [p for p in module.parameters() if p.requires_grad]
     return torch.optim.AdamW(
         parameters, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay, eps=1e-8, fused=True
