@@ -27,7 +27,7 @@ def measure(config: DecodeBenchConfig, compute: ComputeConfig) -> list[Compariso
     Raises:
         ConfigError: no such decoder.
     """
-    model = world_model(config, compute)
+    model = world_model(config, compute).for_inference(compute)
     return [comparison for kind in config.decoders for comparison in _measure(kind, model, config, compute)]
 
 

@@ -32,6 +32,7 @@ class Plans:
         self.config, self.compute = config, compute
         self.model = world_model(config, compute)
         self.published = straightforward(self.model)
+        self.model.for_inference(compute)
         self.search = PlanConfig(
             horizon=config.horizon,
             candidates=config.candidates,

@@ -26,6 +26,7 @@ class Rollouts:
         self.config, self.compute = config, compute
         self.model = world_model(config, compute)
         self.published = straightforward(self.model)
+        self.model.for_inference(compute)
         latent, frames = (config.grid, config.grid, config.channels), max(config.frames)
         drawn, where = generator(config.seed, "bench rollout"), device(compute)
         self.context = torch.randn((config.batch, config.context, *latent), generator=drawn).to(where)

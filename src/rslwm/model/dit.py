@@ -168,6 +168,11 @@ class DiT(nn.Module):
         """Of the weights."""
         return self.x_proj.weight.dtype
 
+    def compile(self) -> None:  # type: ignore[override]
+        """Compile in place; the names of the parameters stay."""
+        # Without gradients inductor's pattern for attention matches ours, which has an axis more, and fails.
+        super().compile(options={"pattern_matcher": False})
+
     def own_precision(self) -> AbstractContextManager[None]:
         """No autocast if the weights have been converted already: it would only cost time."""
         device = self.x_proj.weight.device.type

@@ -45,8 +45,7 @@ def train_world_model(
     flops = _flops(model, lambda: loss_of(1, 0), compute) * config.optim.batch_size * config.optim.accumulate
     model.dit.checkpoint_activations = compute.checkpoint_activations
     if compute.compile:
-        # Without gradients its pattern for attention matches ours, which has an axis more, and fails (torch 2.13).
-        model.dit.compile(options={"pattern_matcher": False})
+        model.dit.compile()
     trained = fit(model.dit, loss, config.optim, folder, compute, progress, flops_per_step=flops)
     if trained.average is not None:
         model.dit.load_state_dict(trained.average.state_dict())
