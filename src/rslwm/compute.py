@@ -68,7 +68,7 @@ def peak_flops(device: torch.device, dtype: torch.dtype) -> float:
 
 @functools.cache
 def _measured_peak(device: torch.device, dtype: torch.dtype, threads: int) -> float:
-    size = 1024 if device.type == "cpu" else 4096  # the one fits a core's cache, the other fills a GPU
+    size = 2048 if device.type == "cpu" else 4096  # smaller ones don't fill two cores, or a GPU
     a, b = torch.rand(2, size, size, generator=torch.Generator().manual_seed(0)).to(device, dtype)
     synchronise = torch.get_device_module(device).synchronize
     best, began, runs = math.inf, time.perf_counter(), 0

@@ -2,8 +2,9 @@ from dataclasses import replace
 
 import pytest
 import torch
+import torch.nn.functional as F
 
-from rslwm.bench.quality import few_steps
+from rslwm.bench.quality import few_steps, gradient
 from rslwm.compute import generator
 from rslwm.config import DecoderConfig, DiTConfig, EvalConfig, SamplingConfig, WorldModelConfig
 from rslwm.evals.replay import replay
@@ -21,14 +22,42 @@ class Worse(WorldModel):
         return torch.full(shape, 1 / sampling.steps)
 
 
+class Faded(WorldModel):
+    """The last frame, paler with fewer steps; every latent is a patch of one colour."""
+
+    def decode(self, latents, clips=0):
+        return latents.repeat_interleave(8, 2).repeat_interleave(8, 3)
+
+    def rollout(self, context, actions, sampling, generator=None, noise=None):
+        future = actions.shape[1] - context.shape[1] + 1
+        return context[:, -1:].expand(-1, future, -1, -1, -1) * (1 - 1 / sampling.steps)
+
+
+class Restless(Worse):
+    """Noise, less of it with fewer steps."""
+
+    def rollout(self, context, actions, sampling, generator=None, noise=None):
+        shape = super().rollout(context, actions, sampling).shape
+        return torch.randn(shape, generator=generator) * sampling.steps
+
+
 @pytest.fixture
-def model(corpus, plugin) -> Worse:
+def build(corpus, plugin):
     torch.manual_seed(0)
     decoder = DecoderConfig(width=16)
     space = LatentSpace(SpaceConfig(f"{plugin}:PatchMean", corpus.image_size, decode=True, decoder=decoder))
     config = WorldModelConfig(dit=DiTConfig(width=24, depth=1, heads=1, patch=1))
     drawn = generator(0, "weights")
-    return Worse(space, corpus.action_spec, config, drawn, corpus.dataset.fingerprint, corpus.config)
+
+    def of(kind):
+        return kind(space, corpus.action_spec, config, drawn, corpus.dataset.fingerprint, corpus.config)
+
+    return of
+
+
+@pytest.fixture
+def model(build) -> Worse:
+    return build(Worse)
 
 
 def test_latent_error_is_measured_against_the_truth(model, corpus, compute):
@@ -48,3 +77,28 @@ def test_psnr_is_that_of_the_replays(model, corpus, compute):
     assert found["difference"] == pytest.approx(found["2 steps"] - found["10 steps"], abs=1e-5)
     psnr = [replay(model, corpus, replace(CLIPS, sampling=SamplingConfig(n)), compute).psnr() for n in (10, 2)]
     assert [found["10 steps"], found["2 steps"]] == pytest.approx([float(p["rollout"].mean()) for p in psnr])
+
+
+def test_detail_is_that_of_the_rollout_relative_to_encode_decode(build, corpus, compute):
+    faded = build(Faded)
+    found = few_steps(faded, corpus, 10, 2, CLIPS, compute)["detail"]
+    latents = faded.encode(replay(faded, corpus, CLIPS, compute).truth)
+    still = gradient(latents[:, 1:2]) / gradient(latents[:, 2:])
+    assert found["10 steps"] == pytest.approx(0.9 * float(still.mean()), rel=1e-4)
+    assert found["2 steps"] == pytest.approx(0.5 * float(still.mean()), rel=1e-4)
+
+
+def test_spread_is_the_deviation_over_the_noise(build, model, corpus, compute):
+    found = few_steps(build(Restless), corpus, 10, 2, CLIPS, compute)["spread"]
+    assert [found["10 steps"], found["2 steps"]] == pytest.approx([10, 2], rel=0.05)
+    assert few_steps(model, corpus, 10, 2, CLIPS, compute)["spread"]["10 steps"] == 0
+
+
+def test_blurred_frames_have_a_smaller_gradient():
+    squares = torch.ones(2, 3, 8, 8, 3)
+    squares[:, :, ::2, ::2] = squares[:, :, 1::2, 1::2] = 0
+    assert gradient(squares).tolist() == [1, 1]
+    frames = torch.rand(2, 3, 16, 16, 3, generator=generator(0, "frames"))
+    blurred = F.avg_pool2d(frames.flatten(0, 1).movedim(-1, 1), 3, 1, 1).movedim(1, -1).unflatten(0, (2, 3))
+    assert (gradient(blurred) < 0.5 * gradient(frames)).all()
+    assert gradient(frames[:1]) == gradient(frames)[0]

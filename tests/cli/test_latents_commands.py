@@ -1,7 +1,8 @@
-"""rslwm latents list and check, from the command line."""
+"""rslwm latents list, check and encode, from the command line."""
 
-from rslwm.cli.main import main
+from rslwm.cli.main import FAILED, main
 from rslwm.latents.base import ENCODERS
+from rslwm.latents.space import LatentSpace, SpaceConfig
 
 
 def test_list_names_every_encoder(capsys):
@@ -20,3 +21,11 @@ def test_a_wrong_plugin_fails(plugin, capsys):
     printed = capsys.readouterr().out
     assert "wrong: frozen, floor, 64 px -> 5x5x3" in printed
     assert "1 errors" in printed
+
+
+def test_a_space_of_two_views_wants_two_cameras(plugin, tmp_path, capsys):
+    LatentSpace(SpaceConfig(f"{plugin}:PatchMean", 64, views=2)).save(tmp_path / "space")
+    asked = ["latents", "encode", str(tmp_path / "space"), "--data", "lerobot:nowhere", "--out", str(tmp_path / "out")]
+    assert main([*asked, "--camera", "front"]) == FAILED
+    assert "'front' is 1 camera(s)" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

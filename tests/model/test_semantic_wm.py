@@ -120,6 +120,55 @@ def test_native_features_are_decoded_through_the_adapter(tmp_path: Path) -> None
     torch.testing.assert_close(model.decode(features), expected, rtol=0, atol=1e-5)
 
 
+@pytest.fixture
+def three_views(tmp_path: Path) -> WorldModel:
+    """The golden transformer of three views, its inputs and outputs cut to the adapter's eight channels."""
+    weights, _ = golden("dit_multiview")
+    for name in ("x_proj.weight", "final_layer.linear.weight", "final_layer.linear.bias"):
+        axis = 1 if name == "x_proj.weight" else 0
+        weights[name] = torch.cat([weights[name], weights[name]], axis).narrow(axis, 0, 8).clone()
+    torch.save({"ema": weights}, tmp_path / "DiT.pt")
+    torch.save({"adapter": golden("svae")[0], "pixel_decoder": golden("pixel_decoder")[0]}, tmp_path / "adapter.pt")
+    dit, svae = PublishedDiT.read(tmp_path / "DiT.pt"), PublishedAdapter.read(tmp_path / "adapter.pt")
+    import_world_model(dit, svae, replace(ADAPTED, views=3)).save(tmp_path / "checkpoint")
+    return WorldModel.load(tmp_path / "checkpoint")
+
+
+@torch.no_grad()
+def test_every_view_is_compressed_and_decoded_alone(three_views: WorldModel) -> None:
+    (_, svae), (_, pixels) = golden("svae"), golden("pixel_decoder")
+    views = [svae["z"], svae["z"].flip(0), 2 * svae["z"]]
+    latents = three_views.space.compress(torch.cat(views, -2))
+    assert latents.shape[2:] == (*three_views.space.spec.grid, 8) == (4, 12, 8)
+    torch.testing.assert_close(latents[..., :4, :], svae["encoded"], rtol=0, atol=1e-5)
+    torch.testing.assert_close(latents[..., 4:8, :], svae["encoded"].flip(0), rtol=0, atol=1e-5)
+    frames = three_views.decode(torch.cat([0 * pixels["z"], pixels["z"], pixels["z"].flip(1)], -2))
+    torch.testing.assert_close(frames[..., 16:32, :], pixels["rgb"], rtol=0, atol=1e-5)
+    torch.testing.assert_close(frames[..., 32:, :], pixels["rgb"].flip(1), rtol=0, atol=1e-5)
+    future = three_views.rollout(latents, torch.zeros(2, 4, 7), SamplingConfig(steps=2), generator(0, "noise"))
+    assert three_views.decode(future).shape == (2, 2, 16, 48, 3)
+
+
+def test_several_views_are_read_as_published_and_cut_from_as_many_cameras(three_views: WorldModel) -> None:
+    assert (three_views.config.dit.views, three_views.config.dit.view_order) == (3, "interleaved")
+    assert three_views.data is not None
+    assert three_views.data.camera == "image_0,image_1,image_2"
+
+
+@torch.no_grad()
+def test_an_encoder_of_a_users_own_sees_one_view_at_a_time(plugin: Path, tmp_path: Path) -> None:
+    facts = replace(ADAPTED, heads=2, views=3, encoder=f"{plugin}:PatchMean", image_size=32)
+    weights, _ = golden("dit_multiview")
+    weights["x_proj.weight"] = weights["x_proj.weight"][:, :3].clone()
+    for name in ("final_layer.linear.weight", "final_layer.linear.bias"):
+        weights[name] = weights[name][:3].clone()
+    torch.save({"ema": weights}, tmp_path / "DiT.pt")
+    model = import_world_model(PublishedDiT.read(tmp_path / "DiT.pt"), None, facts)
+    frames = torch.rand(1, 2, 32, 96, 3, generator=generator(0, "frames"))
+    expected = model.space.encoder.encode(frames[..., 32:64, :])
+    torch.testing.assert_close(model.encode(frames)[..., 4:8, :], expected)
+
+
 @pytest.mark.parametrize(
     ("name", "damage", "message"),
     [
@@ -162,7 +211,6 @@ def test_tensors_of_another_architecture_are_refused(
         (replace(ADAPTED, adapter_heads=5), r"adapter\.heads 5 does not divide the 48 channels"),
         (replace(ADAPTED, decoder_heads=5), r"decoder\.heads 5 does not divide the 16 channels"),
         (replace(ADAPTED, image_size=256), r"make 16 x 16 px of a 4x4 grid, not 256 x 256"),
-        (replace(ADAPTED, views=3), r"work on single views, not on 3 side by side"),
         (replace(ADAPTED, encoder="small-dino"), r"encoder small-dino is none with weights of its own"),
     ],
 )

@@ -195,6 +195,13 @@ def checkpoint(model: WorldModel, tmp_path: Path) -> Path:
     return tmp_path / "checkpoint"
 
 
+def test_its_files_can_be_read_by_whoever_can_read_its_folder(checkpoint: Path) -> None:
+    plain = checkpoint / "plain.txt"
+    plain.touch()
+    files = {path for path in checkpoint.rglob("*") if path.is_file()}
+    assert {path.stat().st_mode for path in files} == {plain.stat().st_mode}
+
+
 def test_load_names_a_missing_weight(checkpoint: Path) -> None:
     file = checkpoint / "model.safetensors"
     save_file({k: v for k, v in load_file(file).items() if k != "x_proj.bias"}, file)

@@ -111,7 +111,7 @@ def _fsync(*_: Any) -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-@pytest.mark.parametrize(("where", "full"), [("rslwm.train.checkpoint.save_file", _rust), ("os.fsync", _fsync)])
+@pytest.mark.parametrize(("where", "full"), [("rslwm.train.checkpoint.write_tensors", _rust), ("os.fsync", _fsync)])
 def test_a_full_disk_leaves_the_states_before_and_says_so(
     where: str, full: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -89,7 +89,7 @@ class RolloutBenchConfig(ModelBenchConfig):
     """Frames to generate; several numbers are measured one by one."""
     batch: int = 1
     """Rollouts at once."""
-    few_steps: int = 4
+    few_steps: int = 3
     """Also measure ours with this many denoising steps against the baseline's; 0 doesn't."""
     rounds: int = 3
     """Runs of each implementation; the ratio is the median over their pairs."""

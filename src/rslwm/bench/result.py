@@ -56,7 +56,9 @@ class Comparison:
     bound: float | None = None
     """The ratio that counting the work allows, were every operation equally fast on both sides."""
     peak: float | None = None
-    """Measured matrix-product peak in FLOP/s, in the precision of the comparison."""
+    """Measured matrix-product peak in FLOP/s, in the precision of ours."""
+    baseline_peak: float | None = None
+    """The same in the baseline's precision, where that is another."""
     quality: dict[str, Any] | None = None
     """What the outputs differ by, or what speed has cost, by name; values of JSON types."""
 
@@ -80,8 +82,10 @@ class Comparison:
 
     def share(self, measurement: Measurement) -> float | None:
         """FLOP/s of one of the two, as a share of the matrix-product peak."""
-        rate = measurement.flop_rate
-        return rate / self.peak if rate and self.peak else None
+        rate, peak = measurement.flop_rate, self.peak
+        if measurement is self.baseline and self.baseline_peak:
+            peak = self.baseline_peak
+        return rate / peak if rate and peak else None
 
     def to_dict(self) -> dict[str, Any]:
         """The fields, and what follows from them for whoever reads the file without this package."""

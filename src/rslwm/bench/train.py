@@ -62,7 +62,7 @@ class Trainings:
         def loss(number: int) -> tuple[Tensor, dict[str, Tensor]]:
             return self.model.loss(*self.batch(False, number)), {}
 
-        loop._step(self.training, loss, self.steps, self.optim, compute)
+        loop.train_step(self.training, loss, self.steps, self.optim, compute)
         self.steps += 1
 
     def straightforward(self, encode: bool) -> None:
@@ -119,6 +119,7 @@ def _compare(trainings: Trainings) -> list[Comparison]:
             Measurement(name, seconds, trainings.clips, "clips", trainings.flops + extra),
             bound=(trainings.flops + extra) / trainings.flops if extra else None,
             peak=peak_flops(where, precision(compute)),
+            baseline_peak=peak_flops(where, torch.float32) if title == "precision" else None,
         )
         for (title, (_, name, extra)), seconds in zip(baselines.items(), others, strict=True)
     ]

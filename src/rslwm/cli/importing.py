@@ -51,7 +51,7 @@ class SemanticWM:
     temporal: Literal["factorised", "joint"] | None = None
     """Whom a token attends to over time: its own position, or all."""
     views: int | None = None
-    """Camera views side by side in a frame."""
+    """Camera views side by side in a frame; an adapter and its pixel decoder work on each alone."""
     encoder: str | None = None
     """What makes the features: path/to/file.py:Class, or semantic:NAME or reconstruction:NAME, another program."""
     adapter_heads: int | None = None
@@ -61,7 +61,7 @@ class SemanticWM:
     grid: tuple[int, ...] = ()
     """Rows and columns of a view's latents if another program makes them; 16 patches a side if it isn't given."""
     image_size: int = 256
-    """Side of a frame in pixels."""
+    """Side of a view's frame in pixels."""
     max_frames: int = 10
     """Frames that temporal attention sees."""
 

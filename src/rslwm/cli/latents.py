@@ -93,6 +93,7 @@ class Encode:
 
     For instance:
       rslwm latents encode runs/spaces/spaces/small-vae --data lerobot:my_robot --out runs/latents
+      rslwm latents encode runs/two/spaces/small-vae --data lerobot:my_robot --camera front,side --out runs/latents
     """
 
     space: tyro.conf.Positional[Path]
@@ -102,7 +103,7 @@ class Encode:
     out: Path
     """Folder to write to; the store is its subfolder latents."""
     camera: str = DataConfig.camera
-    """The camera; the data set's first one if it isn't given."""
+    """The camera, or several, comma separated, for a space of several views; empty takes the data set's first."""
     compute: ComputeConfig = field(default_factory=ComputeConfig)
 
     def run(self) -> None:
@@ -118,6 +119,11 @@ class Encode:
         nested = self.space / "space"
         space = LatentSpace.load(nested if nested.is_dir() else self.space)
         data = DataConfig(uri=self.data, camera=self.camera, image_size=space.config.image_size)
+        if data.views != space.config.views:
+            raise ConfigError(
+                f"--camera {self.camera!r} is {data.views} camera(s), but {self.space} was trained on "
+                f"{space.config.views}; name as many, in the same order"
+            )
         frames = Builder(StudyConfig(data=data)).frames
         folders = Runner(self.out, threads_per_job=self.compute.threads).run([frames])
         store = encode(space, TensorStore(folders[frames]), self.out / "latents", self.compute)

@@ -76,9 +76,9 @@ class Rollout:
 
     def _write(self, result: Replay, hz: float) -> None:
         import torch
-        from safetensors.torch import save_file
 
         from rslwm.data.video import VideoWriter
+        from rslwm.tensors import write_tensors
 
         self.out.mkdir(parents=True, exist_ok=True)
         pairs = torch.cat([result.truth, result.rollout], 3)  # (N, T, H, 2 W, 3)
@@ -91,4 +91,4 @@ class Rollout:
             writer.close()
             console().print(f"{number:02d}.mp4: {episode}, step {start}", markup=False, highlight=False)
         clips = "\n".join(f"{episode}, step {start}" for episode, start in result.clips)
-        save_file({"latents": result.latents.contiguous()}, self.out / "latents.safetensors", {"clips": clips})
+        write_tensors({"latents": result.latents}, self.out / "latents.safetensors", {"clips": clips})

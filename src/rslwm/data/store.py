@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
+from rslwm.tensors import write_tensors
 from rslwm.types import DataError
 
 Item = tuple[str, Tensor | np.ndarray | Callable[[], Tensor | np.ndarray]]
@@ -128,7 +128,7 @@ def _save(root: Path, number: int, tensors: dict[str, Tensor], meta: dict[str, A
     path = root / f"shard-{number:05d}.safetensors"
     partial = path.with_suffix(".partial")
     # A safetensors file sorts its tensors, hence the order of the episodes beside them.
-    save_file(tensors, partial, metadata={"rslwm": json.dumps(meta, sort_keys=True), "order": json.dumps([*tensors])})
+    write_tensors(tensors, partial, {"rslwm": json.dumps(meta, sort_keys=True), "order": json.dumps([*tensors])})
     os.replace(partial, path)
     return path
 

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from rslwm.compute import autocast, device, generator, seeded
@@ -20,7 +19,7 @@ from rslwm.data.corpus import Corpus
 from rslwm.data.store import TensorStore
 from rslwm.evals.base import NotAvailable
 from rslwm.latents.decoder import ResidualBlock
-from rslwm.latents.space import load_weights
+from rslwm.tensors import load_weights, write_tensors
 from rslwm.train.loop import Progress, fit
 
 Draw = Callable[[torch.Generator], tuple[Tensor, Tensor, Tensor]]
@@ -226,7 +225,7 @@ class Probes:
     def save(self, folder: Path) -> None:
         """One safetensors file a probe."""
         for name, probe in self.modules.items():
-            save_file({k: v.contiguous() for k, v in probe.state_dict().items()}, folder / f"{name}.safetensors")
+            write_tensors(probe.state_dict(), folder / f"{name}.safetensors")
 
     def load(self, folder: Path) -> Probes:
         """Fill the probes with saved weights, strictly."""

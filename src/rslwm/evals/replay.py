@@ -45,8 +45,11 @@ class Replay:
 
 
 @torch.no_grad()
-def replay(model: WorldModel, corpus: Corpus, config: EvalConfig, compute: ComputeConfig) -> Replay:
+def replay(model: WorldModel, corpus: Corpus, config: EvalConfig, compute: ComputeConfig, draw: int = 0) -> Replay:
     """Roll out ``config.clips`` clips: held-out ones of the data that the model was trained on, any of other data.
+
+    Args:
+        draw: of the noise; another one gives other futures of the same clips.
 
     Raises:
         DataError: no episode holds a clip of that many frames.
@@ -62,7 +65,7 @@ def replay(model: WorldModel, corpus: Corpus, config: EvalConfig, compute: Compu
             f"frames {skip} steps apart; the longest episode has {max(corpus.dataset.lengths)} steps. Lower the future."
         )
     windows = choose(places, config.clips, config.seed, "clips")
-    where, noise = device(compute), generator(config.seed, "rollout noise")
+    where, noise = device(compute), generator(config.seed, "rollout noise", draw)
     model = model.for_inference(compute)
     parts: list[tuple[Tensor, ...]] = []
     for start in range(0, len(windows), ROWS):

@@ -21,6 +21,7 @@ class ExternalConfig:
     name: str = ""
     family: Family = "semantic"
     grid: tuple[int, int] = (16, 16)
+    """Rows and columns of one view's features."""
     channels: int = 0
 
 

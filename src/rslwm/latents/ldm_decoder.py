@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
@@ -106,10 +107,12 @@ class LDMDecoder(PixelDecoder):
             )
         )
         self.norm_out, self.conv_out = _norm(widths[-1]), nn.Conv2d(widths[-1], 3, 3, padding=1)
+        nn.Module.to(self, memory_format=torch.channels_last)  # type: ignore[call-overload]  # twice as fast in bfloat16
 
     def forward(self, latents: Tensor) -> Tensor:
         B = latents.shape[0]
-        x = self.proj_in(rearrange(latents, "B T h w C -> (B T) C h w"))
+        x = rearrange(latents, "B T h w C -> (B T) C h w").to(memory_format=torch.channels_last)
+        x = self.proj_in(x)
         x = self.up_levels(self.mid_block2(self.mid_attn(self.mid_block1(x))))
         x = self.conv_out(F.silu(self.norm_out(x)))
         return rearrange(x.float().sigmoid(), "(B T) c H W -> B T H W c", B=B)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from rslwm import serialisation
@@ -19,6 +17,7 @@ from rslwm.latents.external import EXTERNAL, ExternalConfig, ExternalEncoder
 from rslwm.latents.ldm_decoder import LDMDecoder
 from rslwm.latents.normaliser import Normaliser
 from rslwm.latents.views import apart, side_by_side
+from rslwm.tensors import load_weights, write_tensors
 from rslwm.types import DataError, LatentSpec
 
 DECODERS: dict[str, type[PixelDecoder]] = {"sub-pixel": SubPixelDecoder, "ldm": LDMDecoder}
@@ -112,7 +111,7 @@ class LatentSpace(nn.Module):
         """Write ``space.yaml`` and ``space.safetensors``."""
         folder.mkdir(parents=True, exist_ok=True)
         serialisation.dump(self.config, folder / "space.yaml")
-        save_file({k: v.contiguous() for k, v in self.state_dict().items()}, folder / "space.safetensors")
+        write_tensors(self.state_dict(), folder / "space.safetensors")
 
     @classmethod
     def load(cls, folder: Path) -> LatentSpace:
@@ -142,41 +141,6 @@ def open_decoder(config: DecoderConfig, spec: LatentSpec, image_size: int) -> Pi
         ValueError: it can't make frames of this size of this grid.
     """
     return DECODERS[config.kind](config, spec, image_size)
-
-
-def load_weights(module: nn.Module, path: Path) -> None:
-    """Load a safetensors file into a module, strictly.
-
-    Raises:
-        DataError: names the file and the first tensor that is missing, extra or of another shape.
-    """
-    try:
-        tensors = load_file(path)
-    except FileNotFoundError:
-        raise DataError(f"{path} does not exist") from None
-    except SafetensorError as error:
-        raise DataError(f"{path} is truncated or not a safetensors file ({error})") from None
-    take_weights(module, tensors, path)
-
-
-def take_weights(
-    module: nn.Module, tensors: Mapping[str, Tensor], path: Path, named: Callable[[str], str] = lambda name: name
-) -> None:
-    """Load tensors of a file into a module, strictly; ``named`` turns the module's names into the file's.
-
-    Raises:
-        DataError: names the file and the first tensor that is missing, extra or of another shape.
-    """
-    expected = {named(name): (name, tensor.shape) for name, tensor in module.state_dict().items()}
-    for name, (_, shape) in expected.items():
-        if name not in tensors:
-            raise DataError(f"{path}: tensor {name!r} is missing")
-        if tensors[name].shape != shape:
-            raise DataError(f"{path}: tensor {name!r} is {tuple(tensors[name].shape)}, expected {tuple(shape)}")
-    for name in tensors:
-        if name not in expected:
-            raise DataError(f"{path}: unexpected tensor {name!r}")
-    module.load_state_dict({ours: tensors[name] for name, (ours, _) in expected.items()})
 
 
 def _adapted(native: LatentSpec, channels: int, adapter: SVAE) -> LatentSpec:

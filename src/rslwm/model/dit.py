@@ -168,7 +168,7 @@ class DiT(nn.Module):
         """Of the weights."""
         return self.x_proj.weight.dtype
 
-    def compile(self) -> None:  # type: ignore[override]
+    def compile(self) -> None:
         """Compile in place; the names of the parameters stay."""
         # Without gradients inductor's pattern for attention matches ours, which has an axis more, and fails.
         super().compile(options={"pattern_matcher": False})

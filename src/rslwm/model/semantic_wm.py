@@ -10,10 +10,11 @@ from rslwm.config import AdapterConfig, DataConfig, DecoderConfig, FlowConfig, O
 from rslwm.latents.adapter import published_name
 from rslwm.latents.base import ENCODERS, Encoder, TrainableEncoder
 from rslwm.latents.external import EXTERNAL, ExternalConfig
-from rslwm.latents.space import LatentSpace, SpaceConfig, take_weights
+from rslwm.latents.space import LatentSpace, SpaceConfig
 from rslwm.model.published import PublishedAdapter, PublishedDiT
 from rslwm.model.world_model import WorldModel
 from rslwm.serialisation import ConfigError
+from rslwm.tensors import take_weights
 from rslwm.types import DataError, Family, end_effector_spec
 
 ACTIONS = replace(
@@ -43,6 +44,7 @@ class Facts:
     grid: tuple[int, int]
     """Rows and columns of one view's latents."""
     image_size: int
+    """Side of one view's frame in pixels."""
     max_frames: int
 
     def __post_init__(self) -> None:
@@ -64,11 +66,6 @@ def import_world_model(dit: PublishedDiT, svae: PublishedAdapter | None, facts: 
     """
     if svae and dit.channels not in (svae.channels, svae.width):
         raise DataError(f"{svae.path} holds {svae}, but {dit.path} {dit}; they don't belong together")
-    if svae and facts.views > 1:
-        raise ConfigError(
-            f"{svae.path}: the adapter and its pixel decoder work on single views, not on {facts.views} side by side; "
-            "import without them, and compress and decode each view with a single-view import"
-        )
     config = WorldModelConfig(
         dit=replace(
             dit.config, heads=facts.heads, temporal=facts.temporal, views=facts.views, max_frames=facts.max_frames
@@ -79,7 +76,8 @@ def import_world_model(dit: PublishedDiT, svae: PublishedAdapter | None, facts: 
         alignment="outgoing",
         optim=OPTIM,
     )
-    data = DataConfig(uri="rlds:bridge", image_size=facts.image_size, frame_skip=2, actions="first")
+    camera = ",".join(f"image_{view}" for view in range(facts.views)) if facts.views > 1 else ""
+    data = DataConfig("rlds:bridge", camera=camera, image_size=facts.image_size, frame_skip=2, actions="first")
     with seeded(0, "weights that the files replace"):
         space = _space(dit, svae, facts)
         model = WorldModel(space, ACTIONS, config, data=data)
@@ -97,6 +95,7 @@ def _space(dit: PublishedDiT, svae: PublishedAdapter | None, facts: Facts) -> La
         channels=0 if native else dit.channels,
         decode=svae is not None and svae.decoder_weights is not None,
         decoder_channels=svae.channels if svae and native else 0,
+        views=facts.views,
         external=external,
         adapter=replace(svae.config, heads=facts.adapter_heads) if svae else AdapterConfig(),
         decoder=replace(svae.decoder, heads=facts.decoder_heads) if svae else DecoderConfig(),
@@ -120,8 +119,7 @@ def _encoder(facts: Facts, channels: int) -> tuple[str, ExternalConfig]:
     """Reference of the encoder and, if it is external, what is known of its features."""
     family, _, name = facts.encoder.partition(":")
     if family in FAMILIES and name:
-        rows, columns = facts.grid
-        return EXTERNAL, ExternalConfig(name, FAMILIES[family], (rows, columns * facts.views), channels)
+        return EXTERNAL, ExternalConfig(name, FAMILIES[family], facts.grid, channels)
     found = ENCODERS.get(facts.encoder)
     if not (isinstance(found, type) and issubclass(found, Encoder)) or issubclass(found, TrainableEncoder):
         raise ConfigError(

@@ -12,18 +12,18 @@ from typing import Any, Self
 import torch
 import torch.nn.functional as F
 import yaml
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from rslwm.compute import device, precision
 from rslwm.config import ComputeConfig, DataConfig, SamplingConfig, WorldModelConfig
 from rslwm.data.conventions import stored_spec
-from rslwm.latents.space import LatentSpace, load_weights
+from rslwm.latents.space import LatentSpace
 from rslwm.model.ddpm import VPrediction
 from rslwm.model.dit import DiT
 from rslwm.model.flow import FlowMatching, shift_factor
 from rslwm.model.sampler import RolloutState, Sampler
 from rslwm.serialisation import ConfigError, from_dict, to_dict
+from rslwm.tensors import load_weights, write_tensors
 from rslwm.types import ActionSpec, DataError
 
 FORMAT = 1
@@ -200,7 +200,7 @@ class WorldModel(nn.Module):
             "data": to_dict(self.data),
         }
         with _replacing(Path(folder)) as new:
-            save_file({k: v.contiguous() for k, v in self.dit.state_dict().items()}, new / "model.safetensors")
+            write_tensors(self.dit.state_dict(), new / "model.safetensors")
             (new / "config.yaml").write_text(yaml.safe_dump(record, sort_keys=False, width=120))
             self.space.save(new / "space")
 

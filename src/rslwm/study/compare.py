@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 from safetensors import safe_open
-from safetensors.numpy import save_file
 
 from rslwm import __version__
 from rslwm.config import StudyConfig
@@ -25,6 +24,7 @@ from rslwm.study.rows import TRUTH, Rows
 from rslwm.study.runner import Runner, Stage, StageRecord
 from rslwm.study.stages import read_facts
 from rslwm.study.verdict import Verdict, decide
+from rslwm.tensors import write_tensors
 
 Folders = dict[Stage, Path]
 
@@ -131,10 +131,10 @@ def _write_clips(study: Study, folders: Folders, folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     for name, space in {space.entry.name: space for space in reversed(study.spaces)}.items():
-        with safe_open(folders[space.rows] / "clips.safetensors", "numpy") as file:
+        with safe_open(folders[space.rows] / "clips.safetensors", "pt") as file:
             metadata, frames, truth = file.metadata(), file.get_tensor("frames"), file.get_tensor("truth")
-        save_file({"frames": frames}, folder / f"{name}.safetensors", metadata)
-    save_file({"frames": truth}, folder / f"{TRUTH}.safetensors", metadata)
+        write_tensors({"frames": frames}, folder / f"{name}.safetensors", metadata)
+    write_tensors({"frames": truth}, folder / f"{TRUTH}.safetensors", metadata)
 
 
 def versions() -> dict[str, str]:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch.utils.flop_counter import FlopCounterMode
 
 from rslwm.compute import autocast, device, generator, seeded
@@ -29,11 +28,12 @@ from rslwm.evals.base import METRICS, NotAvailable
 from rslwm.evals.evaluation import Evaluation, Label
 from rslwm.evals.probes import Probes
 from rslwm.latents.base import Encoder
-from rslwm.latents.space import LatentSpace, SpaceConfig, load_weights, open_decoder
+from rslwm.latents.space import LatentSpace, SpaceConfig, open_decoder
 from rslwm.latents.store import encode_episodes, to_float
 from rslwm.model.world_model import WorldModel
 from rslwm.study.rows import Rows
 from rslwm.study.stage import Workspace
+from rslwm.tensors import load_weights, write_tensors
 from rslwm.train.latents import budget, sample_frames, train_adapter, train_decoder, train_encoder
 from rslwm.train.transfer import start_from
 from rslwm.train.world_model import train_world_model
@@ -121,7 +121,7 @@ def make_encoder(work: Workspace) -> None:
     with seeded(config.seed, f"encoder weights {Path(config.space.reference).name}"):
         encoder = LatentSpace(replace(config.space, channels=0)).encoder
     trained = train_encoder(encoder, corpus, config.seed, work.out, config.compute, work.progress, features)
-    save_file({k: v.contiguous() for k, v in encoder.state_dict().items()}, work.out / "encoder.safetensors")
+    write_tensors(encoder.state_dict(), work.out / "encoder.safetensors")
     flops = _flops_per_frame(encoder, config)
     facts: dict[str, Any] = {"parameters": encoder.spec.parameters, "flops_per_frame": flops}
     if trained:
@@ -184,7 +184,7 @@ def make_adapter(work: Workspace) -> None:
         config.compute,
         work.progress,
     )
-    save_file({k: v.contiguous() for k, v in adapter.state_dict().items()}, work.out / "adapter.safetensors")
+    write_tensors(adapter.state_dict(), work.out / "adapter.safetensors")
     _write_facts(work, training_seconds=trained.seconds, terms=trained.terms)
 
 
@@ -353,9 +353,9 @@ def _keep_clips(path: Path, evaluation: Evaluation, count: int) -> None:
     generated = torch.cat([true[:, :context], evaluation.decode(rollouts.generated[chosen])], 1)
 
     def to_uint8(frames: torch.Tensor) -> torch.Tensor:
-        return (frames * 255).round().clamp(0, 255).to(torch.uint8).contiguous()
+        return (frames * 255).round().clamp(0, 255).to(torch.uint8)
 
     ids = [f"{evaluation.corpus.dataset.ids[e]}, step {t}" for e, t in windows]
     texts = [evaluation.corpus.dataset.instructions[e] for e, _ in windows]
     metadata = {"context": json.dumps(context), "ids": json.dumps(ids), "instructions": json.dumps(texts)}
-    save_file({"frames": to_uint8(generated), "truth": to_uint8(true)}, path, metadata)
+    write_tensors({"frames": to_uint8(generated), "truth": to_uint8(true)}, path, metadata)

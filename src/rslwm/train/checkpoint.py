@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from rslwm.tensors import write_tensors
 from rslwm.types import DataError
 
 log = logging.getLogger(__name__)
@@ -115,7 +115,7 @@ def _write_atomically(path: Path, tensors: dict[str, Tensor], metadata: dict[str
     """Write a safetensors file so that a kill or a full disk at any moment leaves all of it or nothing."""
     temporary = path.with_name("training_state.tmp")
     try:
-        save_file({k: v.detach().contiguous() for k, v in tensors.items()}, temporary, metadata)
+        write_tensors(tensors, temporary, metadata)
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
     except (OSError, SafetensorError) as error:

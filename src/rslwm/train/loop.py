@@ -78,7 +78,7 @@ def fit(
     module.train()
     while step < config.steps:
         with speed.step(), _counting(facts):
-            value, terms, norm = _step(training, loss, step, config, compute)
+            value, terms, norm = train_step(training, loss, step, config, compute)
             step += 1
             after_step(step / config.steps)
             _require_finite(value, norm, step, log.path)
@@ -111,10 +111,17 @@ def _counting(facts: dict[str, Any]) -> Iterator[None]:
     facts["flops_per_step"] = float(counter.get_total_flops())
 
 
-def _step(
+def train_step(
     training: Training, loss: Loss, step: int, config: OptimConfig, compute: ComputeConfig
 ) -> tuple[float, dict[str, Tensor], float]:
-    """One optimiser step; returns the loss and its terms, means over the batches, and the norm of the gradient."""
+    """One step of :func:`fit`: gradients of ``accumulate`` batches, optimiser, moving average of the weights.
+
+    Args:
+        step: steps done; decides the learning rate and which batches ``loss`` is asked for.
+
+    Returns:
+        The loss and its terms, means over the batches, and the norm of the gradient before clipping.
+    """
     optimizer = training.optimizer
     for group in optimizer.param_groups:
         group["lr"] = optim.learning_rate(config, step)

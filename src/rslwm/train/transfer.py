@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from rslwm.config import WorldModelConfig
-from rslwm.latents.space import take_weights
 from rslwm.model.world_model import WorldModel
+from rslwm.tensors import take_weights
 from rslwm.types import DataError
 
 FREE = {"views", "view_order", "max_frames", "temporal"}
