@@ -268,7 +268,7 @@ class PlanConfig:
     """Of an imagined frame; one step is the model's mean prediction, whose distances carry no sampling noise."""
     windows: int = 48
     """Held-out windows that an evaluation plans for."""
-    memory_mb: float = 128
+    memory_mb: float = 128.0
     """Memory for imagined futures; more than fit are rolled out in turn, which changes a result by rounding at most.
     Enough to keep a CPU busy; a GPU wants thousands."""
 
