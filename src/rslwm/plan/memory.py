@@ -7,7 +7,7 @@ import torch
 from rslwm.config import PlanConfig, WorldModelConfig
 
 MEGABYTE = 2**20
-ALLOCATOR = 1.5
+ALLOCATOR = 2.0
 """Memory of a process per byte of living tensors: not all freed blocks are given back (with glibc: 1.2 to 2)."""
 
 
