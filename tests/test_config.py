@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from rslwm.config import PRESETS, AdapterConfig, OptimConfig, StudyConfig
+from rslwm.config import PRESETS, AdapterConfig, OptimConfig, PlanConfig, StudyConfig
 from rslwm.latents.space import SpaceConfig
 from rslwm.serialisation import ConfigError, content_hash, dump, from_dict, load, to_dict
 
@@ -69,6 +69,13 @@ def test_a_file_that_holds_no_configuration_is_refused(text: str, message: str, 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"config\.yaml does not exist"):
         load(StudyConfig, tmp_path / "config.yaml")
+
+
+def test_a_whole_number_in_a_floats_place_survives_a_file(tmp_path: Path) -> None:
+    """Otherwise a run's own config.yaml would name other stages than the run."""
+    config = PlanConfig(memory_mb=64)
+    dump(config, tmp_path / "plan.yaml")
+    assert content_hash(load(PlanConfig, tmp_path / "plan.yaml")) == content_hash(config)
 
 
 def test_equal_content_has_equal_hashes_in_every_process() -> None:

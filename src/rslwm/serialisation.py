@@ -19,14 +19,18 @@ class ConfigError(ValueError):
 
 
 def to_dict(config: Any) -> Any:
-    """A dataclass as plain JSON/YAML types."""
+    """A dataclass as plain JSON/YAML types; a whole number in a float's place becomes the float that is read back."""
     if dataclasses.is_dataclass(config) and not isinstance(config, type):
-        return {f.name: to_dict(getattr(config, f.name)) for f in dataclasses.fields(config)}
+        return {f.name: to_dict(_as_declared(f, getattr(config, f.name))) for f in dataclasses.fields(config)}
     if isinstance(config, tuple | list):
         return [to_dict(v) for v in config]
     if isinstance(config, dict):
         return {k: to_dict(v) for k, v in config.items()}
     return config
+
+
+def _as_declared(declared: dataclasses.Field, value: Any) -> Any:
+    return float(value) if declared.type in (float, "float") and type(value) is int else value
 
 
 def from_dict(cls: type[C], values: dict[str, Any], where: str = "") -> C:

@@ -147,6 +147,7 @@ def test_weights_move_between_one_view_and_several_and_between_kinds_of_attentio
     for model in models:
         for other in models:
             model.load_state_dict(other.state_dict(), strict=True)
+            assert all(torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters(), strict=True))
 
 
 def test_the_order_of_the_views_matters() -> None:
