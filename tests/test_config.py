@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from rslwm.config import PRESETS, AdapterConfig, OptimConfig, PlanConfig, StudyConfig
+from rslwm.config import AdapterConfig, OptimConfig, PlanConfig, StudyConfig
 from rslwm.latents.space import SpaceConfig
+from rslwm.presets import PRESETS
 from rslwm.serialisation import ConfigError, content_hash, dump, from_dict, load, to_dict
 
 

@@ -1,4 +1,4 @@
-"""Every default of a study, each in exactly one dataclass, one dataclass a stage; presets are entries of a dict.
+"""Every default of a study, each in exactly one dataclass, one dataclass a stage.
 
 The command line is generated from these classes, a run dumps them next to its results, and the part of them that a
 stage reads is hashed into that stage's key.
@@ -6,7 +6,7 @@ stage reads is hashed into that stage's key.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal
 
 
@@ -108,8 +108,16 @@ class OptimConfig:
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """The small encoders: one backbone, so that nothing but the objective differs."""
+    """The small encoders, one backbone, so that nothing but the objective differs; and what published ones share."""
 
+    weights: str = ""
+    """Folder of published weights, a subfolder for each encoder's name; what isn't there is looked for in the hub's
+    cache."""
+    trust: bool = False
+    """Load TorchScript files, which can run code of their own."""
+    input_size: int = 256
+    """Side in pixels at which published encoders with patches of 8 or 16 px see a frame; those with 14 px see 14/16 of
+    it, so that the grids are the same."""
     width: int = 128
     depth: int = 5
     heads: int = 4
@@ -125,11 +133,16 @@ class EncoderConfig:
 
 @dataclass(frozen=True)
 class AdapterConfig:
-    """S-VAE adapter: a wide semantic space compressed to a few channels (paper section 5)."""
+    """Adapter: a wide semantic space compressed to a few channels."""
 
+    kind: Literal["svae", "mlp", "pca"] = "svae"
+    """svae is the paper's (section 5); its baselines: mlp, on each token alone and without noise; pca, closed form."""
     blocks: int = 1
+    """svae: transformer blocks of either half."""
     heads: int = 4
-    mlp_ratio: float = 1.0
+    """svae: attention heads; they divide the channels of the native space."""
+    hidden: int = 0
+    """svae, mlp: width of the hidden layers; 0 is that of the native space."""
     kl_weight: float = 1e-4
     cosine_weight: float = 1.0
     spectral_weight: float = 0.01
@@ -140,6 +153,11 @@ class AdapterConfig:
 class DecoderConfig:
     """Pixel decoder, trained on detached latents, the same for every space."""
 
+    own: bool = False
+    """Spaces whose encoder has a decoder of its own decode with that one; nothing is trained for them."""
+    through: int = 0
+    """Native semantic spaces decode through an adapter to this many channels and the pixel decoder of its latents,
+    both the same as those of NAME+THROUGH (the paper: 96); 0 gives them a pixel decoder of their own."""
     kind: Literal["sub-pixel", "ldm"] = "sub-pixel"
     """sub-pixel is small and quick; ldm is the paper's, level by level to the frame's resolution."""
     width: int = 128
@@ -152,6 +170,17 @@ class DecoderConfig:
     """ldm: attention heads at the latent grid."""
     noise: float = 0.05
     """Standard deviation of the noise added to the (normalised) latents, so that generated ones decode well."""
+    loss: Literal["absolute", "published"] = "absolute"
+    """absolute + 8 squared error, or the paper's: squared error + ``structure_weight`` (1 - MS-SSIM)."""
+    structure_weight: float = 0.5
+    perceptual: Literal["none", "lpips-alex", "lpips-vgg", "effnet-lite0"] = "none"
+    """Perceptual distance, added to either loss. LPIPS needs a download; effnet-lite0 comes with a package, and isn't
+    LPIPS."""
+    perceptual_weight: float = 0.5
+    perceptual_after: int = 0
+    """Training frames seen before the perceptual distance counts."""
+    perceptual_folder: str = ""
+    """Folder of the networks that LPIPS compares with; empty is where torchvision keeps its downloads."""
     optim: OptimConfig = field(default_factory=lambda: OptimConfig(steps=180, lr=2e-3))
 
 
@@ -299,6 +328,8 @@ class EvalConfig:
     one_step_windows: int = 128
     """Held-out windows for the one-step error."""
     plan: PlanConfig = field(default_factory=PlanConfig)
+    plan_horizons: tuple[int, ...] = ()
+    """Lengths of the plans that are measured; empty: plan.horizon alone."""
     probe: ProbeConfig = field(default_factory=ProbeConfig)
     seed: int = 1234
 
@@ -317,6 +348,29 @@ class VerdictConfig:
     seed: int = 99
 
 
+@dataclass(frozen=True)
+class ScalingConfig:
+    """What of a world model follows from its latent space and its size, where a study has several of either."""
+
+    tokens: int = 0
+    """Tokens of a frame and view: dit.patch follows from the latent grid, so that every space has as many; 0 takes
+    dit.patch as it is."""
+    wide_from: int = 0
+    """Latents of fewer channels do without dit.wide_head."""
+    optim: dict[str, OptimConfig] = field(default_factory=dict)
+    """Training of a size, by its name, where that isn't world_model.optim."""
+
+
+@dataclass(frozen=True)
+class FootageConfig:
+    """How much there is of data that aren't at hand yet. Only ``--estimate`` reads it."""
+
+    episodes: int = 0
+    """0: as many as the simulator records."""
+    steps: int = 0
+    """Of an episode, on average; 0: as many as the simulator's longest."""
+
+
 DEMO_LATENTS = ("small-vae", "small-vavae", "small-cosmos", "small-vjepa+16", "small-dino+16", "small-siglip+16")
 
 
@@ -329,6 +383,10 @@ class StudyConfig:
     ALIAS=... and with @SEED behind it."""
     seeds: int = 1
     """Trainings of every space; encoders, world models and probes all change with the seed."""
+    sizes: tuple[str, ...] = ()
+    """Sizes of the transformer (S, B, L, XL), each a comparison of its own; empty: world_model.dit as it is."""
+    scaling: ScalingConfig = field(default_factory=ScalingConfig)
+    footage: FootageConfig = field(default_factory=FootageConfig)
     data: DataConfig = field(default_factory=DataConfig)
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     adapter: AdapterConfig = field(default_factory=AdapterConfig)
@@ -339,42 +397,3 @@ class StudyConfig:
     compute: ComputeConfig = field(default_factory=ComputeConfig)
     note: str = ""
     """A sentence that the report prints above the verdict."""
-
-
-# ------------------------------------------------------------------------------------------------------------- presets
-
-
-def _quick(optim: OptimConfig) -> OptimConfig:
-    return replace(optim, steps=4, warmup=1, batch_size=16)
-
-
-def _smoke() -> StudyConfig:
-    base = StudyConfig()
-    sim = replace(base.data.sim, episodes=16, noise=(0.0, 1.0), max_steps=24)
-    sampling = SamplingConfig(steps=2)
-    evaluation = replace(base.evaluation, clips=6, future=3, sampling=sampling, encoder_windows=32, one_step_windows=16)
-    plan = replace(evaluation.plan, candidates=8, iterations=2, elites=2, sampling=sampling, windows=6)
-    probe = replace(evaluation.probe, optim=_quick(evaluation.probe.optim))
-    return replace(
-        base,
-        data=replace(base.data, sim=sim),
-        encoder=replace(base.encoder, min_rank=0.0, optim=_quick(base.encoder.optim)),
-        adapter=replace(base.adapter, optim=_quick(base.adapter.optim)),
-        decoder=replace(base.decoder, optim=_quick(base.decoder.optim)),
-        world_model=replace(base.world_model, optim=_quick(base.world_model.optim)),
-        evaluation=replace(evaluation, plan=plan, probe=probe),
-        verdict=replace(base.verdict, resamples=200),
-        note="Smoke preset: every stage at a size where nothing can be learned. It shows that the pipeline runs.",
-    )
-
-
-DEMO_NOTE = (
-    "A ranking made in ten minutes on two cores is a demonstration, not evidence: encoders of a million parameters, "
-    "one training each, a few dozen held-out clips. Train longer, on several seeds and on your own data, before you "
-    "decide."
-)
-
-PRESETS: dict[str, StudyConfig] = {
-    "smoke": _smoke(),
-    "demo": replace(StudyConfig(), note=DEMO_NOTE),
-}

@@ -9,7 +9,8 @@ from rslwm.cli.compare import Compare
 from rslwm.cli.data import Make
 from rslwm.cli.flags import parse
 from rslwm.cli.train import Train
-from rslwm.config import PRESETS, SimConfig, StudyConfig
+from rslwm.config import SimConfig, StudyConfig
+from rslwm.presets import PRESETS
 from rslwm.serialisation import ConfigError, dump
 
 

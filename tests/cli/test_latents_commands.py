@@ -1,19 +1,69 @@
-"""rslwm latents list, check and encode, from the command line."""
+"""rslwm latents list, check, train and encode, from the command line."""
 
+import re
+from pathlib import Path
+
+import pytest
+
+from rslwm.cli.flags import parse
+from rslwm.cli.latents.listing import HERE, MISSING, SHIPPED, TRAINED
+from rslwm.cli.latents.named import EncoderCommand
+from rslwm.cli.latents.train import Train
 from rslwm.cli.main import FAILED, main
+from rslwm.data.corpus import Corpus
+from rslwm.data.store import TensorStore
 from rslwm.latents.base import ENCODERS
 from rslwm.latents.space import LatentSpace, SpaceConfig
+from rslwm.presets import PRESETS
+from tiny_checkpoints import sd3
+
+WIDTH = 120
 
 
-def test_list_names_every_encoder(capsys):
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("weights")
+    sd3.write(folder)
+    return folder
+
+
+@pytest.mark.slow
+def test_list_names_every_encoder_in_one_line_each(capsys, monkeypatch):
+    monkeypatch.setenv("HF_HUB_CACHE", "/nowhere")
     assert main(["latents", "list"]) == 0
+    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    assert all(len(line) <= WIDTH for line in lines)
+    rows = {line.split()[0]: line for line in lines if line and line.split()[0] in ENCODERS}
+    assert [*rows] == [*ENCODERS]
+    assert re.search(rf"reconstruction +8x8x16 +1\.0 M +0\.1 +2,048 +{TRAINED}", rows["small-vae"])
+    assert re.search(r"semantic +16x16x1024 +304\.7 M +161\.5 +524,288", rows["vjepa2.1"])
+    assert re.search(rf"reconstruction +32x32x16 +34\.3 M +272\.9 +32,768 +{MISSING}", rows["sd3-vae"])
+    assert f" {SHIPPED} " in rows["raw-pixels"]
+    assert f" {HERE} " in rows["effnet-lite0"]
+
+
+def test_list_says_all_about_one(capsys):
+    assert main(["latents", "list", "sd3-vae[shift=no]"]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "shift False" in printed
+    assert "sd3-vae[weights=, filter=bicubic, antialias=True, dtype=bfloat16, posterior=mode, shift=False]" in printed
+    assert "hf download stabilityai/stable-diffusion-3-medium-diffusers vae/" in printed
+
+
+def test_list_shows_what_the_weights_are(weights, capsys):
+    assert main(["latents", "list", "sd3-vae", "--encoder.weights", str(weights)]) == 0
     printed = capsys.readouterr().out
-    assert all(f" {name} " in printed for name in ENCODERS)
+    assert f" {HERE} " in printed
+    assert "local-" in printed
+    assert "32x32x4" in printed
 
 
 def test_a_sound_plugin_passes(plugin, capsys):
     assert main(["latents", "check", f"{plugin}:PatchMean"]) == 0
-    assert "no findings in patch-mean: frozen, floor, 64 px -> 8x8x3" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "no findings in patch-mean: frozen, floor, 64 px -> 8x8x3" in printed
+    assert re.search(r"effective rank +[\d.]+ of 3", printed)
+    assert "no decoder of its own" in printed
 
 
 def test_a_wrong_plugin_fails(plugin, capsys):
@@ -21,6 +71,61 @@ def test_a_wrong_plugin_fails(plugin, capsys):
     printed = capsys.readouterr().out
     assert "wrong: frozen, floor, 64 px -> 5x5x3" in printed
     assert "1 errors" in printed
+
+
+@pytest.mark.parametrize("below", ["", "sd3-vae", "sd3-vae/vae/diffusion_pytorch_model.safetensors"])
+def test_weights_are_a_file_its_folder_or_the_folder_above(below, weights, corpus: Corpus, capsys):
+    asked = ["latents", "check", "sd3-vae[posterior=sample]", "--weights", str(weights / below)]
+    assert main([*asked, "--encoder.input-size", "64", "--data", corpus.config.uri, "--frames", "8"]) == 0
+    printed = capsys.readouterr().out
+    assert "no findings in sd3-vae" in printed
+    assert re.search(r"encode and decode +[\d.]+ dB PSNR", printed)
+    assert re.search(r"record: posterior +sample", printed)
+
+
+def test_missing_weights_say_how_to_get_them(tmp_path, capsys):
+    assert main(["latents", "check", "vjepa2.1", "--weights", str(tmp_path / "vjepa.pt")]) == FAILED
+    assert "https://dl.fbaipublicfiles.com/vjepa2/vjepa2_1_vitl_dist_vitG_384.pt" in capsys.readouterr().err
+
+
+def test_published_encoders_are_shown_frames_of_their_own_size(plugin):
+    assert EncoderCommand("sd3-vae").study().data.image_size == 256
+    assert EncoderCommand(f"{plugin}:PatchMean").study().data.image_size == 64
+    assert EncoderCommand("sd3-vae", image_size=96, trust=True).study().encoder.trust
+
+
+def test_spaces_are_trained_by_name_as_the_demo_trains_them(tmp_path):
+    words = ["sd3-vae[shift=no,posterior=sample],web-dino+96", "--data", "lerobot:x", "--out", "demo"]
+    parsed = parse(Train, "rslwm latents train", words)
+    assert parsed.config.latents == ("sd3-vae[shift=no,posterior=sample]", "web-dino+96")
+    assert parsed.config.data.uri == "lerobot:x"
+    assert parsed.config.adapter == PRESETS["demo"].adapter
+
+
+def test_a_preset_and_its_spaces_can_be_named_too():
+    parsed = parse(Train, "rslwm latents train", ["smoke", "--latents", "small-vae"])
+    assert parsed.config.latents == ("small-vae",)
+    assert parsed.config.decoder == PRESETS["smoke"].decoder
+
+
+@pytest.mark.slow
+def test_a_frozen_encoder_encodes_a_data_set_by_its_name(plugin, corpus: Corpus, tmp_path, capsys):
+    asked = ["latents", "encode", f"{plugin}:PatchMean", "--data", corpus.config.uri, "--image-size", "32"]
+    assert main([*asked, "--out", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    frames = int(corpus.dataset.lengths.sum())
+    assert f"12 episodes, {frames} frames of 4x4x3: " in printed
+    store, space = TensorStore(tmp_path / "latents"), LatentSpace.load(tmp_path / "space")
+    assert store.meta["parameters"] == space.spec.parameters
+    assert store.shape(corpus.dataset.ids[0]) == (corpus.dataset.lengths[0], 4, 4, 3)
+    again = ["latents", "encode", str(tmp_path / "space"), "--data", corpus.config.uri, "--out", str(tmp_path / "2")]
+    assert main(again) == 0
+    assert all(TensorStore(tmp_path / "2/latents")[key].equal(store[key]) for key in store.keys)
+
+
+def test_a_folder_without_a_space_is_named(tmp_path, capsys):
+    assert main(["latents", "encode", str(tmp_path), "--data", "lerobot:x", "--out", str(tmp_path)]) == FAILED
+    assert f"{tmp_path / 'space.yaml'} does not exist" in capsys.readouterr().err
 
 
 def test_a_space_of_two_views_wants_two_cameras(plugin, tmp_path, capsys):

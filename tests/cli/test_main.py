@@ -68,7 +68,10 @@ def test_an_unknown_flag_is_a_usage_error_that_names_its_neighbours(capsys):
         (["compare", "nope"], "no preset 'nope'; presets: smoke, demo"),
         (["compare", "nope.yaml"], "nope.yaml does not exist"),
         (["compare", "smoke", "--latents", "small-vaee"], "did you mean 'small-vae'"),
-        (["compare", "smoke", "--latents", "a+b+c"], "not of the form [ALIAS=]ENCODER[+CHANNELS][@SEED]"),
+        (
+            ["compare", "smoke", "--latents", "a+b+c"],
+            "not of the form (ALIAS=)ENCODER([CHOICE=VALUE,...])(+CHANNELS)(@SEED)",
+        ),
         (["compare", "smoke", "--data", "nonsense"], "'nonsense' has no scheme"),
         (["compare", "smoke", "--jobs", "-1"], "jobs=-1 must be 0 or more"),
         (["rollout", "nowhere", "--out", "out"], "nowhere/config.yaml does not exist"),

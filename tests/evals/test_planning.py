@@ -1,5 +1,7 @@
 """CEM recovers actions through a model that knows them, and none through one that doesn't."""
 
+from dataclasses import replace
+
 import pytest
 
 from measured import measure, select, summary
@@ -43,3 +45,11 @@ def test_a_robot_without_translations_has_no_planning_score(
     monkeypatch.setattr(type(evaluation.corpus), "action_spec", joints)
     with pytest.raises(NotAvailable, match="no translations to recover"):
         measure("planning", evaluation)
+
+
+def test_plans_of_several_lengths_are_measured_each_by_its_own(evaluation: Evaluation) -> None:
+    alone = [(r.metric, r.role, r.window, r.value) for r in measure("planning", evaluation)]
+    evaluation.config = replace(evaluation.config, plan_horizons=(1, 2))
+    rows = measure("planning", evaluation)
+    assert [(r.metric, r.role, r.window, r.value) for r in rows if r.k == 1] == alone
+    assert summary([row for row in rows if row.k == 2], "cem_r") > 0.9

@@ -1,6 +1,7 @@
 """The S-VAE adapter computes what the published one computes, with the published weights, and learns."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,10 +9,13 @@ import torch
 from einops import rearrange
 from safetensors import safe_open
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from rslwm.compute import generator, seeded
-from rslwm.config import AdapterConfig
-from rslwm.latents.adapter import SVAE, published_name
+from rslwm.config import AdapterConfig, EncoderConfig
+from rslwm.latents.adapters.svae import SVAE, published_name
+from rslwm.latents.space import LatentSpace, SpaceConfig
+from rslwm.presets import PRESETS
 
 GOLDEN = Path(__file__).parents[1] / "golden/svae.safetensors"
 
@@ -21,8 +25,7 @@ def golden() -> tuple[SVAE, dict[str, Tensor]]:
     with safe_open(GOLDEN, "pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         config = json.loads(file.metadata()["config"])
-    ratio = config["intermediate_size"] / config["input_dim"]
-    adapter = AdapterConfig(blocks=config["num_layers"], heads=config["num_heads"], mlp_ratio=ratio)
+    adapter = AdapterConfig(blocks=config["num_layers"], heads=config["num_heads"], hidden=config["intermediate_size"])
     svae = SVAE(adapter, config["input_dim"], config["latent_dim"])
     names = {f"weights.{published_name(name)}": name for name in svae.state_dict()}
     svae.load_state_dict({names[k]: v for k, v in tensors.items() if k.startswith("weights.")}, strict=True)
@@ -83,3 +86,31 @@ def test_the_loss_is_the_sum_of_its_terms_and_repeats() -> None:
 def test_heads_that_do_not_divide_the_width_are_refused() -> None:
     with pytest.raises(ValueError, match=r"adapter\.heads 5 does not divide the 12 channels"):
         SVAE(AdapterConfig(heads=5), 12, 4)
+
+
+@pytest.mark.parametrize(("width", "parameters", "gflops"), [(1024, 38_110_400, 10.6), (1152, 46_412_352, 12.8)])
+def test_sizes_are_those_of_the_paper(width: int, parameters: int, gflops: float) -> None:
+    """Table 4: 38.1 M and 46.4 M parameters in all, and FLOPs of encoding a frame."""
+    with torch.device("meta"):
+        svae, features = SVAE(PRESETS["bridge"].adapter, width, 96), torch.zeros(1, 1, 16, 16, width)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        svae.encode(features)
+    assert sum(p.numel() for p in svae.parameters()) == parameters
+    assert counter.get_total_flops() / 1e9 == pytest.approx(gflops, rel=0.01)
+
+
+@torch.no_grad()
+def test_sizes_and_heads_travel_with_the_space(tmp_path: Path) -> None:
+    """Another number of heads has tensors of the same shapes, so that nothing but the configuration tells."""
+    adapter = AdapterConfig(blocks=2, heads=8, hidden=24)
+    config = SpaceConfig("small-dino", 32, 4, adapter=adapter, encoder=EncoderConfig(width=16, depth=1, heads=2))
+    with seeded(0, "weights"):
+        space = LatentSpace(config).eval()
+    space.save(tmp_path)
+    loaded = LatentSpace.load(tmp_path)
+    assert loaded.config.adapter == adapter
+    frames = torch.rand(1, 2, 32, 32, 3, generator=generator(0, "frames"))
+    assert torch.equal(loaded.encode(frames), space.encode(frames))
+    other = LatentSpace(replace(config, adapter=replace(adapter, heads=2))).eval()
+    other.load_state_dict(space.state_dict())
+    assert not torch.allclose(other.encode(frames), space.encode(frames))

@@ -1,5 +1,7 @@
 """Latents of whole episodes, encoded once."""
 
+import math
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ from torch import Tensor
 from rslwm.config import ComputeConfig
 from rslwm.data.corpus import Corpus
 from rslwm.data.store import TensorStore
-from rslwm.latents.store import encode_episodes, to_float
+from rslwm.latents.store import encode_episodes, to_float, write_latents
 from rslwm.types import DataError
 
 
@@ -53,3 +55,25 @@ def test_progress_ends_at_the_number_of_episodes(corpus: Corpus, compute: Comput
         mean_colour, corpus.frames, tmp_path, {}, compute, lambda done, total, _: calls.append((done, total))
     )
     assert calls == [(n, 12) for n in range(1, 13)]
+
+
+def test_an_interruption_loses_the_shard_that_was_being_filled(tmp_path: Path) -> None:
+    keys, shape = [f"e{i}" for i in range(7)], (4, 2, 2, 8)
+    two = 2 * 2 * math.prod(shape)  # bytes of two episodes
+    asked: list[list[str]] = []
+
+    def latents(wanted: list[str], stop: str = "") -> Iterator[Tensor]:
+        asked.append(wanted)
+        for key in wanted:
+            if key == stop:
+                raise KeyboardInterrupt
+            yield torch.full(shape, float(key[1:])).bfloat16()
+
+    with pytest.raises(KeyboardInterrupt):
+        write_latents(lambda wanted: latents(wanted, "e5"), keys, tmp_path / "cut", {}, shard_bytes=two)
+    cut = write_latents(latents, keys, tmp_path / "cut", {}, shard_bytes=two)
+    whole = write_latents(latents, keys, tmp_path / "whole", {}, shard_bytes=two)
+    assert asked == [keys, ["e4", "e5", "e6"], keys]
+    files = sorted(path.name for path in whole.root.glob("*.safetensors"))
+    assert len(files) == 4
+    assert all((cut.root / name).read_bytes() == (whole.root / name).read_bytes() for name in files)

@@ -8,11 +8,13 @@ import pytest
 import torch
 from safetensors import safe_open
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from rslwm.compute import generator, seeded
 from rslwm.config import DecoderConfig, EncoderConfig
 from rslwm.latents.ldm_decoder import LDMDecoder, PixelAttention
 from rslwm.latents.space import LatentSpace, SpaceConfig
+from rslwm.presets import PRESETS
 from rslwm.types import LatentSpec
 
 GOLDEN = Path(__file__).parents[1] / "golden/pixel_decoder.safetensors"
@@ -51,6 +53,15 @@ def test_parameters_are_those_of_the_paper(width: int, millions: float) -> None:
         config = DecoderConfig(kind="ldm", width=width)
         decoder = LDMDecoder(config, LatentSpec("paper", "semantic", (16, 16), 96), 256)
     assert sum(p.numel() for p in decoder.parameters()) / 1e6 == pytest.approx(millions, abs=0.05)
+
+
+@torch.no_grad()
+def test_flops_are_those_of_the_paper() -> None:
+    """Table 4: 428.3 GFLOP for a frame of 256 px."""
+    with torch.device("meta"), FlopCounterMode(display=False) as counter:
+        decoder = LDMDecoder(PRESETS["bridge"].decoder, LatentSpec("paper", "semantic", (16, 16), 96), 256)
+        assert decoder(torch.zeros(1, 1, 16, 16, 96)).shape == (1, 1, 256, 256, 3)
+    assert counter.get_total_flops() / 1e9 == pytest.approx(428.3, rel=0.01)
 
 
 @torch.no_grad()

@@ -96,7 +96,7 @@ def test_an_adapter_and_its_decoder_are_found_in_every_layout(
 def test_sizes_of_an_adapter_and_its_decoder_are_inferred(tmp_path: Path) -> None:
     torch.save({"adapter": weights("svae"), "pixel_decoder": weights("pixel_decoder")}, tmp_path / "adapter.pt")
     found = PublishedAdapter.read(tmp_path / "adapter.pt")
-    assert (found.width, found.channels, found.config.blocks, found.config.mlp_ratio) == (48, 8, 2, 2.0)
+    assert (found.width, found.channels, found.config.blocks, found.config.hidden) == (48, 8, 2, 96)
     decoder = found.decoder
     assert (decoder.kind, decoder.width, decoder.multipliers, decoder.blocks) == ("ldm", 8, (1, 1, 2), 1)
     assert (found.heads, found.decoder_heads, found.encoder) == (None, None, None)

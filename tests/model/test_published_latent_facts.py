@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from mutations import torch_functions
 from published import GOLDEN, relative_error
 from rslwm.config import AdapterConfig, DecoderConfig
-from rslwm.latents import adapter as adapter_module
 from rslwm.latents import ldm_decoder as decoder_module
-from rslwm.latents.adapter import SVAE, AdapterBlock, published_name
+from rslwm.latents.adapters import svae as adapter_module
+from rslwm.latents.adapters.svae import SVAE, AdapterBlock, published_name
 from rslwm.latents.ldm_decoder import LDMDecoder, ResidualBlock
 from rslwm.types import LatentSpec
 
@@ -38,8 +38,7 @@ def read(name: str) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Any
 
 def adapter() -> tuple[SVAE, dict[str, Tensor]]:
     weights, tensors, config = read("svae")
-    ratio = config["intermediate_size"] / config["input_dim"]
-    settings = AdapterConfig(blocks=config["num_layers"], heads=config["num_heads"], mlp_ratio=ratio)
+    settings = AdapterConfig(blocks=config["num_layers"], heads=config["num_heads"], hidden=config["intermediate_size"])
     svae = SVAE(settings, config["input_dim"], config["latent_dim"])
     svae.load_state_dict({name: weights[published_name(name)] for name in svae.state_dict()})
     return svae, tensors

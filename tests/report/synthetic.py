@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
-from rslwm.config import PRESETS
 from rslwm.evals.base import MetricInfo
+from rslwm.presets import PRESETS
 from rslwm.serialisation import dump
 from rslwm.study.rows import Rows
 from rslwm.types import LatentSpec, MetricRow

@@ -9,7 +9,8 @@ from rslwm.config import AdapterConfig, DataConfig, EncoderConfig, StudyConfig
 from rslwm.latents.base import ENCODERS
 from rslwm.registry import UnknownName
 from rslwm.serialisation import ConfigError
-from rslwm.study.entry import Entry, files_key, parse_entries
+from rslwm.study.entry import Entry, files_key
+from rslwm.study.graph import Builder
 
 CONFIG = StudyConfig(data=DataConfig(image_size=32), encoder=EncoderConfig(width=16, depth=1, heads=2, channels=4))
 
@@ -25,6 +26,11 @@ CONFIG = StudyConfig(data=DataConfig(image_size=32), encoder=EncoderConfig(width
         (" small-vae ", Entry("small-vae", "small-vae")),
         ("/x/my_encoder.py:Mine+4", Entry("Mine+4", "/x/my_encoder.py:Mine", 4)),
         ("mine=/x/my_encoder.py:Mine@1", Entry("mine", "/x/my_encoder.py:Mine", 0, 1)),
+        ("sd3-vae[shift=no]", Entry("sd3-vae-shift-no", "sd3-vae", options=(("shift", "no"),))),
+        (
+            "raw=sd3-vae[shift=no, posterior=sample]+8@2",
+            Entry("raw", "sd3-vae", 8, 2, (("posterior", "sample"), ("shift", "no"))),
+        ),
     ],
 )
 def test_names_are_read(text: str, entry: Entry) -> None:
@@ -33,7 +39,7 @@ def test_names_are_read(text: str, entry: Entry) -> None:
 
 @pytest.mark.parametrize("text", ["", "small-vae+", "small-vae+x", "a=b=c", "small-vae@", "@1", "+16", "small-vae+0"])
 def test_malformed_names_are_refused_with_the_form(text: str) -> None:
-    with pytest.raises(ConfigError, match=r"is not of the form \[ALIAS=\]ENCODER\[\+CHANNELS\]\[@SEED\]"):
+    with pytest.raises(ConfigError, match=r"is not of the form \(ALIAS=\)ENCODER\(\[CHOICE=VALUE,\.\.\.\]\)"):
         Entry.parse(text)
 
 
@@ -54,6 +60,8 @@ def test_a_relative_path_is_made_absolute(monkeypatch: pytest.MonkeyPatch, tmp_p
         ((), ConfigError, "name at least one latent space"),
         (("small-vae", "small-vae@1"), ConfigError, r"'small-vae' occurs twice; give one of them an alias"),
         (("small-cosmo",), UnknownName, r"did you mean 'small-cosmos'\?"),
+        (("small-vae[shift=no]",), ConfigError, r"small-vae has no options, but \{'shift': 'no'\} is given"),
+        (("sd3-vae[shfit=no]",), ConfigError, r"sd3-vae\[\.\.\.\]: unknown field 'shfit'; known: .*shift"),
         (
             ("small-dino+16", "small-vae+2"),
             ConfigError,
@@ -63,23 +71,23 @@ def test_a_relative_path_is_made_absolute(monkeypatch: pytest.MonkeyPatch, tmp_p
 )
 def test_a_study_that_cannot_run_is_refused(latents: tuple[str, ...], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
-        parse_entries(replace(CONFIG, latents=latents, adapter=AdapterConfig(heads=8)))
+        Builder(replace(CONFIG, latents=latents, adapter=AdapterConfig(heads=8))).build()
 
 
 def test_a_study_without_seeds_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"seeds: 0 trainings"):
-        parse_entries(replace(CONFIG, latents=("small-vae",), seeds=0))
+        Builder(replace(CONFIG, latents=("small-vae",), seeds=0)).build()
 
 
 def test_an_encoder_whose_latents_are_not_what_it_declares_is_refused(plugin: Path) -> None:
-    assert parse_entries(replace(CONFIG, latents=(f"{plugin}:PatchMean",)))[0].name == "PatchMean"
+    Entry.parse(f"{plugin}:PatchMean").check(CONFIG)
     with pytest.raises(ConfigError, match=r"WrongGrid encodes one frame to \(1, 1, 4, 4, 3\), .* grid \(5, 5\)"):
-        parse_entries(replace(CONFIG, latents=(f"{plugin}:WrongGrid",)))
+        Entry.parse(f"{plugin}:WrongGrid").check(CONFIG)
 
 
 def test_something_that_is_no_encoder_is_refused(plugin: Path) -> None:
     with pytest.raises(ConfigError, match=r"not_an_encoder .*no subclass of rslwm\.latents\.base\.Encoder"):
-        parse_entries(replace(CONFIG, latents=(f"{plugin}:not_an_encoder",)))
+        Entry.parse(f"{plugin}:not_an_encoder").open(CONFIG)
 
 
 def test_only_the_aligned_autoencoder_has_a_teacher(plugin: Path) -> None:

@@ -6,12 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from rslwm.config import DataConfig, DiTConfig, EncoderConfig, StudyConfig
+from rslwm.config import DataConfig, DecoderConfig, DiTConfig, EncoderConfig, StudyConfig
 from rslwm.data.corpus import Corpus
 from rslwm.evals.base import METRICS, Metric
+from rslwm.latents.published.weights import MissingWeights
 from rslwm.serialisation import ConfigError
 from rslwm.study.graph import Builder, SpaceStages, Study
 from rslwm.study.stage import Stage, closure
+from rslwm.study.stages import make_decoder, share_decoder, take_own_decoder
+from tiny_checkpoints import vjepa
 
 CONFIG = StudyConfig(
     latents=("small-vae",),
@@ -154,3 +157,71 @@ def test_a_uri_without_a_scheme_is_refused() -> None:
 def test_rows_say_whose_they_are() -> None:
     label = build("small-dino+4@2").spaces[0].rows.config.label
     assert (label.latent, label.family, label.size, label.seed) == ("small-dino+4", "semantic", "96x3", 2)
+
+
+def test_a_decoder_of_the_encoders_own_is_taken_and_no_setting_of_ours_moves_it() -> None:
+    own = replace(CONFIG, decoder=DecoderConfig(own=True))
+    taken = build("sd3-vae", config=own).spaces[0].decoder
+    assert taken.run is take_own_decoder
+    assert build("sd3-vae", config=replace(own, decoder=DecoderConfig(own=True, width=64))).spaces[0].decoder == taken
+    assert build("small-vae", config=own).spaces[0].decoder.run is make_decoder
+    assert build("sd3-vae").spaces[0].decoder.run is make_decoder
+
+
+def test_a_native_semantic_space_decodes_through_its_compressed_twin() -> None:
+    config = replace(CONFIG, decoder=DecoderConfig(through=4))
+    twin, native, reconstruction = build("small-dino+4", "small-dino", "small-vae", config=config).spaces
+    assert native.decoder.run is share_decoder
+    assert native.decoder.inputs == (native.latents, twin.decoder)
+    assert native.adapter == twin.adapter
+    assert reconstruction.decoder.run is make_decoder
+    assert set(closure([build("small-dino", config=config).spaces[0].decoder])) >= {twin.adapter, twin.decoder}
+
+
+@pytest.fixture
+def published(tmp_path: Path) -> StudyConfig:
+    vjepa.write(tmp_path)
+    encoder = replace(CONFIG.encoder, weights=str(tmp_path), input_size=64)
+    return replace(CONFIG, latents=("vjepa2.1+8",), encoder=encoder)
+
+
+def test_seeds_share_what_a_published_encoder_encodes(published: StudyConfig) -> None:
+    one, two = build(config=replace(published, seeds=2)).spaces
+    assert one.encoder == two.encoder
+    assert one.adapter is not None
+    assert two.adapter is not None
+    assert one.adapter.inputs == two.adapter.inputs  # the features
+    assert one.adapter != two.adapter
+
+
+def test_other_published_weights_are_encoded_anew(published: StudyConfig) -> None:
+    before = keys(build(config=published).spaces[0])
+    small = replace(published.encoder, width=999, depth=9, optim=replace(published.encoder.optim, steps=9))
+    assert keys(build(config=replace(published, encoder=small)).spaces[0]) == before
+    (file,) = Path(published.encoder.weights).glob("*/*.pt")
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    assert not set(before.values()) & set(keys(build(config=published).spaces[0]).values())
+
+
+def test_a_graph_needs_no_weights_but_a_run_does() -> None:
+    study = build("web-dino", config=replace(CONFIG, encoder=EncoderConfig(weights="/nowhere", input_size=64)))
+    assert study.spaces[0].rows.config.label.family == "semantic"
+    with pytest.raises(MissingWeights, match=r"web-dino: .*not on this machine"):
+        study.check(lambda stage: False)
+    study.check(lambda stage: stage.kind == "encoder")
+
+
+def test_a_study_without_data_is_refused_before_it_runs() -> None:
+    study = build(config=replace(CONFIG, data=replace(CONFIG.data, uri="")))
+    with pytest.raises(ConfigError, match=r"data\.uri is empty: this study brings no data; give --data rlds:FOLDER"):
+        study.check(lambda stage: False)
+
+
+def test_a_perceptual_loss_without_its_network_is_refused_before_it_runs(tmp_path: Path) -> None:
+    decoder = DecoderConfig(perceptual="lpips-vgg", perceptual_folder=str(tmp_path))
+    study = build(config=replace(CONFIG, decoder=decoder))
+    with pytest.raises(MissingWeights, match="LPIPS compares activations"):
+        study.check(lambda stage: stage.kind == "encoder")
+    study.check(lambda stage: stage.kind in ("encoder", "decoder"))

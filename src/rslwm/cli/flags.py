@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Protocol, TypeVar, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Protocol, TypeVar, get_args, get_origin
 
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
-from rslwm.config import PRESETS, StudyConfig
+from rslwm.config import StudyConfig
+from rslwm.presets import PRESETS
 from rslwm.serialisation import ConfigError, load
 
 
@@ -36,6 +38,9 @@ class StudyCommand:
     """A preset (see below), or a YAML file such as the config.yaml of a run; fields left out keep their defaults."""
     config: Annotated[StudyConfig, tyro.conf.arg(name="")]
 
+    of_spaces: ClassVar[bool] = False
+    """Whether the first word may also be latent spaces, comma separated: those of the demo preset are replaced."""
+
     @property
     def name(self) -> str:
         """Of the preset or the file; ``runs/demo/config.yaml`` is called demo, so that repeating a run finds it."""
@@ -54,15 +59,15 @@ def parse(command: type[C], prog: str, arguments: Sequence[str]) -> C:
     description = inspect.cleandoc(command.__doc__ or "")
     if issubclass(command, StudyCommand):
         words = [_long(word) for word in words]
-        name = next((word for word in words if word in PRESETS or word.endswith((".yaml", ".yml"))), "")
+        name = _named(command, words)
         description += f"\n\nPresets: {', '.join(PRESETS)}. --data URI is short for --data.uri URI."
-        default = command(tyro.MISSING, _start(name) if name else StudyConfig())
+        default = command(tyro.MISSING, _start(command, name) if name else StudyConfig())
     parsed = tyro.cli(
         command, prog=prog, description=description, args=words, default=default, registry=LISTS,
         config=(tyro.conf.FlagCreatePairsOff,),
     )  # fmt: skip
     if isinstance(parsed, StudyCommand) and parsed.study != name:
-        _start(parsed.study)
+        _start(command, parsed.study)
         raise ConfigError(f"{parsed.study!r} must be the first argument")
     assert parsed is not None
     return parsed
@@ -72,15 +77,30 @@ def _long(word: str) -> str:
     return "--data.uri" + word.removeprefix("--data") if word == "--data" or word.startswith("--data=") else word
 
 
-def _start(study: str) -> StudyConfig:
+def _named(command: type[StudyCommand], words: list[str]) -> str:
+    """The word that says what to start from."""
+    if command.of_spaces and words and not words[0].startswith("-"):
+        return words[0]
+    return next((word for word in words if word in PRESETS or word.endswith((".yaml", ".yml"))), "")
+
+
+def _start(command: type[StudyCommand], study: str) -> StudyConfig:
     if study in PRESETS:
         return PRESETS[study]
     if study.endswith((".yaml", ".yml")):
         return load(StudyConfig, Path(study))
+    if command.of_spaces:
+        return replace(PRESETS["demo"], latents=_parts(study))
     raise ConfigError(f"there is no preset {study!r}; presets: {', '.join(PRESETS)}. Or name a CONFIG.yaml.")
 
 
 LISTS = ConstructorRegistry()
+_OUTSIDE = re.compile(r",(?![^\[]*\])")
+"""Commas, but not those of ``sd3-vae[shift=no,posterior=sample]``."""
+
+
+def _parts(word: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in _OUTSIDE.split(word) if part.strip())
 
 
 @LISTS.primitive_rule
@@ -92,7 +112,7 @@ def _comma_list(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None
     return PrimitiveConstructorSpec(
         nargs=1,
         metavar="A,B,..." if kind is str else f"{kind.__name__.upper()},...",
-        instance_from_str=lambda words: tuple(kind(part.strip()) for part in words[0].split(",") if part.strip()),
+        instance_from_str=lambda words: tuple(map(kind, _parts(words[0]))),
         is_instance=lambda value: isinstance(value, tuple),
         str_from_instance=lambda value: [",".join(map(str, value))],
     )

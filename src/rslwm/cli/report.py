@@ -23,5 +23,7 @@ class Report:
 
     def run(self) -> None:
         from rslwm.report.page import build_report
+        from rslwm.study.compare import comparisons
 
-        console().print(f"report: {build_report(self.run_folder)}", markup=False, soft_wrap=True)
+        for folder in comparisons(self.run_folder):
+            console().print(f"report: {build_report(folder)}", markup=False, soft_wrap=True)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
+from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
+from torch import Tensor
 
+from rslwm.data.clips import windows
 from rslwm.data.dataset import EpisodeDataset, Progress
-from rslwm.data.store import TensorStore
+from rslwm.data.store import Item, Source, TensorStore
 
 BLACK = 16
 """A picture without a brighter value than this is black: neither JPEG nor video coding keeps zeros."""
@@ -24,27 +29,59 @@ def resize(frames: np.ndarray, size: int) -> np.ndarray:
     return np.stack([np.asarray(Image.fromarray(frame).resize((size, size), method)) for frame in frames])
 
 
-def build_frame_store(
-    dataset: EpisodeDataset, cameras: str, image_size: int, root: Path, progress: Progress | None = None
-) -> TensorStore:
-    """A store of (T, H, V W, 3) uint8 under the episodes' ids, H = W = ``image_size``; resumes where it was killed.
+class DecodedFrames:
+    """What a store of frames would hold, decoded when it is asked for: ``frames[key]`` is (T, H, V W, 3) uint8 with
+    H = W = ``image_size``. ``meta`` is the store's, too.
 
     Args:
         cameras: one, or several, comma separated: their views lie side by side in this order.
 
     Raises:
+        DataError: no such camera, or a damaged video.
+    """
+
+    def __init__(self, dataset: EpisodeDataset, cameras: str, image_size: int) -> None:
+        self.dataset, self.views, self.image_size = dataset, dataset.views(cameras), image_size
+        self.keys = dataset.ids
+        self._numbers = {key: i for i, key in enumerate(self.keys)}
+        self._last: tuple[str, Tensor] | None = None
+
+    @cached_property
+    def meta(self) -> dict[str, Any]:
+        return {"data": self.dataset.fingerprint, "camera": ",".join(self.views), "image_size": self.image_size}
+
+    def __getitem__(self, key: str) -> Tensor:
+        if self._last is None or self._last[0] != key:  # frames of one episode are mostly asked for one by one
+            i = self._numbers[key]
+            views = [resize(self.dataset.frames(i, view), self.image_size) for view in self.views]
+            self._last = key, torch.from_numpy(np.concatenate(views, axis=2))
+        return self._last[1]
+
+
+def spread_frames(dataset: EpisodeDataset, frames: Source, episodes: Sequence[int], count: int) -> Tensor:
+    """``count`` frames spread evenly over these episodes, (count, H, V W, 3) uint8; all of them if there are fewer."""
+    places = windows(dataset.lengths, episodes, 1, 1)
+    chosen = places[np.linspace(0, len(places) - 1, min(count, len(places))).astype(int)]
+    return torch.stack([frames[dataset.ids[e]][t] for e, t in chosen])
+
+
+def build_frame_store(
+    dataset: EpisodeDataset, cameras: str, image_size: int, root: Path, progress: Progress | None = None
+) -> TensorStore:
+    """A store of (T, H, V W, 3) uint8 under the episodes' ids; resumes where it was killed.
+
+    Args:
+        cameras: see :class:`DecodedFrames`.
+
+    Raises:
         DataError: no such camera, a damaged video, or ``root`` holds other frames.
     """
-    views = dataset.views(cameras)
+    frames = DecodedFrames(dataset, cameras, image_size)
 
-    def decode(i: int) -> Callable[[], np.ndarray]:
-        return lambda: np.concatenate([resize(dataset.frames(i, view), image_size) for view in views], axis=2)
-
-    def items() -> Iterator[tuple[str, Callable[[], np.ndarray]]]:
-        for i, name in enumerate(dataset.ids):
-            yield name, decode(i)
+    def items() -> Iterator[Item]:
+        for done, key in enumerate(frames.keys, 1):
+            yield key, partial(frames.__getitem__, key)
             if progress:
-                progress(i + 1)
+                progress(done)
 
-    meta = {"data": dataset.fingerprint, "camera": ",".join(views), "image_size": image_size}
-    return TensorStore.write(root, items(), meta)
+    return TensorStore.write(root, items(), frames.meta)

@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +21,21 @@ from rslwm.types import DataError
 Item = tuple[str, Tensor | np.ndarray | Callable[[], Tensor | np.ndarray]]
 
 INDEX = "index.parquet"
+HEADER = "rslwm"
+SHARD = 256 * 2**20
+"""Bytes from which on a shard is written and another begun."""
+
+
+class Source(Protocol):
+    """Tensors by episode: a :class:`TensorStore`, or something that makes them."""
+
+    @property
+    def keys(self) -> list[str]: ...
+
+    @property
+    def meta(self) -> dict[str, Any]: ...
+
+    def __getitem__(self, key: str) -> Tensor: ...
 
 
 class TensorStore:
@@ -39,7 +54,7 @@ class TensorStore:
         if not index.is_file():
             raise DataError(f"{index} does not exist: the store was never finished. Write it again; it resumes.")
         table = pq.read_table(index)
-        self.meta: dict[str, Any] = json.loads(table.schema.metadata[b"rslwm"])
+        self.meta: dict[str, Any] = json.loads(table.schema.metadata[HEADER.encode()])
         self.keys: list[str] = table["key"].to_pylist()
         self._shapes = dict(zip(self.keys, map(tuple, table["shape"].to_pylist()), strict=True))
         self._shard = dict(zip(self.keys, table["shard"].to_pylist(), strict=True))
@@ -76,7 +91,7 @@ class TensorStore:
 
     @classmethod
     def write(
-        cls, root: Path | str, items: Iterable[Item], meta: dict[str, Any], shard_bytes: int = 256 * 2**20
+        cls, root: Path | str, items: Iterable[Item], meta: dict[str, Any], shard_bytes: int = SHARD
     ) -> TensorStore:
         """Write ``items`` in order and open the result. Floating point is stored as bfloat16, integers as they are.
 
@@ -93,7 +108,7 @@ class TensorStore:
             store = cls(root)
             _require_meta(root, store.meta, meta)
             return store
-        finished, shards = _finished(root, meta)
+        finished, shards = finished_shards(root, meta)
         seen: set[str] = set()
         pending: dict[str, Tensor] = {}
         for key, value in items:
@@ -127,20 +142,25 @@ def _open(path: Path) -> Any:
 def _save(root: Path, number: int, tensors: dict[str, Tensor], meta: dict[str, Any]) -> Path:
     path = root / f"shard-{number:05d}.safetensors"
     partial = path.with_suffix(".partial")
-    # A safetensors file sorts its tensors, hence the order of the episodes beside them.
-    write_tensors(tensors, partial, {"rslwm": json.dumps(meta, sort_keys=True), "order": json.dumps([*tensors])})
+    # A safetensors file sorts its tensors, hence the order of the episodes beside them; and it shuffles the entries of
+    # its metadata, hence a single one: the same latents are the same bytes.
+    write_tensors(tensors, partial, {HEADER: json.dumps({"meta": meta, "order": [*tensors]}, sort_keys=True)})
     os.replace(partial, path)
     return path
 
 
-def _finished(root: Path, meta: dict[str, Any]) -> tuple[set[str], list[Path]]:
-    """Keys and paths of the shards that an interrupted run left behind."""
+def finished_shards(root: Path, meta: dict[str, Any]) -> tuple[set[str], list[Path]]:
+    """Keys and paths of the shards that were written so far, by an interrupted run for instance.
+
+    Raises:
+        DataError: they are of a store with another ``meta``.
+    """
     shards = sorted(root.glob("shard-*.safetensors"))
     keys: set[str] = set()
     for path in shards:
-        header = _open(path).metadata()
-        _require_meta(root, json.loads(header["rslwm"]), meta)
-        keys.update(json.loads(header["order"]))
+        header = json.loads(_open(path).metadata()[HEADER])
+        _require_meta(root, header["meta"], meta)
+        keys.update(header["order"])
     return keys, shards
 
 
@@ -156,7 +176,7 @@ def _require_meta(root: Path, there: dict[str, Any], here: dict[str, Any]) -> No
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:
     file = _open(path)
-    for key in json.loads(file.metadata()["order"]):
+    for key in json.loads(file.metadata()[HEADER])["order"]:
         tensor = file.get_tensor(key)
         yield {"key": key, "shard": path.name, "shape": list(tensor.shape), "bytes": tensor.nbytes}
 
@@ -167,7 +187,7 @@ def _write_index(root: Path, shards: list[Path], keys: set[str], meta: dict[str,
         raise DataError(f"{root} holds {min(extra)!r}, which is not among the episodes to write. Delete the folder.")
     schema = pa.schema(
         {"key": pa.string(), "shard": pa.string(), "shape": pa.list_(pa.int64()), "bytes": pa.int64()},
-        metadata={"rslwm": json.dumps(meta)},
+        metadata={HEADER: json.dumps(meta)},
     )
     partial = root / f"{INDEX}.partial"
     pq.write_table(pa.Table.from_pylist(rows, schema=schema), partial)

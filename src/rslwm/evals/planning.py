@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from rslwm.compute import autocast, device, generator
+from rslwm.config import PlanConfig
 from rslwm.evals.base import METRICS, Metric, MetricInfo, NotAvailable
 from rslwm.evals.evaluation import Evaluation
 from rslwm.plan.base import PLANNERS, no_signal, plan
@@ -57,15 +58,20 @@ class Planning(Metric):
     infos = (CEM_ERROR, CEM_ROTATION, CEM_NO_SIGNAL, CEM_R)
 
     def measure(self, evaluation: Evaluation) -> Iterator[MetricRow]:
-        config, spec = evaluation.config.plan, evaluation.corpus.action_spec
-        moves, turns = spec.where("translation"), spec.where("rotation")
-        if not moves:
+        config = evaluation.config.plan
+        if not evaluation.corpus.action_spec.where("translation"):
             raise NotAvailable("the action spec has no translations to recover")
+        for horizon in evaluation.config.plan_horizons or (config.horizon,):
+            yield from self._measure(evaluation, replace(config, horizon=horizon))
+
+    def _measure(self, evaluation: Evaluation, config: PlanConfig) -> Iterator[MetricRow]:
+        spec = evaluation.corpus.action_spec
+        moves, turns = spec.where("translation"), spec.where("rotation")
         history = evaluation.world_model.config.dit.max_frames - 1
         windows = evaluation.windows(history + config.horizon, config.windows, "cem")
         batch = evaluation.clips(history + config.horizon).batch(windows)
         true = batch.actions[:, history - 1 :]
-        planned, blind = self._plan(evaluation, batch.x.float(), batch.actions, history, (*moves, *turns))
+        planned, blind = self._plan(evaluation, config, batch.x.float(), batch.actions, history, (*moves, *turns))
 
         def distance(a: Tensor, dims: list[int]) -> list[float]:
             return (a - true)[..., dims].norm(dim=-1).mean(1).tolist()
@@ -93,10 +99,15 @@ class Planning(Metric):
 
     @staticmethod
     def _plan(
-        evaluation: Evaluation, x: Tensor, actions: Tensor, history: int, searched: tuple[int, ...]
+        evaluation: Evaluation,
+        config: PlanConfig,
+        x: Tensor,
+        actions: Tensor,
+        history: int,
+        searched: tuple[int, ...],
     ) -> tuple[Tensor, Tensor]:
         """Plans (N, k, A) of the world model and of a search with random costs; dimensions not searched stay true."""
-        config, where = evaluation.config.plan, device(evaluation.compute)
+        where = device(evaluation.compute)
         fixed = actions[:, history - 1 :]
         with torch.no_grad(), autocast(evaluation.compute):
             result = plan(
@@ -109,7 +120,7 @@ class Planning(Metric):
                 searched,
                 fixed.to(where),
             )
-        evaluation.costs["plan_seconds"] = result.seconds / len(x)
+        evaluation.costs.setdefault("plan_seconds", result.seconds / len(x))  # of the first horizon
         g = generator(evaluation.config.seed, "cem without signal")
         blind = PLANNERS.get(config.planner)(no_signal(g), fixed, config, g, searched)
         return result.actions.cpu(), blind.actions

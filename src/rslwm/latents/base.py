@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import pkgutil
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -18,10 +19,15 @@ class Encoder(nn.Module):
     """Frames to latents, one frame at a time.
 
     A subclass sets ``spec`` in its constructor and implements :meth:`encode`; that is all a frozen encoder needs. Its
-    constructor takes the study's encoder configuration and the frame size in pixels.
+    constructor takes the study's encoder configuration and the frame size in pixels and, if it declares
+    ``options_type``, an instance of that as ``options``.
     """
 
     spec: LatentSpec
+    options_type: ClassVar[type | None] = None
+    """A frozen dataclass of choices, each with a default; a row of a study sets them as ``NAME[choice=value]``."""
+    decodes: ClassVar[bool] = False
+    """Whether :meth:`decode` exists, so that pixels need no decoder of ours."""
 
     def __init__(self, config: EncoderConfig, image_size: int) -> None:
         super().__init__()
@@ -29,6 +35,10 @@ class Encoder(nn.Module):
 
     def encode(self, frames: Tensor) -> Tensor:
         """(B, T, H, W, 3) float in [0, 1] -> (B, T, h, w, C)."""
+        raise NotImplementedError
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """(B, T, h, w, C) -> (B, T, H, W, 3) float in [0, 1], if the encoder ``decodes``."""
         raise NotImplementedError
 
 
@@ -61,8 +71,10 @@ class TrainableEncoder(Encoder):
 
 
 def _load_builtin() -> None:
-    for module in ("vae", "vavae", "cosmos", "vjepa", "dino", "siglip"):
-        importlib.import_module(f"rslwm.latents.small.{module}")
+    for package in ("small", "published", "floor"):
+        folder = importlib.import_module(f"rslwm.latents.{package}")
+        for module in pkgutil.iter_modules(folder.__path__, f"{folder.__name__}."):
+            importlib.import_module(module.name)
 
 
 ENCODERS: Registry[type[Encoder]] = Registry("encoder", "rslwm.encoders", _load_builtin)

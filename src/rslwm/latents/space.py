@@ -5,20 +5,30 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
+import torch
+import yaml
 from torch import Tensor, nn
 
 from rslwm import serialisation
 from rslwm.config import AdapterConfig, DecoderConfig, EncoderConfig
-from rslwm.latents.adapter import SVAE
+from rslwm.latents.adapters.base import Adapter
+from rslwm.latents.adapters.mlp import MLP
+from rslwm.latents.adapters.pca import PCA
+from rslwm.latents.adapters.svae import SVAE
 from rslwm.latents.base import ENCODERS, Encoder
 from rslwm.latents.decoder import PixelDecoder, SubPixelDecoder
 from rslwm.latents.external import EXTERNAL, ExternalConfig, ExternalEncoder
 from rslwm.latents.ldm_decoder import LDMDecoder
 from rslwm.latents.normaliser import Normaliser
 from rslwm.latents.views import apart, side_by_side
+from rslwm.serialisation import ConfigError
 from rslwm.tensors import load_weights, write_tensors
 from rslwm.types import DataError, LatentSpec
+
+ADAPTERS: dict[str, type[Adapter]] = {"svae": SVAE, "mlp": MLP, "pca": PCA}
+"""By ``AdapterConfig.kind``."""
 
 DECODERS: dict[str, type[PixelDecoder]] = {"sub-pixel": SubPixelDecoder, "ldm": LDMDecoder}
 """By ``DecoderConfig.kind``."""
@@ -37,6 +47,8 @@ class SpaceConfig:
     """Compress a native space to this many channels before its pixels are decoded, as the paper does; 0 doesn't."""
     views: int = 1
     """Camera views side by side in a frame; image_size is the side of one."""
+    options: dict[str, str] = field(default_factory=dict)
+    """Choices of the encoder that aren't its defaults, see :attr:`Encoder.options_type`."""
     external: ExternalConfig = field(default_factory=ExternalConfig)
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     adapter: AdapterConfig = field(default_factory=AdapterConfig)
@@ -44,7 +56,7 @@ class SpaceConfig:
 
 
 class LatentSpace(nn.Module):
-    """Encoder, optional S-VAE adapter, per-channel normaliser and optional pixel decoder.
+    """Encoder, optional adapter, per-channel normaliser and optional pixel decoder.
 
     Latents are (B, T, h, w, C), with zero mean and unit variance per channel over the training episodes. Encoder,
     adapter and decoder see one view at a time; with several, frames and latents hold them side by side in the width.
@@ -56,16 +68,18 @@ class LatentSpace(nn.Module):
         self.config = config
         self.encoder = encoder or open_encoder(config)
         native = self.encoder.spec
-        self.adapter = SVAE(config.adapter, native.channels, config.channels) if config.channels else None
+        self.adapter = open_adapter(config.adapter, native.channels, config.channels) if config.channels else None
         self.view_spec: LatentSpec = native if not self.adapter else _adapted(native, config.channels, self.adapter)
         h, w = native.grid
         self.spec = replace(self.view_spec, grid=(h, config.views * w))
         self.normaliser = Normaliser(self.spec.channels)
-        read, self.decoder_adapter = self.view_spec, None
+        read, self.decoder_adapter, self.decoder_normaliser = self.view_spec, None, None
         if config.decoder_channels:
-            self.decoder_adapter = SVAE(config.adapter, native.channels, config.decoder_channels)
+            self.decoder_adapter = open_adapter(config.adapter, native.channels, config.decoder_channels)
+            self.decoder_normaliser = Normaliser(config.decoder_channels)
             read = replace(native, channels=config.decoder_channels)
-        self.decoder = open_decoder(config.decoder, read, config.image_size) if config.decode else None
+        trained = config.decode and not self.decodes_itself
+        self.decoder = open_decoder(config.decoder, read, config.image_size) if trained else None
 
     def encode(self, frames: Tensor) -> Tensor:
         """(B, T, H, W, 3) float in [0, 1] -> normalised latents (B, T, h, w, C)."""
@@ -92,19 +106,49 @@ class LatentSpace(nn.Module):
         Raises:
             DataError: the space has no pixel decoder.
         """
+        if self.config.decode and self.decodes_itself:
+            features = self.normaliser.inverse(latents)
+            if self.adapter is not None:
+                features = self._each_view(self.adapter.decode, features)
+            return self._each_view(self.encoder.decode, features).clamp(0, 1)
         if self.decoder is None:
             raise DataError(f"{self.spec.name} has no pixel decoder; train one with `rslwm latents train`")
-        if self.decoder_adapter is not None:
-            latents = self._each_view(self.decoder_adapter.encode, self.normaliser.inverse(latents))
+        if self.decoder_adapter is not None and self.decoder_normaliser is not None:
+            features = self.normaliser.inverse(latents)
+            latents = self.decoder_normaliser(self._each_view(self.decoder_adapter.encode, features))
         return self._each_view(self.decoder, latents).clamp(0, 1)
 
     def _each_view(self, transform: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         return side_by_side(transform(apart(x, self.config.views)), self.config.views)
 
+    @property
+    def decodes_itself(self) -> bool:
+        """Whether pixels are to come from the encoder's own decoder, which isn't trained."""
+        return self.config.decoder.own and self.encoder.decodes
+
     def with_decoder(self, decoder: PixelDecoder) -> LatentSpace:
         """This space with pixels; shares every other part."""
         self.config = replace(self.config, decode=True, decoder=decoder.config)
         self.decoder = decoder
+        return self
+
+    def with_own_decoder(self) -> LatentSpace:
+        """This space with the pixels of its encoder's own decoder."""
+        self.config = replace(self.config, decode=True, decoder=DecoderConfig(own=True))
+        return self
+
+    def with_decoder_of(self, twin: LatentSpace) -> LatentSpace:
+        """This native space with the pixels of a compressed one of the same encoder, behind that one's adapter."""
+        theirs = twin.config
+        self.config = replace(
+            self.config,
+            decode=True,
+            decoder_channels=theirs.channels,
+            adapter=theirs.adapter,
+            decoder=theirs.decoder,
+        )
+        self.decoder_adapter, self.decoder_normaliser = twin.adapter, twin.normaliser
+        self.decoder = twin.decoder
         return self
 
     def save(self, folder: Path) -> None:
@@ -127,11 +171,46 @@ class LatentSpace(nn.Module):
         return space.eval()
 
 
+def describe(config: SpaceConfig) -> LatentSpace:
+    """A space to look at, untrained and without published weights: all but its encoder is on the meta device.
+
+    Raises:
+        ValueError: it can't be built.
+    """
+    encoder = open_encoder(config)
+    with torch.device("meta"):
+        return LatentSpace(config, encoder)
+
+
 def open_encoder(config: SpaceConfig) -> Encoder:
     """The encoder of a space, untrained."""
     if config.reference == EXTERNAL:
         return ExternalEncoder(config.external, config.encoder, config.image_size)
-    return ENCODERS.get(config.reference)(config.encoder, config.image_size)
+    return build_encoder(ENCODERS.get(config.reference), config)
+
+
+def build_encoder(encoder: type[Encoder], config: SpaceConfig) -> Encoder:
+    """An untrained encoder of this class.
+
+    Raises:
+        ConfigError: an option that the class doesn't have, or a value that it can't take.
+    """
+    if encoder.options_type is None:
+        if config.options:
+            raise ConfigError(f"{config.reference} has no options, but {config.options} is given; leave [...] out")
+        return encoder(config.encoder, config.image_size)
+    values = {name: yaml.safe_load(text) for name, text in config.options.items()}
+    options: Any = serialisation.from_dict(encoder.options_type, values, f"{config.reference}[...]")
+    return encoder(config.encoder, config.image_size, options)  # type: ignore[call-arg]
+
+
+def open_adapter(config: AdapterConfig, width: int, channels: int) -> Adapter:
+    """An untrained adapter of the configured kind, from ``width`` to ``channels``.
+
+    Raises:
+        ValueError: it can't be built with these sizes.
+    """
+    return ADAPTERS[config.kind](config, width, channels)
 
 
 def open_decoder(config: DecoderConfig, spec: LatentSpec, image_size: int) -> PixelDecoder:
@@ -143,12 +222,11 @@ def open_decoder(config: DecoderConfig, spec: LatentSpec, image_size: int) -> Pi
     return DECODERS[config.kind](config, spec, image_size)
 
 
-def _adapted(native: LatentSpec, channels: int, adapter: SVAE) -> LatentSpec:
-    encoder_half = [adapter.encoder, adapter.encoder_norm, adapter.to_moments]
+def _adapted(native: LatentSpec, channels: int, adapter: Adapter) -> LatentSpec:
     return replace(
         native,
         name=f"{native.name}+{channels}",
         channels=channels,
-        parameters=native.parameters + sum(p.numel() for part in encoder_half for p in part.parameters()),
-        preprocessing={**native.preprocessing, "adapter": f"S-VAE to {channels} channels"},
+        parameters=native.parameters + sum(x.numel() for x in adapter.encoder_tensors),
+        preprocessing={**native.preprocessing, "adapter": f"{adapter.label} to {channels} channels"},
     )

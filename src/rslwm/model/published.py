@@ -204,7 +204,7 @@ class PublishedAdapter:
             raise DataError(f"{path}: output_activation is {activation!r}; the paper's decoder ends in a sigmoid")
         moments, width = weights.shape(marker, 2)
         hidden, _ = weights.shape("enc_blocks.0.intermediate.dense.weight", 2)
-        config = AdapterConfig(blocks=weights.count("enc_blocks"), mlp_ratio=hidden / width)
+        config = AdapterConfig(blocks=weights.count("enc_blocks"), hidden=hidden)
         decoder_config = _decoder_config(decoder) if decoder else DecoderConfig()
         return cls(weights, config, width, moments // 2, decoder, decoder_config, file.settings)
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 from rslwm.compute import seeded
 from rslwm.config import AdapterConfig, DataConfig, DecoderConfig, FlowConfig, OptimConfig, WorldModelConfig
-from rslwm.latents.adapter import published_name
+from rslwm.latents.adapters.svae import published_name
 from rslwm.latents.base import ENCODERS, Encoder, TrainableEncoder
 from rslwm.latents.external import EXTERNAL, ExternalConfig
 from rslwm.latents.space import LatentSpace, SpaceConfig

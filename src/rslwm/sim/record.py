@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
-import threading
-from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections.abc import Iterator
 from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
 
 from rslwm.config import SimConfig
+from rslwm.processes import cores, spread
 from rslwm.serialisation import ConfigError
 from rslwm.sim.experts import expert_action
 from rslwm.sim.tabletop import SPEC, Tabletop, random_stream
@@ -99,41 +94,4 @@ def record(config: SimConfig, processes: int | None = None) -> Iterator[Episode]
     Args:
         processes: workers; None is one per core that this process may use, 1 records in this process.
     """
-    work, indices = partial(record_episode, config), range(config.episodes)
-    count = _cores() if processes is None else processes
-    return map(work, indices) if count == 1 else _in_processes(work, indices, count)
-
-
-def _cores() -> int:
-    """Cores that this process may use, which a container or a job scheduler may have made fewer than the machine's."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _in_processes(work: Callable[[int], Episode], indices: range, count: int) -> Iterator[Episode]:
-    """Like ``map``, but at most a few episodes ahead of the reader, so that a slow one doesn't fill the memory."""
-    pending: deque[Future[Episode]] = deque()
-    # Spawned, not forked: a graphics context doesn't survive a fork.
-    pool = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), _begin_worker)
-    try:
-        for index in indices:
-            pending.append(pool.submit(work, index))
-            if len(pending) > 3 * count:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _begin_worker() -> None:
-    """A worker leaves Ctrl-C to the process that records, and never outlives it: without this a killed recording would
-    leave its workers waiting for work for ever."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
+    return spread(partial(record_episode, config), range(config.episodes), processes or cores())

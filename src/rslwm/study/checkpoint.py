@@ -20,6 +20,7 @@ from rslwm.model.dit import size_of
 from rslwm.model.world_model import WorldModel
 from rslwm.serialisation import ConfigError
 from rslwm.study import stages
+from rslwm.study.encoding import latents_meta
 from rslwm.study.entry import files_key
 from rslwm.study.graph import Builder, SpaceStages
 from rslwm.study.rows import Rows
@@ -39,32 +40,41 @@ def train_world_models(config: StudyConfig, out: Path, jobs: int = 0) -> list[Pa
         StageFailed: a stage failed; see :meth:`rslwm.study.runner.Runner.run`.
         ConfigError: the configuration can't be run.
     """
-    spaces = Builder(config).build().spaces
-    Runner(out, jobs, config.compute.threads).run([space.world_model for space in spaces])
+    study, runner = Builder(config).build(), Runner(out, jobs, config.compute.threads)
+    study.check(runner.finished)
+    runner.run([space.world_model for space in study.spaces])
     return export_world_models(config, out)
 
 
 def export_world_models(config: StudyConfig, out: Path) -> list[Path]:
-    """Copy the world models of a finished run to ``out/checkpoints``, under the names of their latent spaces."""
+    """Copy the world models of a finished run to ``out/checkpoints``, under the names of their latent spaces, and of
+    their sizes where the study has several."""
     runner = Runner(out)
     return [
-        _copy(runner.folder(space.world_model) / CHECKPOINT, out / "checkpoints" / _folder_name(space, config))
+        copy_folder(
+            runner.folder(space.world_model) / CHECKPOINT, out / "checkpoints" / _folder_name(space, config, space.size)
+        )
         for space in Builder(config).build().spaces
     ]
 
 
 def train_spaces(config: StudyConfig, out: Path, jobs: int = 0) -> list[Path]:
     """Like :func:`train_world_models`, but stops at the latent spaces with their pixel decoders: ``out/spaces``."""
-    spaces = Builder(config).build().spaces
-    folders = Runner(out, jobs, config.compute.threads).run([space.decoder for space in spaces])
-    return [_copy(folders[space.decoder] / SPACE, out / "spaces" / _folder_name(space, config)) for space in spaces]
+    study, runner = Builder(replace(config, sizes=())).build(), Runner(out, jobs, config.compute.threads)
+    study.check(runner.finished)
+    folders = runner.run([space.decoder for space in study.spaces])
+    return [
+        copy_folder(folders[space.decoder] / SPACE, out / "spaces" / _folder_name(space, config))
+        for space in study.spaces
+    ]
 
 
-def _folder_name(space: SpaceStages, config: StudyConfig) -> str:
-    return f"{space.entry.name}-seed{space.seed}" if config.seeds > 1 else space.entry.name
+def _folder_name(space: SpaceStages, config: StudyConfig, size: str = "") -> str:
+    parts = [space.entry.name, size, f"seed{space.seed}" if config.seeds > 1 else ""]
+    return "-".join(filter(None, parts))
 
 
-def _copy(source: Path, target: Path) -> Path:
+def copy_folder(source: Path, target: Path) -> Path:
     """Replace ``target`` by a copy of ``source``; a kill leaves the old one, the new one, or none."""
     new = target.with_name(f".{target.name}.new")
     shutil.rmtree(new, ignore_errors=True)
@@ -117,7 +127,7 @@ class CheckpointStage:
 
 def make_checkpoint(work: Workspace) -> None:
     """Take a copy, so that rows stay next to the weights that they belong to."""
-    _copy(Path(work.config.path), work.out / CHECKPOINT)
+    copy_folder(Path(work.config.path), work.out / CHECKPOINT)
 
 
 @dataclass(frozen=True)
@@ -149,8 +159,7 @@ def encode(
     def normalised(stored: Tensor) -> Tensor:
         return space.encode(to_float(stored))
 
-    meta = {"latents of": frames.meta, **space.spec.to_dict()}
-    return encode_episodes(normalised, frames, root, meta, compute, progress)
+    return encode_episodes(normalised, frames, root, latents_meta(space, frames), compute, progress)
 
 
 def measure(

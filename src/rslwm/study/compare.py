@@ -21,7 +21,7 @@ from rslwm.latents.space import LatentSpace
 from rslwm.serialisation import dump
 from rslwm.study.graph import Builder, SpaceStages, Study
 from rslwm.study.rows import TRUTH, Rows
-from rslwm.study.runner import Runner, Stage, StageRecord
+from rslwm.study.runner import Runner, Stage, StageRecord, closure
 from rslwm.study.stages import read_facts
 from rslwm.study.verdict import Verdict, decide
 from rslwm.tensors import write_tensors
@@ -29,24 +29,42 @@ from rslwm.tensors import write_tensors
 Folders = dict[Stage, Path]
 
 
-def compare(config: StudyConfig, out: Path, jobs: int = 0, command: str = "") -> Verdict:
-    """Run what isn't there yet below ``out``; returns the verdict.
+def compare(config: StudyConfig, out: Path, jobs: int = 0, command: str = "") -> dict[Path, Verdict]:
+    """Run what isn't there yet below ``out``; returns the verdict by the folder of its comparison.
 
-    Writes ``rows.parquet``, ``verdict.json``, ``study.json``, ``config.yaml`` and ``clips/``.
+    That is ``out`` or, where the study names sizes, a folder below it for each. It gets ``rows.parquet``,
+    ``verdict.json``, ``study.json``, ``config.yaml`` and ``clips/``.
 
     Raises:
         StageFailed: a stage failed; everything that doesn't need it is done and kept.
         ConfigError: the configuration can't be run, or another run uses the folder.
+        DataError: the weights of an encoder are missing or something else.
     """
-    study = Builder(config).build()
-    folders = Runner(out, jobs, config.compute.threads).run(study.targets)
-    dump(config, out / "config.yaml")
+    study, runner = Builder(config).build(), Runner(out, jobs, config.compute.threads)
+    study.check(runner.finished)
+    folders = runner.run(study.targets)
+    parts = {out / size: part for size, part in study.by_size().items()}
+    for folder in {out, *parts}:
+        folder.mkdir(exist_ok=True)
+        dump(config, folder / "config.yaml")
+    return {folder: _conclude(part, folders, folder, command) for folder, part in parts.items()}
+
+
+def comparisons(out: Path) -> list[Path]:
+    """Folders of a finished run's comparisons: its own, or one for each size."""
+    if (out / "rows.parquet").is_file():
+        return [out]
+    return sorted(path.parent for path in out.glob("*/rows.parquet")) or [out]
+
+
+def _conclude(study: Study, folders: Folders, out: Path, command: str) -> Verdict:
     rows = Rows.concatenate([Rows.load(folders[space.rows] / "rows.parquet") for space in study.spaces])
     rows.save(out / "rows.parquet")
     _write_clips(study, folders, out / "clips")
-    description = describe(study, folders, command)
+    own = {stage: folders[stage] for stage in closure(study.targets) if stage in folders}
+    description = describe(study, own, command)
     (out / "study.json").write_text(json.dumps(description, indent=1))
-    verdict = decide(rows, metric_infos(), config.verdict)
+    verdict = decide(rows, metric_infos(), study.config.verdict)
     (out / "verdict.json").write_text(json.dumps(verdict.to_dict(), indent=1, allow_nan=False))
     return verdict
 
@@ -72,11 +90,15 @@ def describe(study: Study, folders: Folders, command: str) -> dict[str, Any]:
 
 
 def _notes(study: Study, facts: list[dict[str, Any]]) -> list[str]:
-    """What was measured otherwise than configured."""
+    """What the comparison leaves out, and what was measured otherwise than configured."""
     wanted, future = study.config.evaluation.future, min(fact["future"] for fact in facts)
-    if future == wanted:
-        return []
-    return [f"Rollouts have {future} generated frames instead of {wanted}: the held-out episodes are no longer."]
+    size, others = study.spaces[0].size, len(study.config.sizes) - 1
+    notes = [f"World models of size {size}; the run's other sizes have reports of their own."] if others > 0 else []
+    if future != wanted:
+        notes.append(
+            f"Rollouts have {future} generated frames instead of {wanted}: the held-out episodes are no longer."
+        )
+    return notes
 
 
 def _describe_space(name: str, spaces: list[SpaceStages], folders: Folders) -> dict[str, Any]:

@@ -11,30 +11,35 @@ from pathlib import Path
 import torch
 
 from rslwm.compute import seeded
-from rslwm.config import AdapterConfig, StudyConfig
+from rslwm.config import AdapterConfig, EncoderConfig, StudyConfig
 from rslwm.data.fingerprint import FILE
 from rslwm.latents.base import ENCODERS, Encoder, TrainableEncoder
-from rslwm.latents.space import LatentSpace, SpaceConfig
+from rslwm.latents.published.base import PublishedEncoder
+from rslwm.latents.space import LatentSpace, SpaceConfig, describe
 from rslwm.serialisation import ConfigError, content_hash
 from rslwm.study.rows import TRUTH
 
-_PATTERN = re.compile(r"(?:(?P<alias>[^=]+)=)?(?P<reference>[^=@+]+?)(?:\+(?P<channels>\d+))?(?:@(?P<seed>\d+))?")
+_PATTERN = re.compile(
+    r"(?:(?P<alias>[^=\[]+)=)?(?P<reference>[^=@+\[]+?)(?:\[(?P<options>[^\[\]]*)\])?"
+    r"(?:\+(?P<channels>\d+))?(?:@(?P<seed>\d+))?"
+)
 _NAME = re.compile(r"\w([\w .+-]*\w)?")
 """A row's name is also that of its clips and of its checkpoint's folder, so ``..`` and ``a/b`` are none."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One row of a study: ``[ALIAS=]ENCODER[+CHANNELS][@SEED]``.
+    """One row of a study: ``(ALIAS=)ENCODER([CHOICE=VALUE,...])(+CHANNELS)(@SEED)``.
 
-    ``encoder`` is a name of the registry or path/to/file.py:Class; ``+16`` puts an S-VAE adapter to 16 channels behind
-    it; the seed is the row's first one (default 0).
+    ``encoder`` is a name of the registry or path/to/file.py:Class; choices are its options; ``+16`` puts an S-VAE
+    adapter to 16 channels behind it; the seed is the row's first one (default 0).
     """
 
     name: str
     reference: str
     channels: int = 0
     seed: int = 0
+    options: tuple[tuple[str, str], ...] = ()
 
     @classmethod
     def parse(cls, text: str) -> Entry:
@@ -42,21 +47,21 @@ class Entry:
         match = _PATTERN.fullmatch(text.strip())
         if match is None or match["channels"] == "0":
             raise ConfigError(
-                f"latents: {text!r} is not of the form [ALIAS=]ENCODER[+CHANNELS][@SEED], for instance small-vae, "
-                "small-dino+16, twin=small-vae@1 or my_encoder.py:MyEncoder"
+                f"latents: {text!r} is not of the form (ALIAS=)ENCODER([CHOICE=VALUE,...])(+CHANNELS)(@SEED), for "
+                "instance small-vae, small-dino+16, twin=small-vae@1, sd3-vae[shift=no] or my_encoder.py:MyEncoder"
             )
-        reference, channels = match["reference"], int(match["channels"] or 0)
+        reference, channels, options = match["reference"], int(match["channels"] or 0), _options(text, match["options"])
         if ".py:" in reference:
             path, _, attribute = reference.rpartition(":")
             reference = f"{Path(path).expanduser().resolve()}:{attribute}"
-        short = reference.rpartition(":")[2]
+        short = "-".join([reference.rpartition(":")[2], *(f"{name}-{Path(value).name}" for name, value in options)])
         name = match["alias"] or (f"{short}+{channels}" if channels else short)
         if not _NAME.fullmatch(name) or name == TRUTH:
             raise ConfigError(
                 f"latents: {name!r} can't name a latent space, since files are called after it. Give it an alias of "
                 f"letters, digits, blanks and . - + _ inside, for instance mine={reference}"
             )
-        return cls(name, reference, channels, int(match["seed"] or 0))
+        return cls(name, reference, channels, int(match["seed"] or 0), options)
 
     @property
     def encoder(self) -> type[Encoder]:
@@ -74,6 +79,11 @@ class Entry:
         return found
 
     @property
+    def published(self) -> bool:
+        """Whether weights are downloaded rather than trained, so that no seed changes them."""
+        return issubclass(self.encoder, PublishedEncoder)
+
+    @property
     def teacher(self) -> str | None:
         """Name of the frozen encoder that this one's training reads, if any."""
         return self.encoder.teacher if issubclass(self.encoder, TrainableEncoder) else None
@@ -81,36 +91,52 @@ class Entry:
     def space(self, config: StudyConfig) -> SpaceConfig:
         """The space without its pixel decoder; settings that it doesn't use stay at their defaults and out of keys."""
         adapter = config.adapter if self.channels else AdapterConfig()
+        encoder = config.encoder
+        if self.published:
+            weights = str(Path(encoder.weights).expanduser().resolve()) if encoder.weights else ""
+            encoder = EncoderConfig(
+                weights=weights, trust=encoder.trust, input_size=encoder.input_size, min_rank=encoder.min_rank
+            )
         return SpaceConfig(
             self.reference,
             config.data.image_size,
             self.channels,
             views=config.data.views,
-            encoder=config.encoder,
+            options=dict(self.options),
+            encoder=encoder,
             adapter=adapter,
         )
 
-    def check(self, config: StudyConfig) -> LatentSpace:
-        """Build the space and encode a black frame, so that a wrong encoder is refused before anything runs.
+    def open(self, config: StudyConfig) -> LatentSpace:
+        """The space as far as it is known before anything runs, see :func:`rslwm.latents.space.describe`.
 
         Raises:
             UnknownName: nothing answers to the reference.
-            ConfigError: it can't be built with this configuration, or its latents are not what its spec declares.
+            ConfigError: it can't be built with this configuration.
         """
+        space = self.space(config)
         try:
             with seeded(0, "check"):
-                space = LatentSpace(self.space(config), self.encoder(config.encoder, config.data.image_size))
+                return describe(space)
         except ValueError as error:
             raise ConfigError(f"latents: {self.name} can't be built: {error}") from error
-        spec, size = space.encoder.spec, config.data.image_size
+
+    def check(self, config: StudyConfig) -> None:
+        """Encode a black frame, so that a wrong encoder, or one without its weights, is refused before anything runs.
+
+        Raises:
+            ConfigError: its latents are not what its spec declares.
+            DataError: its weights are missing or something else.
+        """
+        encoder, size = self.open(config).encoder, config.data.image_size
+        spec = encoder.spec
         with torch.no_grad():
-            shape = space.encoder.encode(torch.zeros(1, 1, size, size, 3)).shape
+            shape = encoder.encode(torch.zeros(1, 1, size, size, 3)).shape
         if shape != (1, 1, *spec.grid, spec.channels):
             raise ConfigError(
                 f"{self.name} encodes one frame to {tuple(shape)}, but its spec declares (1, 1, h, w, C) with grid "
                 f"{spec.grid} and {spec.channels} channels"
             )
-        return space
 
     def source(self) -> str:
         """Hash of a plug-in's file, so that editing it invalidates what was made with it; empty for our encoders."""
@@ -123,12 +149,19 @@ class Entry:
         return hashlib.sha256(Path(file).read_bytes()).hexdigest()[:12]
 
 
+def _options(text: str, written: str | None) -> tuple[tuple[str, str], ...]:
+    pairs = [part.partition("=") for part in (written or "").split(",") if part.strip()]
+    for name, equals, value in pairs:
+        if not (name.strip() and equals and value.strip()):
+            raise ConfigError(f"latents: {text!r}: {name!r} is not of the form CHOICE=VALUE, for instance shift=no")
+    return tuple(sorted((name.strip(), value.strip()) for name, _, value in pairs))
+
+
 def parse_entries(config: StudyConfig) -> list[Entry]:
     """The study's rows.
 
     Raises:
-        ConfigError: no row, a malformed one, two of the same name, or one that can't be built.
-        UnknownName: an encoder that doesn't exist.
+        ConfigError: no row, a malformed one, or two of the same name.
     """
     entries = [Entry.parse(text) for text in config.latents]
     if not entries:
@@ -139,8 +172,6 @@ def parse_entries(config: StudyConfig) -> list[Entry]:
     for name in names:
         if names.count(name) > 1:
             raise ConfigError(f"latents: {name!r} occurs twice; give one of them an alias: other-name={name}@1")
-    for entry in entries:
-        entry.check(config)
     return entries
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from rslwm.config import DataConfig, DiTConfig, SimConfig, StudyConfig
+import torch
+
+from rslwm.config import DataConfig, DecoderConfig, DiTConfig, SimConfig, StudyConfig
 from rslwm.evals.base import METRICS
 from rslwm.evals.evaluation import Label
 from rslwm.latents.space import LatentSpace
@@ -13,17 +16,23 @@ from rslwm.model.dit import size_of
 from rslwm.serialisation import ConfigError
 from rslwm.study import stages
 from rslwm.study.entry import Entry, files_key, parse_entries
-from rslwm.study.stage import Stage
+from rslwm.study.scaling import scaled, sizes
+from rslwm.study.stage import Stage, closure
+from rslwm.train.latents import budget
+from rslwm.train.pixel_loss import PixelLoss
 
 
 @dataclass(frozen=True)
 class SpaceStages:
-    """The stages of one latent space and seed."""
+    """The stages of one latent space, seed and size of the transformer."""
 
     entry: Entry
     seed: int
+    size: str
+    """Empty if the study doesn't name sizes."""
     encoder: Stage
     adapter: Stage | None
+    """Of the space, or of the one that it decodes through."""
     latents: Stage
     decoder: Stage
     probes: Stage
@@ -47,6 +56,27 @@ class Study:
         described = [stage for part in parts for stage in part if stage]
         return [*(space.rows for space in self.spaces), self.data, *described]
 
+    def check(self, finished: Callable[[Stage], bool]) -> None:
+        """Refuse, before anything runs, a study without data, networks without their weights, and encoders that aren't
+        what they say.
+
+        Raises:
+            ConfigError, DataError: see :meth:`Entry.check` and :class:`PixelLoss`.
+        """
+        if not self.config.data.uri:
+            raise ConfigError("data.uri is empty: this study brings no data; give --data rlds:FOLDER or lerobot:FOLDER")
+        for stage, space in {space.encoder: space for space in self.spaces}.items():
+            if not finished(stage):
+                space.entry.check(self.config)
+        if any(isinstance(s.config, stages.DecoderStage) and not finished(s) for s in closure(self.targets)):
+            config = self.config.decoder
+            PixelLoss(config, budget(config.optim), torch.device("cpu"))
+
+    def by_size(self) -> dict[str, Study]:
+        """One comparison a size: models of different sizes are never compared with each other."""
+        found = dict.fromkeys(space.size for space in self.spaces)
+        return {size: replace(self, spaces=tuple(s for s in self.spaces if s.size == size)) for size in found}
+
 
 class Builder:
     """Builds the graph; equal stages are one stage, since their keys are equal.
@@ -56,13 +86,14 @@ class Builder:
 
     def __init__(self, config: StudyConfig) -> None:
         self.config, self.compute = _with_views(config), config.compute
+        self._opened: dict[Entry, LatentSpace] = {}
         self.init = _checkpoint_key(config.world_model.init)
         uri = config.data.uri
-        if ":" not in uri:
+        if uri and ":" not in uri:
             raise ConfigError(f"data.uri: {uri!r} has no scheme; write sim:tabletop, lerobot:FOLDER or rlds:FOLDER")
         location = Path(uri.partition(":")[2]).expanduser()
         simulated = uri.startswith("sim:")
-        source = "" if simulated else files_key(location)
+        source = "" if simulated or not uri else files_key(location)
         episodes = config.data.sim.episodes
         # What doesn't change the episodes must not change their key: another frame skip needs no new recording.
         recorded = DataConfig(uri=uri, sim=config.data.sim if simulated else SimConfig())
@@ -80,11 +111,26 @@ class Builder:
         self.framewise = replace(config.data, frame_skip=DataConfig.frame_skip, actions=DataConfig.actions)
 
     def build(self) -> Study:
-        entries = parse_entries(self.config)
+        """The graph, without a look at any weights.
+
+        Raises:
+            ConfigError: a row or a size that can't be built.
+            UnknownName: an encoder that doesn't exist.
+        """
+        entries, seeds = parse_entries(self.config), range(self.config.seeds)
         spaces = tuple(
-            self.space(entry, entry.seed + number) for entry in entries for number in range(self.config.seeds)
+            self.space(entry, entry.seed + number, size)
+            for size in sizes(self.config)
+            for entry in entries
+            for number in seeds
         )
         return Study(self.config, self.data, self.frames, spaces)
+
+    def opened(self, entry: Entry) -> LatentSpace:
+        """What is known of a space without weights, see :meth:`Entry.open`."""
+        if entry not in self._opened:
+            self._opened[entry] = entry.open(self.config)
+        return self._opened[entry]
 
     def encoder(self, entry: Entry, seed: int) -> Stage:
         inputs = [self.data, self.frames]
@@ -92,77 +138,93 @@ class Builder:
             inputs.append(self.features(Entry.parse(entry.teacher), seed))
         stage = self._encoder_stage(entry, seed)
         cost = self.config.encoder.optim.steps * 0.2
-        return Stage("encoder", f"{entry.name} seed {seed}", stages.make_encoder, stage, tuple(inputs), cost=cost)
+        return Stage("encoder", _name(entry, seed), stages.make_encoder, stage, tuple(inputs), cost=cost)
 
     def _encoder_stage(self, entry: Entry, seed: int) -> stages.EncoderStage:
-        native = replace(entry, channels=0).space(self.config)
-        return stages.EncoderStage(native, self.framewise, self.compute, seed, entry.source())
+        native = replace(entry, channels=0)
+        source = entry.source() + self.opened(native).spec.revision
+        own = 0 if entry.published else seed
+        return stages.EncoderStage(native.space(self.config), self.framewise, self.compute, own, source)
 
     def features(self, entry: Entry, seed: int) -> Stage:
-        stage, encoder = self._encoder_stage(entry, seed), self.encoder(entry, seed)
-        return Stage(
-            "features", f"{entry.name} seed {seed}", stages.make_features, stage, (self.frames, encoder), cost=15.0
-        )
+        stage, inputs = self._encoder_stage(entry, seed), (self.frames, self.encoder(entry, seed))
+        return Stage("features", _name(entry, seed), stages.make_features, stage, inputs, cost=15.0)
 
-    def space(self, entry: Entry, seed: int) -> SpaceStages:
+    def adapter(self, entry: Entry, seed: int) -> Stage | None:
+        """None for a native space."""
+        if not entry.channels:
+            return None
+        config = self.config.adapter
+        stage = stages.AdapterStage(config, entry.channels, self.framewise, self.compute, seed)
+        inputs, cost = (self.data, self.frames, self.features(entry, seed)), config.optim.steps * 0.05
+        return Stage("adapter", _name(entry, seed), stages.make_adapter, stage, inputs, cost=cost)
+
+    def latents(self, entry: Entry, seed: int) -> Stage:
+        inputs = [self.data, self.frames, self.encoder(entry, seed)]
+        if adapter := self.adapter(entry, seed):
+            inputs += [adapter, self.features(entry, seed)]
+        stage = stages.LatentsStage(entry.space(self.config), self.framewise, self.compute)
+        return Stage("latents", _name(entry, seed), stages.make_latents, stage, tuple(inputs), cost=15.0)
+
+    def decoder(self, entry: Entry, seed: int) -> Stage:
+        """A pixel decoder is trained, unless the encoder has one or the space decodes through its compressed twin."""
+        name, latents, config = _name(entry, seed), self.latents(entry, seed), self.config.decoder
+        if config.own and entry.encoder.decodes:
+            return Stage("decoder", name, stages.take_own_decoder, DecoderConfig(own=True), (latents,))
+        if twin := self.twin(entry):
+            shared = (latents, self.decoder(twin, seed))
+            return Stage("decoder", name, stages.share_decoder, DecoderConfig(through=twin.channels), shared)
+        stage = stages.DecoderStage(config, self.framewise, self.compute, seed)
+        inputs, cost = (self.data, self.frames, latents), config.optim.steps * 0.1
+        return Stage("decoder", name, stages.make_decoder, stage, inputs, cost=cost)
+
+    def twin(self, entry: Entry) -> Entry | None:
+        """The compressed space that a native semantic one decodes through, if it does."""
+        through = self.config.decoder.through
+        if not through or entry.channels or self.opened(entry).spec.family != "semantic":
+            return None
+        return replace(entry, name=f"{entry.name}+{through}", channels=through)
+
+    def space(self, entry: Entry, seed: int, size: str = "") -> SpaceStages:
         config, compute, data = self.config, self.compute, self.config.data
-        name = f"{entry.name} seed {seed}"
+        name, sized = _name(entry, seed), _name(entry, seed, size)
         common = (self.data, self.frames)
-        encoder, adapter = self.encoder(entry, seed), None
-        inputs = [*common, encoder]
-        if entry.channels:
-            features = self.features(entry, seed)
-            adapter = Stage(
-                "adapter",
-                name,
-                stages.make_adapter,
-                stages.AdapterStage(config.adapter, entry.channels, self.framewise, compute, seed),
-                (*common, features),
-                cost=config.adapter.optim.steps * 0.05,
-            )
-            inputs += [adapter, features]
-        latents = Stage(
-            "latents",
-            name,
-            stages.make_latents,
-            stages.LatentsStage(entry.space(config), self.framewise, compute),
-            tuple(inputs),
-            cost=15.0,
-        )
-        decoder = Stage(
-            "decoder",
-            name,
-            stages.make_decoder,
-            stages.DecoderStage(config.decoder, self.framewise, compute, seed),
-            (*common, latents),
-            cost=config.decoder.optim.steps * 0.1,
-        )
+        latents, decoder = self.latents(entry, seed), self.decoder(entry, seed)
+        probe = config.evaluation.probe
         probes = Stage(
             "probes",
             name,
             stages.make_probes,
-            stages.ProbesStage(config.evaluation.probe, data, compute, seed),
+            stages.ProbesStage(probe, data, compute, seed),
             (*common, latents),
-            cost=config.evaluation.probe.optim.steps * 0.08,
+            cost=probe.optim.steps * 0.08,
         )
+        opened = self.opened(entry)
+        model = scaled(config, opened.view_spec, size)
         world_model = Stage(
             "world-model",
-            name,
+            sized,
             stages.make_world_model,
-            stages.WorldModelStage(config.world_model, data, compute, seed, self.init),
+            stages.WorldModelStage(model, data, compute, seed, self.init),
             (*common, latents, decoder),
-            cost=config.world_model.optim.steps * 0.13,
+            cost=model.optim.steps * 0.13,
         )
-        label = Label(entry.name, LatentSpace(entry.space(config)).spec.family, size_of(config.world_model.dit), seed)
+        label = Label(entry.name, opened.spec.family, size_of(model.dit), seed)
         rows = Stage(
             "rows",
-            name,
+            sized,
             stages.make_rows,
             stages.EvaluateStage(label, config.evaluation, data, compute, tuple(METRICS)),
             (*common, latents, probes, world_model),
             cost=20.0,
         )
-        return SpaceStages(entry, seed, encoder, adapter, latents, decoder, probes, world_model, rows)
+        adapter = self.adapter(self.twin(entry) or entry, seed)
+        encoder = self.encoder(entry, seed)
+        return SpaceStages(entry, seed, size, encoder, adapter, latents, decoder, probes, world_model, rows)
+
+
+def _name(entry: Entry, seed: int, size: str = "") -> str:
+    return " ".join([entry.name, *([size] if size else []), f"seed {seed}"])
 
 
 def _checkpoint_key(folder: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Literal
 
 from rich.console import Console
 
+from rslwm.processes import cores
 from rslwm.serialisation import ConfigError
 from rslwm.study.lock import locked
 from rslwm.study.pool import Event, Pool
@@ -155,8 +155,3 @@ class Runner:
             lines.append(f"not run because they need it: {', '.join(map(str, blocked[:NAMED]))}{more}.")
         lines.append("Finished stages are kept; a failed one resumes from what it saved.")
         return "\n".join(lines)
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

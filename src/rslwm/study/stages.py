@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from rslwm.compute import autocast, device, generator, seeded
+from rslwm.compute import device, generator, seeded
 from rslwm.config import (
     AdapterConfig,
     ComputeConfig,
@@ -35,6 +35,7 @@ from rslwm.study.rows import Rows
 from rslwm.study.stage import Workspace
 from rslwm.tensors import load_weights, write_tensors
 from rslwm.train.latents import budget, sample_frames, train_adapter, train_decoder, train_encoder
+from rslwm.train.normaliser import SAMPLE, fit_normaliser
 from rslwm.train.transfer import start_from
 from rslwm.train.world_model import train_world_model
 from rslwm.types import MetricRow
@@ -171,7 +172,7 @@ class AdapterStage:
 
 
 def make_adapter(work: Workspace) -> None:
-    """Train an S-VAE. Inputs: data, frames, features."""
+    """Train or fit an adapter. Inputs: data, frames, features."""
     config: AdapterStage = work.config
     corpus = _corpus(work.inputs[0], work.inputs[1], config.data)
     adapter, trained = train_adapter(
@@ -209,10 +210,7 @@ def make_latents(work: Workspace) -> None:
         assert space.adapter is not None
         load_weights(space.adapter, adapted[0] / "adapter.safetensors")
     space = space.to(device(config.compute)).eval()
-    sample = sample_frames(corpus, corpus.train, 2048 // corpus.views).to(device(config.compute))
-    with torch.no_grad(), autocast(config.compute):
-        raw = torch.cat([space.compress(space.features(x[:, None])).float() for x in sample.split(256)])
-    space.normaliser.fit(raw)
+    fit_normaliser(space, sample_frames(corpus, corpus.train, SAMPLE // corpus.views), config.compute)
     space.save(work.out / "space")
     meta = {"latents of": encoder.name, "adapter": adapted[0].name if adapted else "", **space.spec.to_dict()}
 
@@ -247,6 +245,19 @@ def make_decoder(work: Workspace) -> None:
     )
     space.with_decoder(decoder.cpu()).save(work.out / "space")
     _write_facts(work, training_seconds=trained.seconds, terms=trained.terms)
+
+
+def take_own_decoder(work: Workspace) -> None:
+    """Complete a space with its encoder's own decoder. Input: latents."""
+    LatentSpace.load(work.inputs[0] / "space").with_own_decoder().save(work.out / "space")
+    _write_facts(work, training_seconds=0.0, terms={})
+
+
+def share_decoder(work: Workspace) -> None:
+    """Complete a native space with the pixels of its compressed twin. Inputs: latents, the twin's decoder."""
+    native, twin = (LatentSpace.load(folder / "space") for folder in work.inputs)
+    native.with_decoder_of(twin).save(work.out / "space")
+    _write_facts(work, **read_facts(work.inputs[1]))
 
 
 # ------------------------------------------------------------------------------------------------ models and measuring

@@ -1,28 +1,33 @@
-"""Training of what makes a latent space: encoder, S-VAE adapter, pixel decoder."""
+"""Training of what makes a latent space: encoder, adapter, pixel decoder."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from rslwm.compute import autocast, device, generator, seeded
 from rslwm.config import AdapterConfig, ComputeConfig, DecoderConfig, OptimConfig
 from rslwm.data.clips import windows
 from rslwm.data.corpus import Corpus
+from rslwm.data.frames import spread_frames
 from rslwm.data.store import TensorStore
-from rslwm.latents.adapter import SVAE
+from rslwm.latents.adapters.base import Adapter, TrainableAdapter
+from rslwm.latents.adapters.pca import PCA
 from rslwm.latents.base import Encoder, FrameBatch, TrainableEncoder
 from rslwm.latents.decoder import PixelDecoder
 from rslwm.latents.normaliser import deviation, effective_rank
+from rslwm.latents.space import open_adapter
 from rslwm.latents.store import to_float
 from rslwm.latents.views import apart, one_view
 from rslwm.serialisation import ConfigError
 from rslwm.train.loop import Progress, Trained, TrainingFailed, fit
+from rslwm.train.pixel_loss import PixelLoss
 from rslwm.types import DataError
 
 
@@ -64,9 +69,7 @@ class FramePairs:
 
 def sample_frames(corpus: Corpus, episodes: list[int], count: int) -> Tensor:
     """``count`` frames spread evenly over these episodes: (count, H, V W, 3) float in [0, 1]."""
-    places = windows(corpus.dataset.lengths, episodes, 1, 1)
-    chosen = places[np.linspace(0, len(places) - 1, min(count, len(places))).astype(int)]
-    return to_float(torch.stack([corpus.frames[corpus.dataset.ids[e]][t] for e, t in chosen]))
+    return to_float(spread_frames(corpus.dataset, corpus.frames, episodes, count))
 
 
 def train_encoder(
@@ -156,20 +159,45 @@ def train_adapter(
     folder: Path,
     compute: ComputeConfig,
     progress: Progress,
-) -> tuple[SVAE, Trained]:
-    """Train an S-VAE on the native features of the training episodes."""
-    where = device(compute)
-    stored = StoredFrames(corpus, features, seed, "adapter batch")
-    width = features.shape(features.keys[0])[-1]
+) -> tuple[Adapter, Trained]:
+    """Train an adapter on the native features of the training episodes; principal components take no steps."""
     with seeded(seed, "adapter weights"):
-        adapter = SVAE(config, width, channels).to(where)
+        adapter = open_adapter(config, features.shape(features.keys[0])[-1], channels)
+    if isinstance(adapter, PCA):
+        return adapter, _fit_components(adapter, corpus, features, progress)
+    assert isinstance(adapter, TrainableAdapter)
+    return adapter, _descend(adapter.to(device(compute)), corpus, features, seed, folder, compute, progress)
+
+
+def _fit_components(adapter: PCA, corpus: Corpus, features: TensorStore, progress: Progress) -> Trained:
+    def episodes() -> Iterator[Tensor]:
+        for number, episode in enumerate(corpus.train):
+            progress(number, len(corpus.train), "episodes")
+            yield features[corpus.dataset.ids[episode]]
+
+    started = time.perf_counter()
+    terms = adapter.fit(episodes())
+    return Trained(0, round(time.perf_counter() - started, 3), 0.0, terms)
+
+
+def _descend(
+    adapter: TrainableAdapter,
+    corpus: Corpus,
+    features: TensorStore,
+    seed: int,
+    folder: Path,
+    compute: ComputeConfig,
+    progress: Progress,
+) -> Trained:
+    where, optim = device(compute), adapter.config.optim
+    stored = StoredFrames(corpus, features, seed, "adapter batch")
 
     def loss(number: int) -> tuple[Tensor, dict[str, Tensor]]:
-        latents, _ = stored(number, config.optim.batch_size)
-        done = number / (config.optim.steps * config.optim.accumulate)
+        latents, _ = stored(number, optim.batch_size)
+        done = number / (optim.steps * optim.accumulate)
         return adapter.loss(latents.to(where), done, generator(seed, "adapter noise", number))
 
-    return adapter, fit(adapter, loss, config.optim, folder, compute, progress)
+    return fit(adapter, loss, optim, folder, compute, progress)
 
 
 def train_decoder(
@@ -182,16 +210,22 @@ def train_decoder(
     compute: ComputeConfig,
     progress: Progress,
 ) -> Trained:
-    """Train a pixel decoder in place, on stored (hence detached) normalised latents with a little noise."""
+    """Train a pixel decoder in place, on stored (hence detached) normalised latents with a little noise.
+
+    Raises:
+        MissingWeights: the perceptual network isn't on this machine.
+        ConfigError: the perceptual distance would never count.
+    """
     where = device(compute)
     stored = StoredFrames(corpus, latents, seed, "decoder batch")
     decoder.to(where)
+    pixel_loss = PixelLoss(config, budget(config.optim), where)
 
     def loss(number: int) -> tuple[Tensor, dict[str, Tensor]]:
         z, places = stored(number, config.optim.batch_size)
         z = z + config.noise * torch.randn(z.shape, generator=generator(seed, "decoder noise", number))
         image, target = decoder(z.to(where)), stored.pixels(places).to(where)
-        terms = {"absolute": (image - target).abs().mean(), "squared": 8 * F.mse_loss(image, target)}
+        terms = pixel_loss(image, target, number * config.optim.batch_size)
         return torch.stack(list(terms.values())).sum(), terms
 
     return fit(decoder, loss, config.optim, folder, compute, progress)

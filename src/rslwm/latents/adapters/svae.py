@@ -1,4 +1,4 @@
-"""S-VAE adapter: compresses a wide semantic space to d channels (paper section 5 and appendix B)."""
+"""The paper's S-VAE adapter (arXiv 2605.06388 section 5 and appendix B)."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from rslwm.attention import attend
 from rslwm.config import AdapterConfig
+from rslwm.latents.adapters.base import TrainableAdapter, reconstruction_terms
 
 PUBLISHED = {
     "encoder": "enc_blocks",
@@ -27,6 +28,9 @@ PUBLISHED = {
     "norm2": "layernorm_after",
 }
 """Names of submodules in the published checkpoints."""
+
+KL_WARMUP = 0.2
+"""Share of training over which the weight of the divergence rises to its full value."""
 
 
 def published_name(tensor: str) -> str:
@@ -55,24 +59,22 @@ class AdapterBlock(nn.Module):
         return x + self.fc2(F.gelu(self.fc1(self.norm2(x))))
 
 
-class SVAE(nn.Module):
-    """Features of width D to a diagonal Gaussian over d channels and back, token grid unchanged.
+class SVAE(TrainableAdapter):
+    """Transformer blocks to a diagonal Gaussian over d channels, and as many back; latents are its mean.
 
-    Args:
-        width: D, channels of the native space; a multiple of ``config.heads``.
-        channels: d, channels of the compressed space.
+    D must be a multiple of ``config.heads``.
     """
 
+    label = "S-VAE"
+
     def __init__(self, config: AdapterConfig, width: int, channels: int) -> None:
-        super().__init__()
+        super().__init__(config, width, channels)
         if width % config.heads:
             raise ValueError(f"adapter.heads {config.heads} does not divide the {width} channels of the native space")
-        hidden = round(width * config.mlp_ratio)
-        self.config = config
-        self.encoder = nn.ModuleList(AdapterBlock(width, config.heads, hidden) for _ in range(config.blocks))
+        self.encoder = nn.ModuleList(AdapterBlock(width, config.heads, self.hidden) for _ in range(config.blocks))
         self.encoder_norm, self.to_moments = nn.LayerNorm(width), nn.Linear(width, 2 * channels)
         self.from_latent = nn.Linear(channels, width)
-        self.decoder = nn.ModuleList(AdapterBlock(width, config.heads, hidden) for _ in range(config.blocks))
+        self.decoder = nn.ModuleList(AdapterBlock(width, config.heads, self.hidden) for _ in range(config.blocks))
         self.decoder_norm = nn.LayerNorm(width)
 
     def moments(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
@@ -82,42 +84,25 @@ class SVAE(nn.Module):
         mean, log_variance = self.to_moments(self.encoder_norm(tokens)).float().chunk(2, -1)
         return mean, log_variance.clamp(-30, 20)
 
+    def compress(self, tokens: Tensor) -> Tensor:
+        return self.moments(tokens)[0]
+
     def reconstruct(self, z: Tensor) -> Tensor:
-        """(B, N, d) -> (B, N, D)."""
         x = self.from_latent(z)
         for block in self.decoder:
             x = block(x)
         return self.decoder_norm(x)
 
-    def encode(self, features: Tensor) -> Tensor:
-        """(B, T, h, w, D) -> posterior mean (B, T, h, w, d)."""
-        B, _, h, _, _ = features.shape
-        mean, _ = self.moments(rearrange(features, "B T h w D -> (B T) (h w) D"))
-        return rearrange(mean, "(B T) (h w) d -> B T h w d", B=B, h=h)
-
-    def decode(self, latents: Tensor) -> Tensor:
-        """(B, T, h, w, d) -> (B, T, h, w, D)."""
-        B, _, h, _, _ = latents.shape
-        out = self.reconstruct(rearrange(latents, "B T h w d -> (B T) (h w) d"))
-        return rearrange(out, "(B T) (h w) D -> B T h w D", B=B, h=h)
+    @property
+    def encoder_tensors(self) -> list[Tensor]:
+        return [p for part in (self.encoder, self.encoder_norm, self.to_moments) for p in part.parameters()]
 
     def loss(self, features: Tensor, fraction: float, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-        """MSE + cosine + spectral + KL, the KL weight rising linearly over the first fifth of training.
-
-        Args:
-            features: (B, T, h, w, D), the native space.
-            fraction: share of training done.
-        """
+        """MSE + cosine + spectral + KL, the KL weight rising linearly over the first fifth of training."""
         target = rearrange(features, "B T h w D -> (B T) (h w) D").float()
         mean, log_variance = self.moments(target)
         z = mean + (0.5 * log_variance).exp() * torch.randn(mean.shape, generator=generator).to(mean)
-        out = self.reconstruct(z).float()
-        spectrum = torch.fft.rfft(out, dim=1).abs() - torch.fft.rfft(target, dim=1).abs()
+        terms = reconstruction_terms(self.config, self.reconstruct(z).float(), target)
         kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
-        terms = {
-            "mse": F.mse_loss(out, target),
-            "cosine": self.config.cosine_weight * (1 - F.cosine_similarity(out, target, dim=-1)).mean(),
-            "spectral": self.config.spectral_weight * spectrum.abs().mean(),
-            "kl": self.config.kl_weight * min(1.0, fraction / 0.2) * kl,
-        }
+        terms["kl"] = self.config.kl_weight * min(1.0, fraction / KL_WARMUP) * kl
         return torch.stack(list(terms.values())).sum(), terms

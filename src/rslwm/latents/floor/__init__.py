@@ -1,0 +1,1 @@
+"""Spaces that know nothing: what every other space must beat."""

@@ -1,0 +1,209 @@
+"""Distances between images as networks trained on photographs see them: LPIPS, and one that needs no download.
+
+LPIPS (Zhang et al., arXiv 1801.03924, version 0.1) here needs neither torchvision nor the lpips package: the networks
+are built below and load torchvision's files, and torchmetrics ships the weights of the channels.
+"""
+
+from __future__ import annotations
+
+import importlib.resources
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from rslwm.compute import seeded
+from rslwm.config import EncoderConfig
+from rslwm.latents.published.effnet import EffNetLite0, EffNetOptions
+from rslwm.latents.published.torch_file import read_tensors, tensors_in
+from rslwm.latents.published.weights import MissingWeights, Source
+from rslwm.tensors import take_weights
+
+Kind = Literal["lpips-alex", "lpips-vgg", "effnet-lite0"]
+
+EPSILON = 1e-8
+"""Keeps the gradient finite where no channel is active."""
+
+
+@dataclass(frozen=True)
+class Trunk:
+    """Convolutions in front of torchvision's classifiers, each followed by a ReLU, with pooling between them."""
+
+    source: Source
+    convolutions: tuple[tuple[int, int, int, int], ...]
+    """Output channels, side, stride and padding of each."""
+    pooled: tuple[int, ...]
+    """Convolutions with a maximum pooling in front."""
+    pool: int
+    """Side of the pooling; its stride is 2."""
+    compared: tuple[int, ...]
+    """Convolutions whose activations are compared."""
+
+
+def _torchvision(file: str, megabytes: int) -> Source:
+    return Source((file,), megabytes, "BSD-3-Clause (torchvision)", url=f"https://download.pytorch.org/models/{file}")
+
+
+TRUNKS = {
+    "alex": Trunk(
+        _torchvision("alexnet-owt-7be5be79.pth", 244),
+        ((64, 11, 4, 2), (192, 5, 1, 2), (384, 3, 1, 1), (256, 3, 1, 1), (256, 3, 1, 1)),
+        pooled=(1, 2),
+        pool=3,
+        compared=(0, 1, 2, 3, 4),
+    ),
+    "vgg": Trunk(
+        _torchvision("vgg16-397923af.pth", 553),
+        tuple((channels, 3, 1, 1) for channels in (64, 64, 128, 128, *[256] * 3, *[512] * 6)),
+        pooled=(2, 4, 7, 10),
+        pool=2,
+        compared=(1, 3, 6, 9, 12),
+    ),
+}
+
+
+class PerceptualDistance(nn.Module):
+    """Frozen; computes in single precision whatever surrounds it."""
+
+    name: str
+    """What logs call it."""
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        """(N, H, W, 3) twice, in [0, 1] -> (N,); 0 for equal images."""
+        with torch.autocast(a.device.type, enabled=False):
+            x, y = (rearrange(images.float(), "N H W c -> N c H W") for images in (a, b))
+            pairs = zip(self.maps(x), self.maps(y), strict=True)
+            return self.compare([(_unit(u) - _unit(v)).square() for u, v in pairs])
+
+    def maps(self, images: Tensor) -> Iterator[Tensor]:
+        """(N, 3, H, W) in [0, 1] -> activations (N, D, h, w), level by level."""
+        raise NotImplementedError
+
+    def compare(self, differences: list[Tensor]) -> Tensor:
+        """Squared differences of the levels' unit vectors, each (N, D, h, w) -> (N,)."""
+        raise NotImplementedError
+
+
+def _unit(features: Tensor) -> Tensor:
+    return features * (features.square().sum(1, keepdim=True) + EPSILON).rsqrt()
+
+
+class LPIPS(PerceptualDistance):
+    """Differences weighted by channel, summed over five levels of a classifier, averaged over the image."""
+
+    shift: Tensor
+    scale: Tensor
+
+    def __init__(self, network: Literal["alex", "vgg"]) -> None:
+        super().__init__()
+        self.name, self.network, self.trunk = f"lpips-{network}", network, TRUNKS[network]
+        self.features, activations = _layers(self.trunk)
+        self._compared = {activations[i] for i in self.trunk.compared}
+        widths = [self.trunk.convolutions[i][0] for i in self.trunk.compared]
+        self.heads = nn.ModuleList(nn.Conv2d(width, 1, 1, bias=False) for width in widths)
+        self.register_buffer("shift", torch.tensor([-0.030, -0.088, -0.188])[:, None, None])
+        self.register_buffer("scale", torch.tensor([0.458, 0.448, 0.450])[:, None, None])
+
+    def maps(self, images: Tensor) -> Iterator[Tensor]:
+        x = (2 * images - 1 - self.shift) / self.scale
+        for number, layer in enumerate(self.features):
+            x = layer(x)
+            if number in self._compared:
+                yield x
+
+    def compare(self, differences: list[Tensor]) -> Tensor:
+        pairs = zip(self.heads, differences, strict=True)
+        return torch.stack([head(difference).mean((1, 2, 3)) for head, difference in pairs]).sum(0)
+
+    @classmethod
+    def load(cls, network: Literal["alex", "vgg"], folder: str = "") -> LPIPS:
+        """With its published weights.
+
+        Args:
+            folder: of torchvision's file; empty is where torchvision keeps its downloads.
+
+        Raises:
+            MissingWeights: the file isn't there; the message says how to get it.
+            DataError: it holds something else; names the first tensor that is missing, extra or of another shape.
+        """
+        lpips = cls(network)
+        path = _find(lpips.trunk.source, folder)
+        trunk = tensors_in(read_tensors(path), path)
+        kept = {name: x for name, x in trunk.items() if not name.startswith("classifier.")}
+        take_weights(lpips.features, kept, path, lambda name: f"features.{name}")
+        shipped = importlib.resources.files("torchmetrics.functional.image") / "lpips_models" / f"{network}.pth"
+        with importlib.resources.as_file(shipped) as heads:
+            weights = tensors_in(read_tensors(heads), heads)
+            take_weights(lpips.heads, weights, heads, lambda name: f"lin{name[0]}.model.1.weight")
+        return lpips
+
+
+def _find(source: Source, folder: str) -> Path:
+    path = (Path(folder).expanduser() if folder else Path(torch.hub.get_dir()) / "checkpoints") / source.files[0]
+    if not path.is_file():
+        raise MissingWeights(
+            f"LPIPS compares activations of a network whose weights are not on this machine: {path} does not exist "
+            f"({source.megabytes} MB, licence: {source.licence}). Get it with\n  {source.command} --create-dirs "
+            f"--output-dir {path.parent}\nor choose another decoder.perceptual: effnet-lite0 comes with a package, "
+            "none does without"
+        )
+    return path
+
+
+def _layers(trunk: Trunk) -> tuple[nn.Sequential, list[int]]:
+    """Layers with torchvision's numbers, and the number of each convolution's activation."""
+    layers: list[nn.Module] = []
+    activations, channels = [], 3
+    for i, (out, side, stride, padding) in enumerate(trunk.convolutions):
+        if i in trunk.pooled:
+            layers.append(nn.MaxPool2d(trunk.pool, 2))
+        layers += [nn.Conv2d(channels, out, side, stride, padding), nn.ReLU()]
+        activations.append(len(layers) - 1)
+        channels = out
+    return nn.Sequential(*layers), activations
+
+
+class EfficientNetDistance(PerceptualDistance):
+    """Half the squared distance of unit vectors (1 - cosine), averaged over the image and five resolutions.
+
+    Of EfficientNet-Lite0, whose ImageNet weights a package holds. It ranks distortions as LPIPS does but has another
+    scale and was never fitted to human judgements: it must not stand in a column called LPIPS.
+    """
+
+    name = "effl0-perceptual"
+
+    def __init__(self) -> None:
+        super().__init__()
+        encoder = EffNetLite0(EncoderConfig(), image_size=0, options=EffNetOptions(stage="stride32"))
+        self.network: Any = encoder.network(torch.device("cpu"))
+
+    def maps(self, images: Tensor) -> Iterator[Tensor]:
+        stem, *layers = self.network
+        x = stem((255 * images - 127) / 128)
+        for layer in layers:
+            before, x = x, layer(x)
+            if x.shape[-1] < before.shape[-1]:
+                yield before
+        yield x
+
+    def compare(self, differences: list[Tensor]) -> Tensor:
+        return torch.stack([difference.sum(1).mean((1, 2)) / 2 for difference in differences]).mean(0)
+
+
+def open_perceptual(kind: Kind, folder: str = "") -> PerceptualDistance:
+    """A perceptual distance with its published weights, frozen; ``folder`` is that of LPIPS' networks.
+
+    Raises:
+        MissingWeights: they are not on this machine; the message says how to get them.
+        DataError: a file holds something else.
+    """
+    with seeded(0, "weights that the files replace"):
+        if kind == "effnet-lite0":
+            distance: PerceptualDistance = EfficientNetDistance()
+        else:
+            distance = LPIPS.load("alex" if kind == "lpips-alex" else "vgg", folder)
+    return distance.eval().requires_grad_(False)

@@ -1,0 +1,188 @@
+"""What the published encoders share: weights that stay where they are, and choices that are never silent."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Literal, Self
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from rslwm.compute import seeded
+from rslwm.config import EncoderConfig
+from rslwm.latents.base import Encoder
+from rslwm.latents.published.preprocessing import HALF, Filter, Preprocessing
+from rslwm.latents.published.weights import Source, Weights, find_weights, missing
+from rslwm.serialisation import ConfigError
+from rslwm.types import DataError, Family, LatentSpec
+
+NOMINAL_PATCH = 16
+MOST = 32
+"""Images that a network sees at a time, whatever it is asked for: at 256 px, a layer of an autoencoder holds 16 MB of
+each."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Choices that every published encoder leaves open; the paper's code resizes without antialias."""
+
+    weights: str = ""
+    """A file or folder; empty looks below ``encoder.weights``, then in the hub's cache."""
+    filter: Filter = "bicubic"
+    antialias: bool = True
+    dtype: Literal["bfloat16", "float32"] = "bfloat16"
+    """Of the network (the paper's code: bfloat16)."""
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Sizes of a network, published or read off the weights. Subclasses add what ``build`` needs."""
+
+    channels: int
+    """C, of the latents."""
+    patch: int
+    """Pixels of a side that one position of the latent grid stands for."""
+    parameters: int
+    """Of the encoder, decoder not counted."""
+
+
+class PublishedEncoder(Encoder):
+    """A frozen network with published weights.
+
+    The network is loaded when the first frame is encoded, and is not part of the state dict: what was trained on its
+    latents can be loaded and decoded without it, and nobody else's weights are copied. While they are missing,
+    ``spec`` describes the published network.
+
+    A subclass declares the class variables and implements :meth:`build`, :meth:`load` and :meth:`features`, with a
+    decoder also :meth:`images`, and :meth:`measure` to load networks of other sizes than the published ones.
+    """
+
+    name: ClassVar[str]
+    family: ClassVar[Family]
+    source: ClassVar[Source]
+    published: ClassVar[Architecture]
+    options_type: ClassVar[type[Options]] = Options
+    mean: ClassVar[tuple[float, float, float]] = HALF
+    std: ClassVar[tuple[float, float, float]] = HALF
+
+    def __init__(self, config: EncoderConfig, image_size: int, options: Options | None = None) -> None:
+        super().__init__(config, image_size)
+        self.options: Any = options or self.options_type()
+        self.weights: Weights | None = find_weights(self.name, self.needed(), self.options.weights, config.weights)
+        self.architecture: Any = self.measure(self.weights) if self.weights else self.published
+        self._network: list[nn.Module] = []  # in a list, which hides it from the module's own parameters
+        patch, side = self.architecture.patch, self.side()
+        if side % patch:
+            raise ConfigError(
+                f"encoder.input_size is {config.input_size}: {self.name} would see {side} px, not a multiple of its "
+                f"patch of {patch}; a multiple of {NOMINAL_PATCH} always works"
+            )
+        self.preprocessing = Preprocessing(side, self.mean, self.std, self.options.filter, self.options.antialias)
+        self.spec = LatentSpec(
+            self.name,
+            self.family,
+            (side // patch, side // patch),
+            self.architecture.channels,
+            self.architecture.parameters,
+            self.weights.revision if self.weights else self.source.revision,
+            self.source.licence,
+            {**asdict(self.preprocessing), **_recorded(self.options)},
+        )
+
+    def needed(self) -> Source:
+        """The part of the source that the options ask for."""
+        return self.source
+
+    def side(self) -> int:
+        """Pixels of a side that the network sees: 256 px at a patch of 16 and 224 px at one of 14 make one grid."""
+        size, patch = self.config.input_size, self.architecture.patch
+        return size if NOMINAL_PATCH % patch == 0 else size * patch // NOMINAL_PATCH
+
+    def build(self, architecture: Any) -> nn.Module:
+        """The network, untrained; also on the meta device."""
+        raise NotImplementedError
+
+    def load(self, weights: Weights) -> nn.Module:
+        """The network with its weights, strictly.
+
+        Raises:
+            DataError: names the file and the first tensor that is missing, extra or of another shape.
+        """
+        raise NotImplementedError
+
+    def features(self, network: nn.Module, images: Tensor) -> Tensor:
+        """Preprocessed images (N, 3, side, side) -> latents (N, h, w, C)."""
+        raise NotImplementedError
+
+    def measure(self, weights: Weights) -> Architecture:
+        """The sizes of a network from its files, without loading it."""
+        return self.published
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the network."""
+        return getattr(torch, self.options.dtype)
+
+    def network(self, device: torch.device) -> nn.Module:
+        """The loaded network, on this device, once a process.
+
+        Raises:
+            MissingWeights: they are not on this machine; the message says how to get them.
+            DataError: the files hold something else.
+        """
+        if not self._network:
+            if self.weights is None:
+                raise missing(self.name, self.needed(), self.options.weights, self.config.weights)
+            with torch.autocast("cpu", enabled=False):  # a network may be tried out before it leaves the CPU
+                self._network.append(self._frozen(self.load(self.weights)))
+        return self._network[0].to(device)
+
+    def with_random_weights(self) -> Self:
+        """This encoder, no longer in need of its weights: what it costs doesn't depend on them."""
+        with seeded(0, f"{self.name} random weights"):
+            network = self.build(self.architecture)
+        self._network[:] = [self._frozen(network)]
+        return self
+
+    def _frozen(self, network: nn.Module) -> nn.Module:
+        network = nn.Module.to(network, self.dtype)  # diffusers' own method warns of every cast
+        return network.eval().requires_grad_(False)
+
+    @torch.no_grad()
+    def encode(self, frames: Tensor) -> Tensor:
+        B, network = frames.shape[0], self.network(frames.device)
+        parts = rearrange(frames, "B T H W c -> (B T) H W c").split(MOST)
+        with torch.autocast(frames.device.type, enabled=False):
+            latents = [self.features(network, self.preprocessing(part, self.dtype)).float() for part in parts]
+        return rearrange(torch.cat(latents), "(B T) h w C -> B T h w C", B=B)
+
+
+class PublishedAutoencoder(PublishedEncoder):
+    """A published encoder with a decoder of its own."""
+
+    decodes = True
+
+    def images(self, network: nn.Module, latents: Tensor) -> Tensor:
+        """Latents (N, h, w, C) -> images (N, 3, side, side), normalised as the preprocessing does it."""
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor) -> Tensor:
+        B, network = latents.shape[0], self.network(latents.device)
+        parts = rearrange(latents, "B T h w C -> (B T) h w C").to(self.dtype).split(MOST)
+        with torch.autocast(latents.device.type, enabled=False):
+            frames = [self.preprocessing.invert(self.images(network, part), self.image_size) for part in parts]
+        return rearrange(torch.cat(frames), "(B T) H W c -> B T H W c", B=B)
+
+
+def _recorded(options: Options) -> dict[str, Any]:
+    """The options that change latents, beyond those that the preprocessing holds."""
+    held = {"weights", "filter", "antialias"}
+    return {name: value for name, value in asdict(options).items() if name not in held}
+
+
+def require(condition: bool, weights: Weights, what: str) -> None:
+    """Raises :class:`DataError` naming the file if the condition doesn't hold."""
+    if not condition:
+        raise DataError(f"{weights.file}: {what}")

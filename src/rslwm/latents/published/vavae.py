@@ -1,0 +1,154 @@
+"""VA-VAE, an autoencoder whose latents were aligned with DINOv2's (Yao et al., arXiv 2501.01423)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rslwm.latents.base import ENCODERS
+from rslwm.latents.published.autoencoder_kl import KLArchitecture, KLAutoencoder, KLOptions
+from rslwm.latents.published.base import require
+from rslwm.latents.published.torch_file import read_tensors, tensors_in
+from rslwm.latents.published.weights import Source, Weights
+from rslwm.tensors import take_weights
+from rslwm.types import DataError
+
+LEVELS = 5
+"""Resolutions of the network, each half of the one before."""
+GROUPS = 32
+"""Of its group norms; every width is a multiple."""
+PARTS = ("encoder.", "decoder.", "quant_conv.", "post_quant_conv.")
+"""The autoencoder's tensors. The file is of the whole training: DINOv2 and the networks of the losses are in it too."""
+STATISTICS = "latents_stats.pt"
+
+_LDM_NAMES = (
+    ("mid_block.resnets.0.", "mid.block_1."),
+    ("mid_block.resnets.1.", "mid.block_2."),
+    ("mid_block.attentions.0.", "mid.attn_1."),
+    ("down_blocks.", "down."),
+    (".resnets.", ".block."),
+    (".attentions.", ".attn."),
+    (".downsamplers.0.", ".downsample."),
+    (".upsamplers.0.", ".upsample."),
+    (".conv_shortcut.", ".nin_shortcut."),
+    (".conv_norm_out.", ".norm_out."),
+    (".group_norm.", ".norm."),
+    (".to_q.", ".q."),
+    (".to_k.", ".k."),
+    (".to_v.", ".v."),
+    (".to_out.0.", ".proj_out."),
+)
+
+
+@dataclass(frozen=True)
+class VAVAEOptions(KLOptions):
+    normalise: bool = False
+    """Apply the published mean and deviation of every channel, of ImageNet (the paper's code: no)."""
+
+
+def _config(widths: Sequence[int], channels: int) -> dict[str, Any]:
+    """Attention is at the coarsest level only."""
+    plain = LEVELS - 1
+    return {
+        "block_out_channels": list(widths),
+        "down_block_types": ["DownEncoderBlock2D"] * plain + ["AttnDownEncoderBlock2D"],
+        "up_block_types": ["AttnUpDecoderBlock2D"] + ["UpDecoderBlock2D"] * plain,
+        "layers_per_block": 2,
+        "latent_channels": channels,
+        "norm_num_groups": GROUPS,
+        "use_quant_conv": True,
+        "use_post_quant_conv": True,
+    }
+
+
+@ENCODERS.register("va-vae")
+class VAVAE(KLAutoencoder):
+    """A KL autoencoder at a sixteenth of the resolution: 16 x 16 x 32 latents of 256 px frames."""
+
+    name = "va-vae"
+    family = "reconstruction"
+    source = Source(
+        ("vavae-imagenet256-f16d32-dinov2.pt",),
+        megabytes=2150,
+        licence="MIT",
+        repository="hustvl/vavae-imagenet256-f16d32-dinov2",
+    )
+    published = KLArchitecture(
+        channels=32, patch=16, parameters=28_417_408, config=_config((128, 128, 256, 256, 512), 32)
+    )
+    options_type = VAVAEOptions
+
+    _statistics = (torch.zeros(()), torch.ones(()))
+    """Mean and deviation of the latents, each (1, C, 1, 1) once they are loaded."""
+
+    def needed(self) -> Source:
+        files = (*self.source.files, STATISTICS) if self.options.normalise else self.source.files
+        return replace(self.source, files=files)
+
+    def measure(self, weights: Weights) -> KLArchitecture:
+        tensors = _autoencoder(weights.file)
+        names = [f"encoder.down.{level}.block.0.conv1.weight" for level in range(LEVELS)]
+        for name in (*names, "post_quant_conv.weight"):
+            require(name in tensors, weights, f"tensor {name!r} is missing")
+            shape = tuple(tensors[name].shape)
+            require(len(shape) == 4, weights, f"tensor {name!r} is {shape}, expected a convolution's weight")
+            of_groups = name not in names or shape[0] % GROUPS == 0
+            require(of_groups, weights, f"tensor {name!r} is {shape}, expected a multiple of {GROUPS} channels")
+        widths = [len(tensors[name]) for name in names]
+        return self.sized(_config(widths, len(tensors["post_quant_conv.weight"])))
+
+    def load(self, weights: Weights) -> nn.Module:
+        network = self.blank()
+        tensors = {name: _as_matrix(name, x) for name, x in _autoencoder(weights.file).items()}
+        take_weights(network, tensors, weights.file, ldm_name)
+        if self.options.normalise:
+            self._statistics = _read_statistics(weights.file.with_name(STATISTICS), self.architecture.channels)
+        return network
+
+    @property
+    def affine(self) -> tuple[Tensor, Tensor]:
+        mean, deviation = self._statistics
+        return mean, 1 / deviation
+
+
+def ldm_name(name: str) -> str:
+    """The file's name, which is latent diffusion's, of a tensor of ``diffusers.AutoencoderKL``.
+
+    The decoder's levels are counted from its output in the file, from its input in the library.
+    """
+    name = re.sub(r"up_blocks\.(\d+)", lambda match: f"up.{LEVELS - 1 - int(match[1])}", name)
+    for ours, theirs in _LDM_NAMES:
+        name = name.replace(ours, theirs)
+    return name
+
+
+def _autoencoder(path: Path) -> dict[str, Tensor]:
+    """Its tensors by the file's names, from a Lightning checkpoint or a plain state dict."""
+    content = read_tensors(path)
+    state = content.get("state_dict", content)
+    if not isinstance(state, Mapping):
+        raise DataError(f"{path}: 'state_dict' is a {type(state).__name__}, expected a dictionary of tensors")
+    return tensors_in(state, path, PARTS)
+
+
+def _as_matrix(name: str, x: Tensor) -> Tensor:
+    """Attention's projections are 1 x 1 convolutions in the file and matrices in the library."""
+    return x.flatten(1) if ".attn" in name and x.shape[2:] == (1, 1) else x
+
+
+def _read_statistics(path: Path, channels: int) -> tuple[Tensor, Tensor]:
+    tensors = tensors_in(read_tensors(path), path)
+    for name in ("mean", "std"):
+        if name not in tensors:
+            raise DataError(f"{path}: tensor {name!r} is missing")
+        if tensors[name].shape != (1, channels, 1, 1):
+            raise DataError(f"{path}: tensor {name!r} is {tuple(tensors[name].shape)}, expected (1, {channels}, 1, 1)")
+    if not (tensors["std"] > 0).all():
+        raise DataError(f"{path}: tensor 'std' has values that are not positive")
+    return tensors["mean"].float(), tensors["std"].float()

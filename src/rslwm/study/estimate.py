@@ -1,0 +1,308 @@
+"""What a study would take, stage by stage, without running anything and without any weights."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from math import prod
+from pathlib import Path
+
+from rslwm.config import AdapterConfig, DiTConfig, EvalConfig, OptimConfig, ProbeConfig, StudyConfig, WorldModelConfig
+from rslwm.data.dataset import EpisodeDataset
+from rslwm.evals.one_step import DRAWS
+from rslwm.evals.probes import SUCCESS_FRAMES
+from rslwm.latents.base import TrainableEncoder
+from rslwm.latents.flops import encoder_flops
+from rslwm.latents.space import LatentSpace, SpaceConfig, describe
+from rslwm.serialisation import ConfigError, content_hash
+from rslwm.study import counting, stages
+from rslwm.study.counting import Pass
+from rslwm.study.graph import Study
+from rslwm.study.stage import Stage, closure
+from rslwm.train.latents import budget
+from rslwm.train.normaliser import SAMPLE
+from rslwm.types import LatentSpec
+
+KINDS = ("data", "frames", "encoder", "features", "adapter", "latents", "decoder", "probes", "world-model", "rows")
+"""In the order of work."""
+LOOK = 256
+"""Frames that a frozen encoder is looked at with."""
+
+
+@dataclass(frozen=True)
+class Footage:
+    """How much there is to encode, and where the numbers come from."""
+
+    episodes: int
+    frames: int
+    source: str
+
+
+def footage(config: StudyConfig, data: Path | None) -> Footage:
+    """What a finished data stage or a LeRobot folder says of the episodes, or what the study assumes of them.
+
+    Raises:
+        ConfigError: nobody knows.
+    """
+    scheme, _, location = config.data.uri.partition(":")
+    if data is not None:
+        facts = stages.read_facts(data)
+        return Footage(facts["episodes"], facts["frames"], "counted")
+    if scheme == "lerobot" and Path(location).expanduser().is_dir():
+        lengths = EpisodeDataset(Path(location).expanduser()).lengths
+        return Footage(len(lengths), int(lengths.sum()), "counted")
+    sim = config.data.sim if scheme == "sim" else None
+    episodes = config.footage.episodes or (sim.episodes if sim else 0)
+    steps = config.footage.steps or (sim.max_steps if sim else 0)
+    if not episodes * steps:
+        raise ConfigError(
+            f"nobody knows yet how much data {config.data.uri!r} holds; say so with --footage.episodes N and "
+            "--footage.steps N (of an episode)"
+        )
+    return Footage(episodes, episodes * steps, "assumed, see --footage.episodes and --footage.steps")
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What one stage takes: FLOPs, bytes that it leaves behind, and bytes on its device.
+
+    A training holds weights, gradients, two moments and the moving average in float32, and what autograd keeps of a
+    batch in bfloat16; everything else its weights in bfloat16, and planning the memory that it is given. Not counted:
+    activations of encoders, perceptual networks, metrics, the recording and decoding of videos.
+    """
+
+    flops: float = 0.0
+    disk: float = 0.0
+    memory: float = 0.0
+
+
+@dataclass(frozen=True)
+class Line:
+    """One kind of stage of a space and size, all seeds together; the memory is one job's."""
+
+    kind: str
+    space: str
+    size: str
+    jobs: int = 0
+    finished: int = 0
+    flops: float = 0.0
+    disk: float = 0.0
+    memory: float = 0.0
+
+
+@dataclass(frozen=True)
+class FrameCost:
+    """FLOPs of one frame, as in Table 4 of the paper: encoded, compressed, predicted once, decoded."""
+
+    encoder: float
+    adapter: float
+    transformer: float
+    decoder: float
+
+    @property
+    def total(self) -> float:
+        return self.encoder + self.adapter + self.transformer + self.decoder
+
+
+class Estimator:
+    """Counts the stages of a study.
+
+    Args:
+        frames: recorded frames of one camera.
+    """
+
+    def __init__(self, study: Study, frames: int) -> None:
+        self.study, self.frames = study, frames
+        self._spaces: dict[str, LatentSpace] = {}
+        self._encoders: dict[str, tuple[int, int]] = {}
+
+    def lines(self, finished: Callable[[Stage], bool]) -> list[Line]:
+        """One for each kind of stage, space and size, kinds in the order of work. Equal stages are one job."""
+        sizes = {stage: space.size for space in self.study.spaces for stage in (space.world_model, space.rows)}
+        lines: dict[tuple[str, str, str], Line] = {}
+        for stage in sorted(closure(self.study.targets), key=lambda stage: KINDS.index(stage.kind)):
+            size = sizes.get(stage, "")
+            place = stage.kind, re.sub(rf"( {size})? seed \d+$", "", stage.name), size
+            line, demand = lines.get(place, Line(*place)), self.demand(stage)
+            lines[place] = replace(
+                line,
+                jobs=line.jobs + 1,
+                finished=line.finished + finished(stage),
+                flops=line.flops + demand.flops,
+                disk=line.disk + demand.disk,
+                memory=max(line.memory, demand.memory),
+            )
+        return list(lines.values())
+
+    @property
+    def specs(self) -> dict[str, LatentSpec]:
+        """Of the rows' latents."""
+        return {parts.entry.name: self._space(parts.latents.config.space).spec for parts in self.study.spaces}
+
+    def frame_costs(self) -> dict[tuple[str, str], FrameCost]:
+        """By space and size."""
+        costs = {}
+        for parts in self.study.spaces:
+            space, dit = self._space(parts.latents.config.space), parts.world_model.config.world_model.dit
+            costs[parts.entry.name, parts.size] = FrameCost(
+                encoder=self._encode(space),
+                adapter=self._compress(space),
+                transformer=counting.predicting(dit, *_shape(space.spec)),
+                decoder=self._decode(parts.decoder),
+            )
+        return costs
+
+    def demand(self, stage: Stage) -> Demand:
+        """What a stage takes."""
+        match stage.config:
+            case stages.EncoderStage(space=config):
+                return self._features(config) if stage.kind == "features" else self._encoder(config)
+            case stages.AdapterStage(adapter=config, channels=channels):
+                return self._adapter(self._native_of(stage), config, channels)
+            case stages.LatentsStage(space=config):
+                return self._latents(self._space(config))
+            case stages.DecoderStage(decoder=config):
+                return _training(config.optim, self._pixels(stage))
+            case stages.WorldModelStage(world_model=config):
+                return self._world_model(self._space_of(stage), config)
+            case stages.ProbesStage(probe=config):
+                return self._probes(self._space_of(stage), config)
+            case stages.EvaluateStage():
+                return self._evaluate(stage)
+        data = self.study.config.data
+        pixels = self.frames * data.views * 3 * data.image_size**2
+        return Demand(disk=pixels) if stage.kind == "frames" else Demand()
+
+    # ------------------------------------------------------------------------------------------- what a stage reads
+
+    def _space(self, config: SpaceConfig) -> LatentSpace:
+        key = content_hash(config)
+        if key not in self._spaces:
+            self._spaces[key] = describe(config)
+        return self._spaces[key]
+
+    def _space_of(self, stage: Stage) -> LatentSpace:
+        """The space whose latents a stage reads."""
+        return self._space(_input(stage, "latents").config.space)
+
+    def _native_of(self, stage: Stage) -> LatentSpace:
+        """The native space whose features a stage reads."""
+        return self._space(_input(stage, "features").config.space)
+
+    # ------------------------------------------------------------------------------------------- FLOPs of one frame
+
+    def _own(self, space: LatentSpace) -> tuple[int, int]:
+        """What the encoder's own networks take to encode and to decode one view of a frame."""
+        key = content_hash(replace(space.config, channels=0, adapter=AdapterConfig()))
+        if key not in self._encoders:
+            self._encoders[key] = encoder_flops(space.encoder)
+        return self._encoders[key]
+
+    def _encode(self, space: LatentSpace) -> float:
+        return space.config.views * self._own(space)[0]
+
+    def _compress(self, space: LatentSpace) -> float:
+        config = space.config
+        if not config.channels:
+            return 0.0
+        return config.views * counting.compressing(config.adapter, *_tokens(space.encoder.spec), config.channels).flops
+
+    def _decode(self, stage: Stage) -> float:
+        """Of a decoder stage's result."""
+        if isinstance(stage.config, stages.DecoderStage):
+            return self.study.config.data.views * self._pixels(stage).flops
+        if stage.config.through:  # behind the adapter of the space that it was trained for
+            twin = _input(stage, "decoder")
+            return self._decode(twin) + self._compress(self._space_of(twin))
+        space = self._space_of(stage)
+        return space.config.views * self._own(space)[1]
+
+    def _pixels(self, stage: Stage) -> Pass:
+        """One view through the pixel decoder that a stage trains."""
+        read = self._space_of(stage).view_spec
+        return counting.decoding(stage.config.decoder, *_shape(read), stage.config.data.image_size)
+
+    # ------------------------------------------------------------------------------------------- demands
+
+    def _encoder(self, config: SpaceConfig) -> Demand:
+        space = self._space(config)
+        parameters, optim = space.encoder.spec.parameters, config.encoder.optim
+        if not isinstance(space.encoder, TrainableEncoder):
+            return Demand(flops=LOOK * self._encode(space), memory=2 * parameters)
+        return _training(optim, Pass(self._own(space)[0], parameters, 0.0))
+
+    def _features(self, config: SpaceConfig) -> Demand:
+        space = self._space(config)
+        return Demand(
+            flops=self.frames * self._encode(space),
+            disk=self.frames * space.spec.bytes_per_frame,
+            memory=2 * space.spec.parameters,
+        )
+
+    def _adapter(self, native: LatentSpace, config: AdapterConfig, channels: int) -> Demand:
+        spec = native.encoder.spec
+        if config.kind == "pca":  # one covariance
+            tokens = self.frames * prod(native.spec.grid)
+            return Demand(flops=2 * tokens * spec.channels**2, memory=8 * spec.channels**2)
+        return _training(config.optim, counting.restoring(config, *_tokens(spec), channels))
+
+    def _latents(self, space: LatentSpace) -> Demand:
+        compress, encode = self._compress(space), self._encode(space)
+        every = compress or encode  # an adapted space is made of the stored features
+        return Demand(
+            flops=self.frames * every + SAMPLE * (encode + compress),
+            disk=self.frames * space.spec.bytes_per_frame,
+            memory=2 * space.spec.parameters,
+        )
+
+    def _world_model(self, space: LatentSpace, config: WorldModelConfig) -> Demand:
+        checkpointed = self.study.config.compute.checkpoint_activations
+        return _training(config.optim, counting.denoising(config.dit, *_shape(space.spec), checkpointed))
+
+    def _probes(self, space: LatentSpace, config: ProbeConfig) -> Demand:
+        """As if the data had states and labels for all of them."""
+        shapes = [(2, k * counting.ACTION_DIMS) for k in config.horizons] + [(1, 3), (SUCCESS_FRAMES, 1)]
+        demands = [
+            _training(config.optim, counting.probing(*_shape(space.spec), frames, out, config.width))
+            for frames, out in shapes
+        ]
+        return Demand(sum(d.flops for d in demands), sum(d.disk for d in demands), max(d.memory for d in demands))
+
+    def _evaluate(self, stage: Stage) -> Demand:
+        config: EvalConfig = stage.config.evaluation
+        spec, model, plans = self._space_of(stage).spec, _input(stage, "world-model"), config.plan
+        dit: DiTConfig = model.config.world_model.dit
+        rollouts = config.clips * config.future
+        imagined = plans.windows * plans.candidates * plans.iterations * sum(config.plan_horizons or (plans.horizon,))
+        velocities = (
+            rollouts * counting.evaluations(config.sampling)
+            + 2 * DRAWS * config.one_step_windows
+            + imagined * counting.evaluations(plans.sampling)
+        )
+        # The generated frames, and the true ones as a ceiling.
+        decoded = 2 * rollouts * self._decode(_input(model, "decoder"))
+        return Demand(
+            flops=velocities * counting.predicting(dit, *_shape(spec)) + decoded,
+            memory=2 * counting.denoising(dit, *_shape(spec), False).parameters + plans.memory_mb * 2**20,
+        )
+
+
+def _input(stage: Stage, kind: str) -> Stage:
+    return next(source for source in stage.inputs if source.kind == kind)
+
+
+def _shape(spec: LatentSpec) -> tuple[tuple[int, int], int]:
+    return spec.grid, spec.channels
+
+
+def _tokens(spec: LatentSpec) -> tuple[int, int]:
+    return prod(spec.grid), spec.channels
+
+
+def _training(optim: OptimConfig, one: Pass) -> Demand:
+    return Demand(
+        flops=budget(optim) * counting.training_flops(one.flops),
+        disk=counting.training_disk(optim, one.parameters),
+        memory=counting.training_memory(optim, one),
+    )

@@ -1,0 +1,102 @@
+"""What a study would take, told without running it and without weights."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from rslwm.cli.estimate import estimate
+from rslwm.config import FootageConfig, StudyConfig
+from rslwm.data.corpus import Corpus
+from rslwm.presets import PRESETS
+from rslwm.serialisation import ConfigError
+from rslwm.study.estimate import Estimator, Line, footage
+from rslwm.study.graph import Builder
+
+TABLE_4 = {
+    "sd3-vae": 1207.5,
+    "cosmos-ci16": 465.9,
+    "va-vae": 706.6,
+    "vjepa2.1+96": 910.1,
+    "vjepa2.1": 901.7,
+    "web-dino+96": 911.2,
+    "web-dino": 902.8,
+    "siglip2+96": 969.5,
+    "siglip2": 959.0,
+}
+"""Total GFLOPs of a 256 px frame with DiT-L, arXiv 2605.06388 Table 4."""
+
+SMALL = replace(PRESETS["demo"], latents=("small-vae", "small-dino+16"))
+
+
+def lines(config: StudyConfig, frames: int = 1000) -> dict[tuple[str, str], Line]:
+    return {(x.kind, x.space): x for x in Estimator(Builder(config).build(), frames).lines(lambda stage: False)}
+
+
+@pytest.mark.slow
+def test_frames_cost_what_the_paper_prints() -> None:
+    study = Builder(replace(PRESETS["bridge"], sizes=("L",))).build()
+    costs = {name: cost.total / 1e9 for (name, _), cost in Estimator(study, 0).frame_costs().items()}
+    assert costs == pytest.approx(TABLE_4, rel=0.05)
+
+
+@pytest.mark.slow
+def test_the_bridge_preset_is_estimated_without_data_and_weights(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    estimate(replace(PRESETS["bridge"], sizes=("S",)), tmp_path / "run", jobs=0, gpu="A100", utilisation=0.5)
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in TABLE_4)
+    assert "one A100, 312 TFLOP/s in dense bfloat16, 50% of it used" in printed
+    assert "60,000 episodes of 36 steps, assumed" in printed
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_step_more_costs_a_step_more_and_a_frame_more_a_frame_more() -> None:
+    base = lines(SMALL)
+    model = SMALL.world_model
+    longer = lines(replace(SMALL, world_model=replace(model, optim=replace(model.optim, steps=2 * model.optim.steps))))
+    assert longer["world-model", "small-vae"].flops == 2 * base["world-model", "small-vae"].flops
+    more = lines(SMALL, frames=2000)
+    assert more["latents", "small-vae"].disk == 2 * base["latents", "small-vae"].disk == 2 * 1000 * 8 * 8 * 16 * 2
+    assert more["frames", "sim:tabletop"].disk == 2000 * 64 * 64 * 3
+    moved = {place for place in base if more[place].flops != base[place].flops}
+    assert moved == {("features", "small-dino+16"), ("latents", "small-vae"), ("latents", "small-dino+16")}
+
+
+def test_seeds_are_jobs_and_what_they_share_is_counted_once() -> None:
+    found = lines(replace(SMALL, seeds=3))
+    assert (found["world-model", "small-vae"].jobs, found["data", "sim:tabletop"].jobs) == (3, 1)
+    assert found["rows", "small-vae"].flops == pytest.approx(3 * lines(SMALL)["rows", "small-vae"].flops)
+
+
+def test_checkpointed_activations_save_memory_and_nothing_else() -> None:
+    base = lines(SMALL)["world-model", "small-vae"]
+    saving = lines(replace(SMALL, compute=replace(SMALL.compute, checkpoint_activations=True)))
+    assert saving["world-model", "small-vae"].memory < base.memory
+    assert saving["world-model", "small-vae"].flops == base.flops
+
+
+def test_finished_stages_are_marked() -> None:
+    study = Builder(SMALL).build()
+    found = Estimator(study, 10).lines(lambda stage: stage == study.data)
+    assert {line.kind: line.finished for line in found if line.finished} == {"data": 1}
+
+
+def test_footage_is_counted_where_it_is_and_assumed_where_it_is_not(corpus: Corpus) -> None:
+    recorded = replace(SMALL, data=replace(SMALL.data, uri=f"lerobot:{corpus.dataset.root}"))
+    found = footage(recorded, None)
+    assert (found.episodes, found.frames, found.source) == (12, int(corpus.dataset.lengths.sum()), "counted")
+    simulated = footage(SMALL, None)
+    assert (simulated.episodes, simulated.frames) == (320, 320 * 44)
+    absent = replace(SMALL, data=replace(SMALL.data, uri="rlds:/nowhere"))
+    given = footage(replace(absent, footage=FootageConfig(episodes=7, steps=30)), None)
+    assert (given.episodes, given.frames) == (7, 210)
+    with pytest.raises(ConfigError, match=r"nobody knows yet how much data 'rlds:/nowhere' holds; .*footage\.steps N"):
+        footage(absent, None)
+
+
+@pytest.mark.parametrize(("gpu", "utilisation"), [("H1000", 0.2), ("H100", 0.0), ("H100", 1.5)])
+def test_a_gpu_that_nobody_makes_is_refused(gpu: str, utilisation: float, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=rf"--gpu {gpu} --utilisation {utilisation:g}: one of B200, .*share up to 1"):
+        estimate(SMALL, tmp_path, 0, gpu, utilisation)
