@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from rslwm.config import EncoderConfig
 from rslwm.registry import Registry
-from rslwm.types import LatentSpec
+from rslwm.types import DataError, LatentSpec
 
 
 class Encoder(nn.Module):
@@ -40,6 +41,18 @@ class Encoder(nn.Module):
     def decode(self, latents: Tensor) -> Tensor:
         """(B, T, h, w, C) -> (B, T, H, W, 3) float in [0, 1], if the encoder ``decodes``."""
         raise NotImplementedError
+
+    def take_place(self, recorded: LatentSpec, where: Path) -> None:
+        """Take the place of the encoder that made the latents of a saved space.
+
+        Raises:
+            DataError: that was another one, by the record in the file ``where``.
+        """
+        if self.spec != recorded:
+            raise DataError(
+                f"{where}: the latents were made by {recorded}, but here is {self.spec}; put the encoder's original "
+                "weights and options back"
+            )
 
 
 @dataclass(frozen=True)

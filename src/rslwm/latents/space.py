@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -29,6 +30,8 @@ from rslwm.types import DataError, LatentSpec
 
 ADAPTERS: dict[str, type[Adapter]] = {"svae": SVAE, "mlp": MLP, "pca": PCA}
 """By ``AdapterConfig.kind``."""
+
+RECORD = "encoder.json"
 
 DECODERS: dict[str, type[PixelDecoder]] = {"sub-pixel": SubPixelDecoder, "ldm": LDMDecoder}
 """By ``DecoderConfig.kind``."""
@@ -152,9 +155,10 @@ class LatentSpace(nn.Module):
         return self
 
     def save(self, folder: Path) -> None:
-        """Write ``space.yaml`` and ``space.safetensors``."""
+        """Write ``space.yaml``, ``encoder.json`` (who made the latents) and ``space.safetensors``."""
         folder.mkdir(parents=True, exist_ok=True)
         serialisation.dump(self.config, folder / "space.yaml")
+        (folder / RECORD).write_text(json.dumps(self.encoder.spec.to_dict(), indent=1))
         write_tensors(self.state_dict(), folder / "space.safetensors")
 
     @classmethod
@@ -163,12 +167,25 @@ class LatentSpace(nn.Module):
 
         Raises:
             ConfigError: ``space.yaml`` is missing or can't be read.
-            DataError: the weights are missing, truncated, or other tensors than the configuration asks for.
+            DataError: the weights are missing, truncated, or other tensors than the configuration asks for; or the
+                encoder that is found isn't the one that made the latents.
             UnknownName: the encoder's plug-in file is no longer where it was.
         """
-        space = cls(serialisation.load(SpaceConfig, folder / "space.yaml"))
+        config = serialisation.load(SpaceConfig, folder / "space.yaml")
+        encoder = open_encoder(config)
+        encoder.take_place(_recorded(folder / RECORD), folder / RECORD)
+        space = cls(config, encoder)
         load_weights(space, folder / "space.safetensors")
         return space.eval()
+
+
+def _recorded(path: Path) -> LatentSpec:
+    try:
+        return LatentSpec.from_dict(json.loads(path.read_text()))
+    except FileNotFoundError:
+        raise DataError(f"{path} does not exist; the folder is no latent space, or not all of one") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path} is damaged: {error}") from None
 
 
 def describe(config: SpaceConfig) -> LatentSpace:

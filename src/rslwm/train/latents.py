@@ -117,7 +117,7 @@ def train_encoder(
         trained = fit(encoder, loss, config.optim, folder, compute, progress, encoder.update, monitor)
         figures = trained.terms
     least = min(config.min_rank, encoder.spec.channels / 2)
-    if figures["effective_rank"] < least:
+    if encoder.spec.family != "floor" and figures["effective_rank"] < least:
         raise TrainingFailed(
             f"{encoder.spec.name} collapsed: its latents have effective rank {figures['effective_rank']:.2f} of "
             f"{encoder.spec.channels}, the least is {least:g} (encoder.min_rank); see {folder / 'train.jsonl'}. Train "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 import torch
@@ -52,7 +53,7 @@ class PublishedEncoder(Encoder):
 
     The network is loaded when the first frame is encoded, and is not part of the state dict: what was trained on its
     latents can be loaded and decoded without it, and nobody else's weights are copied. While they are missing,
-    ``spec`` describes the published network.
+    ``spec`` describes the published network or, in a space that was saved, the one that made its latents.
 
     A subclass declares the class variables and implements :meth:`build`, :meth:`load` and :meth:`features`, with a
     decoder also :meth:`images`, and :meth:`measure` to load networks of other sizes than the published ones.
@@ -89,6 +90,12 @@ class PublishedEncoder(Encoder):
             self.source.licence,
             {**asdict(self.preprocessing), **_recorded(self.options)},
         )
+
+    def take_place(self, recorded: LatentSpec, where: Path) -> None:
+        if self.weights is None:
+            self.spec = recorded  # nothing is here that could contradict it
+        else:
+            super().take_place(recorded, where)
 
     def needed(self) -> Source:
         """The part of the source that the options ask for."""
