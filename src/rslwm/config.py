@@ -113,8 +113,6 @@ class EncoderConfig:
     weights: str = ""
     """Folder of published weights, a subfolder for each encoder's name; what isn't there is looked for in the hub's
     cache."""
-    trust: bool = False
-    """Load TorchScript files, which can run code of their own."""
     input_size: int = 256
     """Side in pixels at which published encoders with patches of 8 or 16 px see a frame; those with 14 px see 14/16 of
     it, so that the grids are the same."""

@@ -129,6 +129,8 @@ PUBLISHED_DECODER = DecoderConfig(
 def _bridge() -> StudyConfig:
     """Where paper and published code differ, the paper's value is here and a comment names the other."""
     return StudyConfig(
+        # The code draws from the autoencoders' posteriors, ignores SD3's shift and resizes without antialias:
+        # sd3-vae[posterior=sample,shift=no], va-vae[posterior=sample], web-dino[antialias=no], siglip2[antialias=no].
         latents=(
             "sd3-vae", "va-vae", "cosmos-ci16", "vjepa2.1", "vjepa2.1+96", "web-dino", "web-dino+96", "siglip2",
             "siglip2+96",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -43,13 +43,22 @@ def take_weights(
     Raises:
         DataError: names the file and the first tensor that is missing, extra or of another shape.
     """
-    expected = {named(name): (name, tensor.shape) for name, tensor in module.state_dict().items()}
-    for name, (_, shape) in expected.items():
+    expected = module.state_dict()
+    require_shapes(tensors, {named(name): x.shape for name, x in expected.items()}, path)
+    module.load_state_dict({name: tensors[named(name)] for name in expected})
+
+
+def require_shapes(tensors: Mapping[str, Tensor], expected: Mapping[str, Sequence[int]], path: Path) -> None:
+    """Compare the tensors of a file with the shapes that they should have.
+
+    Raises:
+        DataError: names the file and the first tensor that is missing, extra or of another shape.
+    """
+    for name, shape in expected.items():
         if name not in tensors:
             raise DataError(f"{path}: tensor {name!r} is missing")
-        if tensors[name].shape != shape:
+        if tensors[name].shape != tuple(shape):
             raise DataError(f"{path}: tensor {name!r} is {tuple(tensors[name].shape)}, expected {tuple(shape)}")
     for name in tensors:
         if name not in expected:
             raise DataError(f"{path}: unexpected tensor {name!r}")
-    module.load_state_dict({ours: tensors[name] for name, (ours, _) in expected.items()})

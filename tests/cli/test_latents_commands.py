@@ -1,6 +1,7 @@
 """rslwm latents list, check, train and encode, from the command line."""
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,12 @@ def test_list_says_all_about_one(capsys):
     assert "hf download stabilityai/stable-diffusion-3-medium-diffusers vae/" in printed
 
 
+def test_list_leaves_out_what_only_an_absent_library_could_count(capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "diffusers", None)
+    assert main(["latents", "list", "va-vae"]) == 0
+    assert re.search(rf"16x16x32 +28\.4 M +\? +16,384 +{MISSING}", capsys.readouterr().out)
+
+
 def test_list_shows_what_the_weights_are(weights, capsys):
     assert main(["latents", "list", "sd3-vae", "--encoder.weights", str(weights)]) == 0
     printed = capsys.readouterr().out
@@ -91,7 +98,7 @@ def test_missing_weights_say_how_to_get_them(tmp_path, capsys):
 def test_published_encoders_are_shown_frames_of_their_own_size(plugin):
     assert EncoderCommand("sd3-vae").study().data.image_size == 256
     assert EncoderCommand(f"{plugin}:PatchMean").study().data.image_size == 64
-    assert EncoderCommand("sd3-vae", image_size=96, trust=True).study().encoder.trust
+    assert EncoderCommand("sd3-vae", image_size=96).study().data.image_size == 96
 
 
 def test_spaces_are_trained_by_name_as_the_demo_trains_them(tmp_path):

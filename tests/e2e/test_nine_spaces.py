@@ -27,7 +27,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def nine(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """Decoded as in the paper: by the autoencoders' own decoders, native features through the compressed ones'."""
-    words = ["--latents", ",".join(NINE), "--encoder.weights", str(weights), "--encoder.trust"]
+    words = ["--latents", ",".join(NINE), "--encoder.weights", str(weights), "--trust"]
     words += ["--decoder.own", "--decoder.through", "96"]
     return rslwm("compare", "smoke", *words, out=tmp_path_factory.mktemp("nine") / "run")
 

@@ -19,6 +19,7 @@ from rslwm.latents.flops import encoder_flops
 from rslwm.latents.published.base import Options
 from rslwm.latents.published.cosmos import Cosmos, open_script
 from rslwm.latents.published.cosmos_network import CosmosTokenizer, Patcher, UnPatcher, haar, tokenizer
+from rslwm.trust import VARIABLE
 from rslwm.types import DataError
 from tiny_checkpoints.cosmos import ARCHITECTURE, IMAGES, LATENTS, network, trace, write
 
@@ -36,8 +37,13 @@ def place(tmp_path: Path) -> Path:
     return write(tmp_path)
 
 
-def open_cosmos(folder: Path, trust: bool = True, **options: Any) -> Cosmos:
-    return Cosmos(EncoderConfig(weights=str(folder), trust=trust, input_size=64), 64, Options(**options))
+@pytest.fixture(autouse=True)
+def trust(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "1")
+
+
+def open_cosmos(folder: Path, **options: Any) -> Cosmos:
+    return Cosmos(EncoderConfig(weights=str(folder), input_size=64), 64, Options(**options))
 
 
 def refusal(place: Path) -> str:
@@ -157,10 +163,11 @@ def test_loading_warns_of_nothing(weights: Path) -> None:
 # ------------------------------------------------------------------------------------------------------------- refusals
 
 
-def test_a_program_is_not_opened_without_trust(weights: Path) -> None:
-    cosmos = open_cosmos(weights, trust=False)
+def test_a_program_is_not_opened_without_trust(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(VARIABLE)
+    cosmos = open_cosmos(weights)
     assert cosmos.spec.channels == Cosmos.published.channels
-    with pytest.raises(DataError, match=r"encoder\.jit is TorchScript.*NVIDIA Open Model.*--encoder\.trust"):
+    with pytest.raises(DataError, match=r"encoder\.jit is TorchScript.*NVIDIA Open Model.*--trust.*RSLWM_TRUST=1"):
         cosmos.encode(FRAMES)
 
 

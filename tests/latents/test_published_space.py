@@ -57,3 +57,12 @@ def test_a_space_without_its_record_is_refused(saved: Path) -> None:
     (saved / "encoder.json").unlink()
     with pytest.raises(DataError, match=r"encoder\.json does not exist"):
         LatentSpace.load(saved)
+
+
+@pytest.mark.parametrize("reference", ["{folder}/mine.py:Mine", "mine.py:Mine"])
+def test_a_folder_cannot_bring_code_along(saved: Path, reference: str) -> None:
+    (saved / "mine.py").write_text("raise AssertionError('this code ran')")
+    text = (saved / "space.yaml").read_text()
+    (saved / "space.yaml").write_text(text.replace("sd3-vae", reference.format(folder=saved), 1))
+    with pytest.raises(DataError, match="code that would come with the folder"):
+        LatentSpace.load(saved)

@@ -131,6 +131,7 @@ def test_weights_outside_the_hub_are_fetched_by_their_address() -> None:
     message = str(missing("mine", elsewhere))
     assert "curl -LO https://example.org/net.pt" in message
     assert "cache" not in message
+    assert "and put the file in a folder mine/" in message
 
 
 def test_a_place_that_was_given_is_in_the_message() -> None:

@@ -4,8 +4,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from rslwm.config import AdapterConfig, DiTConfig, OptimConfig, SamplingConfig
+from rslwm.config import AdapterConfig, DiTConfig, FlowConfig, OptimConfig, SamplingConfig
 from rslwm.model.dit import DiT, forward_flops
+from rslwm.model.flow import FlowMatching
+from rslwm.model.sampler import Sampler
 from rslwm.study import counting
 from rslwm.study.counting import PRECISION, Pass, blank, count
 
@@ -81,10 +83,26 @@ def test_velocities_of_a_frame(sampling: SamplingConfig, passes: int) -> None:
     assert counting.evaluations(sampling) == passes
 
 
+@pytest.mark.parametrize("candidates", [1, 3])
+def test_frames_of_a_rollout_are_those_that_the_transformer_really_sees(
+    candidates: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dit, sampling, seen = DiT(DIT, CHANNELS, 7), SamplingConfig(steps=3), []
+    extend = dit.extend
+    monkeypatch.setattr(dit, "extend", lambda x, *rest: seen.append(len(x) * x.shape[1]) or extend(x, *rest))
+    with torch.no_grad():
+        sampler = Sampler(dit, FlowMatching(FlowConfig()))
+        state = sampler.start(torch.zeros(2, 2, *GRID, CHANNELS), torch.zeros(2, 2, 7)).fork(candidates)
+        for _ in range(4):
+            rows = 2 * candidates
+            state, _ = sampler.step(state, torch.zeros(rows, 7), torch.zeros(rows, *GRID, CHANNELS), sampling)
+    assert sum(seen) == 2 * (2 + candidates * counting.generating(sampling, 0, 4))
+
+
 def test_memory_and_disk_of_a_training() -> None:
     one = Pass(flops=0.0, parameters=1000, kept=50.0)
     plain, averaged = OptimConfig(batch_size=8), OptimConfig(batch_size=8, ema=0.9, keep=2)
-    assert counting.training_memory(plain, one) == 4 * 4 * 1000 + 8 * 50
-    assert counting.training_memory(averaged, one) == 4 * 5 * 1000 + 8 * 50
+    assert counting.training_memory(plain, one) == (4 * 4 + 2) * 1000 + 8 * 50
+    assert counting.training_memory(averaged, one) == (4 * 5 + 2) * 1000 + 8 * 50
     assert counting.training_disk(plain, 1000) == 4 * 1000 * (3 + 1)
     assert counting.training_disk(averaged, 1000) == 4 * 1000 * (2 * 4 + 1)

@@ -8,8 +8,11 @@ import pytest
 from rslwm.cli.estimate import estimate
 from rslwm.config import FootageConfig, StudyConfig
 from rslwm.data.corpus import Corpus
+from rslwm.latents.space import LatentSpace
+from rslwm.model.dit import DiT
 from rslwm.presets import PRESETS
 from rslwm.serialisation import ConfigError
+from rslwm.study.counting import ACTION_DIMS, training_disk
 from rslwm.study.estimate import Estimator, Line, footage
 from rslwm.study.graph import Builder
 
@@ -75,6 +78,23 @@ def test_checkpointed_activations_save_memory_and_nothing_else() -> None:
     saving = lines(replace(SMALL, compute=replace(SMALL.compute, checkpoint_activations=True)))
     assert saving["world-model", "small-vae"].memory < base.memory
     assert saving["world-model", "small-vae"].flops == base.flops
+
+
+@pytest.mark.parametrize("through", [0, 16])
+def test_a_world_model_is_saved_with_its_space(through: int) -> None:
+    config = replace(SMALL, latents=("small-dino",), decoder=replace(SMALL.decoder, through=through))
+    study = Builder(config).build()
+    estimator, (parts,) = Estimator(study, 10), study.spaces
+    read = parts.latents.config.space
+    if through:  # the encoder is on disk in the twin's place
+        read = replace(read, channels=through, adapter=config.adapter)
+    whole = LatentSpace(replace(read, decode=True, decoder=config.decoder))
+    model = config.world_model
+    dit = DiT(model.dit, whole.encoder.spec.channels, ACTION_DIMS)
+    own = training_disk(model.optim, sum(p.numel() for p in dit.parameters()))
+    space = sum(x.nbytes for x in whole.state_dict().values())
+    assert estimator.demand(parts.world_model).disk == own + space
+    assert estimator.demand(parts.decoder).disk >= space
 
 
 def test_finished_stages_are_marked() -> None:

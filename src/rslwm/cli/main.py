@@ -13,6 +13,7 @@ from rslwm.cli.flags import Command, parse
 from rslwm.registry import UnknownName
 from rslwm.serialisation import ConfigError
 from rslwm.study.runner import StageFailed
+from rslwm.trust import FLAG, trusting
 from rslwm.types import DataError
 
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -50,6 +51,9 @@ FAILED, USAGE, INTERRUPTED = 1, 2, 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line, ``sys.argv`` without an argument; returns the exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if FLAG in words:
+        with trusting():
+            return main([word for word in words if word != FLAG])
     if words[:1] == ["--version"]:
         print(f"rslwm {__version__}")
         return 0
@@ -102,6 +106,7 @@ def _overview(group: str) -> str:
             "",
             *(f"  {name:<20}{text}" for name, text in shown.items()),
             "",
+            f"{FLAG} with any of them opens TorchScript files (cosmos-ci16), which can run code of their own.",
             "Start with: rslwm compare demo --out runs/demo",
         ]
     )

@@ -167,16 +167,27 @@ class LatentSpace(nn.Module):
 
         Raises:
             ConfigError: ``space.yaml`` is missing or can't be read.
-            DataError: the weights are missing, truncated, or other tensors than the configuration asks for; or the
-                encoder that is found isn't the one that made the latents.
+            DataError: the weights are missing, truncated, or other tensors than the configuration asks for; the
+                encoder that is found isn't the one that made the latents, or its code would come with the folder.
             UnknownName: the encoder's plug-in file is no longer where it was.
         """
         config = serialisation.load(SpaceConfig, folder / "space.yaml")
+        _require_own_code(config.reference, folder)
         encoder = open_encoder(config)
         encoder.take_place(_recorded(folder / RECORD), folder / RECORD)
         space = cls(config, encoder)
         load_weights(space, folder / "space.safetensors")
         return space.eval()
+
+
+def _require_own_code(reference: str, folder: Path) -> None:
+    """A folder may be somebody else's: it can name a plug-in of this machine's, but not bring one along."""
+    path = Path(reference.rpartition(".py:")[0])
+    if ".py:" in reference and (not path.is_absolute() or path.resolve().is_relative_to(folder.resolve())):
+        raise DataError(
+            f"{folder / 'space.yaml'}: reference is {reference!r}, code that would come with the folder. Look at it, put "
+            "it elsewhere and write its absolute path there"
+        )
 
 
 def _recorded(path: Path) -> LatentSpec:

@@ -169,6 +169,11 @@ def evaluations(sampling: SamplingConfig) -> int:
     return passes * (2 if sampling.guidance != 1 else 1)
 
 
+def generating(sampling: SamplingConfig, context: int, future: int) -> int:
+    """Frames that go through the transformer in a rollout: in velocities, and once where later ones look back at it."""
+    return future * evaluations(sampling) + context + future - 1
+
+
 # ---------------------------------------------------------------------------------------------------------- training
 
 
@@ -178,8 +183,10 @@ def training_flops(forward: float) -> float:
 
 
 def training_memory(optim: OptimConfig, one: Pass) -> float:
-    """Bytes: weights, gradients, two moments and the average in float32, and what is kept of a batch."""
-    return 4 * one.parameters * (4 + bool(optim.ema)) + optim.batch_size * one.kept
+    """Bytes: weights, gradients, two moments and the average in float32, the weights once more as autocast casts them,
+    and what is kept of a batch."""
+    weights = one.parameters * (4 * (4 + bool(optim.ema)) + PRECISION.itemsize)
+    return weights + optim.batch_size * one.kept
 
 
 def training_disk(optim: OptimConfig, parameters: int) -> float:

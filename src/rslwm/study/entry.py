@@ -94,9 +94,7 @@ class Entry:
         encoder = config.encoder
         if self.published:
             weights = str(Path(encoder.weights).expanduser().resolve()) if encoder.weights else ""
-            encoder = EncoderConfig(
-                weights=weights, trust=encoder.trust, input_size=encoder.input_size, min_rank=encoder.min_rank
-            )
+            encoder = EncoderConfig(weights=weights, input_size=encoder.input_size, min_rank=encoder.min_rank)
         return SpaceConfig(
             self.reference,
             config.data.image_size,

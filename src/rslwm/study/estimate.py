@@ -8,7 +8,17 @@ from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 
-from rslwm.config import AdapterConfig, DiTConfig, EvalConfig, OptimConfig, ProbeConfig, StudyConfig, WorldModelConfig
+from rslwm.config import (
+    AdapterConfig,
+    DecoderConfig,
+    DiTConfig,
+    EvalConfig,
+    OptimConfig,
+    ProbeConfig,
+    SamplingConfig,
+    StudyConfig,
+    WorldModelConfig,
+)
 from rslwm.data.dataset import EpisodeDataset
 from rslwm.evals.one_step import DRAWS
 from rslwm.evals.probes import SUCCESS_FRAMES
@@ -67,9 +77,9 @@ def footage(config: StudyConfig, data: Path | None) -> Footage:
 class Demand:
     """What one stage takes: FLOPs, bytes that it leaves behind, and bytes on its device.
 
-    A training holds weights, gradients, two moments and the moving average in float32, and what autograd keeps of a
-    batch in bfloat16; everything else its weights in bfloat16, and planning the memory that it is given. Not counted:
-    activations of encoders, perceptual networks, metrics, the recording and decoding of videos.
+    A training holds weights, gradients, two moments and the moving average in float32, and in bfloat16 the weights once
+    more and what autograd keeps of a batch; everything else its weights in bfloat16, and planning the memory that it is
+    given. Not counted: activations of encoders, perceptual networks, metrics, the recording and decoding of videos.
     """
 
     flops: float = 0.0
@@ -163,9 +173,13 @@ class Estimator:
             case stages.LatentsStage(space=config):
                 return self._latents(self._space(config))
             case stages.DecoderStage(decoder=config):
-                return _training(config.optim, self._pixels(stage))
+                training = _training(config.optim, self._pixels(stage))
+                return replace(training, disk=training.disk + _bytes(self._space_of(stage)))
+            case DecoderConfig():
+                return Demand(disk=self._completed(stage))
             case stages.WorldModelStage(world_model=config):
-                return self._world_model(self._space_of(stage), config)
+                training = self._world_model(self._space_of(stage), config)
+                return replace(training, disk=training.disk + self._completed(_input(stage, "decoder")))
             case stages.ProbesStage(probe=config):
                 return self._probes(self._space_of(stage), config)
             case stages.EvaluateStage():
@@ -217,6 +231,14 @@ class Estimator:
             return self._decode(twin) + self._compress(self._space_of(twin))
         space = self._space_of(stage)
         return space.config.views * self._own(space)[1]
+
+    def _completed(self, stage: Stage) -> float:
+        """Bytes of the space that a decoder stage leaves, which is saved again beside every world model of it."""
+        if isinstance(stage.config, stages.DecoderStage):
+            return 4 * self._pixels(stage).parameters + _bytes(self._space_of(stage))
+        if stage.config.through:
+            return self._completed(_input(stage, "decoder"))
+        return _bytes(self._space_of(stage))
 
     def _pixels(self, stage: Stage) -> Pass:
         """One view through the pixel decoder that a stage trains."""
@@ -273,23 +295,27 @@ class Estimator:
         config: EvalConfig = stage.config.evaluation
         spec, model, plans = self._space_of(stage).spec, _input(stage, "world-model"), config.plan
         dit: DiTConfig = model.config.world_model.dit
-        rollouts = config.clips * config.future
-        imagined = plans.windows * plans.candidates * plans.iterations * sum(config.plan_horizons or (plans.horizon,))
-        velocities = (
-            rollouts * counting.evaluations(config.sampling)
-            + 2 * DRAWS * config.one_step_windows
-            + imagined * counting.evaluations(plans.sampling)
-        )
+        history, one_step = dit.max_frames - 1, SamplingConfig(steps=1)
+        imagined = plans.candidates * plans.iterations
+        passes = config.clips * counting.generating(config.sampling, config.context, config.future)
+        passes += 2 * DRAWS * config.one_step_windows * counting.generating(one_step, history, 1)
+        for horizon in config.plan_horizons or (plans.horizon,):  # candidates share the context
+            passes += plans.windows * (history + imagined * counting.generating(plans.sampling, 0, horizon))
         # The generated frames, and the true ones as a ceiling.
-        decoded = 2 * rollouts * self._decode(_input(model, "decoder"))
+        decoded = 2 * config.clips * config.future * self._decode(_input(model, "decoder"))
         return Demand(
-            flops=velocities * counting.predicting(dit, *_shape(spec)) + decoded,
+            flops=passes * counting.predicting(dit, *_shape(spec)) + decoded,
             memory=2 * counting.denoising(dit, *_shape(spec), False).parameters + plans.memory_mb * 2**20,
         )
 
 
 def _input(stage: Stage, kind: str) -> Stage:
     return next(source for source in stage.inputs if source.kind == kind)
+
+
+def _bytes(space: LatentSpace) -> float:
+    """Of a space on disk, without pixels and without published weights."""
+    return sum(x.nbytes for x in space.state_dict().values())
 
 
 def _shape(spec: LatentSpec) -> tuple[tuple[int, int], int]:

@@ -28,7 +28,7 @@ from rslwm.latents.views import apart, one_view
 from rslwm.serialisation import ConfigError
 from rslwm.train.loop import Progress, Trained, TrainingFailed, fit
 from rslwm.train.pixel_loss import PixelLoss
-from rslwm.types import DataError
+from rslwm.types import DataError, LatentSpec
 
 
 class FramePairs:
@@ -85,7 +85,7 @@ def train_encoder(
 
     Raises:
         TrainingFailed: the latents collapsed: their effective rank is below ``encoder.min_rank``, or below half of the
-            channels where these are few.
+            channels where these are few; of a floor, they are constant or not finite.
     """
     config = encoder.config
     where = device(compute)
@@ -116,14 +116,20 @@ def train_encoder(
 
         trained = fit(encoder, loss, config.optim, folder, compute, progress, encoder.update, monitor)
         figures = trained.terms
-    least = min(config.min_rank, encoder.spec.channels / 2)
-    if encoder.spec.family != "floor" and figures["effective_rank"] < least:
-        raise TrainingFailed(
-            f"{encoder.spec.name} collapsed: its latents have effective rank {figures['effective_rank']:.2f} of "
-            f"{encoder.spec.channels}, the least is {least:g} (encoder.min_rank); see {folder / 'train.jsonl'}. Train "
-            "longer, or strengthen the objective's guard against collapse."
-        )
+    _require_rank(encoder.spec, figures, config.min_rank, folder)
     return trained
+
+
+def _require_rank(spec: LatentSpec, figures: dict[str, float], least: float, folder: Path) -> None:
+    found = figures["effective_rank"] if figures["deviation"] > 0 else 0.0
+    # A floor may be poor, but it isn't constant.
+    least = min(least, 0.5 if spec.family == "floor" else spec.channels / 2)
+    if found < least:
+        raise TrainingFailed(
+            f"{spec.name} collapsed: its latents have effective rank {found:.2f} of {spec.channels}, the least is "
+            f"{least:g} (encoder.min_rank); see {folder / 'train.jsonl'}. Train longer, or strengthen the objective's "
+            "guard against collapse."
+        )
 
 
 class StoredFrames:

@@ -93,7 +93,7 @@ class Encode(EncoderCommand):
         """Of a space that is there already."""
         places = (Path(self.name), Path(self.name) / "space")
         found = next((place for place in places if (place / "space.yaml").is_file()), None)
-        if not found and (Path(self.name).is_dir() or ("/" in self.name and ".py:" not in self.name)):
+        if not found and (Path(self.name).is_dir() or ("/" in self.name.partition("[")[0] and ".py:" not in self.name)):
             raise ConfigError(f"{places[0] / 'space.yaml'} does not exist: the folder holds no latent space")
         return found
 

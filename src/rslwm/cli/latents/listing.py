@@ -95,11 +95,12 @@ def _table(rows: Iterable[tuple[str, ...]]) -> Table:
 
 def _row(encoder: Encoder) -> tuple[str, ...]:
     from rslwm.latents.flops import encoder_flops
+    from rslwm.latents.published.base import MissingLibrary
 
     spec = encoder.spec
     try:
         flops = f"{encoder_flops(encoder)[0] / 1e9:.1f}"
-    except ImportError:  # the library that holds the network is an extra
+    except (ImportError, MissingLibrary):  # the library that holds the network is an extra
         flops = "?"
     return (
         spec.name,

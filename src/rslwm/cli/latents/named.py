@@ -23,8 +23,6 @@ class EncoderCommand:
     """A name of `rslwm latents list`, with choices such as sd3-vae[shift=no], or path/to/file.py:Class."""
     weights: str = ""
     """A published encoder's file or folder, or the folder above several; else the hub's cache is looked into."""
-    trust: bool = False
-    """Short for --encoder.trust: load TorchScript files, which can run code of their own."""
     image_size: int = 0
     """Pixels of the frames; 0 is --encoder.input-size for published encoders, and 64 for others."""
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
@@ -41,7 +39,7 @@ class EncoderCommand:
 
     def study(self, uri: str = DataConfig.uri, camera: str = DataConfig.camera) -> StudyConfig:
         """A study of this encoder on these data."""
-        entry, config = self.entry, replace(self.encoder, trust=self.trust or self.encoder.trust)
+        entry, config = self.entry, self.encoder
         if self.weights and self._above(entry):
             config = replace(config, weights=self.weights)
         size = self.image_size or (config.input_size if entry.published else DataConfig.image_size)

@@ -10,7 +10,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from rslwm.latents.published.base import Architecture, Options, PublishedAutoencoder
+from rslwm.latents.published.base import Architecture, Options, PublishedAutoencoder, import_library
 from rslwm.latents.published.posterior import Posterior, latent
 
 
@@ -37,9 +37,7 @@ class KLAutoencoder(PublishedAutoencoder):
         raise NotImplementedError
 
     def build(self, architecture: KLArchitecture) -> nn.Module:
-        from diffusers import AutoencoderKL
-
-        return AutoencoderKL.from_config(architecture.config)
+        return import_library(self.name, "diffusers", "encoders").AutoencoderKL.from_config(architecture.config)
 
     def sized(self, config: Mapping[str, Any]) -> KLArchitecture:
         """The architecture of a network with this configuration."""
@@ -50,12 +48,6 @@ class KLAutoencoder(PublishedAutoencoder):
         parts = [part for part in (network.encoder, network.quant_conv) if part is not None]
         parameters = sum(p.numel() for part in parts for p in part.parameters())
         return KLArchitecture(architecture.channels, patch, parameters, config)
-
-    def blank(self) -> nn.Module:
-        """The network with memory for its weights, all of which must be loaded; draws no random numbers."""
-        with torch.device("meta"):
-            network = self.build(self.architecture)
-        return network.to_empty(device="cpu")
 
     def features(self, network: Any, images: Tensor) -> Tensor:
         posterior = network.encode(images).latent_dist

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -46,6 +48,10 @@ class Architecture:
     """Pixels of a side that one position of the latent grid stands for."""
     parameters: int
     """Of the encoder, decoder not counted."""
+
+
+class MissingLibrary(DataError):
+    """A package that holds an encoder's network and isn't installed; the message says how to get it."""
 
 
 class PublishedEncoder(Encoder):
@@ -187,6 +193,26 @@ def _recorded(options: Options) -> dict[str, Any]:
     """The options that change latents, beyond those that the preprocessing holds."""
     held = {"weights", "filter", "antialias"}
     return {name: value for name, value in asdict(options).items() if name not in held}
+
+
+def blank(build: Callable[[], nn.Module]) -> nn.Module:
+    """A network with memory for its weights and nothing in it: drawing what a file replaces takes a ViT-L seconds."""
+    with torch.device("meta"):
+        network = build()
+    return network.to_empty(device="cpu")
+
+
+def import_library(encoder: str, module: str, extra: str) -> Any:
+    """The module of another project that holds an encoder's network, imported late: it takes seconds.
+
+    Raises:
+        MissingLibrary: it isn't installed; the message says how to get it.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        needs = f"{encoder} needs the package {module.replace('_', '-')}"
+        raise MissingLibrary(f"{needs}; get it with pip install 'rslwm[{extra}]'") from None
 
 
 def require(condition: bool, weights: Weights, what: str) -> None:

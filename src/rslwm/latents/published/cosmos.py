@@ -14,6 +14,8 @@ from rslwm.latents.base import ENCODERS
 from rslwm.latents.published.base import PublishedAutoencoder
 from rslwm.latents.published.cosmos_network import CosmosArchitecture, CosmosTokenizer, measured, tokenizer
 from rslwm.latents.published.weights import Source, Weights
+from rslwm.tensors import require_shapes
+from rslwm.trust import FLAG, VARIABLE, trusted
 from rslwm.types import DataError
 
 DECODER = "decoder.jit"
@@ -38,7 +40,7 @@ class Cosmos(PublishedAutoencoder):
     published = CosmosArchitecture(channels=16, patch=16, parameters=33_513_632)
 
     def measure(self, weights: Weights) -> CosmosArchitecture:
-        if not self.config.trust:
+        if not trusted():
             return self.published
         encoder = open_script(weights.file)
         try:
@@ -53,11 +55,11 @@ class Cosmos(PublishedAutoencoder):
 
     def load(self, weights: Weights) -> CosmosTokenizer:
         encoder, decoder = weights.file, weights.file.with_name(DECODER)
-        if not self.config.trust:
+        if not trusted():
             raise DataError(
                 f"{encoder} is TorchScript, which can run code of its own. It isn't opened unless you trust whoever "
                 f"gave it to you (published by {self.source.repository}, licence: {self.source.licence}) and say so "
-                "with --encoder.trust (--trust of `rslwm latents check`)"
+                f"with {FLAG}, or {VARIABLE}=1 in the environment"
             )
         a: CosmosArchitecture = self.architecture
         with torch.device("meta"):
@@ -114,16 +116,8 @@ def open_script(file: Path) -> nn.Module:
 
 def _same_parameters(script: nn.Module, described: nn.Module, file: Path) -> None:
     """Parameters only: a traced program also holds constants, which depend on how it was traced."""
-    found = {name: tuple(x.shape) for name, x in script.named_parameters()}
-    expected = {name: tuple(x.shape) for name, x in described.named_parameters()}
-    for name, shape in expected.items():
-        if name not in found:
-            raise DataError(f"{file}: tensor {name!r} is missing")
-        if found[name] != shape:
-            raise DataError(f"{file}: tensor {name!r} is {found[name]}, expected {shape}")
-    for name in found:
-        if name not in expected:
-            raise DataError(f"{file}: unexpected tensor {name!r}")
+    expected = {name: x.shape for name, x in described.named_parameters()}
+    require_shapes(dict(script.named_parameters()), expected, file)
 
 
 def _first(result: Any) -> Any:

@@ -10,12 +10,11 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from rslwm.latents.base import ENCODERS
-from rslwm.latents.published.base import Architecture, Options, PublishedEncoder
+from rslwm.latents.published.base import Architecture, Options, PublishedEncoder, blank, import_library
 from rslwm.latents.published.torch_file import read_tensors, tensors_in
 from rslwm.latents.published.weights import Source, Weights
 from rslwm.serialisation import ConfigError
 from rslwm.tensors import take_weights
-from rslwm.types import DataError
 
 
 @dataclass(frozen=True)
@@ -77,9 +76,7 @@ class EffNetLite0(PublishedEncoder):
         return _trunk(self._classifier(), architecture.blocks)
 
     def load(self, weights: Weights) -> nn.Module:
-        with torch.device("meta"):
-            network = self._classifier()
-        network.to_empty(device="cpu")
+        network = blank(self._classifier)
         take_weights(network, tensors_in(read_tensors(weights.file), weights.file), weights.file)
         return _trunk(network, self.architecture.blocks)
 
@@ -87,13 +84,9 @@ class EffNetLite0(PublishedEncoder):
         return rearrange(network(images), "N C h w -> N h w C")
 
     def _classifier(self) -> Any:
-        try:
-            from efficientnet_lite_pytorch import EfficientNet
-        except ImportError:
-            raise DataError(
-                f"{self.name} needs the package efficientnet-lite-pytorch; get it with {self.source.command}"
-            ) from None
-        return EfficientNet.from_name("efficientnet-lite0", image_size=self.side())  # which its padding depends on
+        package = import_library(self.name, "efficientnet_lite_pytorch", self.source.extra)
+        # Its padding depends on the image's size.
+        return package.EfficientNet.from_name("efficientnet-lite0", image_size=self.side())
 
 
 def _trunk(classifier: Any, blocks: int) -> nn.Module:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields, replace
@@ -13,8 +12,8 @@ from typing import Any, ClassVar
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from rslwm.latents.published.base import Architecture, PublishedEncoder, require
-from rslwm.latents.published.weights import Source, Weights
+from rslwm.latents.published.base import Architecture, PublishedEncoder, import_library, require
+from rslwm.latents.published.weights import Source, Weights, read_json
 from rslwm.serialisation import from_dict
 from rslwm.types import DataError
 
@@ -96,7 +95,7 @@ class HubTransformer(PublishedEncoder):
         return loaded
 
     def _configuration(self, path: Path) -> Any:
-        content = _json(path)
+        content = read_json(path)
         kind = content.get("model_type")
         if kind != self.model_type:
             raise DataError(f"{path}: model_type is {kind!r}; {self.name} reads models of type {self.model_type!r}")
@@ -127,13 +126,7 @@ class HubTransformer(PublishedEncoder):
         return tensors
 
     def _classes(self) -> tuple[Any, Any]:
-        try:
-            import transformers
-        except ImportError:
-            raise DataError(
-                f"{self.name} needs the package transformers; get it with pip install 'rslwm[encoders]'"
-            ) from None
-        configuration, network = self.library
+        transformers, (configuration, network) = import_library(self.name, "transformers", "encoders"), self.library
         return getattr(transformers, configuration), getattr(transformers, network)
 
 
@@ -177,18 +170,8 @@ def _files(file: Path) -> list[Path]:
 
 
 def _shards(index: Path) -> list[str]:
-    places = _json(index).get("weight_map")
+    places = read_json(index).get("weight_map")
     names = set(places.values()) if isinstance(places, dict) else set()
     if not names or any(not isinstance(name, str) or Path(name).name != name for name in names):
         raise DataError(f"{index}: weight_map must say in which file beside it each tensor is, got {places!r:.80}")
     return sorted(names)
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text())
-    except ValueError as error:
-        raise DataError(f"{path} is not JSON: {error}") from None
-    if not isinstance(content, dict):
-        raise DataError(f"{path} holds a {type(content).__name__}, expected a mapping")
-    return content

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from rslwm.latents.base import ENCODERS
 from rslwm.latents.published.autoencoder_kl import KLArchitecture, KLAutoencoder, KLOptions
-from rslwm.latents.published.base import require
-from rslwm.latents.published.weights import Source, Weights
+from rslwm.latents.published.base import blank, require
+from rslwm.latents.published.weights import Source, Weights, read_json
 from rslwm.tensors import load_weights
-from rslwm.types import DataError
 
 CONFIG = {
     "block_out_channels": [128, 256, 512, 512],
@@ -53,17 +50,14 @@ class SD3VAE(KLAutoencoder):
 
     def measure(self, weights: Weights) -> KLArchitecture:
         path = weights.file.with_name("config.json")
-        try:
-            config: dict[str, Any] = json.loads(path.read_text())
-        except ValueError as error:
-            raise DataError(f"{path} is not JSON: {error}") from None
+        config = read_json(path)
         require(config.get("_class_name") == "AutoencoderKL", weights, f"{path.name} beside it is of no AutoencoderKL")
         for key in CONFIG:
             require(key in config, weights, f"{path.name} beside it lacks {key!r}")
         return self.sized(config)
 
     def load(self, weights: Weights) -> nn.Module:
-        network = self.blank()
+        network = blank(lambda: self.build(self.architecture))
         load_weights(network, weights.file)
         return network
 

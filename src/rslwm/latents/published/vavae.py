@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from rslwm.latents.base import ENCODERS
 from rslwm.latents.published.autoencoder_kl import KLArchitecture, KLAutoencoder, KLOptions
-from rslwm.latents.published.base import require
+from rslwm.latents.published.base import blank, require
 from rslwm.latents.published.torch_file import read_tensors, tensors_in
 from rslwm.latents.published.weights import Source, Weights
-from rslwm.tensors import take_weights
+from rslwm.tensors import require_shapes, take_weights
 from rslwm.types import DataError
 
 LEVELS = 5
@@ -104,7 +104,7 @@ class VAVAE(KLAutoencoder):
         return self.sized(_config(widths, len(tensors["post_quant_conv.weight"])))
 
     def load(self, weights: Weights) -> nn.Module:
-        network = self.blank()
+        network = blank(lambda: self.build(self.architecture))
         tensors = {name: _as_matrix(name, x) for name, x in _autoencoder(weights.file).items()}
         take_weights(network, tensors, weights.file, ldm_name)
         if self.options.normalise:
@@ -144,11 +144,7 @@ def _as_matrix(name: str, x: Tensor) -> Tensor:
 
 def _read_statistics(path: Path, channels: int) -> tuple[Tensor, Tensor]:
     tensors = tensors_in(read_tensors(path), path)
-    for name in ("mean", "std"):
-        if name not in tensors:
-            raise DataError(f"{path}: tensor {name!r} is missing")
-        if tensors[name].shape != (1, channels, 1, 1):
-            raise DataError(f"{path}: tensor {name!r} is {tuple(tensors[name].shape)}, expected (1, {channels}, 1, 1)")
+    require_shapes(tensors, dict.fromkeys(("mean", "std"), (1, channels, 1, 1)), path)
     if not (tensors["std"] > 0).all():
         raise DataError(f"{path}: tensor 'std' has values that are not positive")
     return tensors["mean"].float(), tensors["std"].float()

@@ -6,13 +6,12 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-import torch
 from einops import rearrange
 from torch import Tensor, nn
 
 from rslwm.config import EncoderConfig
 from rslwm.latents.base import ENCODERS
-from rslwm.latents.published.base import Architecture, Options, PublishedEncoder, require
+from rslwm.latents.published.base import Architecture, Options, PublishedEncoder, blank, require
 from rslwm.latents.published.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from rslwm.latents.published.torch_file import read_tensors, tensors_in
 from rslwm.latents.published.vjepa_network import HEAD, LEVELS, VJEPA, VJEPAConfig
@@ -83,9 +82,7 @@ class VJEPA21(PublishedEncoder):
     def load(self, weights: Weights) -> nn.Module:
         _, tensors = self._tensors(weights)
         written = {_bare(name): name for name in tensors}
-        with torch.device("meta"):  # of ViT-L, random values that are overwritten take seconds
-            network = self.build(self.architecture)
-        network.to_empty(device="cpu")
+        network = blank(lambda: self.build(self.architecture))
         take_weights(network, tensors, weights.file, lambda name: written.get(name, name))
         return network
 

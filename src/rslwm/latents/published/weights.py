@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import json
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from rslwm.types import DataError
 
@@ -84,11 +86,13 @@ def find_weights(name: str, source: Source, given: str, folder: str) -> Weights 
 def missing(name: str, source: Source, given: str = "", folder: str = "") -> MissingWeights:
     """What to raise when :func:`find_weights` found nothing there and the network is needed."""
     places = [given] if given else [f"{folder}/{name}"] * bool(folder) + ["the hub's cache"] * bool(source.repository)
+    then = "and" if source.url else "or"  # nothing looks where curl puts a file
     looked = f" (looked in {' and '.join(places)})" if places else ""
     return MissingWeights(
         f"{name}: its weights are not on this machine{looked}. They are {source.files[0]} of {source.place} "
         f"(revision {source.revision}, {source.megabytes} MB, licence: {source.licence}). Get them with\n"
-        f"  {source.command}\nor put the file in a folder {name}/ and name the folder above it with --encoder.weights"
+        f"  {source.command}\n{then} put the file in a folder {name}/ and name the folder above it with "
+        "--encoder.weights"
     )
 
 
@@ -129,6 +133,21 @@ def _in_package(source: Source) -> Weights | None:
         return None
     file = Path(found.submodule_search_locations[0]) / source.files[0]
     return Weights(file, metadata.version(source.package)) if file.is_file() else None
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A configuration that lies beside weights.
+
+    Raises:
+        DataError: it is no JSON, or no mapping.
+    """
+    try:
+        content = json.loads(path.read_text())
+    except ValueError as error:
+        raise DataError(f"{path} is not JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise DataError(f"{path} holds a {type(content).__name__}, expected a mapping")
+    return content
 
 
 def digest(*paths: Path) -> str:
