@@ -185,8 +185,8 @@ def _require_own_code(reference: str, folder: Path) -> None:
     path = Path(reference.rpartition(".py:")[0])
     if ".py:" in reference and (not path.is_absolute() or path.resolve().is_relative_to(folder.resolve())):
         raise DataError(
-            f"{folder / 'space.yaml'}: reference is {reference!r}, code that would come with the folder. Look at it, put "
-            "it elsewhere and write its absolute path there"
+            f"{folder / 'space.yaml'}: reference is {reference!r}, code that would come with the folder. Look at it, "
+            "put it elsewhere and write its absolute path there"
         )
 
 
