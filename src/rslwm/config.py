@@ -360,7 +360,7 @@ class ScalingConfig:
 
 
 @dataclass(frozen=True)
-class FootageConfig:
+class DataSizeConfig:
     """How much there is of data that aren't at hand yet. Only ``--estimate`` reads it."""
 
     episodes: int = 0
@@ -384,7 +384,7 @@ class StudyConfig:
     sizes: tuple[str, ...] = ()
     """Sizes of the transformer (S, B, L, XL), each a comparison of its own; empty: world_model.dit as it is."""
     scaling: ScalingConfig = field(default_factory=ScalingConfig)
-    footage: FootageConfig = field(default_factory=FootageConfig)
+    data_size: DataSizeConfig = field(default_factory=DataSizeConfig)
     data: DataConfig = field(default_factory=DataConfig)
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     adapter: AdapterConfig = field(default_factory=AdapterConfig)

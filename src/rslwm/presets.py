@@ -7,12 +7,12 @@ from dataclasses import replace
 from rslwm.config import (
     AdapterConfig,
     DataConfig,
+    DataSizeConfig,
     DecoderConfig,
     DiTConfig,
     EncoderConfig,
     EvalConfig,
     FlowConfig,
-    FootageConfig,
     OptimConfig,
     PlanConfig,
     ProbeConfig,
@@ -142,7 +142,7 @@ def _bridge() -> StudyConfig:
             # "100 epochs for all runs", but 80 for L in Table 6; B's batch is printed nowhere.
             optim={"B": _epochs(100, 16), "L": _epochs(80, 5)},
         ),
-        footage=FootageConfig(episodes=60_000, steps=36),
+        data_size=DataSizeConfig(episodes=60_000, steps=36),
         # The paper holds out the published split "val"; the code draws frame skips from {2, 4}.
         data=DataConfig(uri="", image_size=256, frame_skip=2, actions="first", test_fraction=0.1),
         encoder=EncoderConfig(input_size=256),

@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 
 from rslwm.cli.estimate import estimate
-from rslwm.config import FootageConfig, StudyConfig
+from rslwm.config import DataSizeConfig, StudyConfig
 from rslwm.data.corpus import Corpus
 from rslwm.latents.space import LatentSpace
 from rslwm.model.dit import DiT
 from rslwm.presets import PRESETS
 from rslwm.serialisation import ConfigError
 from rslwm.study.counting import ACTION_DIMS, training_disk
-from rslwm.study.estimate import Estimator, Line, footage
+from rslwm.study.estimate import Estimator, Line, data_size
 from rslwm.study.graph import Builder
 
 TABLE_4 = {
@@ -103,17 +103,19 @@ def test_finished_stages_are_marked() -> None:
     assert {line.kind: line.finished for line in found if line.finished} == {"data": 1}
 
 
-def test_footage_is_counted_where_it_is_and_assumed_where_it_is_not(corpus: Corpus) -> None:
+def test_data_size_is_counted_where_it_is_and_assumed_where_it_is_not(corpus: Corpus) -> None:
     recorded = replace(SMALL, data=replace(SMALL.data, uri=f"lerobot:{corpus.dataset.root}"))
-    found = footage(recorded, None)
+    found = data_size(recorded, None)
     assert (found.episodes, found.frames, found.source) == (12, int(corpus.dataset.lengths.sum()), "counted")
-    simulated = footage(SMALL, None)
+    simulated = data_size(SMALL, None)
     assert (simulated.episodes, simulated.frames) == (320, 320 * 44)
     absent = replace(SMALL, data=replace(SMALL.data, uri="rlds:/nowhere"))
-    given = footage(replace(absent, footage=FootageConfig(episodes=7, steps=30)), None)
+    given = data_size(replace(absent, data_size=DataSizeConfig(episodes=7, steps=30)), None)
     assert (given.episodes, given.frames) == (7, 210)
-    with pytest.raises(ConfigError, match=r"nobody knows yet how much data 'rlds:/nowhere' holds; .*footage\.steps N"):
-        footage(absent, None)
+    with pytest.raises(
+        ConfigError, match=r"nobody knows yet how much data 'rlds:/nowhere' holds; .*data-size\.steps N"
+    ):
+        data_size(absent, None)
 
 
 @pytest.mark.parametrize(("gpu", "utilisation"), [("H1000", 0.2), ("H100", 0.0), ("H100", 1.5)])

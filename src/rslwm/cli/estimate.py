@@ -11,7 +11,7 @@ from rslwm.cli.output import console
 from rslwm.config import StudyConfig
 from rslwm.serialisation import ConfigError
 from rslwm.study.counting import GPUS
-from rslwm.study.estimate import Demand, Estimator, FrameCost, Line, footage
+from rslwm.study.estimate import Demand, Estimator, FrameCost, Line, data_size
 from rslwm.study.graph import Builder
 from rslwm.study.progress import duration
 from rslwm.study.runner import Runner
@@ -35,7 +35,7 @@ def estimate(config: StudyConfig, out: Path, jobs: int, gpu: str, utilisation: f
         raise ConfigError(f"--gpu {gpu} --utilisation {utilisation:g}: one of {', '.join(GPUS)}, and a share up to 1")
     study, runner = Builder(config).build(), Runner(out, jobs, config.compute.threads)
     data = runner.folder(study.data) if runner.finished(study.data) else None
-    known = footage(config, data)
+    known = data_size(config, data)
     estimator, rate, screen = Estimator(study, known.frames), GPUS[gpu] * utilisation, console()
     screen.print(_frame_costs(estimator), "", _stages(estimator.lines(runner.finished), rate), "")
     screen.print(

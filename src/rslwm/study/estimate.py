@@ -41,7 +41,7 @@ LOOK = 256
 
 
 @dataclass(frozen=True)
-class Footage:
+class DataSize:
     """How much there is to encode, and where the numbers come from."""
 
     episodes: int
@@ -49,7 +49,7 @@ class Footage:
     source: str
 
 
-def footage(config: StudyConfig, data: Path | None) -> Footage:
+def data_size(config: StudyConfig, data: Path | None) -> DataSize:
     """What a finished data stage or a LeRobot folder says of the episodes, or what the study assumes of them.
 
     Raises:
@@ -58,19 +58,19 @@ def footage(config: StudyConfig, data: Path | None) -> Footage:
     scheme, _, location = config.data.uri.partition(":")
     if data is not None:
         facts = stages.read_facts(data)
-        return Footage(facts["episodes"], facts["frames"], "counted")
+        return DataSize(facts["episodes"], facts["frames"], "counted")
     if scheme == "lerobot" and Path(location).expanduser().is_dir():
         lengths = EpisodeDataset(Path(location).expanduser()).lengths
-        return Footage(len(lengths), int(lengths.sum()), "counted")
+        return DataSize(len(lengths), int(lengths.sum()), "counted")
     sim = config.data.sim if scheme == "sim" else None
-    episodes = config.footage.episodes or (sim.episodes if sim else 0)
-    steps = config.footage.steps or (sim.max_steps if sim else 0)
+    episodes = config.data_size.episodes or (sim.episodes if sim else 0)
+    steps = config.data_size.steps or (sim.max_steps if sim else 0)
     if not episodes * steps:
         raise ConfigError(
-            f"nobody knows yet how much data {config.data.uri!r} holds; say so with --footage.episodes N and "
-            "--footage.steps N (of an episode)"
+            f"nobody knows yet how much data {config.data.uri!r} holds; say so with --data-size.episodes N and "
+            "--data-size.steps N (of an episode)"
         )
-    return Footage(episodes, episodes * steps, "assumed, see --footage.episodes and --footage.steps")
+    return DataSize(episodes, episodes * steps, "assumed, see --data-size.episodes and --data-size.steps")
 
 
 @dataclass(frozen=True)
