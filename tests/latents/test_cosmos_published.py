@@ -19,6 +19,7 @@ from rslwm.latents.flops import encoder_flops
 from rslwm.latents.published.base import Options
 from rslwm.latents.published.cosmos import Cosmos, open_script
 from rslwm.latents.published.cosmos_network import CosmosTokenizer, Patcher, UnPatcher, haar, tokenizer
+from rslwm.latents.space import LatentSpace, SpaceConfig
 from rslwm.trust import VARIABLE
 from rslwm.types import DataError
 from tiny_checkpoints.cosmos import ARCHITECTURE, IMAGES, LATENTS, network, trace, write
@@ -292,3 +293,16 @@ def test_the_file_holds_the_parameters_under_the_published_names(place: Path) ->
         assert f"decoder.{name}.weight" in decoder
     assert "post_quant_conv.weight" in decoder
     assert "decoder.up.0.upsample.conv.weight" not in decoder
+
+
+def test_a_saved_space_is_opened_without_running_the_program(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = EncoderConfig(weights=str(weights), input_size=64)
+    space = LatentSpace(SpaceConfig("cosmos-ci16", 64, encoder=config)).with_own_decoder()
+    space.save(tmp_path)
+    monkeypatch.delenv(VARIABLE)
+    opened = LatentSpace.load(tmp_path)
+    assert opened.spec == space.spec
+    with pytest.raises(DataError, match="--trust"):
+        opened.decode(torch.zeros(1, 1, *space.spec.grid, space.spec.channels))

@@ -16,7 +16,7 @@ from rslwm.latents.published.cosmos_network import CosmosArchitecture, CosmosTok
 from rslwm.latents.published.weights import Source, Weights
 from rslwm.tensors import require_shapes
 from rslwm.trust import FLAG, VARIABLE, trusted
-from rslwm.types import DataError
+from rslwm.types import DataError, LatentSpec
 
 DECODER = "decoder.jit"
 
@@ -49,6 +49,12 @@ class Cosmos(PublishedAutoencoder):
             raise DataError(f"{weights.file}: tensor {error} is missing; this is not the encoder of a Cosmos") from None
         except ValueError as error:
             raise DataError(f"{weights.file}: not the encoder of a Cosmos image tokenizer: {error}") from None
+
+    def take_place(self, recorded: LatentSpec, where: Path) -> None:
+        if trusted():
+            super().take_place(recorded, where)
+        else:
+            self.spec = recorded  # the programs weren't opened, nothing is known of them
 
     def build(self, architecture: CosmosArchitecture) -> CosmosTokenizer:
         return tokenizer(architecture)
