@@ -33,6 +33,8 @@ COLOURS: dict[str, tuple[tuple[str, str], ...]] = {
         ("#3a9bd1", "#8ccbf0"),
         ("#008c66", "#35bd95"),
         ("#6257a8", "#a197e0"),
+        ("#1f3a5f", "#c3d3ea"),
+        ("#6aa84f", "#a9d98f"),
     ),
     "floor": (("#6f6f6f", "#a8a8a8"), ("#999999", "#787878")),
 }
@@ -40,7 +42,7 @@ MARKERS: dict[str, str] = {"reconstruction": "s", "semantic": "o", "floor": "^"}
 
 
 def inks(families: Sequence[Family | str]) -> list[Ink]:
-    """The ink of every space, in order; a fifth space of a family starts over."""
+    """The ink of every space, in order; a family that has used up its colours starts over."""
     used: dict[str, int] = {}
     result = []
     for family in families:
