@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from rslwm.types import ActionSpec, DataError, LatentSpec, end_effector_spec
+from rslwm.types import GRIPPERS, ActionKind, ActionSpec, DataError, LatentSpec, end_effector_spec
 
 SPEC = end_effector_spec(0.05, 0.25)
 
@@ -36,6 +36,31 @@ def test_specs_that_differ_are_refused_with_the_first_field() -> None:
     SPEC.require(end_effector_spec(0.05, 0.25), "here", "there")
     with pytest.raises(DataError, match=r"data and model differ in 'frame': base against camera"):
         SPEC.require(replace(SPEC, frame="camera"), "data", "model")
+
+
+def test_specs_that_differ_in_bounds_and_in_the_grippers_sense_mean_the_same() -> None:
+    other = replace(end_effector_spec(0.1, 0.5), gripper=GRIPPERS[1])
+    SPEC.require(other, "here", "there")
+    with pytest.raises(DataError, match=r"differ in 'gripper': 1 is open, 0 is closed against as recorded"):
+        SPEC.require(replace(SPEC, gripper="as recorded"), "data", "model")
+
+
+@pytest.mark.parametrize("kind", ["other", "gripper"])
+def test_bounds_count_where_they_are_all_that_is_known(kind: ActionKind) -> None:
+    vague = replace(SPEC, kinds=(*SPEC.kinds[:6], kind), gripper="as recorded")
+    vague.require(replace(vague, low=(-0.1, *vague.low[1:])), "here", "there")
+    with pytest.raises(DataError, match=r"differ in 'high': \[1\.0\] against \[100\.0\]"):
+        vague.require(replace(vague, high=(*vague.high[:6], 100.0)), "data", "model")
+
+
+def test_a_conversion_turns_the_gripper_round_and_nothing_else() -> None:
+    actions = np.array([[0.01, 0, 0, 0.1, 0, 0, 0.2]], np.float32)
+    turned = replace(SPEC, gripper=GRIPPERS[1])
+    recorded = replace(SPEC, low=(*SPEC.low[:6], 0.05), high=(*SPEC.high[:6], 0.9))  # bounds don't say what 0 and 1 are
+    for source in (SPEC, recorded):
+        np.testing.assert_allclose(turned.convert(actions, source), [[0.01, 0, 0, 0.1, 0, 0, 0.8]])
+    np.testing.assert_allclose(SPEC.convert(turned.convert(actions, SPEC), turned), actions, atol=1e-7)
+    assert SPEC.convert(actions, SPEC) is actions
 
 
 @pytest.mark.parametrize(

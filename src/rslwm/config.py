@@ -172,8 +172,7 @@ class DecoderConfig:
     """absolute + 8 squared error, or the paper's: squared error + ``structure_weight`` (1 - MS-SSIM)."""
     structure_weight: float = 0.5
     perceptual: Literal["none", "lpips-alex", "lpips-vgg", "effnet-lite0"] = "none"
-    """Perceptual distance, added to either loss. LPIPS needs a download; effnet-lite0 comes with a package, and isn't
-    LPIPS."""
+    """Perceptual distance, added to either loss. LPIPS needs a download; effnet-lite0, a package's, isn't LPIPS."""
     perceptual_weight: float = 0.5
     perceptual_after: int = 0
     """Training frames seen before the perceptual distance counts."""
@@ -381,6 +380,8 @@ class StudyConfig:
     ALIAS=... and with @SEED behind it."""
     seeds: int = 1
     """Trainings of every space; encoders, world models and probes all change with the seed."""
+    stream_above_kb: float = 0.0
+    """Latents of which a frame takes more aren't stored, but encoded anew whenever they are read; 0 stores all."""
     sizes: tuple[str, ...] = ()
     """Sizes of the transformer (S, B, L, XL), each a comparison of its own; empty: world_model.dit as it is."""
     scaling: ScalingConfig = field(default_factory=ScalingConfig)

@@ -23,6 +23,8 @@ Axis = Literal["fidelity", "planning", "representation"]
 Role = Literal["value", "floor", "ceiling"]
 
 AXES: tuple[Axis, ...] = ("fidelity", "planning", "representation")
+GRIPPERS = ("1 is open, 0 is closed", "0 is open, 1 is closed")
+"""Conventions that mirror each other; a conversion turns one into the other."""
 
 
 class DataError(ValueError):
@@ -44,7 +46,7 @@ class ActionSpec:
     high: tuple[float, ...]
     frame: str = "base"
     mode: Literal["delta", "absolute"] = "delta"
-    gripper: str = "1 is open, 0 is closed"
+    gripper: str = GRIPPERS[0]
     hz: float = 5.0
 
     def __post_init__(self) -> None:
@@ -87,10 +89,29 @@ class ActionSpec:
             hz=self.hz / skip,
         )
 
+    def convert(self, actions: np.ndarray, source: ActionSpec) -> np.ndarray:
+        """Actions (..., A) of ``source``, which :meth:`require` accepts, with this spec's gripper; not normalised."""
+        if self.gripper == source.gripper:
+            return actions
+        converted = np.array(actions, np.float32)
+        for i in self.where("gripper"):
+            converted[..., i] = 1 - converted[..., i]
+        return converted
+
     def require(self, other: ActionSpec, here: str, there: str) -> None:
-        """Raise :class:`DataError` that names the first field in which the two specs differ."""
+        """Raise :class:`DataError` that names the first field in which the two specs mean something else.
+
+        Where units and conventions are known, bounds mean nothing by themselves, and a gripper can be turned round, see
+        :meth:`convert`.
+        """
+        known = {self.gripper, other.gripper} <= {*GRIPPERS}
         for name, mine in asdict(self).items():
             theirs = getattr(other, name)
+            if name == "gripper" and known:
+                continue
+            if name in ("low", "high"):
+                vague = [*([] if known else self.where("gripper")), *self.where("other")]
+                mine, theirs = ([bounds[i] for i in vague if i < len(bounds)] for bounds in (mine, theirs))
             if mine != theirs:
                 raise DataError(
                     f"the action specs of {here} and {there} differ in {name!r}: {mine} against {theirs}. "

@@ -72,6 +72,23 @@ def test_only_what_is_missing_is_asked_for(flag: str, released: Path, capsys: py
     assert [asked for asked in SAID if asked in message] == [flag]
 
 
+@pytest.mark.parametrize("name", ["web-dino+96", "mine=web-dino", "web-dino@1"])
+def test_an_encoder_is_named_by_its_name_and_choices_alone(
+    name: str, released: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(released, SAID | {"--encoder": name}) == FAILED
+    assert f"--encoder {name}: a name and its choices only" in capsys.readouterr().err
+
+
+def test_a_published_encoder_needs_its_weights(
+    released: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = SAID | {"--encoder": "web-dino[antialias=no]", "--weights": str(tmp_path)}
+    assert run(released, said, "--adapter=none") == FAILED
+    assert f"looked in {tmp_path}/web-dino and the hub's cache" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_heads_are_not_asked_for_if_the_file_says_them(released: Path, capsys: pytest.CaptureFixture[str]) -> None:
     save_adapter(released, adapter_config={"adapter_num_heads": 4}, pixel_decoder_config={"attn_heads": 4})
     assert run(released, {k: v for k, v in SAID.items() if k not in ("--adapter-heads", "--decoder-heads")}) == 0

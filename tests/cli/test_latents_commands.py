@@ -61,7 +61,7 @@ def test_list_shows_what_the_weights_are(weights, capsys):
     assert main(["latents", "list", "sd3-vae", "--encoder.weights", str(weights)]) == 0
     printed = capsys.readouterr().out
     assert f" {HERE} " in printed
-    assert "local-" in printed
+    assert "files-" in printed
     assert "32x32x4" in printed
 
 

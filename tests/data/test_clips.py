@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ from rslwm.data.actions import compose
 from rslwm.data.clips import Clips, split_episodes, windows
 from rslwm.data.store import TensorStore
 from rslwm.serialisation import ConfigError
-from rslwm.types import DataError, end_effector_spec
+from rslwm.types import GRIPPERS, DataError, end_effector_spec
 
 SPEC = end_effector_spec(0.05, 0.25)
 LENGTHS = (12, 5, 9)
@@ -49,6 +50,16 @@ def test_actions_between_frames_are_composed_then_normalised(clips: Clips) -> No
     assert batch.actions.shape == (1, 2, 7)
     assert batch.actions.dtype == torch.float32
     assert clips.step_spec == SPEC.composed(2)
+
+
+def test_actions_are_those_that_another_spec_means(clips: Clips) -> None:
+    """A metre is a metre, whatever the bounds; the gripper is turned round."""
+    target = replace(end_effector_spec(0.2, 1.0, hz=2.5), gripper=GRIPPERS[1])
+    batch, ours = replace(clips, target=target).batch(np.array([[2, 3]])), clips.batch(np.array([[2, 3]]))
+    metres = target.denormalise(batch.actions.numpy())
+    expected = clips.step_spec.denormalise(ours.actions.numpy())
+    np.testing.assert_allclose(metres[..., :6], expected[..., :6], atol=1e-6)
+    np.testing.assert_allclose(metres[..., 6], 1 - expected[..., 6], atol=1e-6)
 
 
 def test_first_keeps_the_bounds_of_one_step(clips: Clips) -> None:

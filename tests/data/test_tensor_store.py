@@ -44,9 +44,9 @@ def test_views_share_the_mapping_and_never_write_to_the_file(tmp_path: Path) -> 
 
 def test_read_copies_the_asked_rows(tmp_path: Path) -> None:
     value = torch.arange(20.0).reshape(10, 2)
-    store = TensorStore.write(tmp_path, [("a", value)], {})
-    rows = store.read("a", range(1, 8, 3))
-    assert rows[:, 0].tolist() == [2, 8, 14]
+    store = TensorStore.write(tmp_path, [("a", value), ("b", value + 100)], {})
+    rows = store.read([("a", range(1, 8, 3)), ("b", range(2, 5))])
+    assert rows[..., 0].tolist() == [[2, 8, 14], [104, 106, 108]]
     rows.zero_()
     assert store["a"][1, 0] == 2
 

@@ -30,7 +30,9 @@ def rows_of(run: Run, latent: str) -> dict[str, list]:
 
 
 def finished(stages: Path) -> dict[str, StageRecord]:
-    return {folder.name: StageRecord.read(folder) for folder in stages.iterdir() if (folder / RECORD).is_file()}
+    """Records of the finished folders. A stage writes its record just before its folder gets its final name."""
+    folders = [record.parent for record in stages.glob(f"*/{RECORD}") if record.parent.suffix != ".partial"]
+    return {folder.name: StageRecord.read(folder) for folder in folders}
 
 
 def test_smoke_runs_every_kind_of_stage_and_hardly_trains(smoke: Run):

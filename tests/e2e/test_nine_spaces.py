@@ -58,7 +58,7 @@ def test_nobodys_weights_are_copied(nine: Run):
 def test_rows_say_which_weights_they_are_of(nine: Run):
     spaces = json.loads((nine.folder / "study.json").read_text())["spaces"]
     revisions = {space["name"]: space["spec"]["revision"] for space in spaces}
-    assert all(revision.startswith("local-") for revision in revisions.values())
+    assert all(revision.startswith("files-") for revision in revisions.values())
     assert revisions["siglip2"] == revisions["siglip2+96"] != revisions["web-dino"]
 
 

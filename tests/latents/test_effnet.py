@@ -1,5 +1,6 @@
 """EfficientNet-Lite0: the shipped weights give the library's own features, at every stage, on the grid that is said."""
 
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,9 @@ from rslwm.config import EncoderConfig
 from rslwm.latents.check import check_encoder
 from rslwm.latents.normaliser import effective_rank
 from rslwm.latents.published.effnet import STAGES, EffNetLite0, EffNetOptions
-from rslwm.latents.published.torch_file import read_tensors
 from rslwm.latents.published.weights import MissingWeights
 from rslwm.serialisation import ConfigError
+from rslwm.torch_file import read_tensors
 from rslwm.types import DataError
 
 FRAMES = torch.rand(1, 2, 64, 64, 3, generator=generator(0, "frames"))
@@ -44,8 +45,15 @@ def library_features(images: Tensor, blocks: int) -> Tensor:
     return seen[0]
 
 
-def test_the_revision_is_the_version_of_the_package() -> None:
-    assert effnet().spec.revision == EffNetLite0.source.revision == "0.1.0"
+def test_the_shipped_file_is_the_same_encoder_elsewhere(tmp_path: Path) -> None:
+    encoder = effnet()
+    assert encoder.weights is not None
+    (tmp_path / encoder.name).mkdir()
+    shutil.copy(encoder.weights.file, tmp_path / encoder.name)
+    copied = effnet(weights=str(tmp_path))
+    assert copied.weights is not None
+    assert copied.weights.file != encoder.weights.file
+    assert copied.spec == encoder.spec
 
 
 @pytest.mark.parametrize("stage", STAGES)

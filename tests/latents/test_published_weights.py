@@ -1,5 +1,6 @@
 """Weights are found where the user says, below the folder of weights, or in the hub's cache; else one is told how."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -42,7 +43,7 @@ def test_the_folder_of_weights_has_a_subfolder_for_each_encoder(below: str, tmp_
     place = copy(tmp_path / "weights" / "mine" / below)
     found = find_weights("mine", SOURCE, "", str(tmp_path / "weights"))
     digits = digest(place / "net.safetensors", place / "config.json")
-    assert found == Weights(place / "net.safetensors", f"local-{digits}")
+    assert found == Weights(place / "net.safetensors", f"files-{digits}")
 
 
 def test_a_file_may_be_given_and_has_its_companions_beside_it(tmp_path: Path) -> None:
@@ -67,11 +68,28 @@ def test_what_is_given_comes_before_the_folder_and_that_before_the_cache(tmp_pat
     assert file(str(tmp_path / "nowhere"), str(folder.parent)) is None
 
 
-def test_the_revision_of_the_hub_is_the_commit(cache: Path) -> None:
+def test_the_machines_folder_is_looked_into_behind_the_configurations(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     download(cache)
-    found = find_weights("mine", SOURCE, "", "")
-    assert found is not None
-    assert found.revision == COMMIT
+    folder, machine = copy(tmp_path / "weights" / "mine"), copy(tmp_path / "machine" / "mine")
+    monkeypatch.setenv("RSLWM_WEIGHTS", str(machine.parent))
+    for configured, place in ((folder.parent, folder), (tmp_path / "moved", machine)):
+        found = find_weights("mine", SOURCE, "", str(configured))
+        assert found is not None
+        assert found.file == place / "net.safetensors"
+    with pytest.raises(MissingWeights, match="RSLWM_WEIGHTS"):
+        raise missing("mine", SOURCE)
+
+
+def test_the_same_files_are_the_same_revision_in_the_cache_and_in_a_folder(cache: Path, tmp_path: Path) -> None:
+    snapshot = download(cache)
+    copied = Path(shutil.copytree(snapshot, tmp_path / "copied"))
+    cached, local = find_weights("mine", SOURCE, "", ""), find_weights("mine", SOURCE, str(copied), "")
+    assert cached is not None
+    assert local is not None
+    assert cached.file != local.file
+    assert cached.revision == local.revision
 
 
 def test_a_download_that_lacks_a_file_is_none(cache: Path) -> None:
@@ -99,7 +117,7 @@ def test_a_place_that_lacks_a_file_says_which_and_how_to_get_it(as_file: bool, n
 
 
 @pytest.mark.parametrize("name", ["net.safetensors", "config.json"])
-def test_the_local_revision_changes_with_every_file(name: str, tmp_path: Path) -> None:
+def test_the_revision_changes_with_every_file(name: str, tmp_path: Path) -> None:
     place = copy(tmp_path / "given")
     before = find_weights("mine", SOURCE, str(place), "")
     (place / name).write_text("others")

@@ -11,7 +11,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from rslwm.compute import generator
-from rslwm.config import SamplingConfig
+from rslwm.config import EncoderConfig, SamplingConfig
+from rslwm.latents.published.base import Options
+from rslwm.latents.published.webdino import WebDINO
 from rslwm.model.flow import FlowMatching
 from rslwm.model.published import PublishedAdapter, PublishedDiT
 from rslwm.model.sampler import Sampler
@@ -19,6 +21,7 @@ from rslwm.model.semantic_wm import ACTIONS, Facts, import_world_model
 from rslwm.model.world_model import WorldModel
 from rslwm.serialisation import ConfigError
 from rslwm.types import DataError
+from tiny_checkpoints.webdino import CHANNELS, write
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 WIDE = Facts("flow", 3, "factorised", 1, "reconstruction:elsewhere", 1, 1, (4, 6), 16, 6)
@@ -167,6 +170,23 @@ def test_an_encoder_of_a_users_own_sees_one_view_at_a_time(plugin: Path, tmp_pat
     frames = torch.rand(1, 2, 32, 96, 3, generator=generator(0, "frames"))
     expected = model.space.encoder.encode(frames[..., 32:64, :])
     torch.testing.assert_close(model.encode(frames)[..., 4:8, :], expected)
+
+
+@torch.no_grad()
+def test_a_published_encoder_takes_part_with_its_choices(tmp_path: Path) -> None:
+    place = write(tmp_path / "weights").parent
+    weights, _ = golden("dit_multiview")
+    weights["x_proj.weight"] = torch.zeros(weights["x_proj.weight"].shape[0], CHANNELS, 1, 1)
+    for name in ("final_layer.linear.weight", "final_layer.linear.bias"):
+        weights[name] = torch.zeros(CHANNELS, *weights[name].shape[1:])
+    torch.save({"ema": weights}, tmp_path / "DiT.pt")
+    choices = {"antialias": "no"}
+    facts = replace(WIDE, heads=2, encoder="web-dino", image_size=64, options=choices, weights=str(place))
+    import_world_model(PublishedDiT.read(tmp_path / "DiT.pt"), None, facts).save(tmp_path / "checkpoint")
+    model = WorldModel.load(tmp_path / "checkpoint")
+    frames = torch.rand(1, 2, 64, 64, 3, generator=generator(0, "frames"))
+    alone = WebDINO(EncoderConfig(weights=str(place), input_size=64), 64, Options(antialias=False))
+    torch.testing.assert_close(model.encode(frames), alone.encode(frames))
 
 
 @pytest.mark.parametrize(

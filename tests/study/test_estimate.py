@@ -12,7 +12,7 @@ from rslwm.latents.space import LatentSpace
 from rslwm.model.dit import DiT
 from rslwm.presets import PRESETS
 from rslwm.serialisation import ConfigError
-from rslwm.study.counting import ACTION_DIMS, training_disk
+from rslwm.study.counting import ACTION_DIMS, looking, training_disk
 from rslwm.study.estimate import Estimator, Line, data_size
 from rslwm.study.graph import Builder
 
@@ -61,10 +61,21 @@ def test_a_step_more_costs_a_step_more_and_a_frame_more_a_frame_more() -> None:
     longer = lines(replace(SMALL, world_model=replace(model, optim=replace(model.optim, steps=2 * model.optim.steps))))
     assert longer["world-model", "small-vae"].flops == 2 * base["world-model", "small-vae"].flops
     more = lines(SMALL, frames=2000)
-    assert more["latents", "small-vae"].disk == 2 * base["latents", "small-vae"].disk == 2 * 1000 * 8 * 8 * 16 * 2
+    added = more["latents", "small-vae"].disk - base["latents", "small-vae"].disk
+    assert added == 1000 * 8 * 8 * 16 * 2
     assert more["frames", "sim:tabletop"].disk == 2000 * 64 * 64 * 3
     moved = {place for place in base if more[place].flops != base[place].flops}
     assert moved == {("features", "small-dino+16"), ("latents", "small-vae"), ("latents", "small-dino+16")}
+
+
+def test_a_perceptual_distance_costs_its_network_three_times_a_frame() -> None:
+    """VGG16's convolutions are 15.35 G multiply-adds of a 224 px image (Simonyan and Zisserman, 2014)."""
+    assert looking("lpips-vgg", 224) / 2e9 == pytest.approx(15.35, abs=0.01)
+    decoder = replace(SMALL.decoder, perceptual="lpips-vgg", perceptual_after=100)
+    compared = lines(replace(SMALL, decoder=decoder))["decoder", "small-vae"].flops
+    frames = decoder.optim.steps * decoder.optim.batch_size - 100
+    more = compared - lines(SMALL)["decoder", "small-vae"].flops
+    assert more == pytest.approx(frames * 3 * looking("lpips-vgg", 64))
 
 
 def test_seeds_are_jobs_and_what_they_share_is_counted_once() -> None:
@@ -122,3 +133,18 @@ def test_data_size_is_counted_where_it_is_and_assumed_where_it_is_not(corpus: Co
 def test_a_gpu_that_nobody_makes_is_refused(gpu: str, utilisation: float, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=rf"--gpu {gpu} --utilisation {utilisation:g}: one of B200, .*share up to 1"):
         estimate(SMALL, tmp_path, 0, gpu, utilisation)
+
+
+def test_streaming_spares_the_disk_and_costs_the_encoder_at_every_step() -> None:
+    stored, streamed = lines(SMALL, 9000), lines(replace(SMALL, stream_above_kb=0.1), 9000)
+    assert streamed["features", "small-dino+16"].disk < stored["features", "small-dino+16"].disk / 2
+    saved = stored["latents", "small-vae"].disk - streamed["latents", "small-vae"].disk
+    assert saved == 9000 * 8 * 8 * 16 * 2
+    encoder = Estimator(Builder(SMALL).build(), 0).frame_costs()["small-vae", ""].encoder
+    model, decoder = SMALL.world_model, SMALL.decoder.optim
+    for kind, frames in (
+        ("world-model", model.optim.steps * model.optim.batch_size * model.dit.max_frames),
+        ("decoder", decoder.steps * decoder.batch_size),
+    ):
+        more = streamed[kind, "small-vae"].flops - stored[kind, "small-vae"].flops
+        assert more == pytest.approx(frames * encoder)

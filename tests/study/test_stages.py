@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -150,3 +151,31 @@ def test_the_same_study_gives_the_same_rows(finished: Run, tmp_path: Path, corpu
     after = Rows.load(repeated[again.spaces[0].rows] / "rows.parquet")
     for name in ("metric", "unit", "value", "target"):
         assert before[name].astype(str).tolist() == after[name].astype(str).tolist()
+
+
+def test_what_is_too_wide_to_store_is_made_when_it_is_read(
+    finished: Run, tmp_path: Path, corpus: Corpus, plugin: Path
+) -> None:
+    names = (f"own={plugin}:PatchMean", "small-siglip+4", "small-vavae")
+    study = Builder(replace(tiny(corpus, *names), stream_above_kb=0.05)).build()
+    folders = run(study, tmp_path)
+    stored = {shard.parent.name for shard in tmp_path.rglob("shard-*.safetensors")}
+    assert stored == {folders[study.frames].name}
+    for ours, theirs in zip(study.spaces, finished[0].spaces, strict=True):
+        before, after = (
+            Rows.load(folder / "rows.parquet") for folder in (folders[ours.rows], finished[1][theirs.rows])
+        )
+        assert before["metric"].tolist() == after["metric"].tolist()
+        for stage, other in ((ours.world_model, theirs.world_model), (ours.encoder, theirs.encoder)):
+            costs = read_facts(folders[stage]), read_facts(finished[1][other])
+            assert costs[0].get("training_flops") == costs[1].get("training_flops")
+        np.testing.assert_allclose(before["value"], after["value"], rtol=0.05, atol=0.02)
+
+
+def test_only_spaces_above_the_limit_are_streamed(corpus: Corpus) -> None:
+    """Native features of 16 channels take 512 bytes a frame on a 4 x 4 grid, four channels take 128."""
+    space = Builder(replace(tiny(corpus, "small-siglip+4"), stream_above_kb=0.25)).build().spaces[0]
+    (features,) = (stage for stage in space.latents.inputs if stage.kind == "features")
+    assert (features.config.streamed, space.latents.config.streamed) == (True, False)
+    everything = Builder(tiny(corpus, "small-siglip+4")).build().spaces[0]
+    assert everything.encoder.key == space.encoder.key  # encoders need not be trained again

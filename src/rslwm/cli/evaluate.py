@@ -11,7 +11,7 @@ import tyro
 from rich.table import Table
 
 from rslwm.cli.output import console
-from rslwm.config import ComputeConfig, EvalConfig, VerdictConfig
+from rslwm.config import ComputeConfig, EvalConfig, StudyConfig, VerdictConfig
 from rslwm.serialisation import ConfigError
 
 if TYPE_CHECKING:
@@ -36,6 +36,10 @@ class Evaluate:
     """Folder to write to."""
     data: str = ""
     """sim:tabletop, lerobot:FOLDER or rlds:FOLDER; the episodes that the model was trained on if it isn't given."""
+    camera: str = ""
+    """Of these data; several, comma separated, for a model of several. The name in training if it isn't given."""
+    stream_above_kb: float = StudyConfig.stream_above_kb
+    """Latents of which a frame takes more aren't stored, but encoded anew whenever they are read; 0 stores all."""
     jobs: int = 0
     """Stages that run side by side; 0 is as many as fit the cores."""
     evaluation: EvalConfig = field(default_factory=EvalConfig)
@@ -50,9 +54,11 @@ class Evaluate:
 
         if (self.out / "study.json").is_file():
             raise ConfigError(f"{self.out} holds a comparison, whose rows this would overwrite; give another --out")
-        data = clip_settings(WorldModel.load(self.checkpoint), self.checkpoint, self.data)
+        data = clip_settings(WorldModel.load(self.checkpoint), self.checkpoint, self.data, self.camera)
         stages = self.out if self.data else run_folder(self.checkpoint, self.out)
-        rows, missing = measure(self.checkpoint, data, self.evaluation, self.compute, stages, self.jobs)
+        rows, missing = measure(
+            self.checkpoint, data, self.evaluation, self.compute, stages, self.jobs, self.stream_above_kb
+        )
         self.out.mkdir(parents=True, exist_ok=True)
         rows.save(self.out / "rows.parquet")
         screen = console()

@@ -33,7 +33,7 @@ class SemanticWM:
     For instance:
       rslwm import semantic-wm downloads/vjepa
       rslwm import semantic-wm downloads/vjepa --adapter adapter_vjepa_image_96.pt --out runs/vjepa --objective flow \
---heads 6 --temporal factorised --views 1 --encoder semantic:vjepa-2.1 --adapter-heads 16 --decoder-heads 4
+--heads 6 --temporal factorised --views 1 --encoder "vjepa2.1[antialias=no]" --adapter-heads 16 --decoder-heads 4
     """
 
     folder: tyro.conf.Positional[Path]
@@ -53,7 +53,10 @@ class SemanticWM:
     views: int | None = None
     """Camera views side by side in a frame; an adapter and its pixel decoder work on each alone."""
     encoder: str | None = None
-    """What makes the features: path/to/file.py:Class, or semantic:NAME or reconstruction:NAME, another program."""
+    """What makes the features: a name of `rslwm latents list` with its choices, path/to/file.py:Class, or
+    semantic:NAME or reconstruction:NAME, another program."""
+    weights: str = ""
+    """Folder of published encoders' weights, a subfolder for each name; else the hub's cache is looked into."""
     adapter_heads: int | None = None
     """Attention heads of the adapter."""
     decoder_heads: int | None = None
@@ -101,8 +104,10 @@ class SemanticWM:
         from rslwm.model.semantic_wm import Facts
 
         side = PATCHES * dit.config.patch
-        facts = {name: getattr(self, name) for name in Facts.__dataclass_fields__}
+        facts = {name: getattr(self, name, None) for name in Facts.__dataclass_fields__}
         facts["grid"] = self.grid or (side, side)
+        facts["encoder"], facts["options"] = self._named()
+        facts["weights"] = str(Path(self.weights).expanduser().resolve()) if self.weights else ""
         facts["adapter_heads"] = _agreed("--adapter-heads", self.adapter_heads, svae.heads) if svae else UNUSED
         facts["decoder_heads"] = UNUSED
         if svae and svae.decoder_weights:
@@ -111,6 +116,18 @@ class SemanticWM:
             contents = f"{dit.path} holds {dit}" + (f"; {svae.path} {svae}" if svae else "")
             raise ConfigError("\n".join([f"{contents}. Tensors don't tell the rest; add:", *missing]))
         return from_dict(Facts, facts, "rslwm import semantic-wm")
+
+    def _named(self) -> tuple[str | None, dict[str, str]]:
+        """The encoder and its choices."""
+        from rslwm.model.semantic_wm import FAMILIES
+        from rslwm.study.entry import Entry
+
+        if self.encoder is None or self.encoder.partition(":")[0] in FAMILIES:
+            return self.encoder, {}
+        entry = Entry.parse(self.encoder)
+        if entry.channels or entry.seed or "=" in self.encoder.partition("[")[0]:
+            raise ConfigError(f"--encoder {self.encoder}: a name and its choices only; the files tell of an adapter")
+        return entry.reference, dict(entry.options)
 
 
 def _agreed(flag: str, said: int | None, stored: int | None) -> int | None:
@@ -126,6 +143,10 @@ def _questions(dit: PublishedDiT, svae: PublishedAdapter | None) -> Iterator[tup
     yield "heads", "--heads N", f"as the paper chooses them: {dit.usual_heads}"
     yield "temporal", "--temporal factorised|joint", "the default of the paper's code is factorised"
     yield "views", "--views N", "1, or 3 for a model finetuned on three cameras"
-    yield "encoder", "--encoder REF", f"semantic:NAME or reconstruction:NAME, or file.py:Class of your own{made}"
+    yield (
+        "encoder",
+        "--encoder REF",
+        f"'vjepa2.1[antialias=no]', file.py:Class, semantic:NAME of another program{made}",
+    )
     yield "adapter_heads", "--adapter-heads N", "the released adapter has 16"
     yield "decoder_heads", "--decoder-heads N", "the paper says 4; the default of its code is 1"

@@ -38,6 +38,8 @@ class Rollout:
     """Folder to write to."""
     data: str = ""
     """sim:tabletop, lerobot:FOLDER or rlds:FOLDER; if it isn't given, the held-out episodes of the model's own data."""
+    camera: str = ""
+    """Of these data; several, comma separated, for a model of several. The name in training if it isn't given."""
     clips: int = 8
     """Number of clips."""
     context: int = _DEFAULTS.context
@@ -58,7 +60,7 @@ class Rollout:
 
         torch.set_num_threads(self.compute.threads)
         model = WorldModel.load(self.checkpoint)
-        data = clip_settings(model, self.checkpoint, self.data)
+        data = clip_settings(model, self.checkpoint, self.data, self.camera)
         corpus = open_corpus(data, model, self.out if self.data else run_folder(self.checkpoint, self.out))
         asked = EvalConfig(
             clips=self.clips,

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from rslwm.data.actions import compose, first
-from rslwm.data.store import TensorStore
+from rslwm.data.store import Readable
 from rslwm.serialisation import ConfigError
 from rslwm.types import ActionSpec, DataError
 
@@ -72,13 +72,15 @@ class Clips:
         DataError: an episode is missing in the store or differs in length from its actions.
     """
 
-    store: TensorStore
+    store: Readable
     ids: Sequence[str]
     actions: Sequence[np.ndarray]
     spec: ActionSpec
     frames: int
     skip: int = 1
     composition: Literal["compose", "first"] = "compose"
+    target: ActionSpec | None = None
+    """What one action of a clip is to mean, where that isn't what the recorded ones do: another spec's bounds."""
 
     def __post_init__(self) -> None:
         if self.frames < 1 or self.skip < 1:
@@ -86,13 +88,17 @@ class Clips:
         for name, actions in zip(self.ids, self.actions, strict=True):
             if self.store.shape(name)[0] != len(actions) or actions.shape[1:] != (self.spec.dims,):
                 raise DataError(
-                    f"{self.store.root}: episode {name!r} has {self.store.shape(name)[0]} frames for actions of shape "
+                    f"{self.store}: episode {name!r} has {self.store.shape(name)[0]} frames for actions of shape "
                     f"{actions.shape}; expected as many, of {self.spec.dims} dimensions. Write the store again."
                 )
 
-    @cached_property
+    @property
     def step_spec(self) -> ActionSpec:
         """What one action of a clip means; its bounds are the -1 and 1 of :attr:`ClipBatch.actions`."""
+        return self.target or self._composed_spec
+
+    @cached_property
+    def _composed_spec(self) -> ActionSpec:
         if self.composition == "first":
             return replace(self.spec, hz=self.spec.hz / self.skip)
         return self.spec.composed(self.skip)
@@ -108,23 +114,20 @@ class Clips:
     def batch(self, windows: np.ndarray) -> ClipBatch:
         """The clips at these places, (B, 2) rows of (episode, start)."""
         steps = (self.frames - 1) * self.skip
-        x: Tensor | None = None
+        if not len(windows):
+            raise DataError("a batch of no clips; the episodes may be shorter than a clip")
+        places = []
         recorded = np.empty((len(windows), steps, self.spec.dims), np.float32)
         for b, (episode, start) in enumerate(windows.tolist()):
-            source = self.store[self.ids[episode]]
-            if start < 0 or start + steps >= len(source):
-                raise DataError(
-                    f"episode {self.ids[episode]!r} of {len(source)} frames has no clip {start}..{start + steps}"
-                )
-            if x is None:
-                x = source.new_empty(len(windows), self.frames, *source.shape[1:])
-            x[b] = source[start : start + steps + 1 : self.skip]
-            recorded[b] = self.actions[episode][start : start + steps]
-        if x is None:
-            raise DataError("a batch of no clips; the episodes may be shorter than a clip")
+            name, actions = self.ids[episode], self.actions[episode]
+            if start < 0 or start + steps >= len(actions):
+                raise DataError(f"episode {name!r} of {len(actions)} frames has no clip {start}..{start + steps}")
+            places.append((name, range(start, start + steps + 1, self.skip)))
+            recorded[b] = actions[start : start + steps]
         apart = recorded.reshape(len(windows), self.frames - 1, self.skip, self.spec.dims)
-        actions = self.step_spec.normalise(COMPOSITIONS[self.composition](apart, self.spec))
-        return ClipBatch(x, torch.from_numpy(actions), windows)
+        composed = COMPOSITIONS[self.composition](apart, self.spec)
+        actions = self.step_spec.normalise(self.step_spec.convert(composed, self._composed_spec))
+        return ClipBatch(self.store.read(places), torch.from_numpy(actions), windows)
 
     def sample(self, windows: np.ndarray, n: int, generator: torch.Generator) -> ClipBatch:
         """``n`` clips drawn with replacement; the draw depends on nothing but the generator.

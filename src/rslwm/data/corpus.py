@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import numpy as np
 from rslwm.config import DataConfig
 from rslwm.data.clips import Clips, split_episodes
 from rslwm.data.dataset import EpisodeDataset
-from rslwm.data.store import TensorStore
+from rslwm.data.store import Readable, TensorStore
 from rslwm.types import ActionSpec
 
 
@@ -22,6 +22,8 @@ class Corpus:
     dataset: EpisodeDataset
     frames: TensorStore
     config: DataConfig
+    target: ActionSpec | None = None
+    """What actions are to mean, see :meth:`for_model`."""
 
     @classmethod
     def open(cls, dataset: Path, frames: Path, config: DataConfig) -> Corpus:
@@ -57,7 +59,7 @@ class Corpus:
         """V, the cameras side by side in a frame."""
         return self.config.views
 
-    def clips(self, store: TensorStore, frames: int) -> Clips:
+    def clips(self, store: Readable, frames: int) -> Clips:
         """Clips of this many frames over ``store``, which holds this corpus' frames or latents."""
         return Clips(
             store,
@@ -67,7 +69,17 @@ class Corpus:
             frames,
             self.config.frame_skip,
             self.config.actions,
+            self.target,
         )
+
+    def for_model(self, spec: ActionSpec) -> Corpus:
+        """This corpus with actions as a model of this spec takes them.
+
+        Raises:
+            DataError: they mean something else.
+        """
+        spec.require(self.action_spec, "the model", str(self.dataset.root))
+        return replace(self, target=spec)
 
     @property
     def action_spec(self) -> ActionSpec:

@@ -18,6 +18,8 @@ from torch import Tensor
 from rslwm.tensors import write_tensors
 from rslwm.types import DataError
 
+Places = Sequence[tuple[str, range]]
+"""Episodes, and rows of each."""
 Item = tuple[str, Tensor | np.ndarray | Callable[[], Tensor | np.ndarray]]
 
 INDEX = "index.parquet"
@@ -36,6 +38,14 @@ class Source(Protocol):
     def meta(self) -> dict[str, Any]: ...
 
     def __getitem__(self, key: str) -> Tensor: ...
+
+
+class Readable(Source, Protocol):
+    """A source that can be read in parts: a :class:`TensorStore`, or latents that are made when they are read."""
+
+    def shape(self, key: str) -> tuple[int, ...]: ...
+
+    def read(self, places: Places) -> Tensor: ...
 
 
 class TensorStore:
@@ -66,6 +76,9 @@ class TensorStore:
                     f"{self.root / name} has no tensor {min(missing)!r}. Delete {self.root} and write again."
                 )
 
+    def __str__(self) -> str:
+        return str(self.root)
+
     def __len__(self) -> int:
         return len(self.keys)
 
@@ -81,9 +94,13 @@ class TensorStore:
         self._require(key)
         return self._files[self._shard[key]].get_tensor(key)
 
-    def read(self, key: str, indices: Sequence[int] | range | Tensor) -> Tensor:
-        """A copy of these rows, (len(indices), ...); only their bytes are read."""
-        return torch.index_select(self[key], 0, torch.as_tensor(indices, dtype=torch.int64))
+    def read(self, places: Places) -> Tensor:
+        """A copy of these rows, as many of each episode: (N, T, ...). Only their bytes are read."""
+        first, rows = places[0]
+        read = self[first].new_empty(len(places), len(rows), *self.shape(first)[1:])
+        for number, (key, rows) in enumerate(places):
+            read[number] = self[key][rows.start : rows.stop : rows.step]
+        return read
 
     def _require(self, key: str) -> None:
         if key not in self._shapes:

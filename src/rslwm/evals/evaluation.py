@@ -15,7 +15,7 @@ from rslwm.compute import autocast, device, generator
 from rslwm.config import ComputeConfig, EvalConfig, SamplingConfig
 from rslwm.data.clips import ClipBatch, Clips
 from rslwm.data.corpus import Corpus
-from rslwm.data.store import TensorStore
+from rslwm.data.store import Readable
 from rslwm.evals.base import MetricInfo, NotAvailable
 from rslwm.evals.probes import Probes
 from rslwm.latents.store import to_float
@@ -58,7 +58,7 @@ class Evaluation:
     """One space under test. Windows depend on the evaluation seed only, so all spaces are measured on the same ones."""
 
     corpus: Corpus
-    latents: TensorStore
+    latents: Readable
     world_model: WorldModel
     probes: Probes
     config: EvalConfig

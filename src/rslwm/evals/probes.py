@@ -16,7 +16,7 @@ from rslwm.compute import autocast, device, generator, seeded
 from rslwm.config import ComputeConfig, ProbeConfig
 from rslwm.data.clips import Clips
 from rslwm.data.corpus import Corpus
-from rslwm.data.store import TensorStore
+from rslwm.data.store import Readable
 from rslwm.evals.base import NotAvailable
 from rslwm.latents.decoder import ResidualBlock
 from rslwm.tensors import load_weights, write_tensors
@@ -26,6 +26,8 @@ Draw = Callable[[torch.Generator], tuple[Tensor, Tensor, Tensor]]
 
 SUCCESS_FRAMES = 3
 """The success probe reads the first, the middle and the last frame of a clip."""
+FINAL_FRAMES = 10
+"""Of that clip, unless an episode is shorter."""
 
 
 class GridProbe(nn.Module):
@@ -100,7 +102,7 @@ class Probes:
     a clip's first, middle and last frame.
     """
 
-    def __init__(self, corpus: Corpus, latents: TensorStore, config: ProbeConfig, seed: int = 0) -> None:
+    def __init__(self, corpus: Corpus, latents: Readable, config: ProbeConfig, seed: int = 0) -> None:
         self.corpus, self.latents, self.config, self.seed = corpus, latents, config, seed
         h, w, C = latents.shape(latents.keys[0])[1:]
         dims = corpus.action_spec.dims
@@ -234,18 +236,16 @@ class Probes:
         return self
 
 
-def final_windows(
-    corpus: Corpus, latents: TensorStore, episodes: list[int], slack: int = 0
-) -> tuple[Clips, np.ndarray]:
+def final_windows(corpus: Corpus, latents: Readable, episodes: list[int], slack: int = 0) -> tuple[Clips, np.ndarray]:
     """Clips, and their windows (N, 2) that end at most ``slack`` steps before an episode's end.
 
-    The clips have ten frames, or as many as the shortest labelled episode holds: as many in training as in testing,
-    since the probe's first and middle frame are to stand equally far from the last.
+    The clips have ``FINAL_FRAMES``, or as many as the shortest labelled episode holds: as many in training as in
+    testing, since the probe's first and middle frame are to stand equally far from the last.
     """
     skip = corpus.config.frame_skip
     labels = corpus.dataset.success
     shortest = min(n for n, label in zip(corpus.dataset.lengths, labels, strict=True) if label is not None)
-    frames = min(10, (int(shortest) - 1) // skip + 1)
+    frames = min(FINAL_FRAMES, (int(shortest) - 1) // skip + 1)
     clips = corpus.clips(latents, frames)
     places = clips.windows(episodes)
     last = corpus.dataset.lengths[places[:, 0]] - 1 - (frames - 1) * skip

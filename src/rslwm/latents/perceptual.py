@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from rslwm.compute import seeded
 from rslwm.config import EncoderConfig
 from rslwm.latents.published.effnet import EffNetLite0, EffNetOptions
-from rslwm.latents.published.torch_file import read_tensors, tensors_in
 from rslwm.latents.published.weights import MissingWeights, Source
 from rslwm.tensors import take_weights
+from rslwm.torch_file import read_tensors, tensors_in
 
 Kind = Literal["lpips-alex", "lpips-vgg", "effnet-lite0"]
 
@@ -176,10 +176,11 @@ class EfficientNetDistance(PerceptualDistance):
 
     name = "effl0-perceptual"
 
-    def __init__(self) -> None:
+    def __init__(self, weights: bool) -> None:
         super().__init__()
         encoder = EffNetLite0(EncoderConfig(), image_size=0, options=EffNetOptions(stage="stride32"))
-        self.network: Any = encoder.network(torch.device("cpu"))
+        cpu = torch.device("cpu")
+        self.network: Any = encoder.network(cpu) if weights else encoder.build(encoder.architecture)
 
     def maps(self, images: Tensor) -> Iterator[Tensor]:
         stem, *layers = self.network
@@ -203,7 +204,14 @@ def open_perceptual(kind: Kind, folder: str = "") -> PerceptualDistance:
     """
     with seeded(0, "weights that the files replace"):
         if kind == "effnet-lite0":
-            distance: PerceptualDistance = EfficientNetDistance()
+            distance: PerceptualDistance = EfficientNetDistance(weights=True)
         else:
             distance = LPIPS.load("alex" if kind == "lpips-alex" else "vgg", folder)
     return distance.eval().requires_grad_(False)
+
+
+def blank_perceptual(kind: Kind) -> PerceptualDistance:
+    """The same without its weights: what it costs doesn't depend on them."""
+    if kind == "effnet-lite0":
+        return EfficientNetDistance(weights=False)
+    return LPIPS("alex" if kind == "lpips-alex" else "vgg")

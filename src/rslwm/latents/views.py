@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+import torch
 from einops import rearrange
 from torch import Tensor
 
@@ -19,3 +22,8 @@ def side_by_side(x: Tensor, views: int) -> Tensor:
 def one_view(x: Tensor, number: int, views: int) -> Tensor:
     """One view (..., h, w, C) of (..., h, V w, C)."""
     return x.chunk(views, -2)[number]
+
+
+def one_view_each(x: Tensor, numbers: Iterable[int], views: int) -> Tensor:
+    """Of every row of (N, ..., h, V w, C) the view with its number: (N, ..., h, w, C)."""
+    return x if views == 1 else torch.stack([one_view(row, n, views) for row, n in zip(x, numbers, strict=True)])

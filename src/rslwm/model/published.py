@@ -5,20 +5,17 @@ Sizes are inferred from the tensors. No code in a file is ever run.
 
 from __future__ import annotations
 
-import pickle
 import re
-import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-import torch
 from torch import Tensor
-from torch.serialization import get_unsafe_globals_in_checkpoint
 
 from rslwm.config import AdapterConfig, DecoderConfig, DiTConfig
 from rslwm.model.dit import SIZES, size_of
+from rslwm.torch_file import read_tensors
 from rslwm.types import DataError
 
 
@@ -64,24 +61,10 @@ class PublishedFile:
         """Read what ``torch.save`` wrote, unless it holds more than tensors and plain values.
 
         Raises:
-            DataError: the file is missing, truncated or damaged, or reading it would run code.
+            DataError: the file is missing, truncated or damaged, or reading it would run code; nothing is loaded.
         """
-        if not path.is_file():
-            raise DataError(f"{path} does not exist")
-        if not zipfile.is_zipfile(path):
-            raise DataError(f"{path} is truncated, or not a file of torch.save; get it again")
-        try:
-            if code := get_unsafe_globals_in_checkpoint(path):
-                raise DataError(
-                    f"{path} is refused: reading it would run {', '.join(code)}, and code from elsewhere can do "
-                    "anything. Let its author save tensors only: torch.save({'ema': model.state_dict()}, ...)"
-                )
-            content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-            reason = str(error).partition("\n")[0]
-            raise DataError(f"{path} is damaged and can't be read ({reason}); get it again") from None
-        stored = content.items() if isinstance(content, dict) else ()
-        settings = [value for key, value in stored if str(key).endswith("_config") and isinstance(value, dict)]
+        content = read_tensors(path)
+        settings = [value for key, value in content.items() if str(key).endswith("_config") and isinstance(value, dict)]
         return cls(path, dict(_tensors(content)), {k: v for part in settings for k, v in part.items()})
 
     def network(self, marker: str) -> StateDict | None:

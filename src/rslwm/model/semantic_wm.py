@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from rslwm.compute import seeded
-from rslwm.config import AdapterConfig, DataConfig, DecoderConfig, FlowConfig, OptimConfig, WorldModelConfig
+from rslwm.config import (
+    AdapterConfig,
+    DataConfig,
+    DecoderConfig,
+    EncoderConfig,
+    FlowConfig,
+    OptimConfig,
+    WorldModelConfig,
+)
 from rslwm.latents.adapters.svae import published_name
 from rslwm.latents.base import ENCODERS, Encoder, TrainableEncoder
 from rslwm.latents.external import EXTERNAL, ExternalConfig
+from rslwm.latents.published.base import PublishedEncoder
 from rslwm.latents.space import LatentSpace, SpaceConfig
 from rslwm.model.published import PublishedAdapter, PublishedDiT
 from rslwm.model.world_model import WorldModel
 from rslwm.serialisation import ConfigError
 from rslwm.tensors import take_weights
-from rslwm.types import DataError, Family, end_effector_spec
+from rslwm.types import GRIPPERS, DataError, Family, end_effector_spec
 
-ACTIONS = replace(
-    end_effector_spec(translation=0.05 / 1.75, rotation=0.25 / 1.4, hz=2.5), gripper="0 is open, 1 is closed"
-)
+ACTIONS = replace(end_effector_spec(translation=0.05 / 1.75, rotation=0.25 / 1.4, hz=2.5), gripper=GRIPPERS[1])
 """BridgeData V2 at 5 Hz with every other frame kept; 0.05 m are normalised to 1.75, 0.25 rad to 1.4."""
 
 OPTIM = OptimConfig(steps=80_000, batch_size=64, lr=1e-4, final_lr=0.7, warmup=2_400, weight_decay=2e-3, ema=0.9995)
@@ -38,7 +45,7 @@ class Facts:
     temporal: Literal["factorised", "joint"]
     views: int
     encoder: str
-    """path/to/file.py:Class, or FAMILY:NAME of one that is no part of this package."""
+    """A name of the registry, path/to/file.py:Class, or FAMILY:NAME of one that is no part of this package."""
     adapter_heads: int
     decoder_heads: int
     grid: tuple[int, int]
@@ -46,6 +53,10 @@ class Facts:
     image_size: int
     """Side of one view's frame in pixels."""
     max_frames: int
+    options: dict[str, str] = field(default_factory=dict)
+    """Choices of the encoder that aren't its defaults."""
+    weights: str = ""
+    """Folder of published encoders' weights, see :class:`EncoderConfig`."""
 
     def __post_init__(self) -> None:
         for name in ("heads", "views", "adapter_heads", "decoder_heads"):
@@ -62,6 +73,7 @@ def import_world_model(dit: PublishedDiT, svae: PublishedAdapter | None, facts: 
 
     Raises:
         ConfigError: a fact doesn't fit the files.
+        MissingWeights: the encoder is a published one, and they are not on this machine.
         DataError: the tensors are not those of the published architecture, or the two files don't belong together.
     """
     if svae and dit.channels not in (svae.channels, svae.width):
@@ -96,7 +108,9 @@ def _space(dit: PublishedDiT, svae: PublishedAdapter | None, facts: Facts) -> La
         decode=svae is not None and svae.decoder_weights is not None,
         decoder_channels=svae.channels if svae and native else 0,
         views=facts.views,
+        options=facts.options,
         external=external,
+        encoder=EncoderConfig(weights=facts.weights, input_size=facts.image_size),
         adapter=replace(svae.config, heads=facts.adapter_heads) if svae else AdapterConfig(),
         decoder=replace(svae.decoder, heads=facts.decoder_heads) if svae else DecoderConfig(),
     )
@@ -104,6 +118,10 @@ def _space(dit: PublishedDiT, svae: PublishedAdapter | None, facts: Facts) -> La
         space = LatentSpace(config)
     except ValueError as error:
         raise ConfigError(f"the latent space of {dit.path} can't be built: {error}") from None
+    if isinstance(space.encoder, PublishedEncoder):
+        space.encoder.require_weights()  # or nobody could say later whose latents these are
+    if space.encoder.decodes and svae is None:
+        space = space.with_own_decoder()
     if space.spec.channels != dit.channels:
         made = space.encoder.spec.channels
         raise ConfigError(f"encoder {reference} makes {made} channels, but {dit.path} holds {dit}")

@@ -26,10 +26,11 @@ from rslwm.study.graph import Builder, SpaceStages
 from rslwm.study.rows import Rows
 from rslwm.study.runner import Runner
 from rslwm.study.stage import Stage, Workspace
+from rslwm.study.stored import SPACE, STORE, keep, too_wide
 from rslwm.train.loop import Progress
 from rslwm.types import DataError, Unavailable
 
-CHECKPOINT, SPACE = "checkpoint", "space"
+CHECKPOINT = "checkpoint"
 
 
 def train_world_models(config: StudyConfig, out: Path, jobs: int = 0) -> list[Path]:
@@ -87,15 +88,27 @@ def copy_folder(source: Path, target: Path) -> Path:
 # ----------------------------------------------------------------------------------------------- a checkpoint on data
 
 
-def clip_settings(model: WorldModel, checkpoint: Path, uri: str = "") -> DataConfig:
-    """The data configuration under which a checkpoint was trained, with the episodes of ``uri`` if one is given.
+def clip_settings(model: WorldModel, checkpoint: Path, uri: str = "", camera: str = "") -> DataConfig:
+    """The data configuration under which a checkpoint was trained, with the episodes of ``uri`` and the cameras of
+    ``camera`` if they are given.
 
     Raises:
         DataError: the checkpoint doesn't say.
     """
     if model.data is None:
         raise DataError(f"{checkpoint / 'config.yaml'}: field 'data' is missing, so nobody knows the frame skip")
-    return replace(model.data, uri=uri) if uri else model.data
+    return replace(model.data, uri=uri or model.data.uri, camera=camera or model.data.camera)
+
+
+def _require_frames(data: DataConfig, model: WorldModel) -> None:
+    """Raises :class:`ConfigError` if these data don't have the frames that a model was trained on."""
+    if data.image_size != model.space.config.image_size:
+        raise ConfigError(f"data.image_size is {data.image_size}; the checkpoint's is {model.space.config.image_size}")
+    if data.views != model.space.config.views:
+        raise ConfigError(
+            f"data.camera {data.camera!r} is {data.views} camera(s), but the checkpoint was trained on "
+            f"{model.space.config.views}; name as many, in the same order"
+        )
 
 
 def run_folder(checkpoint: Path, otherwise: Path) -> Path:
@@ -108,14 +121,15 @@ def open_corpus(data: DataConfig, model: WorldModel, out: Path, jobs: int = 0) -
     """The episodes as a model sees them, recorded, imported and decoded below ``out`` where that isn't done yet.
 
     Raises:
+        ConfigError: they have other frames than the model's.
         StageFailed: the data can't be read.
         DataError: their actions mean something else than the model's.
     """
+    _require_frames(data, model)
     builder = Builder(StudyConfig(data=data))
     folders = Runner(out, jobs).run([builder.frames])
     corpus = Corpus.open(stages.dataset_root(folders[builder.data]), folders[builder.frames], data)
-    model.action_spec.require(corpus.action_spec, "the checkpoint", data.uri)
-    return corpus
+    return corpus.for_model(model.action_spec)
 
 
 @dataclass(frozen=True)
@@ -134,6 +148,8 @@ def make_checkpoint(work: Workspace) -> None:
 class EncodeStage:
     data: DataConfig
     compute: ComputeConfig
+    streamed: bool = False
+    """Latents aren't stored."""
 
 
 def make_encoded(work: Workspace) -> None:
@@ -142,8 +158,12 @@ def make_encoded(work: Workspace) -> None:
     data, frames, checkpoint = work.inputs
     corpus = Corpus.open(stages.dataset_root(data), frames, config.data)
     model = WorldModel.load(checkpoint / CHECKPOINT)
-    model.action_spec.require(corpus.action_spec, "the checkpoint", config.data.uri)
-    encode(model.space, corpus.frames, work.out / "store", config.compute, work.progress)
+    corpus.for_model(model.action_spec)
+    store = work.out / STORE
+    if keep(store, model.space, corpus.frames, config.streamed):
+        encode(model.space, corpus.frames, store, config.compute, work.progress)
+    else:
+        model.space.save(work.out / SPACE)
 
 
 def encode(
@@ -163,7 +183,13 @@ def encode(
 
 
 def measure(
-    checkpoint: Path, data: DataConfig, evaluation: EvalConfig, compute: ComputeConfig, out: Path, jobs: int = 0
+    checkpoint: Path,
+    data: DataConfig,
+    evaluation: EvalConfig,
+    compute: ComputeConfig,
+    out: Path,
+    jobs: int = 0,
+    stream_above_kb: float = StudyConfig.stream_above_kb,
 ) -> tuple[Rows, list[Unavailable]]:
     """Rows of one checkpoint on any data, as a study would measure them: probes are trained on the training episodes,
     everything is measured on the held-out ones. Also says which metrics the data can't give.
@@ -173,20 +199,14 @@ def measure(
         DataError: the checkpoint can't be loaded.
     """
     model = WorldModel.load(checkpoint)
-    if data.image_size != model.space.config.image_size:
-        raise ConfigError(f"data.image_size is {data.image_size}; the checkpoint's is {model.space.config.image_size}")
-    if data.views != model.space.config.views:
-        raise ConfigError(
-            f"data.camera {data.camera!r} is {data.views} camera(s), but the checkpoint was trained on "
-            f"{model.space.config.views}; name as many, in the same order"
-        )
+    _require_frames(data, model)
     builder = Builder(StudyConfig(data=data, evaluation=evaluation, compute=compute))
     common, name = (builder.data, builder.frames), str(checkpoint)
     copied = CheckpointStage(str(checkpoint.absolute()), files_key(checkpoint))
     model_stage = Stage("checkpoint", name, make_checkpoint, copied)
-    encoded = EncodeStage(data, compute)
+    encoded = EncodeStage(data, compute, too_wide(model.space.spec, stream_above_kb))
     latents = Stage("encoded", name, make_encoded, encoded, (*common, model_stage), cost=15.0)
-    probe = stages.ProbesStage(evaluation.probe, data, compute, seed=0)
+    probe = stages.ProbesStage(evaluation.probe, data, compute, seed=0, actions=model.action_spec)
     probes = Stage("probes", name, stages.make_probes, probe, (*common, latents), cost=30.0)
     label = Label(model.space.spec.name, model.space.spec.family, size_of(model.config.dit), seed=0)
     evaluate = stages.EvaluateStage(label, evaluation, data, compute, tuple(METRICS))

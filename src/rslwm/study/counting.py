@@ -17,6 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from rslwm.config import AdapterConfig, DecoderConfig, DiTConfig, OptimConfig, SamplingConfig
 from rslwm.evals.probes import GridProbe
 from rslwm.latents.adapters.base import Adapter
+from rslwm.latents.perceptual import Kind, blank_perceptual
 from rslwm.latents.space import open_adapter, open_decoder
 from rslwm.model.dit import DiT, forward_flops
 from rslwm.types import LatentSpec
@@ -116,6 +117,15 @@ def decoding(config: DecoderConfig, grid: Grid, channels: int, image_size: int) 
     """One view of a frame through a pixel decoder of ours."""
     read = LatentSpec("latents", "floor", grid, channels)
     return count(lambda: open_decoder(config, read, image_size), lambda decoder: decoder(blank(1, 1, *grid, channels)))
+
+
+@cache
+def looking(kind: Kind, image_size: int) -> float:
+    """FLOPs of one frame's activations in the network of a perceptual distance."""
+    with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
+        distance = blank_perceptual(kind).eval()
+        list(distance.maps(torch.empty(1, 3, image_size, image_size)))
+    return float(counter.get_total_flops())
 
 
 @cache

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
@@ -11,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from rich.filesize import decimal
 from torch import Tensor
 
 from rslwm.compute import device, seeded
@@ -19,7 +17,7 @@ from rslwm.config import ComputeConfig, DataConfig, StudyConfig
 from rslwm.data.clips import split_episodes
 from rslwm.data.dataset import EpisodeDataset
 from rslwm.data.frames import DecodedFrames, spread_frames
-from rslwm.data.store import INDEX, Source, TensorStore
+from rslwm.data.store import Source, TensorStore
 from rslwm.latents.base import TrainableEncoder
 from rslwm.latents.space import LatentSpace, SpaceConfig
 from rslwm.latents.store import Progress, encode_episode, to_float, write_latents
@@ -29,10 +27,9 @@ from rslwm.study import stages
 from rslwm.study.entry import Entry
 from rslwm.study.graph import Builder
 from rslwm.study.stage import Stage, Workspace
+from rslwm.study.stored import SPACE, require_room
 from rslwm.train.normaliser import SAMPLE, fit_normaliser
-from rslwm.types import DataError, LatentSpec
-
-SPACE = "space"
+from rslwm.types import LatentSpec
 
 
 @dataclass(frozen=True)
@@ -142,21 +139,3 @@ def latents_meta(space: LatentSpace, frames: Source) -> dict[str, Any]:
 def disk_needed(dataset: EpisodeDataset, spec: LatentSpec) -> int:
     """Bytes of the latents of a data set."""
     return int(dataset.lengths.sum()) * spec.bytes_per_frame
-
-
-def require_room(root: Path, needed: int) -> None:
-    """Raises :class:`DataError` if what is still to be written to a store of so many bytes doesn't fit on its disk."""
-    if (root / INDEX).is_file():
-        return
-    needed -= sum(path.stat().st_size for path in root.glob("shard-*.safetensors"))
-    if needed > (free := free_bytes(root)):
-        raise DataError(
-            f"{root}: the latents need {decimal(needed)}, but its disk has {decimal(free)} free. Free some, write to "
-            "another disk, or take a space of fewer channels (NAME+96)"
-        )
-
-
-def free_bytes(folder: Path) -> int:
-    """Of the disk that a folder is on, or will be."""
-    place = next(place for place in (folder, *folder.absolute().parents) if place.exists())
-    return shutil.disk_usage(place).free

@@ -21,7 +21,7 @@ from rslwm.config import (
 )
 from rslwm.data.dataset import EpisodeDataset
 from rslwm.evals.one_step import DRAWS
-from rslwm.evals.probes import SUCCESS_FRAMES
+from rslwm.evals.probes import FINAL_FRAMES, SUCCESS_FRAMES
 from rslwm.latents.base import TrainableEncoder
 from rslwm.latents.flops import encoder_flops
 from rslwm.latents.space import LatentSpace, SpaceConfig, describe
@@ -79,7 +79,7 @@ class Demand:
 
     A training holds weights, gradients, two moments and the moving average in float32, and in bfloat16 the weights once
     more and what autograd keeps of a batch; everything else its weights in bfloat16, and planning the memory that it is
-    given. Not counted: activations of encoders, perceptual networks, metrics, the recording and decoding of videos.
+    given. Not counted: activations of encoders and perceptual networks, metrics, the recording and decoding of videos.
     """
 
     flops: float = 0.0
@@ -167,21 +167,24 @@ class Estimator:
         """What a stage takes."""
         match stage.config:
             case stages.EncoderStage(space=config):
-                return self._features(config) if stage.kind == "features" else self._encoder(config)
+                return self._features(stage, config) if stage.kind == "features" else self._encoder(stage, config)
             case stages.AdapterStage(adapter=config, channels=channels):
-                return self._adapter(self._native_of(stage), config, channels)
+                return self._adapter(stage, config, channels)
             case stages.LatentsStage(space=config):
-                return self._latents(self._space(config))
+                return self._latents(stage, self._space(config))
             case stages.DecoderStage(decoder=config):
                 training = _training(config.optim, self._pixels(stage))
-                return replace(training, disk=training.disk + _bytes(self._space_of(stage)))
+                flops = training.flops + _comparing(config, stage.config.data.image_size)
+                training = replace(training, flops=flops, disk=training.disk + _bytes(self._space_of(stage)))
+                return self._reading(stage, budget(config.optim), training)
             case DecoderConfig():
                 return Demand(disk=self._completed(stage))
             case stages.WorldModelStage(world_model=config):
                 training = self._world_model(self._space_of(stage), config)
-                return replace(training, disk=training.disk + self._completed(_input(stage, "decoder")))
+                training = replace(training, disk=training.disk + self._completed(_input(stage, "decoder")))
+                return self._reading(stage, budget(config.optim) * config.dit.max_frames, training)
             case stages.ProbesStage(probe=config):
-                return self._probes(self._space_of(stage), config)
+                return self._probes(stage, config)
             case stages.EvaluateStage():
                 return self._evaluate(stage)
         data = self.study.config.data
@@ -247,66 +250,88 @@ class Estimator:
 
     # ------------------------------------------------------------------------------------------- demands
 
-    def _encoder(self, config: SpaceConfig) -> Demand:
+    def _reading(self, stage: Stage, frames: float, demand: Demand) -> Demand:
+        """With the encoding of so many frames whose features or latents aren't stored where the stage reads them."""
+        for source in stage.inputs:
+            if getattr(source.config, "streamed", False):
+                space = self._space(source.config.space)
+                flops = frames * (self._encode(space) + self._compress(space))
+                memory = 2 * space.spec.parameters
+                demand = replace(demand, flops=demand.flops + flops, memory=demand.memory + memory)
+        return demand
+
+    def _encoder(self, stage: Stage, config: SpaceConfig) -> Demand:
         space = self._space(config)
         parameters, optim = space.encoder.spec.parameters, config.encoder.optim
         if not isinstance(space.encoder, TrainableEncoder):
             return Demand(flops=LOOK * self._encode(space), memory=2 * parameters)
-        return _training(optim, Pass(self._own(space)[0], parameters, 0.0))
+        return self._reading(stage, budget(optim), _training(optim, Pass(self._own(space)[0], parameters, 0.0)))
 
-    def _features(self, config: SpaceConfig) -> Demand:
+    def _features(self, stage: Stage, config: SpaceConfig) -> Demand:
         space = self._space(config)
+        if stage.config.streamed:
+            return Demand(disk=_bytes(space))
         return Demand(
             flops=self.frames * self._encode(space),
             disk=self.frames * space.spec.bytes_per_frame,
             memory=2 * space.spec.parameters,
         )
 
-    def _adapter(self, native: LatentSpace, config: AdapterConfig, channels: int) -> Demand:
+    def _adapter(self, stage: Stage, config: AdapterConfig, channels: int) -> Demand:
+        native = self._native_of(stage)
         spec = native.encoder.spec
         if config.kind == "pca":  # one covariance
             tokens = self.frames * prod(native.spec.grid)
-            return Demand(flops=2 * tokens * spec.channels**2, memory=8 * spec.channels**2)
-        return _training(config.optim, counting.restoring(config, *_tokens(spec), channels))
+            fitted = Demand(flops=2 * tokens * spec.channels**2, memory=8 * spec.channels**2)
+            return self._reading(stage, self.frames, fitted)
+        training = _training(config.optim, counting.restoring(config, *_tokens(spec), channels))
+        return self._reading(stage, budget(config.optim), training)
 
-    def _latents(self, space: LatentSpace) -> Demand:
+    def _latents(self, stage: Stage, space: LatentSpace) -> Demand:
         compress, encode = self._compress(space), self._encode(space)
-        every = compress or encode  # an adapted space is made of the stored features
-        return Demand(
-            flops=self.frames * every + SAMPLE * (encode + compress),
-            disk=self.frames * space.spec.bytes_per_frame,
-            memory=2 * space.spec.parameters,
-        )
+        fitted = Demand(SAMPLE * (encode + compress), disk=_bytes(space), memory=2 * space.spec.parameters)
+        if stage.config.streamed:
+            return fitted
+        every = compress or encode  # an adapted space is made of the features
+        flops, disk = fitted.flops + self.frames * every, fitted.disk + self.frames * space.spec.bytes_per_frame
+        return self._reading(stage, self.frames, replace(fitted, flops=flops, disk=disk))
 
     def _world_model(self, space: LatentSpace, config: WorldModelConfig) -> Demand:
         checkpointed = self.study.config.compute.checkpoint_activations
         return _training(config.optim, counting.denoising(config.dit, *_shape(space.spec), checkpointed))
 
-    def _probes(self, space: LatentSpace, config: ProbeConfig) -> Demand:
+    def _probes(self, stage: Stage, config: ProbeConfig) -> Demand:
         """As if the data had states and labels for all of them."""
+        space = self._space_of(stage)
+        read = budget(config.optim) * (sum(k + 1 for k in config.horizons) + 1 + FINAL_FRAMES)
         shapes = [(2, k * counting.ACTION_DIMS) for k in config.horizons] + [(1, 3), (SUCCESS_FRAMES, 1)]
         demands = [
             _training(config.optim, counting.probing(*_shape(space.spec), frames, out, config.width))
             for frames, out in shapes
         ]
-        return Demand(sum(d.flops for d in demands), sum(d.disk for d in demands), max(d.memory for d in demands))
+        disk, memory = sum(d.disk for d in demands), max(d.memory for d in demands)
+        return self._reading(stage, read, Demand(sum(d.flops for d in demands), disk, memory))
 
     def _evaluate(self, stage: Stage) -> Demand:
         config: EvalConfig = stage.config.evaluation
         spec, model, plans = self._space_of(stage).spec, _input(stage, "world-model"), config.plan
         dit: DiTConfig = model.config.world_model.dit
         history, one_step = dit.max_frames - 1, SamplingConfig(steps=1)
-        imagined = plans.candidates * plans.iterations
+        imagined, horizons = plans.candidates * plans.iterations, config.plan_horizons or (plans.horizon,)
         passes = config.clips * counting.generating(config.sampling, config.context, config.future)
         passes += 2 * DRAWS * config.one_step_windows * counting.generating(one_step, history, 1)
-        for horizon in config.plan_horizons or (plans.horizon,):  # candidates share the context
+        for horizon in horizons:  # candidates share the context
             passes += plans.windows * (history + imagined * counting.generating(plans.sampling, 0, horizon))
         # The generated frames, and the true ones as a ceiling.
         decoded = 2 * config.clips * config.future * self._decode(_input(model, "decoder"))
-        return Demand(
+        measured = Demand(
             flops=passes * counting.predicting(dit, *_shape(spec)) + decoded,
             memory=2 * counting.denoising(dit, *_shape(spec), False).parameters + plans.memory_mb * 2**20,
         )
+        read = config.clips * (config.context + config.future) + config.one_step_windows * dit.max_frames
+        read += plans.windows * sum(history + horizon for horizon in horizons)
+        read += config.encoder_windows * (1 + sum(k + 1 for k in config.probe.horizons))
+        return self._reading(stage, read, measured)
 
 
 def _input(stage: Stage, kind: str) -> Stage:
@@ -324,6 +349,14 @@ def _shape(spec: LatentSpec) -> tuple[tuple[int, int], int]:
 
 def _tokens(spec: LatentSpec) -> tuple[int, int]:
     return prod(spec.grid), spec.channels
+
+
+def _comparing(config: DecoderConfig, image_size: int) -> float:
+    """FLOPs of the perceptual distance in a decoder's training: image, target, and the image's gradient."""
+    if config.perceptual == "none":
+        return 0.0
+    frames = max(0, budget(config.optim) - config.perceptual_after)
+    return 3 * frames * counting.looking(config.perceptual, image_size)
 
 
 def _training(optim: OptimConfig, one: Pass) -> Demand:

@@ -18,6 +18,7 @@ from rslwm.study import stages
 from rslwm.study.entry import Entry, files_key, parse_entries
 from rslwm.study.scaling import scaled, sizes
 from rslwm.study.stage import Stage, closure
+from rslwm.study.stored import too_wide
 from rslwm.train.latents import budget
 from rslwm.train.pixel_loss import PixelLoss
 
@@ -147,8 +148,13 @@ class Builder:
         return stages.EncoderStage(native.space(self.config), self.framewise, self.compute, own, source)
 
     def features(self, entry: Entry, seed: int) -> Stage:
-        stage, inputs = self._encoder_stage(entry, seed), (self.frames, self.encoder(entry, seed))
+        stage = replace(self._encoder_stage(entry, seed), streamed=self._streamed(replace(entry, channels=0)))
+        inputs = (self.frames, self.encoder(entry, seed))
         return Stage("features", _name(entry, seed), stages.make_features, stage, inputs, cost=15.0)
+
+    def _streamed(self, entry: Entry) -> bool:
+        """Whether a space is too wide to store, for all cameras together."""
+        return too_wide(self.opened(entry).spec, self.config.stream_above_kb)
 
     def adapter(self, entry: Entry, seed: int) -> Stage | None:
         """None for a native space."""
@@ -163,7 +169,8 @@ class Builder:
         inputs = [self.data, self.frames, self.encoder(entry, seed)]
         if adapter := self.adapter(entry, seed):
             inputs += [adapter, self.features(entry, seed)]
-        stage = stages.LatentsStage(entry.space(self.config), self.framewise, self.compute)
+        space, streamed = entry.space(self.config), self._streamed(entry)
+        stage = stages.LatentsStage(space, self.framewise, self.compute, streamed)
         return Stage("latents", _name(entry, seed), stages.make_latents, stage, tuple(inputs), cost=15.0)
 
     def decoder(self, entry: Entry, seed: int) -> Stage:

@@ -33,12 +33,13 @@ from rslwm.latents.store import encode_episodes, to_float
 from rslwm.model.world_model import WorldModel
 from rslwm.study.rows import Rows
 from rslwm.study.stage import Workspace
+from rslwm.study.stored import SPACE, STORE, keep, open_features, open_latents
 from rslwm.tensors import load_weights, write_tensors
 from rslwm.train.latents import budget, sample_frames, train_adapter, train_decoder, train_encoder
 from rslwm.train.normaliser import SAMPLE, fit_normaliser
 from rslwm.train.transfer import start_from
 from rslwm.train.world_model import train_world_model
-from rslwm.types import MetricRow
+from rslwm.types import ActionSpec, MetricRow
 
 FACTS = "facts.json"
 
@@ -111,13 +112,16 @@ class EncoderStage:
     compute: ComputeConfig
     seed: int
     source: str = ""
+    streamed: bool = False
+    """Features aren't stored."""
 
 
 def make_encoder(work: Workspace) -> None:
     """Train an encoder, or look at a frozen one. Inputs: data, frames and, for some, a teacher's features."""
     config: EncoderStage = work.config
     corpus = _corpus(work.inputs[0], work.inputs[1], config.data)
-    features = TensorStore(work.inputs[2]) if len(work.inputs) > 2 else None
+    teacher = work.inputs[2:]
+    features = open_features(teacher[0], corpus.frames, config.compute) if teacher else None
     # By the name alone: where a plug-in's file lies must not change its initial weights.
     with seeded(config.seed, f"encoder weights {Path(config.space.reference).name}"):
         encoder = LatentSpace(replace(config.space, channels=0)).encoder
@@ -153,13 +157,16 @@ def _native(space: SpaceConfig, encoder: Path, compute: ComputeConfig) -> Latent
 def make_features(work: Workspace) -> None:
     """Native features of every frame, not normalised. Inputs: frames, encoder."""
     config: EncoderStage = work.config
-    native = _native(config.space, work.inputs[1], config.compute)
+    frames, native = TensorStore(work.inputs[0]), _native(config.space, work.inputs[1], config.compute)
+    if not keep(work.out, native, frames, config.streamed):
+        native.save(work.out / SPACE)
+        return
     meta = {"features of": work.inputs[1].name, "preprocessing": native.spec.preprocessing}
 
     def encode(stored: torch.Tensor) -> torch.Tensor:
         return native.features(to_float(stored))
 
-    encode_episodes(encode, TensorStore(work.inputs[0]), work.out, meta, config.compute, work.progress)
+    encode_episodes(encode, frames, work.out, meta, config.compute, work.progress)
 
 
 @dataclass(frozen=True)
@@ -177,7 +184,7 @@ def make_adapter(work: Workspace) -> None:
     corpus = _corpus(work.inputs[0], work.inputs[1], config.data)
     adapter, trained = train_adapter(
         corpus,
-        TensorStore(work.inputs[2]),
+        open_features(work.inputs[2], corpus.frames, config.compute),
         config.channels,
         config.adapter,
         config.seed,
@@ -194,12 +201,14 @@ class LatentsStage:
     space: SpaceConfig
     data: DataConfig
     compute: ComputeConfig
+    streamed: bool = False
+    """Latents aren't stored."""
 
 
 def make_latents(work: Workspace) -> None:
     """Fit the normaliser, encode everything. Inputs: data, frames, encoder; for an adapted space adapter and features.
 
-    An adapted space is encoded from the features, which are there already.
+    An adapted space is encoded from the native features.
     """
     config: LatentsStage = work.config
     data, frames, encoder, *adapted = work.inputs
@@ -211,7 +220,10 @@ def make_latents(work: Workspace) -> None:
         load_weights(space.adapter, adapted[0] / "adapter.safetensors")
     space = space.to(device(config.compute)).eval()
     fit_normaliser(space, sample_frames(corpus, corpus.train, SAMPLE // corpus.views), config.compute)
-    space.save(work.out / "space")
+    space.save(work.out / SPACE)
+    store = work.out / STORE
+    if not keep(store, space, corpus.frames, config.streamed):
+        return
     meta = {"latents of": encoder.name, "adapter": adapted[0].name if adapted else "", **space.spec.to_dict()}
 
     def from_features(features: torch.Tensor) -> torch.Tensor:
@@ -220,8 +232,11 @@ def make_latents(work: Workspace) -> None:
     def from_frames(stored: torch.Tensor) -> torch.Tensor:
         return space.encode(to_float(stored))
 
-    source, encode = (adapted[1], from_features) if adapted else (frames, from_frames)
-    encode_episodes(encode, TensorStore(source), work.out / "store", meta, config.compute, work.progress)
+    if adapted:
+        features = open_features(adapted[1], corpus.frames, config.compute)
+        encode_episodes(from_features, features, store, meta, config.compute, work.progress)
+    else:
+        encode_episodes(from_frames, corpus.frames, store, meta, config.compute, work.progress)
 
 
 @dataclass(frozen=True)
@@ -236,27 +251,27 @@ def make_decoder(work: Workspace) -> None:
     """Train the pixel decoder and complete the space with it. Inputs: data, frames, latents."""
     config: DecoderStage = work.config
     corpus = _corpus(work.inputs[0], work.inputs[1], config.data)
-    space = LatentSpace.load(work.inputs[2] / "space")
+    space = LatentSpace.load(work.inputs[2] / SPACE)
     with seeded(config.seed, "decoder weights"):
         decoder = open_decoder(config.decoder, space.view_spec, config.data.image_size)
-    latents = TensorStore(work.inputs[2] / "store")
+    latents = open_latents(work.inputs[2], corpus.frames, config.compute)
     trained = train_decoder(
         corpus, latents, decoder, config.decoder, config.seed, work.out, config.compute, work.progress
     )
-    space.with_decoder(decoder.cpu()).save(work.out / "space")
+    space.with_decoder(decoder.cpu()).save(work.out / SPACE)
     _write_facts(work, training_seconds=trained.seconds, terms=trained.terms)
 
 
 def take_own_decoder(work: Workspace) -> None:
     """Complete a space with its encoder's own decoder. Input: latents."""
-    LatentSpace.load(work.inputs[0] / "space").with_own_decoder().save(work.out / "space")
+    LatentSpace.load(work.inputs[0] / SPACE).with_own_decoder().save(work.out / SPACE)
     _write_facts(work, training_seconds=0.0, terms={})
 
 
 def share_decoder(work: Workspace) -> None:
     """Complete a native space with the pixels of its compressed twin. Inputs: latents, the twin's decoder."""
-    native, twin = (LatentSpace.load(folder / "space") for folder in work.inputs)
-    native.with_decoder_of(twin).save(work.out / "space")
+    native, twin = (LatentSpace.load(folder / SPACE) for folder in work.inputs)
+    native.with_decoder_of(twin).save(work.out / SPACE)
     _write_facts(work, **read_facts(work.inputs[1]))
 
 
@@ -278,13 +293,13 @@ def make_world_model(work: Workspace) -> None:
     config: WorldModelStage = work.config
     data, frames, latents, decoder = work.inputs
     corpus = _corpus(data, frames, config.data)
-    space = LatentSpace.load(decoder / "space")
+    space = LatentSpace.load(decoder / SPACE)
     weights = generator(config.seed, "world model weights")
     fingerprint = corpus.dataset.fingerprint
     model = WorldModel(space, corpus.action_spec, config.world_model, weights, fingerprint, config.data)
     start = start_from(Path(config.world_model.init), model) if config.world_model.init else "random weights"
     print(f"starts from {start}")
-    store = TensorStore(latents / "store")
+    store = open_latents(latents, corpus.frames, config.compute)
     trained = train_world_model(model, corpus, store, config.seed, work.out, config.compute, work.progress)
     model.cpu().save(work.out / "checkpoint")
     _write_facts(
@@ -303,13 +318,18 @@ class ProbesStage:
     data: DataConfig
     compute: ComputeConfig
     seed: int
+    actions: ActionSpec | None = None
+    """As a model takes them that was trained elsewhere; None as recorded."""
 
 
 def make_probes(work: Workspace) -> None:
     """Train the probes on encoder latents. Inputs: data, frames, latents."""
     config: ProbesStage = work.config
     corpus = _corpus(work.inputs[0], work.inputs[1], config.data)
-    probes = Probes(corpus, TensorStore(work.inputs[2] / "store"), config.probe, config.seed)
+    if config.actions:
+        corpus = corpus.for_model(config.actions)
+    latents = open_latents(work.inputs[2], corpus.frames, config.compute)
+    probes = Probes(corpus, latents, config.probe, config.seed)
     probes.train(work.out, config.compute, work.progress)
     probes.save(work.out)
 
@@ -330,12 +350,13 @@ def make_rows(work: Workspace) -> None:
     """Measure everything on the held-out episodes. Inputs: data, frames, latents, probes, world model."""
     config: EvaluateStage = work.config
     data, frames, latents, probes, world_model = work.inputs
-    corpus = _corpus(data, frames, config.data)
-    store = TensorStore(latents / "store")
+    model = WorldModel.load(world_model / "checkpoint").for_inference(config.compute)
+    corpus = _corpus(data, frames, config.data).for_model(model.action_spec)
+    store = open_latents(latents, corpus.frames, config.compute)
     evaluation = Evaluation(
         corpus,
         store,
-        WorldModel.load(world_model / "checkpoint").for_inference(config.compute),
+        model,
         Probes(corpus, store, config.evaluation.probe).load(probes),
         config.evaluation,
         config.compute,

@@ -16,7 +16,7 @@ from rslwm.config import AdapterConfig, ComputeConfig, DecoderConfig, OptimConfi
 from rslwm.data.clips import windows
 from rslwm.data.corpus import Corpus
 from rslwm.data.frames import spread_frames
-from rslwm.data.store import TensorStore
+from rslwm.data.store import Readable
 from rslwm.latents.adapters.base import Adapter, TrainableAdapter
 from rslwm.latents.adapters.pca import PCA
 from rslwm.latents.base import Encoder, FrameBatch, TrainableEncoder
@@ -24,7 +24,7 @@ from rslwm.latents.decoder import PixelDecoder
 from rslwm.latents.normaliser import deviation, effective_rank
 from rslwm.latents.space import open_adapter
 from rslwm.latents.store import to_float
-from rslwm.latents.views import apart, one_view
+from rslwm.latents.views import apart, one_view_each
 from rslwm.serialisation import ConfigError
 from rslwm.train.loop import Progress, Trained, TrainingFailed, fit
 from rslwm.train.pixel_loss import PixelLoss
@@ -37,7 +37,7 @@ class FramePairs:
     With several cameras, both frames of a pair are one camera's, drawn anew for each.
     """
 
-    def __init__(self, corpus: Corpus, gap: tuple[int, ...], seed: int, features: TensorStore | None = None) -> None:
+    def __init__(self, corpus: Corpus, gap: tuple[int, ...], seed: int, features: Readable | None = None) -> None:
         self.corpus, self.gap, self.seed, self.features = corpus, gap, seed, features
         if len(gap) != 2 or not 0 < gap[0] <= gap[1]:
             raise ConfigError(f"encoder.pair_gap is {list(gap)}; it needs two numbers of steps, 0 < from <= to")
@@ -56,11 +56,10 @@ class FramePairs:
         gaps = torch.randint(self.gap[0], self.gap[1] + 1, (pairs,), generator=g).tolist()
         views = torch.randint(self.corpus.views, (pairs,), generator=g).tolist()
         ids = [self.corpus.dataset.ids[e] for e in drawn[:, 0]]
-        rows = [[start, start + gap] for start, gap in zip(drawn[:, 1].tolist(), gaps, strict=True)]
+        rows = [range(start, start + gap + 1, gap) for start, gap in zip(drawn[:, 1].tolist(), gaps, strict=True)]
 
-        def read(store: TensorStore) -> Tensor:
-            drawn_from = zip(ids, rows, views, strict=True)
-            return torch.stack([one_view(store.read(key, r), v, self.corpus.views) for key, r, v in drawn_from])
+        def read(store: Readable) -> Tensor:
+            return one_view_each(store.read([*zip(ids, rows, strict=True)]), views, self.corpus.views)
 
         features = read(self.features) if self.features else None
         instructions = [self.corpus.dataset.instructions[e] for e in drawn[:, 0]]
@@ -79,7 +78,7 @@ def train_encoder(
     folder: Path,
     compute: ComputeConfig,
     progress: Progress,
-    features: TensorStore | None = None,
+    features: Readable | None = None,
 ) -> Trained | None:
     """Train an encoder in place; a frozen one is only looked at. None if there was nothing to train.
 
@@ -135,7 +134,7 @@ def _require_rank(spec: LatentSpec, figures: dict[str, float], least: float, fol
 class StoredFrames:
     """Latents (and, if asked, pixels) of one view of single training frames, drawn by (seed, number)."""
 
-    def __init__(self, corpus: Corpus, store: TensorStore, seed: int, concern: str) -> None:
+    def __init__(self, corpus: Corpus, store: Readable, seed: int, concern: str) -> None:
         self.corpus, self.store, self.seed, self.concern = corpus, store, seed, concern
         self.places = windows(corpus.dataset.lengths, corpus.train, 1, 1)
 
@@ -151,14 +150,15 @@ class StoredFrames:
         """Frames (count, 1, H, W, 3) float in [0, 1] at these places."""
         return to_float(self._read(self.corpus.frames, places))
 
-    def _read(self, store: TensorStore, places: np.ndarray) -> Tensor:
-        ids, views = self.corpus.dataset.ids, self.corpus.views
-        return torch.stack([one_view(store[ids[e]][t : t + 1], v, views) for e, t, v in places])
+    def _read(self, store: Readable, places: np.ndarray) -> Tensor:
+        ids = self.corpus.dataset.ids
+        rows = store.read([(ids[e], range(t, t + 1)) for e, t, _ in places])
+        return one_view_each(rows, places[:, 2], self.corpus.views)
 
 
 def train_adapter(
     corpus: Corpus,
-    features: TensorStore,
+    features: Readable,
     channels: int,
     config: AdapterConfig,
     seed: int,
@@ -175,7 +175,7 @@ def train_adapter(
     return adapter, _descend(adapter.to(device(compute)), corpus, features, seed, folder, compute, progress)
 
 
-def _fit_components(adapter: PCA, corpus: Corpus, features: TensorStore, progress: Progress) -> Trained:
+def _fit_components(adapter: PCA, corpus: Corpus, features: Readable, progress: Progress) -> Trained:
     def episodes() -> Iterator[Tensor]:
         for number, episode in enumerate(corpus.train):
             progress(number, len(corpus.train), "episodes")
@@ -189,7 +189,7 @@ def _fit_components(adapter: PCA, corpus: Corpus, features: TensorStore, progres
 def _descend(
     adapter: TrainableAdapter,
     corpus: Corpus,
-    features: TensorStore,
+    features: Readable,
     seed: int,
     folder: Path,
     compute: ComputeConfig,
@@ -208,7 +208,7 @@ def _descend(
 
 def train_decoder(
     corpus: Corpus,
-    latents: TensorStore,
+    latents: Readable,
     decoder: PixelDecoder,
     config: DecoderConfig,
     seed: int,
@@ -216,7 +216,7 @@ def train_decoder(
     compute: ComputeConfig,
     progress: Progress,
 ) -> Trained:
-    """Train a pixel decoder in place, on stored (hence detached) normalised latents with a little noise.
+    """Train a pixel decoder in place, on detached normalised latents with a little noise.
 
     Raises:
         MissingWeights: the perceptual network isn't on this machine.

@@ -1,4 +1,4 @@
-"""Training of a world model on stored latents."""
+"""Training of a world model on a study's latents."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from rslwm.compute import autocast, device, generator
 from rslwm.config import ComputeConfig
+from rslwm.data.clips import ClipBatch
 from rslwm.data.corpus import Corpus
-from rslwm.data.store import TensorStore
+from rslwm.data.store import Readable
 from rslwm.model.world_model import WorldModel
 from rslwm.train.loop import Progress, Trained, fit
 
@@ -19,7 +20,7 @@ from rslwm.train.loop import Progress, Trained, fit
 def train_world_model(
     model: WorldModel,
     corpus: Corpus,
-    latents: TensorStore,
+    latents: Readable,
     seed: int,
     folder: Path,
     compute: ComputeConfig,
@@ -34,15 +35,18 @@ def train_world_model(
     places = clips.windows(corpus.train)
     model.to(where)
 
-    def loss_of(count: int, number: int) -> Tensor:
-        batch = clips.sample(places, count, generator(seed, "world model batch", number))
+    def draw(count: int, number: int) -> ClipBatch:
+        return clips.sample(places, count, generator(seed, "world model batch", number))
+
+    def loss_of(batch: ClipBatch, number: int) -> Tensor:
         noise = generator(seed, "world model noise", number)
         return model.loss(batch.x.to(where).float(), batch.actions.to(where), noise)
 
     def loss(number: int) -> tuple[Tensor, dict[str, Tensor]]:
-        return loss_of(config.optim.batch_size, number), {}
+        return loss_of(draw(config.optim.batch_size, number), number), {}
 
-    flops = _flops(model, lambda: loss_of(1, 0), compute) * config.optim.batch_size * config.optim.accumulate
+    one = draw(1, 0)
+    flops = _flops(model, lambda: loss_of(one, 0), compute) * config.optim.batch_size * config.optim.accumulate
     model.dit.checkpoint_activations = compute.checkpoint_activations
     if compute.compile:
         model.dit.compile()

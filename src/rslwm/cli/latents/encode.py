@@ -60,10 +60,11 @@ class Encode(EncoderCommand):
         from rslwm.data.dataset import EpisodeDataset
         from rslwm.latents.space import LatentSpace
         from rslwm.study.checkpoint import copy_folder
-        from rslwm.study.encoding import SPACE, native_space
+        from rslwm.study.encoding import native_space
         from rslwm.study.graph import Builder
         from rslwm.study.runner import Runner
         from rslwm.study.stages import dataset_root
+        from rslwm.study.stored import SPACE
 
         folder, runner = self._folder(), Runner(self.out, threads_per_job=self.compute.threads)
         if folder:
@@ -82,7 +83,8 @@ class Encode(EncoderCommand):
 
     def _estimate(self, dataset: EpisodeDataset, spec: LatentSpec, root: Path) -> None:
         """Say what it takes on disk, and refuse what doesn't fit."""
-        from rslwm.study.encoding import disk_needed, free_bytes, require_room
+        from rslwm.study.encoding import disk_needed
+        from rslwm.study.stored import free_bytes, require_room
 
         needed, shape = disk_needed(dataset, spec), "x".join(map(str, (*spec.grid, spec.channels)))
         what = f"{len(dataset)} episodes, {dataset.lengths.sum():,} frames of {shape}"

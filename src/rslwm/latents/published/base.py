@@ -145,11 +145,16 @@ class PublishedEncoder(Encoder):
             DataError: the files hold something else.
         """
         if not self._network:
-            if self.weights is None:
-                raise missing(self.name, self.needed(), self.options.weights, self.config.weights)
+            weights = self.require_weights()
             with torch.autocast("cpu", enabled=False):  # a network may be tried out before it leaves the CPU
-                self._network.append(self._frozen(self.load(self.weights)))
+                self._network.append(self._frozen(self.load(weights)))
         return self._network[0].to(device)
+
+    def require_weights(self) -> Weights:
+        """Where they are, or :class:`MissingWeights` with how to get them."""
+        if self.weights is None:
+            raise missing(self.name, self.needed(), self.options.weights, self.config.weights)
+        return self.weights
 
     def with_random_weights(self) -> Self:
         """This encoder, no longer in need of its weights: what it costs doesn't depend on them."""

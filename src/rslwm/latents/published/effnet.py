@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from rslwm.latents.base import ENCODERS
 from rslwm.latents.published.base import Architecture, Options, PublishedEncoder, blank, import_library
-from rslwm.latents.published.torch_file import read_tensors, tensors_in
 from rslwm.latents.published.weights import Source, Weights
 from rslwm.serialisation import ConfigError
 from rslwm.tensors import take_weights
+from rslwm.torch_file import read_tensors, tensors_in
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from rslwm.latents.published.base import Architecture, PublishedEncoder, import_library, require
-from rslwm.latents.published.weights import Source, Weights, read_json
+from rslwm.latents.published.weights import Source, Weights, places, read_json
 from rslwm.serialisation import from_dict
 from rslwm.types import DataError
 
@@ -46,10 +46,10 @@ class HubTransformer(PublishedEncoder):
     published: ClassVar[HubArchitecture]
 
     def needed(self) -> Source:
-        given, folder = self.options.weights, self.config.weights
-        if not (given or folder):
+        found = [place for place in places(self.name, self.options.weights, self.config.weights) if place.exists()]
+        if not found:
             return self.source
-        place = Path(given or Path(folder) / self.name).expanduser()
+        place = found[0]
         index = place if place.is_file() else place / INDEX
         if index.name != INDEX or not index.is_file() or (place / FILE).is_file():
             return self.source

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from rslwm.latents.base import ENCODERS
 from rslwm.latents.published.autoencoder_kl import KLArchitecture, KLAutoencoder, KLOptions
 from rslwm.latents.published.base import blank, require
-from rslwm.latents.published.torch_file import read_tensors, tensors_in
 from rslwm.latents.published.weights import Source, Weights
 from rslwm.tensors import require_shapes, take_weights
+from rslwm.torch_file import read_tensors, tensors_in
 from rslwm.types import DataError
 
 LEVELS = 5

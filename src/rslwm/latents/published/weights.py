@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import os
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from rslwm.types import DataError
 
 SAMPLE = 2**20
+ENVIRONMENT = "RSLWM_WEIGHTS"
+"""Names this machine's folder of weights; it is in no configuration and in no key."""
 
 
 class MissingWeights(DataError):
@@ -57,17 +59,22 @@ class Weights:
     file: Path
     """Of the encoder; its companions lie in the same folder."""
     revision: str
-    """The hub's commit, the package's version, or ``local-`` and a digest of the files."""
+    """``files-`` and a digest of the files: the same wherever they lie."""
+
+    @classmethod
+    def of(cls, *files: Path) -> Weights:
+        """The encoder's file and its companions."""
+        return cls(files[0], f"files-{digest(*files)}")
 
 
 def find_weights(name: str, source: Source, given: str, folder: str) -> Weights | None:
-    """The weights of an encoder: where the user says, else below the user's folder of weights, else in the hub's cache
-    or the package that ships them.
+    """The weights of an encoder: where the user says, else below the configuration's folder of weights, else the
+    machine's, else in the hub's cache or the package that ships them.
 
     Args:
-        name: of the encoder, and of its subfolder of ``folder``.
+        name: of the encoder, and of its subfolder of a folder of weights.
         given: a file, or a folder that holds the source's files; nothing else is tried then.
-        folder: of all weights; empty for none.
+        folder: of all weights; empty for none. The machine's is the environment variable ``RSLWM_WEIGHTS``.
 
     Returns:
         None if there is nothing in these places.
@@ -75,24 +82,30 @@ def find_weights(name: str, source: Source, given: str, folder: str) -> Weights 
     Raises:
         MissingWeights: the place is there but lacks one of the files.
     """
-    place = Path(given or Path(folder) / name).expanduser()
-    if (given or folder) and place.exists():
-        return _in_place(name, source, place)
+    for place in places(name, given, folder):
+        if place.exists():
+            return _in_place(name, source, place)
     if given:
         return None
     return _in_hub_cache(source) if source.repository else _in_package(source)
 
 
+def places(name: str, given: str, folder: str) -> list[Path]:
+    """Files or folders of a user's in which an encoder's weights may be, the first one first."""
+    folders = [place for place in (folder, os.environ.get(ENVIRONMENT, "")) if place]
+    return [Path(place).expanduser() for place in ([given] if given else [f"{place}/{name}" for place in folders])]
+
+
 def missing(name: str, source: Source, given: str = "", folder: str = "") -> MissingWeights:
     """What to raise when :func:`find_weights` found nothing there and the network is needed."""
-    places = [given] if given else [f"{folder}/{name}"] * bool(folder) + ["the hub's cache"] * bool(source.repository)
+    tried = [*map(str, places(name, given, folder)), *(["the hub's cache"] if source.repository and not given else [])]
     then = "and" if source.url else "or"  # nothing looks where curl puts a file
-    looked = f" (looked in {' and '.join(places)})" if places else ""
+    looked = f" (looked in {' and '.join(tried)})" if tried else ""
     return MissingWeights(
         f"{name}: its weights are not on this machine{looked}. They are {source.files[0]} of {source.place} "
         f"(revision {source.revision}, {source.megabytes} MB, licence: {source.licence}). Get them with\n"
         f"  {source.command}\n{then} put the file in a folder {name}/ and name the folder above it with "
-        "--encoder.weights"
+        f"--encoder.weights or {ENVIRONMENT}"
     )
 
 
@@ -105,7 +118,7 @@ def _in_place(name: str, source: Source, place: Path) -> Weights:
                 f"{name}: {path} does not exist; it is {file} of {source.place} "
                 f"({source.megabytes} MB, licence: {source.licence}). Get it with\n  {source.command}"
             )
-    return Weights(first, f"local-{digest(*paths)}")
+    return Weights.of(*paths)
 
 
 def _below(folder: Path, file: str) -> Path:
@@ -120,11 +133,7 @@ def _in_hub_cache(source: Source) -> Weights | None:
     except ImportError:
         return None
     paths = [try_to_load_from_cache(source.repository, file, revision=source.revision) for file in source.files]
-    if not all(isinstance(path, str) for path in paths):
-        return None
-    file = Path(str(paths[0]))
-    depth = len(Path(source.files[0]).parts)
-    return Weights(file, file.parents[depth - 1].name)  # snapshots/COMMIT/file
+    return Weights.of(*map(Path, paths)) if all(isinstance(path, str) for path in paths) else None
 
 
 def _in_package(source: Source) -> Weights | None:
@@ -132,7 +141,7 @@ def _in_package(source: Source) -> Weights | None:
     if found is None or not found.submodule_search_locations:
         return None
     file = Path(found.submodule_search_locations[0]) / source.files[0]
-    return Weights(file, metadata.version(source.package)) if file.is_file() else None
+    return Weights.of(file) if file.is_file() else None
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -38,7 +38,7 @@ def read_tensors(path: Path) -> dict[str, Any]:
         raise DataError(_refusal(path, str(error))) from None
     except _GARBLED as error:
         reason = re.split(r"\n|\. ", str(error))[0] or type(error).__name__
-        raise DataError(f"{path} is truncated or not a file of torch.save ({reason})") from None
+        raise DataError(f"{path} is truncated or not a file of torch.save ({reason}); get it again") from None
     if not isinstance(content, Mapping):
         raise DataError(f"{path} holds a {type(content).__name__}, expected a dictionary of tensors")
     return dict(content)
