@@ -111,7 +111,7 @@ class ActionSpec:
                 continue
             if name in ("low", "high"):
                 vague = [*([] if known else self.where("gripper")), *self.where("other")]
-                mine, theirs = ([bounds[i] for i in vague if i < len(bounds)] for bounds in (mine, theirs))
+                mine, theirs = [mine[i] for i in vague], [theirs[i] for i in vague]
             if mine != theirs:
                 raise DataError(
                     f"the action specs of {here} and {there} differ in {name!r}: {mine} against {theirs}. "
