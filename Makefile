@@ -20,7 +20,7 @@ demo: env  ## compare six latent spaces on the embedded simulator
 	$(BIN)/rslwm compare demo --out runs/demo
 
 test: env  ## all tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 check: lint test  ## what continuous integration runs
 

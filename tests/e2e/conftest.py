@@ -11,7 +11,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.slow)
-            item.add_marker(pytest.mark.xdist_group("smoke"))  # one worker, hence one smoke run
 
 
 @pytest.fixture(scope="session")
