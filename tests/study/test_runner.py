@@ -49,6 +49,12 @@ def test_inputs_run_before_what_needs_them_and_are_passed_in_order(tmp_path, mak
     assert set(folders) == {a, b, top, *top.inputs}
 
 
+def test_an_idle_worker_ends_by_itself(tmp_path):
+    note = tmp_path / "note"
+    runner(tmp_path).run([Stage("note", "a", toys.leave_a_note, {"note": str(note)})])
+    assert note.exists()
+
+
 def test_stages_run_side_by_side(tmp_path):
     (tmp_path / "meeting").mkdir()
     config = {"meeting": str(tmp_path / "meeting"), "guests": 2}

@@ -24,6 +24,10 @@ THREAD_VARIABLES = (
 )
 
 
+GRACE_SECONDS = 5.0
+"""For an idle worker to end by itself."""
+
+
 class Worker:
     """The main process's end of one worker."""
 
@@ -45,10 +49,17 @@ class Worker:
         with suppress(BrokenPipeError):  # it died while idle; the next poll reports that
             self.connection.send(job)
 
+    def dismiss(self) -> None:
+        """Let an idle worker end by itself: what its libraries clean up at exit would be reported as leaked else."""
+        if self.job is None:
+            self.connection.close()
+
     def kill(self) -> None:
-        """End the worker and every process that its stage started."""
+        """End the worker, unless it was dismissed and does so itself, and every process that its stage started."""
         if self.process.pid is None:  # interrupted before it was launched
             return
+        if self.connection.closed:
+            self.process.join(GRACE_SECONDS)
         try:
             os.killpg(self.process.pid, signal.SIGKILL)
         except ProcessLookupError:  # no group of its own yet, or already gone
@@ -74,6 +85,8 @@ class Pool:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        for worker in self._workers:
+            worker.dismiss()
         for worker in self._workers:
             worker.kill()
         self._workers.clear()
