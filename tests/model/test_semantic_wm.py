@@ -13,6 +13,7 @@ from torch import Tensor
 from rslwm.compute import generator
 from rslwm.config import EncoderConfig, SamplingConfig
 from rslwm.latents.published.base import Options
+from rslwm.latents.published.sd3 import SD3VAE
 from rslwm.latents.published.webdino import WebDINO
 from rslwm.model.flow import FlowMatching
 from rslwm.model.published import PublishedAdapter, PublishedDiT
@@ -21,7 +22,7 @@ from rslwm.model.semantic_wm import ACTIONS, Facts, import_world_model
 from rslwm.model.world_model import WorldModel
 from rslwm.serialisation import ConfigError
 from rslwm.types import DataError
-from tiny_checkpoints.webdino import CHANNELS, write
+from tiny_checkpoints import sd3, webdino
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 WIDE = Facts("flow", 3, "factorised", 1, "reconstruction:elsewhere", 1, 1, (4, 6), 16, 6)
@@ -172,21 +173,37 @@ def test_an_encoder_of_a_users_own_sees_one_view_at_a_time(plugin: Path, tmp_pat
     torch.testing.assert_close(model.encode(frames)[..., 4:8, :], expected)
 
 
+def on_channels(channels: int, folder: Path) -> PublishedDiT:
+    """A transformer of golden sizes on so many channels."""
+    weights, _ = golden("dit_multiview")
+    weights["x_proj.weight"] = torch.zeros(weights["x_proj.weight"].shape[0], channels, 1, 1)
+    for name in ("final_layer.linear.weight", "final_layer.linear.bias"):
+        weights[name] = torch.zeros(channels, *weights[name].shape[1:])
+    torch.save({"ema": weights}, folder / "DiT.pt")
+    return PublishedDiT.read(folder / "DiT.pt")
+
+
 @torch.no_grad()
 def test_a_published_encoder_takes_part_with_its_choices(tmp_path: Path) -> None:
-    place = write(tmp_path / "weights").parent
-    weights, _ = golden("dit_multiview")
-    weights["x_proj.weight"] = torch.zeros(weights["x_proj.weight"].shape[0], CHANNELS, 1, 1)
-    for name in ("final_layer.linear.weight", "final_layer.linear.bias"):
-        weights[name] = torch.zeros(CHANNELS, *weights[name].shape[1:])
-    torch.save({"ema": weights}, tmp_path / "DiT.pt")
+    place = webdino.write(tmp_path / "weights").parent
     choices = {"antialias": "no"}
     facts = replace(WIDE, heads=2, encoder="web-dino", image_size=64, options=choices, weights=str(place))
-    import_world_model(PublishedDiT.read(tmp_path / "DiT.pt"), None, facts).save(tmp_path / "checkpoint")
+    import_world_model(on_channels(webdino.CHANNELS, tmp_path), None, facts).save(tmp_path / "checkpoint")
     model = WorldModel.load(tmp_path / "checkpoint")
     frames = torch.rand(1, 2, 64, 64, 3, generator=generator(0, "frames"))
     alone = WebDINO(EncoderConfig(weights=str(place), input_size=64), 64, Options(antialias=False))
     torch.testing.assert_close(model.encode(frames), alone.encode(frames))
+
+
+@torch.no_grad()
+def test_a_published_autoencoder_decodes_with_its_own_decoder(tmp_path: Path) -> None:
+    place = sd3.write(tmp_path / "weights").parent
+    facts = replace(WIDE, heads=2, encoder="sd3-vae", image_size=64, weights=str(place))
+    import_world_model(on_channels(sd3.CHANNELS, tmp_path), None, facts).save(tmp_path / "checkpoint")
+    model = WorldModel.load(tmp_path / "checkpoint")
+    frames = torch.rand(1, 2, 64, 64, 3, generator=generator(0, "frames"))
+    alone = SD3VAE(EncoderConfig(weights=str(place), input_size=64), 64)
+    torch.testing.assert_close(model.decode(model.encode(frames)), alone.decode(alone.encode(frames)))
 
 
 @pytest.mark.parametrize(
