@@ -68,6 +68,10 @@ class DataConfig:
     """Recorded steps between two frames of a clip."""
     actions: Literal["compose", "first"] = "compose"
     """With a frame skip: compose the skipped actions, or take the first one as the paper's code does."""
+    features: tuple[str, ...] = ()
+    """Features that the data call otherwise, each as OURS=THEIRS: action=actions,observation.images.front=image."""
+    action_spec: str = ""
+    """YAML or JSON file with the action spec of data that don't carry one; the error that asks for it holds a draft."""
     test_fraction: float = 0.2
     """Share of the episodes held out for every metric."""
     split_seed: int = 0
