@@ -34,8 +34,9 @@ def open_set(root, **settings):
     return LeRobotDataset("local/set", root=root, **backend, **settings)
 
 
-def record(root, features, lengths, finalize=True, fps=10, task="by episode", **settings):
+def record(root, features, lengths, finalize=True, fps=10, **settings):
     """Episodes whose action begins with (episode, step) and whose pictures show the same."""
+    features = {key: {**feature, "shape": tuple(feature["shape"])} for key, feature in features.items()}
     dataset = LeRobotDataset.create("local/set", fps, features, root=root, **settings)
     add_episodes(dataset, 0, lengths)
     if finalize and hasattr(dataset, "finalize"):
