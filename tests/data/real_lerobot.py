@@ -150,7 +150,7 @@ def schema(root, out):
         **{name: {field.name: str(field.type) for field in fields} for name, fields in schemas.items()},
         "info": {name: value for name, value in info.items() if name != "features"},
         "features": info["features"],
-        "stats": {k: {n: list(np.shape(v)) for n, v in s.items()} for k, s in sorted(stats.items())},
+        "stats": {k: {n: str(np.shape(v)) for n, v in s.items()} for k, s in sorted(stats.items())},
     }
     Path(out).write_text(json.dumps(found, indent=1) + "\n")
     return {}
