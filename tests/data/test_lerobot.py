@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import av
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -105,7 +106,17 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.M
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(lerobot.pq.ParquetWriter, "write_table", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(OSError, match=r"No space left on device after 1 episodes; none is kept.*set'"):
+        write_lerobot([episode(0)], tmp_path / "set", SPEC)
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_a_video_that_meets_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise av.error.OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(lerobot.VideoWriter, "close", full)
+    with pytest.raises(OSError, match="after 1 episodes"):
         write_lerobot([episode(0)], tmp_path / "set", SPEC)
     assert [*tmp_path.iterdir()] == []
 

@@ -1,4 +1,4 @@
-"""What we write is typed as what the real lerobot writes, see ``real_lerobot.py``, which made the file compared with."""
+"""What we write is typed as by the real lerobot: ``real_lerobot.py`` made the file that it is compared with."""
 
 import json
 from pathlib import Path

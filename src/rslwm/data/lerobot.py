@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from av.error import FFmpegError
 
 from rslwm.data.dataset import CAMERA, EpisodeDataset, Progress
 from rslwm.data.fingerprint import fingerprint
@@ -49,6 +53,7 @@ def write_lerobot(
     Raises:
         DataError: ``root`` exists; an episode differs from the first one in cameras, sizes or states, repeats an id,
             or is inconsistent in itself; there are none, or not ``total``.
+        OSError: the disk is full, or can't be written to.
     """
     root = Path(root)
     if root.exists():
@@ -64,11 +69,14 @@ def write_lerobot(
         writer.close(total)
         fingerprint(partial)
         partial.rename(root)
-    except BaseException:
-        try:
-            writer.release()
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+    except BaseException as error:
+        writer.abandon()
+        shutil.rmtree(partial, ignore_errors=True)
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            what = (
+                f"{os.strerror(error.errno)} after {len(writer.ids)} episodes; none is kept. Free space and start anew"
+            )
+            raise OSError(error.errno, what, str(root)) from error
         raise
     return EpisodeDataset(root)
 
@@ -171,7 +179,7 @@ class _Writer:
     def _flush_episodes(self) -> None:
         path = self.root / EPISODES_PATH
         if self.episodes is None:
-            path.parent.mkdir(parents=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
             self.episodes = pq.ParquetWriter(path, pa.Table.from_pylist(self.rows).schema)
         if self.rows:
             self.episodes.write_table(pa.Table.from_pylist(self.rows, self.episodes.schema))
@@ -226,23 +234,27 @@ class _Writer:
     def close(self, total: int | None) -> None:
         if not self.ids or (total is not None and len(self.ids) != total):
             raise DataError(f"{self.root}: got {len(self.ids)} episodes, expected {total or 'at least one'}")
-        self.release()
+        self._finish_files()
         write_tasks(self.tasks, self.root / "meta/tasks.parquet")
         stats = {key: {n: v.tolist() for n, v in found.items()} for key, found in self.stats.items()}
         (self.root / "meta/stats.json").write_text(json.dumps(stats, indent=1))
         (self.root / "meta/info.json").write_text(json.dumps(self._info(), indent=1))
 
-    def release(self) -> None:
-        """Write out and close whatever is open."""
-        if self.table is not None:
-            self._flush()
-            self.table.close()
-        if self.ids:
-            self._flush_episodes()
-        if self.episodes is not None:
-            self.episodes.close()
+    def _finish_files(self) -> None:
+        self._flush()
+        self._flush_episodes()
+        for table in (self.table, self.episodes):
+            if table is not None:
+                table.close()
         while self.videos:
             self.videos.popitem()[1].close()
+
+    def abandon(self) -> None:
+        """Close whatever is open without caring for its content: the folder is deleted next."""
+        closing = [*self.videos.values(), *(table for table in (self.table, self.episodes) if table is not None)]
+        for file in closing:
+            with suppress(OSError, FFmpegError):
+                file.close()
 
     def _info(self) -> dict[str, Any]:
         return {
