@@ -1,9 +1,8 @@
 import numpy as np
-import pytest
 from scipy.spatial.transform import Rotation
 
 from rslwm.data.actions import compose, first
-from rslwm.types import ActionSpec, DataError, end_effector_spec
+from rslwm.types import ActionSpec, end_effector_spec
 
 SPEC = end_effector_spec(0.05, 0.25)
 
@@ -61,9 +60,3 @@ def test_of_absolute_actions_the_last_counts() -> None:
 def test_first_takes_the_first() -> None:
     a = actions(4, 3)
     np.testing.assert_array_equal(first(a, SPEC), a[:, 0])
-
-
-def test_a_single_rotation_angle_is_refused() -> None:
-    spec = ActionSpec(("x", "yaw"), ("translation", "rotation"), ("m", "rad"), (-1, -1), (1, 1))
-    with pytest.raises(DataError, match=r"1 rotation dimensions \['yaw'\]"):
-        compose(np.zeros((2, 2), np.float32), spec)

@@ -6,14 +6,21 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import fields
+from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
+import yaml
 
-from rslwm.types import ActionKind, ActionSpec, DataError
+from rslwm.types import ActionKind, ActionMode, ActionSpec, DataError
 
 _FIELDS = [field.name for field in fields(ActionSpec)]
-_MODES = ("delta", "absolute")
+_MODES = get_args(ActionMode)
+_LISTS = ("names", "kinds", "units", "low", "high")
+_TYPES: tuple[tuple[str, Any, str], ...] = (
+    *((name, str, "a text") for name in ("names", "kinds", "units", "mode", "frame", "gripper")),
+    *((name, int | float, "a number") for name in ("low", "high", "hz")),
+)
 _KINDS: dict[ActionKind, str] = {
     "translation": r"(delta_?|d|ee_|eef_|pos_?)*[xyz]",
     "rotation": r"(delta_?|d|ee_|eef_|rot_?)*(roll|pitch|yaw|r[xyz])",
@@ -27,19 +34,50 @@ def kind_of(name: str) -> ActionKind:
     return next((kind for kind, pattern in _KINDS.items() if re.fullmatch(pattern, bare)), "other")
 
 
+def read_spec(path: Path) -> ActionSpec:
+    """The :class:`ActionSpec` that a YAML or JSON file holds: its fields, at the top or under ``action_spec``.
+
+    Raises:
+        DataError: there is no such file, it can't be read, or a field is unknown, missing or of no known value.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        values = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    except FileNotFoundError:
+        raise DataError(f"{path}: there is no such file; it should hold an action_spec, see docs/actions.md") from None
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise DataError(f"{path} can't be read as {'JSON' if path.suffix == '.json' else 'YAML'}: {error}") from None
+    for key in ("rslwm", "action_spec"):
+        if isinstance(values, dict) and key in values:
+            values = values[key]
+    return stored_spec(values, str(path))
+
+
 def stored_spec(values: Any, where: str) -> ActionSpec:
     """The :class:`ActionSpec` that a file holds as JSON.
 
     Raises:
         DataError: a field is unknown, missing or of no known value.
     """
+    invalid = f"{where}: action_spec is not valid: "
+    known = f"Its fields: {', '.join(_FIELDS)}"
+    if not isinstance(values, dict):
+        raise DataError(f"{invalid}{'nothing' if values is None else repr(values)} in place of a mapping. {known}")
+    for name, types, expected in _TYPES:
+        value = values.get(name, [])
+        if name in _LISTS and not isinstance(value, list | tuple):
+            raise DataError(f"{where}: action_spec.{name} is {value!r}, not a list with one entry a dimension")
+        for i, entry in enumerate(value if isinstance(value, list | tuple) else [value]):
+            if not isinstance(entry, types) or isinstance(entry, bool):
+                hint = "; YAML reads 1e-3 as text, write 1.0e-3" if isinstance(entry, str) else ""
+                raise DataError(f"{where}: action_spec.{name}[{i}] is {entry!r}, not {expected}{hint}")
     try:
         spec = ActionSpec.from_dict(values)
-    except (TypeError, ValueError, AttributeError) as error:
-        raise DataError(f"{where}: action_spec is not valid: {error}. Its fields: {', '.join(_FIELDS)}") from None
-    for name, found, known in (("kinds", {*spec.kinds}, get_args(ActionKind)), ("mode", {spec.mode}, _MODES)):
-        if wrong := found - {*known}:
-            raise DataError(f"{where}: action_spec.{name} has {min(wrong)!r}; known: {', '.join(known)}")
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{invalid}{error}. {known}") from None
+    for name, found, allowed in (("kinds", spec.kinds, get_args(ActionKind)), ("mode", spec.modes, _MODES)):
+        if wrong := {*found} - {*allowed}:
+            raise DataError(f"{where}: action_spec.{name} has {min(wrong)!r}; known: {', '.join(allowed)}")
     return spec
 
 
