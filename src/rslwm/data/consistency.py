@@ -77,8 +77,9 @@ def _rows(episode: Listed, table: Table) -> str:
     outside = np.sort(place[(place < start) | (place >= end)])
     lacking = np.setdiff1d(np.arange(start, end), place)
     if len(outside) or len(lacking):
-        parts = [f"{_span(outside)} have its episode_index {episode.number}"] if len(outside) else []
-        parts += [f"{_span(lacking)} don't"] if len(lacking) else []
+        number = f"its episode_index {episode.number}"
+        parts = [f"{_span(outside)} have {number}, too"] if len(outside) else []
+        parts += [f"{_span(lacking)} don't have {number}"] if len(lacking) else []
         return f"the metadata give it rows {start} to {end - 1}, but {', '.join(parts)}"
     return "" if len(rows) == episode.length else _miscounted(episode, rows)
 

@@ -14,7 +14,7 @@ from rslwm.config import DataConfig
 from rslwm.data.consistency import contradictions
 from rslwm.data.conventions import derive_spec, read_spec, stored_spec
 from rslwm.data.fingerprint import fingerprint
-from rslwm.data.lerobot_episodes import Listed, read_episodes, read_tasks
+from rslwm.data.lerobot_episodes import read_episodes, read_tasks
 from rslwm.data.lerobot_info import ACTION, CAMERA, LABELLED, STATE, SUCCESS, dimension_names, read_info
 from rslwm.data.lerobot_pictures import read_pictures
 from rslwm.data.lerobot_table import Table
@@ -27,12 +27,15 @@ __all__ = ["CAMERA", "SOURCES", "STATE", "EpisodeDataset", "Progress", "build_da
 SPEC_FILES = ("rslwm.yaml", "rslwm.yml", "rslwm.json")
 """Where a folder may say what its actions mean, beside ``meta/info.json``."""
 
+IN_PLACE = ("lerobot", "hf")
+"""Sources that open a folder as it is."""
+
 Progress = Callable[[int], None]
 """Called with the number of episodes done so far."""
 
 
 class EpisodeDataset:
-    """A LeRobot v3 or v2.x data set: tables are read once, when asked for, pictures one episode of one camera at a time.
+    """A LeRobot v3 or v2.x data set: tables are read once, when asked for, pictures by episode and camera.
 
     Rows are found by their index columns, frames by their time stamps, instructions by their ``task_index``.
 
@@ -117,8 +120,7 @@ class EpisodeDataset:
     @property
     def _own_spec(self) -> ActionSpec | None:
         """What the folder itself says."""
-        ours = self._info.values.get("rslwm")
-        if isinstance(ours, dict) and (own := ours.get("action_spec")) is not None:
+        if (own := self._info.own.get("action_spec")) is not None:
             return stored_spec(own, str(self.info_file))
         found = (self.root / name for name in SPEC_FILES)
         return next((read_spec(path) for path in found if path.is_file()), None)
@@ -232,8 +234,13 @@ class EpisodeDataset:
 
 
 def open_folder(root: Path, config: DataConfig) -> EpisodeDataset:
-    """A LeRobot folder, its features called and its actions meant as ``config`` says."""
-    return EpisodeDataset(root, config.features, config.action_spec)
+    """The LeRobot folder that a source has found, recorded or imported.
+
+    Where it lies as it was found, its features are called and its actions meant as ``config`` says; an import has
+    followed that already.
+    """
+    found = config.uri.partition(":")[0] in IN_PLACE
+    return EpisodeDataset(root, config.features, config.action_spec) if found else EpisodeDataset(root)
 
 
 def _load_sources() -> None:

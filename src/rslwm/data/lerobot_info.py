@@ -70,11 +70,18 @@ class Info:
     def _pictures(self) -> list[str]:
         return [key for key, feature in self.features.items() if feature["dtype"] in ("video", "image")]
 
+    @cached_property
+    def own(self) -> dict[str, Any]:
+        """What this project has noted there; empty in a set that it didn't write."""
+        ours = self.values.get("rslwm")
+        return ours if isinstance(ours, dict) else {}
+
     def left_out(self) -> list[str]:
-        """One sentence for every kind of feature that isn't used."""
+        """One sentence for every kind of feature that isn't used, and what an import noted."""
         used = {ACTION, SUCCESS, LABELLED, *BOOKKEEPING, *self.states.values(), *self._pictures}
         rest = {key: feature for key, feature in self.features.items() if key not in used} | self.replaced
-        found = [f"camera {_short(k)!r} is a depth map, and left out" for k in self._pictures if not self._colour(k)]
+        found = [str(note) for note in self.own.get("left_out") or ()]
+        found += [f"camera {_short(k)!r} is a depth map, and left out" for k in self._pictures if not self._colour(k)]
         if rest:
             found.append(f"features left out: {', '.join(describe(key, rest[key]) for key in rest)}")
         for key in (ACTION, *self.states.values()):
@@ -192,19 +199,19 @@ def _version(values: dict[str, Any], file: Path) -> int:
 
 
 def _renamed(features: dict[str, Feature], mapping: Sequence[str], file: Path) -> dict[str, str]:
-    """Ours -> theirs. A set that was imported under our names already stays as it is."""
+    """Ours -> theirs."""
     renamed: dict[str, str] = {}
     for entry in mapping:
         ours, equals, theirs = (part.strip() for part in entry.partition("="))
-        if not equals or not (ours in (ACTION, SUCCESS, LABELLED) or ours.startswith("observation.")):
+        known = ours in (ACTION, SUCCESS, LABELLED) or ours.startswith("observation.")
+        if not (equals and known):
             raise DataError(
                 f"data.features: {entry!r} is not OURS=THEIRS; ours are {ACTION}, {CAMERA}NAME, {STATE}, "
                 f"{STATE}.NAME, {SUCCESS}"
             )
-        if theirs in features:
-            renamed[ours] = theirs
-        elif ours not in features:
+        if theirs not in features:
             raise DataError(f"data.features: {entry!r}: {file} has no feature {theirs!r}; {_listed(features)}")
+        renamed[ours] = theirs
     return renamed
 
 

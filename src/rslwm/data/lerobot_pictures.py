@@ -61,15 +61,13 @@ def _group(path: Path, column: str, group: int) -> pa.ChunkedArray:
 
 
 def _decode(value: Any, root: Path, where: str) -> np.ndarray:
-    data, name = (value.get("bytes"), value.get("path")) if isinstance(value, dict) else (value, None)
-    if isinstance(data, str):
-        data, name = None, data
-    if data is None and name and not (root / name).is_file():
-        raise DataError(f"{where} lies in {root / name}, which does not exist. Copy it there.")
-    if not data and not name:
+    data = value.get("bytes") or value.get("path") if isinstance(value, dict) else value
+    if not data:
         raise DataError(f"{where} is missing. Record the picture again, or remove the episode.")
+    if isinstance(data, str) and not (root / data).is_file():
+        raise DataError(f"{where} lies in {root / data}, which does not exist. Copy it there.")
     try:
-        picture = Image.open(io.BytesIO(data) if data else root / name)
+        picture = Image.open(root / data if isinstance(data, str) else io.BytesIO(data))
         if picture.mode[0] in "IF":
             raise DataError(
                 f"{where} has one channel of more than 8 bits: a depth map, not colours. Choose another camera with "

@@ -1,4 +1,4 @@
-"""Many episodes in one mp4: written so that each starts at a key frame, read one at a time by the time stamps of its rows."""
+"""Many episodes in one mp4: each written to start at a key frame, and read by the time stamps of its rows."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ def describe(study: Study, folders: Folders, command: str) -> dict[str, Any]:
     return {
         "spaces": [_describe_space(name, spaces, folders) for name, spaces in by_name.items()],
         "unavailable": [{"metric": name, "reason": reason} for name, reason in missing.items()],
-        "notes": _notes(study, facts),
+        "notes": [*data.get("left_out", []), *_notes(study, facts)],
         "data": {key: value for key, value in data.items() if key != "root"},
         "metrics": [asdict(info) for info in metric_infos().values()],
         "timings": list(_timings(folders)),

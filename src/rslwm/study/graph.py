@@ -97,7 +97,12 @@ class Builder:
         source = "" if simulated or not uri else files_key(location)
         episodes = config.data.sim.episodes
         # What doesn't change the episodes must not change their key: another frame skip needs no new recording.
-        recorded = DataConfig(uri=uri, sim=config.data.sim if simulated else SimConfig())
+        recorded = DataConfig(
+            uri=uri,
+            sim=config.data.sim if simulated else SimConfig(),
+            features=config.data.features,
+            action_spec=config.data.action_spec,
+        )
         self.data = Stage(
             "data",
             uri,
