@@ -83,7 +83,7 @@ class Encode(EncoderCommand):
             config = replace(config, data=replace(config.data, features=self.features))
             data, fitted = native_space(self.entry, config)
             spec = self.entry.open(config).spec
-        dataset = open_folder(dataset_root(runner.run([data])[data]), self._source)
+        dataset = open_folder(dataset_root(runner.run([data])[data], self.data), self._source)
         if not len(dataset):
             raise ConfigError(f"{self.data} has no episodes")
         self._estimate(dataset, spec, root)
