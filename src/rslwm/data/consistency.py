@@ -53,7 +53,7 @@ def _strangers(info: Info, episodes: Sequence[Listed], table: Table) -> Iterator
         twice = next(n for n in numbers if numbers.count(n) > 1)
         yield str(info.file.parent), f"episode {twice} is listed twice"
     for number in table.owners().tolist():
-        if not lengths.get(number):
+        if number >= 0 and not lengths.get(number):  # rows that nothing gives to an episode are in the totals
             rows = _span(table.rows(number))
             says = "is empty (length 0, no steps)" if number in lengths else "is not listed"
             yield f"episode {number}", f"it {says} in the metadata, but {rows} of data have episode_index {number}"

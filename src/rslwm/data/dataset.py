@@ -16,10 +16,11 @@ from rslwm.data.conventions import derive_spec, read_spec, stored_spec
 from rslwm.data.fingerprint import fingerprint
 from rslwm.data.lerobot_episodes import read_episodes, read_tasks
 from rslwm.data.lerobot_info import ACTION, CAMERA, LABELLED, STATE, SUCCESS, dimension_names, read_info
-from rslwm.data.lerobot_pictures import read_pictures
+from rslwm.data.lerobot_pictures import Pictures
 from rslwm.data.lerobot_table import Table
 from rslwm.data.video import read_video
 from rslwm.registry import Registry
+from rslwm.serialisation import content_hash
 from rslwm.types import ActionSpec, DataError, Episode
 
 __all__ = ["CAMERA", "SOURCES", "STATE", "EpisodeDataset", "Progress", "build_dataset", "open_dataset", "open_folder"]
@@ -55,6 +56,7 @@ class EpisodeDataset:
         self.fps = self._info.fps
         self.features: dict[str, Any] = self._info.features
         self.cameras: list[str] = [*self._info.cameras]
+        self._pictures: dict[str, Pictures] = {}
         listed = read_episodes(self._info)
         self._episodes = [episode for episode in listed if episode.length]
         self._empty = [episode for episode in listed if not episode.length]
@@ -94,7 +96,9 @@ class EpisodeDataset:
             video, times = episode.videos[camera], self._table.times(episode.number, self.fps)
             frames = read_video(video.path, video.start + times, self.fps, self.ids[i], video.start, video.end)
         else:
-            frames = read_pictures(self._table, self._info.columns[key], rows, self.root, self.ids[i])
+            if camera not in self._pictures:
+                self._pictures[camera] = Pictures(self._table, self._info.columns[key], self.root)
+            frames = self._pictures[camera].read(rows, self.ids[i])
         if frames.shape[1:3] != (size := self.image_size(camera)):
             raise DataError(
                 f"episode {self.ids[i]!r}, camera {camera!r}: frames are {frames.shape[1:3]}, {self.info_file} says "
@@ -173,8 +177,9 @@ class EpisodeDataset:
 
     @cached_property
     def fingerprint(self) -> str:
-        """16 hex digits that change with any byte of the tables and the videos."""
-        return fingerprint(self.root)
+        """Hex digits that change with any byte of the tables and the videos, and with what features are called."""
+        renamed = {ours: theirs for ours, theirs in self._info.columns.items() if ours != theirs}
+        return fingerprint(self.root) + (f"-{content_hash(renamed)}" if renamed else "")
 
     def camera(self, wanted: str) -> str:
         """The camera called ``wanted`` or ``observation.images.wanted``; the first one if it is empty.

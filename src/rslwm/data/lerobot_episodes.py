@@ -83,7 +83,10 @@ def _from_tables(info: Info) -> list[Listed]:
     folder = info.root / "meta/episodes"
     files = sorted(folder.rglob("*.parquet"))
     if not files:
-        raise DataError(f"{folder} holds no chunk-*/file-*.parquet: the data set is incomplete")
+        raise DataError(
+            f"{folder} holds no chunk-*/file-*.parquet. Part of the data set is missing: copy it again, or "
+            "record with LeRobot's dataset.finalize(), which writes it."
+        )
     return [_listed(row, info, path) for path in files for row in _episode_rows(path)]
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 from PIL import Image
 
 from rslwm.data.lerobot_episodes import open_table
@@ -17,47 +16,47 @@ from rslwm.data.lerobot_table import Table
 from rslwm.types import DataError
 
 
-def read_pictures(table: Table, column: str, rows: np.ndarray, root: Path, episode: str) -> np.ndarray:
-    """(T, H, W, 3) uint8 of these rows; one row group is in memory at a time.
+class Pictures:
+    """The pictures of one feature."""
 
-    Raises:
-        DataError: a picture is missing, damaged, no colour picture, or of another size than the first.
-    """
-    frames: list[np.ndarray] = []
-    for path, numbers in table.places(rows):
-        for value in _values(path, column, numbers):
-            where = f"{path}: {column!r} of episode {episode!r}, step {len(frames)}"
-            frames.append(_decode(value, root, where))
-            if frames[-1].shape != frames[0].shape:
-                raise DataError(f"{where} is {frames[-1].shape[:2]}, the first {frames[0].shape[:2]}")
-    if not frames:
-        raise DataError(f"{root}: no row holds a picture of episode {episode!r}")
-    return np.stack(frames)
+    def __init__(self, table: Table, column: str, root: Path) -> None:
+        self.table, self.column, self.root = table, column, root
+        self._file: tuple[Path, pq.ParquetFile, np.ndarray] | None = None
+        self._group: tuple[Path, int, pa.ChunkedArray] | None = None
 
+    def read(self, rows: np.ndarray, episode: str) -> np.ndarray:
+        """(T, H, W, 3) uint8 of these rows; one row group of the file is in memory at a time.
 
-def _values(path: Path, column: str, numbers: np.ndarray) -> Iterator[Any]:
-    groups = _groups(path)
-    for number in numbers:
-        group = int(np.searchsorted(groups, number, side="right"))
-        yield _group(path, column, group)[int(number) - int(groups[group - 1] if group else 0)].as_py()
+        Raises:
+            DataError: a picture is missing, damaged, no colour picture, or of another size than the first.
+        """
+        frames: list[np.ndarray] = []
+        for path, numbers in self.table.places(rows):
+            for number in numbers.tolist():
+                where = f"{path}: {self.column!r} of episode {episode!r}, step {len(frames)}"
+                frames.append(_decode(self._value(path, number), self.root, where))
+                if frames[-1].shape != frames[0].shape:
+                    raise DataError(f"{where} is {frames[-1].shape[:2]}, the first {frames[0].shape[:2]}")
+        return np.stack(frames)
 
+    def _value(self, path: Path, number: int) -> Any:
+        if self._file is None or self._file[0] != path:
+            file = open_table(path)
+            counts = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
+            self._file = path, file, np.cumsum(counts)
+        _, file, ends = self._file
+        group = int(np.searchsorted(ends, number, side="right"))
+        if self._group is None or self._group[:2] != (path, group):
+            self._group = path, group, self._column(file, path, group)
+        return self._group[2][number - int(ends[group - 1] if group else 0)].as_py()
 
-@lru_cache(maxsize=8)
-def _groups(path: Path) -> np.ndarray:
-    """Where each row group ends."""
-    metadata = open_table(path).metadata
-    return np.cumsum([metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)])
-
-
-@lru_cache(maxsize=2)
-def _group(path: Path, column: str, group: int) -> pa.ChunkedArray:
-    try:
-        table = open_table(path).read_row_group(group, columns=[column])
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(f"{path}: {column!r} can't be read ({error}). Copy or record it again.") from None
-    if column not in table.column_names:
-        raise DataError(f"{path} has no column {column!r}, though meta/info.json lists that feature")
-    return table[column]
+    def _column(self, file: pq.ParquetFile, path: Path, group: int) -> pa.ChunkedArray:
+        if self.column not in file.schema_arrow.names:
+            raise DataError(f"{path} has no column {self.column!r}, though meta/info.json lists that feature")
+        try:
+            return file.read_row_group(group, columns=[self.column])[self.column]
+        except (pa.ArrowInvalid, OSError) as error:
+            raise DataError(f"{path}: {self.column!r} can't be read ({error}). Copy or record it again.") from None
 
 
 def _decode(value: Any, root: Path, where: str) -> np.ndarray:
