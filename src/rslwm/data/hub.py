@@ -9,14 +9,13 @@ from rslwm.config import DataConfig
 from rslwm.data.dataset import SOURCES, EpisodeDataset, Progress, open_folder
 from rslwm.types import DataError
 
-PREFIX = "hf://"
-_URI = re.compile(r"(?:hf:)?//datasets/(?P<name>[^/@]+/[^/@]+)(?:@(?P<revision>[^/]+))?(?P<folder>(?:/[^/]+)*)/?")
+_URI = re.compile(r"hf://datasets/(?P<name>[^/@]+/[^/@]+)(?:@(?P<revision>[^/]+))?(?P<folder>(?:/[^/]+)*)/?")
 
 
 @SOURCES.register("hf")
 def open_hub(location: str, config: DataConfig, root: Path, progress: Progress | None) -> EpisodeDataset:
     """``hf://datasets/OWNER/NAME[@REVISION][/FOLDER]``, downloaded once into the hub's own cache."""
-    return open_folder(local_folder(location), config)
+    return open_folder(local_folder(f"hf:{location}"), config)
 
 
 def local_folder(location: str) -> Path:
@@ -25,10 +24,9 @@ def local_folder(location: str) -> Path:
     Raises:
         DataError: the address isn't one, the package huggingface_hub is missing, or the hub can't be reached.
     """
-    if not location.startswith(("hf:", "//")):
+    if not location.startswith("hf:"):
         return Path(location).expanduser()
-    uri = f"hf:{location.removeprefix('hf:')}"
-    found = _URI.fullmatch(location)
+    uri, found = location, _URI.fullmatch(location)
     if not found:
         raise DataError(f"data.uri: {uri!r} is not hf://datasets/OWNER/NAME[@REVISION]")
     try:
