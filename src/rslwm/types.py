@@ -128,7 +128,7 @@ class ActionSpec:
         the value of ``last`` (..., A), the normalised action before, and is NaN without it.
         """
         nothing = np.zeros(self.dims, np.float32)
-        nothing[[group[3] for group in self.quaternions]] = 1
+        nothing[[w for *_, w in self.quaternions if self.modes[w] == "delta"]] = 1
         still = self.normalise(nothing)
         kept = [i for i, mode in enumerate(self.modes) if mode == "absolute"]
         if last is None:

@@ -32,8 +32,8 @@ def question(names: Sequence[str], told: Sequence[Told], where: str) -> str:
     inside = " or, as JSON, under the key 'rslwm': {'action_spec': ...} of this file" if "info.json" in where else ""
     return (
         f"{where}: the names of the action dimensions don't say what they are: {', '.join(untold)}. A wrong guess "
-        "would ruin every composed action without a word. Correct the lines marked CORRECT below, where they aren't so, "
-        f"and save them: as rslwm.yaml in the data set's folder, as any file for --data.action-spec FILE{inside}."
+        "would ruin composed actions without a word. Correct the lines marked CORRECT below, where they aren't so, and "
+        f"save them: as rslwm.yaml in the data set's folder, as any file for --data.action-spec FILE{inside}."
     )
 
 
