@@ -186,7 +186,8 @@ class ActionSpec:
             if mine != theirs:
                 raise DataError(
                     f"the action specs of {here} and {there} differ in {name!r}: {mine} against {theirs}. "
-                    "Convert one of them; actions of two conventions can't be mixed."
+                    "Convert one of them, or give both one spec (data.action_spec) if they mean the same; actions of "
+                    "two conventions can't be mixed."
                 )
 
     def to_dict(self) -> dict[str, Any]:

@@ -28,6 +28,9 @@ VIPERX = ["waist", "shoulder", "elbow", "forearm_roll", "wrist_angle", "wrist_ro
         ("rotation_delta_x rotation_delta_y rotation_delta_z", "rotation", "delta"),
         ("right_dyaw right_dpitch right_droll", "rotation", "delta"),
         ("drot_x drot_y drot_z", "rotation", "delta"),
+        ("delta_axangle_x delta_axangle_y delta_axangle_z", "rotation", "delta"),
+        ("delta_axis_angle_1 delta_axis_angle_2 delta_axis_angle_3", "rotation", "delta"),
+        ("cmd_vel.angular.x cmd_vel.angular.y cmd_vel.angular.z", "rotation", "velocity"),
         ("delta_yaw", "angle", "delta"),
         ("delta_pitch left_delta_yaw delta_theta base_displacement_vertical_rotation", "angle", "delta"),
         ("theta.vel base.vtheta base_theta.vel omega angular_vel", "angle", "velocity"),
@@ -68,6 +71,9 @@ def test_names_that_tell(names: str, kind: str, mode: str) -> None:
         "delta_qx delta_qy delta_qw",
         "delta_rot_0 delta_rot_1 rot6d_0",
         "delta_x_vel delta_abs_x joint_vel_pos",
+        "axis_angle1 axis_angle2 axis_angle3",
+        "delta_rot_0 delta_rot_1 delta_rot_2 delta_rot_3 delta_rot_4 delta_rot_5",
+        "delta_force_x joint_1_torque_delta wrench.vel",
         "joint_torque steering throttle theta yaw",
         "delta_foo foo",
     ],
@@ -81,6 +87,11 @@ def test_an_angle_that_turns_a_wrist_is_a_joint_unless_the_wrist_is_the_hand() -
     assert {each.kind for each in read_names(turns)} == {"joint"}
     hand = read_names(["wrist_delta_x", "wrist_delta_y", "wrist_delta_z", *turns])
     assert [each.kind for each in hand] == ["translation"] * 3 + ["rotation"] * 3
+
+
+def test_kinds_are_told_where_only_modes_are_asked_for() -> None:
+    names = ["x", "y", "z", "axis_angle1", "axis_angle2", "axis_angle3", "gripper"]
+    assert [each.kind for each in read_names(names)] == ["translation"] * 3 + ["rotation"] * 3 + ["gripper"]
 
 
 def test_an_angular_velocity_is_one_beside_a_linear_one() -> None:

@@ -35,8 +35,14 @@ _JOINT = {
     *("thumb", "index", "middle", "ring", "pinky", "finger", "knuckle", "antenna"),
 }
 _HAND = {"ee", "eef", "tcp", "tool", "hand", "end", "effector", "pose", "cartesian", "translation", "rotation", "rot"}
-_ROTATION = {"rotation", "rot", "rotvec", "orientation", "ori", "euler", "angular", "omega", "roll", "pitch", "yaw"}
 _ANGLE = {"theta", "heading", "angle", "vertical", "angular", "omega"}
+_ROTATION = {
+    *("rotation", "rot", "rotvec", "rvec", "axisangle", "axangle", "orientation", "ori", "euler", "rpy"),
+    *("roll", "pitch", "yaw"),
+}
+_FORCE = {"force", "torque", "wrench", "effort", "current", "stiffness", "damping", "acc", "acceleration"}
+"""Neither deltas nor targets of a motion, whatever their axes are."""
+
 _QUATERNION = {"quat", "quaternion"}
 _END = {"terminate", "terminated", "terminal", "termination", "done"}
 _SIDES = {"left", "right", "l", "r", "main", "follower", "leader", "arm"}
@@ -75,18 +81,18 @@ def _kind(name: str) -> ActionKind | None:
     gripper = said & _GRIPPER or any(word.startswith(("gripper", "grasp")) for word in said)
     numbered = any(word.isdigit() for word in said)
     rules: list[tuple[ActionKind, object]] = [
+        ("other", said & _END),
         ("gripper", gripper and along is None),
         ("quaternion", along is not None and (said & _QUATERNION or "w" in said)),
-        ("rotation", letter and said & _ROTATION),
+        ("rotation", letter and said & (_ROTATION | _ANGLE)),
         ("translation", letter),
         ("joint", said & _JOINT or (numbered and said & {"j", "q", "theta"})),
-        ("rotation", along is not None),
+        ("rotation", along is not None or (numbered and (said & _ROTATION or {"axis", "angle"} <= said))),
         ("angle", said & _ANGLE and not numbered),
         ("translation", "linear" in said and said & _VELOCITY),
-        ("other", said & _END),
         ("joint", len(said) > 1 and words(name)[-1] in ("pos", "vel", "speed") and not said & _HAND),
     ]
-    return next((kind for kind, holds in rules if holds), None)
+    return None if said & _FORCE else next((kind for kind, holds in rules if holds), None)
 
 
 def _mode(name: str, kind: ActionKind | None) -> ActionMode | None:
@@ -118,13 +124,21 @@ def _twists(names: Sequence[str], told: list[Told]) -> None:
 
 def _vectors(names: Sequence[str], told: list[Told]) -> None:
     """A rotation takes three axes, a quaternion four: one or two are angles, and what is left of four tells nothing."""
-    for turns in _grouped(names, stem, [i for i, each in enumerate(told) if each.kind in ("rotation", "quaternion")]):
-        axes = sorted(axis(names[i]) or 0 for i in turns)
-        kind: ActionKind | None = (
-            "rotation" if axes == [0, 1, 2] else "angle" if len({*axes}) == len(axes) < 3 else None
-        )
+
+    def numberless(name: str) -> tuple[str, ...]:
+        return stem(name) if axis(name) is not None else tuple(word for word in words(name) if not word.isdigit())
+
+    members = [i for i, each in enumerate(told) if each.kind in ("rotation", "quaternion")]
+    for turns in _grouped(names, numberless, members):
+        axes = [axis(names[i]) for i in turns]
+        known = sorted(along for along in axes if along is not None)
+        kind: ActionKind | None = None
         if any(told[i].kind == "quaternion" for i in turns):
-            kind = "quaternion" if axes == [0, 1, 2, 3] else None
+            kind = "quaternion" if known == [0, 1, 2, 3] else None
+        elif known == [0, 1, 2] or (not known and len(turns) == 3):
+            kind = "rotation"
+        elif len({*known}) == len(turns) < 3:
+            kind = "angle"
         for i in turns:
             told[i] = replace(told[i], kind=kind)
 
