@@ -17,8 +17,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from av.error import FFmpegError
 
-from rslwm.data.dataset import CAMERA, EpisodeDataset, Progress
-from rslwm.data.fingerprint import fingerprint
+from rslwm.data.dataset import EpisodeDataset, Progress
+from rslwm.data.fingerprint import note
+from rslwm.data.lerobot_info import CAMERA, LABELLED, SUCCESS
 from rslwm.data.lerobot_schema import column, declare, proprioceptive, state_key, whole, write_tasks
 from rslwm.data.statistics import Statistics, combine, describe, describe_pixels
 from rslwm.data.video import VideoWriter
@@ -67,7 +68,7 @@ def write_lerobot(
             if progress:
                 progress(done)
         writer.close(total)
-        fingerprint(partial)
+        note(partial)
         partial.rename(root)
     except BaseException as error:
         writer.abandon()
@@ -145,8 +146,8 @@ class _Writer:
         length, steps = len(episode), np.arange(len(episode))
         task = self.tasks.setdefault(episode.instruction, len(self.tasks))
         scalars = {
-            "next.success": (steps == length - 1) & bool(episode.success),
-            "next.success_labelled": np.full(length, episode.success is not None),
+            SUCCESS: (steps == length - 1) & bool(episode.success),
+            LABELLED: np.full(length, episode.success is not None),
             "timestamp": (steps / self.spec.hz).astype(np.float32),
             "frame_index": steps,
             "episode_index": np.full(length, number),

@@ -12,18 +12,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rslwm.data.dataset import CAMERA, STATE
+from rslwm.data.lerobot_info import CAMERA, LABELLED, STATE, SUCCESS
+from rslwm.data.naming import Told, read_names
 from rslwm.data.video import PIXEL_FORMAT
 from rslwm.types import ActionSpec
 
-LABELS = ("next.success", "next.success_labelled")
 INDICES = ("frame_index", "episode_index", "index", "task_index")
 
 _PART = r"(gripper|joint|eef?|tcp|end_effector|cartesian|finger)s?"
 _QUANTITY = r"(position|pos|opening|width|orientation|rotation|rot|quat|quaternion|pose|state|qpos|angle)s?"
 _PROPRIOCEPTIVE = re.compile(rf"((robot|arm|left|right)\d*_)*{_PART}_{_QUANTITY}")
 
-_DELTA = re.compile(r".*delta.*|d_?([xyz]|r[xyz]|roll|pitch|yaw)")
+_MODES = {"delta": "delta_", "velocity": "vel_", "absolute": "abs_"}
 
 
 def proprioceptive(states: Sequence[str]) -> list[str]:
@@ -40,10 +40,12 @@ def state_key(name: str) -> str:
 
 
 def action_names(spec: ActionSpec) -> list[str]:
-    """Names that tell a delta from a pose where the spec is absent: LeRobot's own tools drop it from ``info.json``."""
-    moves = spec.where("translation", "rotation") if spec.mode == "delta" else []
-    plain = [i for i in moves if not _DELTA.fullmatch(spec.names[i].lower())]
-    return [f"delta_{name}" if i in plain else name for i, name in enumerate(spec.names)]
+    """Names that tell what the numbers are where the spec is absent: LeRobot's own tools drop it from ``info.json``."""
+    told = read_names(spec.names)
+    return [
+        name if i not in spec.moving or told[i] == Told(spec.kinds[i], mode) else _MODES[mode] + name
+        for i, (name, mode) in enumerate(zip(spec.names, spec.modes, strict=True))
+    ]
 
 
 def declare(
@@ -64,7 +66,7 @@ def declare(
             features[key] = _video(shape, whole(spec.hz))
         else:
             features[key] = {"dtype": "float32", "shape": [*shape], "names": known.get(key)}
-    scalars = dict.fromkeys(LABELS, "bool") | {"timestamp": "float32"} | dict.fromkeys(INDICES, "int64")
+    scalars = dict.fromkeys((SUCCESS, LABELLED), "bool") | {"timestamp": "float32"} | dict.fromkeys(INDICES, "int64")
     return features | {key: {"dtype": dtype, "shape": [1], "names": None} for key, dtype in scalars.items()}
 
 
