@@ -115,6 +115,15 @@ def test_ambiguous_actions_ask_for_the_key(dataset: EpisodeDataset, edit_info: E
         _ = again.spec
 
 
+def test_an_id_that_a_merge_has_doubled_is_numbered(dataset: EpisodeDataset) -> None:
+    path = dataset.root / "meta/episodes/chunk-000/file-000.parquet"
+    rows = pq.read_table(path).to_pylist()
+    for row in rows[1:3]:
+        row["rslwm/id"] = rows[0]["rslwm/id"]
+    pq.write_table(pa.Table.from_pylist(rows), path)
+    assert EpisodeDataset(dataset.root).ids == ["push-000000", "push-000000@1", "push-000000@2", "push-000003"]
+
+
 def test_a_malformed_action_spec_is_named(dataset: EpisodeDataset, edit_info: Edit) -> None:
     again = edit_info(dataset, lambda info: info["rslwm"]["action_spec"].update(kinds=["turn"] * 7))
     with pytest.raises(DataError, match=r"info\.json: action_spec\.kinds has 'turn'; known: translation"):

@@ -12,8 +12,9 @@ from recordings import SPEC, rendered
 from rslwm.data import lerobot
 from rslwm.data.dataset import EpisodeDataset
 from rslwm.data.lerobot import write_lerobot
-from rslwm.data.lerobot_schema import proprioceptive
-from rslwm.types import DataError, Episode
+from rslwm.data.lerobot_schema import action_names, proprioceptive
+from rslwm.data.naming import read_names
+from rslwm.types import ActionSpec, DataError, Episode
 
 REAL = json.loads(Path(__file__).with_name("real_lerobot_schema.json").read_text())
 OWN = "next.success_labelled"
@@ -137,6 +138,39 @@ def test_names_tell_deltas_where_the_spec_is_dropped(root: Path) -> None:
     (root / "meta/info.json").write_text(json.dumps(info))
     spec = EpisodeDataset(root).spec
     assert (spec.mode, spec.kinds) == (SPEC.mode, SPEC.kinds)
+
+
+XYZ, RPY, WXYZ = ["x", "y", "z"], ["roll", "pitch", "yaw"], ["qw", "qx", "qy", "qz"]
+
+
+@pytest.mark.parametrize(
+    ("names", "kinds", "mode"),
+    [
+        ([*XYZ, *RPY], ["translation"] * 3 + ["rotation"] * 3, "delta"),
+        ([*XYZ, *RPY], ["translation"] * 3 + ["rotation"] * 3, "absolute"),
+        ([*XYZ, "yaw"], ["translation"] * 3 + ["angle"], "velocity"),
+        ([*XYZ, *WXYZ], ["translation"] * 3 + ["quaternion"] * 4, "absolute"),
+        (["dx", "dy", "tcp_delta_z"], ["translation"] * 3, "delta"),
+        (["joint0", "joint1", "gripper"], ["joint", "joint", "gripper"], "delta"),
+        (["joint0", "joint1", "gripper"], ["joint", "joint", "gripper"], "absolute"),
+        (["shoulder_pan.pos", "elbow_flex.pos"], ["joint"] * 2, "absolute"),
+        (["m0", "m1"], ["joint"] * 2, "absolute"),
+        ([f"{side}_{axis}" for side in ("left", "right") for axis in XYZ], ["translation"] * 6, "delta"),
+    ],
+    ids=str,
+)
+def test_written_names_tell_what_the_spec_says(names: list[str], kinds: list[str], mode: str) -> None:
+    size = len(names)
+    spec = ActionSpec(tuple(names), tuple(kinds), ("1",) * size, (-1.0,) * size, (1.0,) * size, mode=mode)
+    assert [(told.kind, told.mode) for told in read_names(action_names(spec))] == [
+        *zip(spec.kinds, spec.modes, strict=True)
+    ]
+
+
+def test_names_that_tell_are_written_as_they_are() -> None:
+    names = ("tcp_delta_x", "tcp_delta_y", "tcp_delta_z", "gripper")
+    spec = ActionSpec(names, ("translation",) * 3 + ("gripper",), ("m",) * 4, (-1.0,) * 4, (1.0,) * 4)
+    assert action_names(spec) == [*names]
 
 
 def test_the_same_episodes_make_the_same_bytes(root: Path, tmp_path: Path) -> None:

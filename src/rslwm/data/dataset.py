@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from importlib import import_module
@@ -61,7 +62,7 @@ class EpisodeDataset:
         self._episodes = [episode for episode in listed if episode.length]
         self._empty = [episode for episode in listed if not episode.length]
         self.lengths = np.array([episode.length for episode in self._episodes], np.int64)
-        self.ids: list[str] = [e.own.get("id") or f"episode-{e.number:06d}" for e in self._episodes]
+        self.ids = _unique([e.own.get("id") or f"episode-{e.number:06d}" for e in self._episodes])
         self.info: list[dict[str, Any]] = [episode.own.get("info", {}) for episode in self._episodes]
         self.state_names = {n: dimension_names(self.features[key], n) for n, key in self._info.states.items()}
 
@@ -246,6 +247,16 @@ def open_folder(root: Path, config: DataConfig) -> EpisodeDataset:
     """
     found = config.uri.partition(":")[0] in IN_PLACE
     return EpisodeDataset(root, config.features, config.action_spec) if found else EpisodeDataset(root)
+
+
+def _unique(ids: list[str]) -> list[str]:
+    """A set that was merged with another may hold an id several times: they are numbered then."""
+    seen: Counter[str] = Counter()
+    unique = []
+    for name in ids:
+        unique.append(f"{name}@{seen[name]}" if seen[name] else name)
+        seen[name] += 1
+    return unique
 
 
 def _load_sources() -> None:

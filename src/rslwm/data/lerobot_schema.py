@@ -41,11 +41,13 @@ def state_key(name: str) -> str:
 
 def action_names(spec: ActionSpec) -> list[str]:
     """Names that tell what the numbers are where the spec is absent: LeRobot's own tools drop it from ``info.json``."""
-    told = read_names(spec.names)
-    return [
-        name if i not in spec.moving or told[i] == Told(spec.kinds[i], mode) else _MODES[mode] + name
-        for i, (name, mode) in enumerate(zip(spec.names, spec.modes, strict=True))
-    ]
+    names = [*spec.names]
+    for what in ("", "{}_"):
+        told = read_names(names)
+        for i, (kind, mode) in enumerate(zip(spec.kinds, spec.modes, strict=True)):
+            if kind not in ("gripper", "other") and told[i] != Told(kind, mode):
+                names[i] = f"{_MODES[mode]}{what.format(kind)}{spec.names[i]}"
+    return names
 
 
 def declare(
