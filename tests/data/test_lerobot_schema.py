@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -179,3 +180,16 @@ def test_the_same_episodes_make_the_same_bytes(root: Path, tmp_path: Path) -> No
     files = [path.relative_to(root) for path in root.rglob("*") if path.is_file() and path.name != "fingerprint.json"]
     assert len(files) == 6
     assert all((root / name).read_bytes() == (again / name).read_bytes() for name in files)
+
+
+def test_a_set_of_an_earlier_version_opens(root: Path) -> None:
+    """It had lists of one value where scalars belong, and no statistics of episodes."""
+    path = root / "data/chunk-000/file-000.parquet"
+    table, key = pq.read_table(path), "observation.state.scalar"
+    lists = pa.FixedSizeListArray.from_arrays(table[key].combine_chunks(), 1)
+    pq.write_table(table.set_column(table.column_names.index(key), key, lists), path)
+    path = root / "meta/episodes/chunk-000/file-000.parquet"
+    episodes = pq.read_table(path)
+    pq.write_table(episodes.select([name for name in episodes.column_names if "stats/" not in name]), path)
+    expected = recorded(1).states["scalar"].astype(np.float32)
+    np.testing.assert_array_equal(EpisodeDataset(root).states(1)["scalar"], expected)
