@@ -25,7 +25,7 @@ TASKS = ["pick the red block", "nimm den grünen Würfel – schnell [bitte]", "
 def picture(episode, step, height, width):
     """Left half: the episode's grey level; right half: the step's. Far enough apart to survive a lossy codec."""
     image = np.empty((height, width, 3), np.uint8)
-    image[:, : width // 2], image[:, width // 2 :] = 20 + 24 * episode, 20 + 12 * step
+    image[:, : width // 2], image[:, width // 2 :] = (20 + 24 * episode) % 256, 20 + 12 * step
     return image
 
 
@@ -34,10 +34,12 @@ def open_set(root, **settings):
     return LeRobotDataset("local/set", root=root, **backend, **settings)
 
 
-def record(root, features, lengths, finalize=True, fps=10, **settings):
+def record(root, features, lengths, finalize=True, fps=10, limits=None, **settings):
     """Episodes whose action begins with (episode, step) and whose pictures show the same."""
     features = {key: {**feature, "shape": tuple(feature["shape"])} for key, feature in features.items()}
     dataset = LeRobotDataset.create("local/set", fps, features, root=root, **settings)
+    if limits:
+        dataset.meta.update_chunk_settings(**limits)
     add_episodes(dataset, 0, lengths)
     if finalize and hasattr(dataset, "finalize"):
         dataset.finalize()

@@ -198,14 +198,15 @@ def test_ours_survives_a_split(tmp_path: Path) -> None:
         assert_still_tells(dataset)
 
 
-def test_ours_survives_a_merge_with_another_and_with_itself(tmp_path: Path) -> None:
+def test_ours_survives_a_merge_with_a_set_that_shares_an_episode(tmp_path: Path) -> None:
     write(tmp_path / "one")
     write(tmp_path / "two", range(3, 6))
     real("merge", roots=[tmp_path / "one", tmp_path / "two"], out=tmp_path / "merged")
     dataset = EpisodeDataset(tmp_path / "merged")
     assert_ours(dataset, [0, 1, 2, 3, 3, 4, 5])
-    assert len({*dataset.ids}) == 7
-    assert_still_tells(dataset)
+    assert (dataset.spec.mode, dataset.spec.kinds) == (SPEC.mode, SPEC.kinds)
+    twice = "same actions and states: 'push-000003', 'push-000003@1'"
+    assert [f.what for f in check(dataset).findings if f.severity == "error"] == [twice]
 
 
 def test_ours_survives_a_removed_feature(tmp_path: Path) -> None:
@@ -221,9 +222,20 @@ def test_ours_survives_a_removed_feature(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------------- theirs, opened here
 
 
-@pytest.mark.parametrize("codec", ["libsvtav1", "h264", "hevc"])
-def test_their_videos_open(tmp_path: Path, codec: str) -> None:
-    real("record", root=tmp_path / "set", features=features(), lengths=LENGTHS, vcodec=codec)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"vcodec": "libsvtav1"},
+        {"vcodec": "h264"},
+        {"vcodec": "hevc"},
+        {"vcodec": "h264", "streaming_encoding": True},
+        {"vcodec": "h264", "limits": {"chunks_size": 2, "data_files_size_in_mb": 1e-6, "video_files_size_in_mb": 1e-6}},
+        {"vcodec": "h264", "fps": 30},
+    ],
+    ids=str,
+)
+def test_their_videos_open(tmp_path: Path, settings: dict[str, Any]) -> None:
+    real("record", root=tmp_path / "set", features=features(), lengths=LENGTHS, **settings)
     dataset = EpisodeDataset(tmp_path / "set")
     assert dataset.cameras == ["top", "wrist"]
     assert_theirs(dataset, [0, 1, 2, 3])
@@ -265,8 +277,10 @@ def test_their_sets_that_were_recorded_on_open(tmp_path: Path) -> None:
     assert_theirs(EpisodeDataset(tmp_path / "set"), [0, 1, 2, 3])
 
 
-def test_an_unfinished_recording_is_called_that(tmp_path: Path) -> None:
-    real("record", root=tmp_path / "set", features=features(), lengths=LENGTHS, finalize=False)
+@pytest.mark.parametrize("episodes", [4, 11], ids=["before", "after"])
+def test_a_recording_that_was_killed_is_called_unfinished(tmp_path: Path, episodes: int) -> None:
+    """Before or after LeRobot has written its first ten episodes' metadata."""
+    real("record", root=tmp_path / "set", features=features(), lengths=[4] * episodes, finalize=False)
     with pytest.raises(DataError, match=r"finalize"):
         [*EpisodeDataset(tmp_path / "set")]
 
