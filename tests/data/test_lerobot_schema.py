@@ -124,6 +124,14 @@ def test_what_only_a_simulator_knows_is_not_in_the_plain_state(name: str) -> Non
     assert proprioceptive([name, "gripper_opening"]) == ["gripper_opening"]
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["ee_ori", "cartesian_position", "robot0_eef_quat", "robot0_gripper_qpos", "joint_states", "left_arm_joint_pos"],
+)
+def test_a_robots_own_state_is_known_by_its_name(name: str) -> None:
+    assert proprioceptive([name]) == [name]
+
+
 def test_a_name_holds_no_slash(tmp_path: Path) -> None:
     dataset = write_lerobot([recorded(0, **{"arm/force": np.zeros((9, 3))})], tmp_path / "set", SPEC)
     assert [*dataset.state_names] == ["arm.force"]

@@ -20,7 +20,7 @@ from rslwm.types import ActionSpec
 INDICES = ("frame_index", "episode_index", "index", "task_index")
 
 _PART = r"(gripper|joint|eef?|tcp|end_effector|cartesian|finger)s?"
-_QUANTITY = r"(position|pos|opening|width|orientation|rotation|rot|quat|quaternion|pose|state|qpos|angle)s?"
+_QUANTITY = r"(position|pos|opening|width|orientation|ori|rotation|rot|quat|quaternion|pose|state|qpos|angle)s?"
 _PROPRIOCEPTIVE = re.compile(rf"((robot|arm|left|right)\d*_)*{_PART}_{_QUANTITY}")
 
 _MODES = {"delta": "delta_", "velocity": "vel_", "absolute": "abs_"}
