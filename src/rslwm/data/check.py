@@ -79,13 +79,17 @@ def require_sound(dataset: EpisodeDataset) -> None:
     if errors:
         shown = "".join(f"\n- {f.where}: {f.what} ({f.remedy})" for f in errors[:SHOWN])
         rest = f"\n- and {len(errors) - SHOWN} more" if len(errors) > SHOWN else ""
-        raise DataError(f"{dataset.root} has {len(errors)} errors, see `rslwm data check`:{shown}{rest}")
+        drafts = "".join(f"\n\n{f.draft}" for f in errors if f.draft)
+        raise DataError(f"{dataset.root} has {len(errors)} errors, see `rslwm data check`:{shown}{rest}{drafts}")
 
 
 def _recorded(dataset: EpisodeDataset) -> Iterator[Finding]:
-    yield from _tables(dataset)
-    yield from _values(dataset)
-    yield from _labels(dataset)
+    tables = [*_tables(dataset)]
+    contradictory = any(finding.severity == "error" for finding in tables)
+    yield from tables
+    for finding in (*_values(dataset), *_labels(dataset)):
+        if not (contradictory and finding.remedy == MEND):  # what can't be read for a reason that is named already
+            yield finding
 
 
 def _joined(findings: Iterable[Finding]) -> list[Finding]:
