@@ -81,7 +81,9 @@ class Info:
         used = {ACTION, SUCCESS, LABELLED, *BOOKKEEPING, *self.states.values(), *self._pictures}
         rest = {key: feature for key, feature in self.features.items() if key not in used} | self.replaced
         found = [str(note) for note in self.own.get("left_out") or ()]
-        found += [f"camera {_short(k, CAMERA)!r} is a depth map, and left out" for k in self._pictures if not self._colour(k)]
+        found += [
+            f"camera {_short(k, CAMERA)!r} is a depth map, and left out" for k in self._pictures if not self._colour(k)
+        ]
         if rest:
             found.append(f"features left out: {', '.join(describe(key, rest[key]) for key in rest)}")
         for key in (ACTION, *self.states.values()):
