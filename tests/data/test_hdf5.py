@@ -6,69 +6,12 @@ import numpy as np
 import pytest
 import yaml
 
+from demonstrations import OSC, STEPS, commands, demo, env_args, left_out, opened, written
 from recordings import rendered
-from rslwm.config import DataConfig
-from rslwm.data.dataset import EpisodeDataset, build_dataset
 from rslwm.data.hdf5 import Hdf5Files
 from rslwm.types import ActionSpec, DataError
 
 h5py = pytest.importorskip("h5py", reason="h5py, of the extra hdf5, is not installed")
-
-STEPS = 6
-OSC: dict[str, Any] = {
-    "type": "OSC_POSE",
-    "input_max": 1,
-    "input_min": -1,
-    "output_max": [0.05, 0.05, 0.05, 0.5, 0.5, 0.5],
-    "output_min": [-0.05, -0.05, -0.05, -0.5, -0.5, -0.5],
-    "control_delta": True,
-    "impedance_mode": "fixed",
-}
-
-
-def env_args(controller: Any = None, **kwargs: Any) -> str:
-    arguments = {"control_freq": 20, "robots": ["Panda"], "controller_configs": controller or OSC, **kwargs}
-    return json.dumps({"env_name": "Lift", "type": 1, "env_kwargs": arguments})
-
-
-def commands(number: int, dims: int = 7) -> np.ndarray:
-    actions = np.random.default_rng(number).uniform(-1, 1, (STEPS, dims))
-    actions[:, -1] = np.sign(actions[:, -1])
-    return actions
-
-
-def demo(number: int, **more: np.ndarray) -> dict[str, np.ndarray]:
-    return {
-        "actions": commands(number),
-        "rewards": np.array([0.0] * (STEPS - 1) + [float(number % 2)]),
-        "dones": np.zeros(STEPS, np.int64),
-        "obs/agentview_image": rendered(STEPS, 16, number),
-        "obs/robot0_eef_pos": np.random.default_rng(number).normal(size=(STEPS, 3)),
-        **more,
-    }
-
-
-def written(path: Path, demos: dict[str, dict[str, np.ndarray]], attributes: dict[str, Any] | None = None) -> Path:
-    """A file as robomimic writes it."""
-    with h5py.File(path, "w") as file:
-        data = file.create_group("data")
-        for name, value in ({"env_args": env_args()} if attributes is None else attributes).items():
-            data.attrs[name] = value
-        for name, datasets in demos.items():
-            group = data.create_group(name)
-            group.attrs["num_samples"] = STEPS
-            for key, values in datasets.items():
-                group[key] = values
-    return path
-
-
-def opened(path: Path, tmp_path: Path, **config: Any) -> EpisodeDataset:
-    return build_dataset(DataConfig(uri=f"hdf5:{path}", **config), tmp_path)
-
-
-def left_out(dataset: EpisodeDataset) -> list[str]:
-    found: list[str] = json.loads(dataset.info_file.read_text())["rslwm"].get("left_out", [])
-    return found
 
 
 def test_demonstrations_come_back_in_metres_and_radians(tmp_path: Path) -> None:
@@ -207,9 +150,8 @@ def test_states_of_any_shape_are_kept(tmp_path: Path) -> None:
         "obs/flag": np.ones((STEPS, 2), bool),
     }
     dataset = opened(written(tmp_path / "a.hdf5", {"demo_0": demo(0, **more)}), tmp_path)
-    assert {name: len(names) for name, names in dataset.state_names.items()} == {
-        "contact": 1, "flag": 2, "pose": 16, "robot0_eef_pos": 3,
-    }  # fmt: skip
+    sizes = {name: len(names) for name, names in dataset.state_names.items()}
+    assert sizes | {"contact": 1, "flag": 2, "pose": 16, "robot0_eef_pos": 3} == sizes
 
 
 def test_what_is_not_read_is_listed(tmp_path: Path) -> None:
@@ -219,158 +161,3 @@ def test_what_is_not_read_is_listed(tmp_path: Path) -> None:
     assert "next_obs/agentview_image" in notes
     assert "odd" in notes
     assert "2 rows for 6 steps" in notes
-
-
-def libero(path: Path, late: bool = True, instruction: Any = "open the drawer", **attributes: Any) -> Path:
-    """A file as LIBERO's create_dataset.py writes it: rows bottom up, the observation after the action."""
-    joints = np.cumsum(np.random.default_rng(0).normal(0, 0.1, (STEPS + 1, 7)), axis=0)
-    states = np.concatenate([np.arange(STEPS)[:, None], joints[:STEPS], np.ones((STEPS, 3))], axis=1)
-    datasets = {
-        "actions": commands(0),
-        "rewards": np.array([0] * (STEPS - 1) + [1], np.uint8),
-        "dones": np.array([0] * (STEPS - 1) + [1], np.uint8),
-        "states": states,
-        "robot_states": np.ones((STEPS, 9)),
-        "obs/agentview_rgb": rendered(STEPS, 16, 0)[:, ::-1],
-        "obs/eye_in_hand_rgb": rendered(STEPS, 16, 1)[:, ::-1],
-        "obs/joint_states": joints[1:] if late else joints[:-1],
-    }
-    known = {"env_args": env_args(), "problem_info": json.dumps({"language_instruction": instruction})}
-    return written(path, {"demo_0": datasets}, known | {"macros_image_convention": "opengl"} | attributes)
-
-
-def test_libero_pictures_stand_upright(tmp_path: Path) -> None:
-    source = Hdf5Files(libero(tmp_path / "a.hdf5", late=False))
-    np.testing.assert_array_equal(next(source.episodes()).frames["agentview_rgb"], rendered(STEPS, 16, 0))
-    assert any("from bottom to top" in note for note in source.notes)
-    stored = Hdf5Files(libero(tmp_path / "b.hdf5", late=False, macros_image_convention="opencv"))
-    np.testing.assert_array_equal(next(stored.episodes()).frames["agentview_rgb"], rendered(STEPS, 16, 0)[:, ::-1])
-
-
-def test_an_observation_after_its_action_is_paired_with_the_next(tmp_path: Path) -> None:
-    source = Hdf5Files(libero(tmp_path / "a.hdf5"))
-    episode = next(source.episodes())
-    np.testing.assert_allclose(episode.actions[:, :3], commands(0)[1:, :3] * 0.05, atol=1e-6)
-    np.testing.assert_array_equal(episode.frames["agentview_rgb"], rendered(STEPS, 16, 0)[:-1])
-    assert episode.success is True
-    assert any("after the action" in note for note in source.notes)
-    aligned = next(Hdf5Files(libero(tmp_path / "b.hdf5", late=False)).episodes())
-    np.testing.assert_allclose(aligned.actions[:, :3], commands(0)[:, :3] * 0.05, atol=1e-6)
-
-
-@pytest.mark.parametrize("text", ["open the drawer", ["open", "the", "drawer"]])
-def test_the_instruction_is_liberos(tmp_path: Path, text: Any) -> None:
-    assert next(Hdf5Files(libero(tmp_path / "a.hdf5", instruction=text)).episodes()).instruction == "open the drawer"
-
-
-def test_a_demonstrations_own_instruction_counts_more(tmp_path: Path) -> None:
-    path = libero(tmp_path / "a.hdf5")
-    with h5py.File(path, "a") as file:
-        file["data/demo_0"].attrs["ep_meta"] = json.dumps({"lang": "close the drawer"})
-    assert next(Hdf5Files(path).episodes()).instruction == "close the drawer"
-
-
-def test_a_folder_is_one_data_set(tmp_path: Path) -> None:
-    folder = tmp_path / "libero"
-    folder.mkdir()
-    libero(folder / "b_demo.hdf5", instruction="b")
-    libero(folder / "a_demo.hdf5", instruction="a")
-    dataset = opened(folder, tmp_path)
-    assert dataset.ids == ["a_demo:demo_0", "b_demo:demo_0"]
-    assert dataset.instructions == ["a", "b"]
-
-
-def test_files_of_two_controllers_are_not_mixed(tmp_path: Path) -> None:
-    folder = tmp_path / "libero"
-    folder.mkdir()
-    libero(folder / "a.hdf5")
-    libero(folder / "b.hdf5", env_args=env_args({**OSC, "output_max": 0.1, "output_min": -0.1}))
-    with pytest.raises(DataError, match=r"env_args of b\.hdf5 and a\.hdf5 differ"):
-        opened(folder, tmp_path)
-
-
-def test_an_import_is_made_once_for_every_state_of_the_file(tmp_path: Path) -> None:
-    path = written(tmp_path / "a.hdf5", {"demo_0": demo(0)})
-    first = opened(path, tmp_path)
-    assert opened(path, tmp_path).root == first.root
-    written(path, {"demo_0": demo(0), "demo_1": demo(1)})
-    assert opened(path, tmp_path).root != first.root
-
-
-def test_filter_keys_are_kept(tmp_path: Path) -> None:
-    path = written(tmp_path / "a.hdf5", {"demo_0": demo(0), "demo_1": demo(1)})
-    with h5py.File(path, "a") as file:
-        file["mask/train"] = np.array([b"demo_0"])
-        file["mask/valid"] = np.array([b"demo_1"])
-    assert [info["filter_keys"] for info in opened(path, tmp_path).info] == [["train"], ["valid"]]
-
-
-def test_rewards_that_are_no_labels_label_nothing(tmp_path: Path) -> None:
-    shaped = demo(0, rewards=np.linspace(0, 0.9, STEPS))
-    dataset = opened(written(tmp_path / "a.hdf5", {"demo_0": shaped}), tmp_path)
-    assert dataset.success == [None]
-    assert any("unlabelled" in note for note in left_out(dataset))
-
-
-def test_demonstrations_without_steps_are_said(tmp_path: Path) -> None:
-    empty = {key: values[:0] for key, values in demo(1).items()}
-    dataset = opened(written(tmp_path / "a.hdf5", {"demo_0": demo(0), "demo_1": empty}), tmp_path)
-    assert dataset.ids == ["a:demo_0"]
-    assert any("without steps: a.hdf5: demo_1" in note for note in left_out(dataset))
-
-
-def faulty(path: Path, kind: str) -> Path:
-    if kind == "no HDF5":
-        path.write_bytes(b"version https://git-lfs.github.com/spec/v1")
-        return path
-    if kind == "other layout":
-        with h5py.File(path, "w") as file:
-            file["observations/qpos"] = np.ones(3)
-        return path
-    if kind == "no actions":
-        return written(path, {"demo_0": {"obs/x": np.ones((3, 2))}})
-    if kind == "no demonstrations":
-        return written(path, {})
-    if kind == "another shape":
-        return written(path, {"demo_0": demo(0), "demo_1": demo(1, actions=commands(1, 8))})
-    if kind == "a feature less":
-        return written(
-            path, {"demo_0": demo(0), "demo_1": {"actions": commands(1), "obs/robot0_eef_pos": np.ones((STEPS, 3))}}
-        )
-    if kind == "texts for actions":
-        return written(path, {"demo_0": {**demo(0), "actions": np.array([b"left"] * STEPS)}})
-    if kind == "no JSON":
-        return written(path, {"demo_0": demo(0)}, {"env_args": "{"})
-    if kind == "broken text":
-        return libero(path, problem_info=np.bytes_(b'{"language_instruction": "tiroir \xe0 gauche"}'))
-    path.write_bytes(written(path, {"demo_0": demo(0)}).read_bytes()[:-3000])
-    return path
-
-
-@pytest.mark.parametrize(
-    ("kind", "message"),
-    [
-        ("no HDF5", "can't be read as HDF5"),
-        ("other layout", "has no group 'data' .*; it has observations"),
-        ("no actions", r"demo_0 has no 'actions'; it has obs/x: float64 \(2\)\. Name .*--data\.features action=KEY"),
-        ("no demonstrations", "holds no demonstration"),
-        ("another shape", r"data/demo_1: 'actions' is float64 \(6, 8\); expected 6 steps of float64 \(7\)"),
-        ("a feature less", "data/demo_1 has no 'obs/agentview_image'"),
-        ("texts for actions", "actions: text.* is not numbers"),
-        ("no JSON", "the attribute 'env_args' of /data is not JSON"),
-        ("broken text", "problem_info.* is not UTF-8"),
-        ("truncated", "can't be read as HDF5: .*truncated.* Copy the file again"),
-    ],
-)
-def test_faults_are_named_with_file_and_field(tmp_path: Path, kind: str, message: str) -> None:
-    path = faulty(tmp_path / "a.hdf5", kind)
-    with pytest.raises(DataError, match=message) as error:
-        opened(path, tmp_path)
-    assert "a.hdf5" in str(error.value)
-
-
-def test_a_path_without_files_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="holds no file whose name ends in"):
-        opened(tmp_path, tmp_path)
-    with pytest.raises(DataError, match="does not exist"):
-        opened(tmp_path / "nothing.hdf5", tmp_path)

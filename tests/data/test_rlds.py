@@ -98,7 +98,7 @@ def test_features_against_the_metadata_are_an_error(tmp_path: Path) -> None:
 def test_only_bridge_is_known_by_name(tmp_path: Path) -> None:
     assert RldsFolder(tfds(tmp_path / "bridge", [[example(0)]])).spec == BRIDGE_SPEC
     other = tfds(tmp_path / "other", [[example(0)]], name="kitchen")
-    with pytest.raises(DataError, match=r"Save the lines below as .*rslwm\.yaml"):
+    with pytest.raises(DataError, match=r"save them as .*rslwm\.yaml"):
         _ = RldsFolder(other).spec
     spec = end_effector_spec(0.1, 0.5, hz=10)
     (other / "rslwm.json").write_text(json.dumps({"action_spec": spec.to_dict()}))

@@ -9,8 +9,9 @@ import pytest
 import yaml
 
 from rslwm.config import DataConfig
+from rslwm.data.conventions import read_spec
 from rslwm.data.dataset import EpisodeDataset, build_dataset
-from rslwm.data.parts import dictionary_parts, read_spec
+from rslwm.data.parts import dictionary_parts
 from rslwm.data.rlds import BRIDGE_SPEC, RldsFolder
 from rslwm.types import ActionSpec, DataError
 from tfds_folder import SPEC, STEPS, Features, example, robot, tensor, tfds
@@ -63,7 +64,7 @@ def test_the_specs_names_select_and_order(tmp_path: Path) -> None:
          ["world_vector", "rotation_delta", "gripper_closedness_action", "base_displacement_vector",
           "base_displacement_vertical_rotation", "terminate_episode"]),
         ({"delta_orient": 3, "delta_position": 3, "gripper": 1}, ["delta_position", "delta_orient", "gripper"]),
-        ({"joint_position": 7, "gripper_position": 1}, ["gripper_position", "joint_position"]),
+        ({"joint_position": 7, "gripper_position": 1}, ["joint_position", "gripper_position"]),
     ],
 )  # fmt: skip
 def test_the_order_of_parts_follows_what_they_are(sizes: dict[str, int], order: list[str]) -> None:
@@ -150,7 +151,7 @@ def test_what_is_not_said_is_asked_for_with_a_draft_that_works(
     message = asked(folder)
     assert what in message
     assert "--data.action-spec" in message
-    assert "the data have no rate" in message
+    assert "CORRECT, nothing gives the rate" in message
     (folder / "rslwm.yaml").write_text(pasted(message))
     dataset = imported(folder, tmp_path)
     assert {*names} <= {*dataset.spec.names}
@@ -160,7 +161,7 @@ def test_what_is_not_said_is_asked_for_with_a_draft_that_works(
 def test_a_draft_knows_what_the_names_of_parts_tell(tmp_path: Path) -> None:
     draft = yaml.safe_load(pasted(asked(robot(tmp_path / "r", PARTS, without=PLAIN, spec=None))))["action_spec"]
     assert draft["kinds"] == ["translation"] * 3 + ["rotation"] * 3 + ["gripper"]
-    assert draft["gripper"] == "0 is open, 1 is closed"
+    assert draft["mode"] == ["delta"] * 6 + ["absolute"]
 
 
 def test_a_file_given_counts_more_than_the_one_beside_the_data(tmp_path: Path) -> None:
@@ -208,8 +209,8 @@ def test_a_name_that_begins_with_bridge_is_not_enough(tmp_path: Path, name: str)
 def test_bridges_own_name_with_other_actions_is_another_convention(tmp_path: Path) -> None:
     poses = example(0) | {"steps/action": np.tile(np.array([0.3, 0, 0.15, 0, 1.5, 0, 1], np.float32), (STEPS, 1))}
     message = asked(tfds(tmp_path / "poses", [[poses]]))
-    assert "the actions follow another convention than its deltas" in message
-    assert "100% of 'x' (0.3 to 0.3) outside -0.05 to 0.05" in message
+    assert "the actions follow another convention: " in message
+    assert "100% of the steps of 'x' lie outside its bounds [-0.05, 0.05]" in message
     joints = robot(tmp_path / "j", {"steps/observation/state": (tensor(8), np.ones(STEPS * 8, np.float32))}, spec=None,
                    name="bridge_dataset")  # fmt: skip
     assert "steps/observation/state is float32 (8,)" in asked(joints)
@@ -223,4 +224,4 @@ def test_bridge_itself_is_known(tmp_path: Path) -> None:
 
 def test_a_spec_that_most_values_leave_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     imported(robot(tmp_path / "r", {"steps/action": (tensor(7), 10 + some(7))}), tmp_path)
-    assert "the action spec's convention can't be that of the data" in caplog.text
+    assert "100% of the steps of 'x' lie outside its bounds" in caplog.text.replace("'y'", "'x'")

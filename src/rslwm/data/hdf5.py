@@ -29,7 +29,7 @@ from rslwm.data.hdf5_file import (
     upside_down,
 )
 from rslwm.data.leaves import Dialect, Layout, Names, lay_out
-from rslwm.data.parts import SIDECARS, columns, given_spec, question
+from rslwm.data.parts import SIDECARS, columns, given_spec, untold
 from rslwm.data.pictures import rgb
 from rslwm.data.robosuite import Convention, convention
 from rslwm.serialisation import content_hash
@@ -129,8 +129,8 @@ class Hdf5Files:
             reason = f"env_args of {other.name} and {self.files[0].name} differ in controller or rate"
         if reason or isinstance(first, str):
             what = ", ".join(map(str, self.layout.leaves))
-            draft = question(self.layout.parts, actions, self.folder / SIDECARS[0], self._rate)
-            raise DataError(f"{self.path} doesn't say what its actions mean ({what}): {reason}. {draft}")
+            where = f"{self.path} doesn't say what its actions mean ({what}): {reason}"
+            raise untold(self.layout.parts, actions, where, self.folder / SIDECARS[0], self._rate)
         return first
 
     @property

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
+from rslwm.data.conventions import check_bounds
 from rslwm.data.leaves import Dialect, Layout, Leaf, Names, lay_out
-from rslwm.data.parts import SIDECARS, columns, given_spec, misfits, question
+from rslwm.data.parts import SIDECARS, columns, given_spec, untold
 from rslwm.data.pictures import is_black, video
 from rslwm.data.tfds import numbers, read_features, read_shards, texts
 from rslwm.data.tfrecord import Value, parse_example, read_records
@@ -127,9 +128,9 @@ class RldsFolder:
         differences = self._unlike_bridge() if self.name.startswith("bridge") else []
         if self.name.startswith("bridge") and not differences:
             return BRIDGE_SPEC
-        named = f" Its name alone doesn't make it BridgeData V2: {'; '.join(differences)}." if differences else ""
-        draft = question(self.layout.parts, self._sample, self.root / SIDECARS[0])
-        raise DataError(f"{self.root} doesn't say what its actions mean ({what}).{named} {draft}")
+        named = f". Its name alone doesn't make it BridgeData V2: {'; '.join(differences)}" if differences else ""
+        where = f"{self.root} doesn't say what its actions mean ({what}){named}"
+        raise untold(self.layout.parts, self._sample, where, self.root / SIDECARS[0])
 
     def _unlike_bridge(self) -> list[str]:
         """What keeps data of such a name from being BridgeData V2 itself, whose actions are known."""
@@ -140,16 +141,15 @@ class RldsFolder:
         for key in ("steps/action", "steps/observation/state"):
             if key in shapes and shapes[key] != ("float32", (BRIDGE_SPEC.dims,)):
                 found.append(f"{key} is {shapes[key][0]} {shapes[key][1]}, not float32 ({BRIDGE_SPEC.dims})")
-        if self._sample.shape[1] == BRIDGE_SPEC.dims and (wrong := misfits(BRIDGE_SPEC, self._sample)):
-            found.append(f"the actions follow another convention than its deltas, with {', '.join(wrong)}")
-        return found
+        wrong = check_bounds(BRIDGE_SPEC, self._sample, "by its convention")
+        return found + ([f"the actions follow another convention: {wrong.rstrip('.')}"] if wrong else [])
 
     @cached_property
     def _columns(self) -> list[int]:
         """The dimensions of the spec among those recorded."""
         chosen = columns(self.layout.parts, self.spec, f"{self.root}: {', '.join(map(str, self.layout.leaves))}")
-        if wrong := misfits(self.spec, self._sample[:, chosen]):
-            log.warning("%s: the action spec's convention can't be that of the data: %s", self.root, "; ".join(wrong))
+        if wrong := check_bounds(self.spec, self._sample[:, chosen], str(self.root)):
+            log.warning("%s", wrong)
         return chosen
 
     @cached_property
