@@ -109,7 +109,8 @@ def test_success_of_others_is_read_from_next_success(foreign: Path, edit_info: E
 
 
 def test_ambiguous_actions_ask_for_the_key(dataset: EpisodeDataset, edit_info: Edit) -> None:
-    again = edit_info(dataset, lambda info: info.pop("rslwm"))
+    plain = {"names": [*SPEC.names]}
+    again = edit_info(dataset, lambda info: (info.pop("rslwm"), info["features"]["action"].update(plain)))
     with pytest.raises(DataError, match=r"info\.json: the names of the action dimensions.*'rslwm'.*action_spec"):
         _ = again.spec
 
