@@ -155,13 +155,6 @@ def test_a_copied_episode_is_an_error(tmp_path: Path) -> None:
     assert finding.what == "same actions and states: 'push-000000', 'copy'"
 
 
-def test_a_repeated_id_is_an_error(dataset: EpisodeDataset) -> None:
-    path = dataset.root / "meta/episodes/chunk-000/file-000.parquet"
-    edit_table(path, "rslwm/id", ["a", "b", "a", "c"])
-    found = {f.where: f.what for f in check(EpisodeDataset(dataset.root)).findings}
-    assert found["episode 'a'"] == "2 episodes have this id"
-
-
 def test_a_black_camera_is_a_warning(tmp_path: Path) -> None:
     black = np.zeros((9, 32, 32, 3), np.uint8)
     finding = only(checked(tmp_path, sound(0), sound(1, frames={"front": black})))

@@ -44,27 +44,33 @@ class Make:
 
 @dataclass
 class Import:
-    """Turn one version of an RLDS/TFDS data set (BridgeData V2, Open X-Embodiment) into a LeRobot v3 data set.
+    """Turn an RLDS/TFDS or a robomimic/LIBERO HDF5 data set into a LeRobot v3 data set.
 
-    TensorFlow is not needed. Repeated episodes, absent shards and black cameras are reported. What the actions mean is
-    known for BridgeData; other folders say it in a file rslwm.json beside the shards.
+    TensorFlow is not needed. What isn't read is listed: depth, repeated episodes, absent shards, black cameras. What
+    the actions mean is known for BridgeData V2 and for robosuite's controllers; for other data the error that asks for
+    it holds the lines to correct and to put into a file rslwm.yaml beside the data, or into the one of --action-spec.
 
     For instance:
       rslwm data import rlds/bridge_dataset/1.0.0 data/bridge
+      rslwm data import libero_goal/open_the_middle_drawer_of_the_cabinet_demo.hdf5 data/drawer
+      rslwm data import rlds/kitchen/1.0.0 data/kitchen --features action=steps/action_delta --action-spec kitchen.yaml
     """
 
-    rlds: tyro.conf.Positional[Path]
-    """Folder with features.json, dataset_info.json and the shards."""
+    source: tyro.conf.Positional[Path]
+    """A folder with features.json, dataset_info.json and the shards; an .hdf5 file, or a folder of those."""
     folder: tyro.conf.Positional[Path]
     """A new folder."""
+    features: tuple[str, ...] = ()
+    """Features that the data call otherwise, as OURS=THEIRS: action=actions observation.images.front=image."""
+    action_spec: str = ""
+    """YAML or JSON file with the action spec of data that don't carry one."""
 
     def run(self) -> None:
-        from rslwm.data.rlds import RldsFolder
-        from rslwm.data.sources import convert_rlds
+        from rslwm.data.sources import convert, open_foreign
 
-        source = RldsFolder(self.rlds)
-        with counting("episodes", len(source.report.episodes)) as progress:
-            dataset = convert_rlds(source, self.folder, progress)
+        source = open_foreign(self.source, self.features, self.action_spec)
+        with counting("episodes", source.total) as progress:
+            dataset = convert(source, self.folder, progress)
         console().print(describe(dataset), f"\nUse it with --data lerobot:{self.folder}")
 
 

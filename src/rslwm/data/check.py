@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -79,13 +79,17 @@ def require_sound(dataset: EpisodeDataset) -> None:
     if errors:
         shown = "".join(f"\n- {f.where}: {f.what} ({f.remedy})" for f in errors[:SHOWN])
         rest = f"\n- and {len(errors) - SHOWN} more" if len(errors) > SHOWN else ""
-        raise DataError(f"{dataset.root} has {len(errors)} errors, see `rslwm data check`:{shown}{rest}")
+        drafts = "".join(f"\n\n{f.draft}" for f in errors if f.draft)
+        raise DataError(f"{dataset.root} has {len(errors)} errors, see `rslwm data check`:{shown}{rest}{drafts}")
 
 
 def _recorded(dataset: EpisodeDataset) -> Iterator[Finding]:
-    yield from _tables(dataset)
-    yield from _values(dataset)
-    yield from _labels(dataset)
+    tables = [*_tables(dataset)]
+    contradictory = any(finding.severity == "error" for finding in tables)
+    yield from tables
+    for finding in (*_values(dataset), *_labels(dataset)):
+        if not (contradictory and finding.remedy == MEND):  # what can't be read for a reason that is named already
+            yield finding
 
 
 def _joined(findings: Iterable[Finding]) -> list[Finding]:
@@ -119,9 +123,6 @@ def _tables(dataset: EpisodeDataset) -> Iterator[Finding]:
     if several:
         what = f"several in {len(several)} of {len(dataset)} episodes, the first {several[0]!r}"
         yield Finding("warning", "instructions", what, "the one of the first step is used; split episodes to keep all")
-    for name, count in Counter(dataset.ids).items():
-        if count > 1:
-            yield Finding("error", f"episode {name!r}", f"{count} episodes have this id", "give each its own rslwm/id")
 
 
 def _values(dataset: EpisodeDataset) -> Iterator[Finding]:

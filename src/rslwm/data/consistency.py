@@ -73,13 +73,14 @@ def _rows(episode: Listed, table: Table) -> str:
     start, end = episode.span
     if end - start != episode.length:
         return f"rows {start} to {end} for a length of {episode.length}"
+    expected = np.arange(start, end)
     place = rows if index is None else index[rows]
-    outside = np.sort(place[(place < start) | (place >= end)])
-    lacking = np.setdiff1d(np.arange(start, end), place)
-    if len(outside) or len(lacking):
+    if not np.array_equal(np.sort(place), expected) and not np.array_equal(np.sort(rows), expected):
+        outside, lacking = np.setdiff1d(place, expected), np.setdiff1d(expected, place)
         number = f"its episode_index {episode.number}"
         parts = [f"{_span(outside)} have {number}, too"] if len(outside) else []
         parts += [f"{_span(lacking)} don't have {number}"] if len(lacking) else []
+        parts = parts or [f"{len(rows)} rows have {number}"]
         return f"the metadata give it rows {start} to {end - 1}, but {', '.join(parts)}"
     return "" if len(rows) == episode.length else _miscounted(episode, rows)
 

@@ -44,12 +44,13 @@ def write_lerobot(
     total: int | None = None,
     progress: Progress | None = None,
     state_names: Mapping[str, Sequence[str]] | None = None,
+    notes: Sequence[str] = (),
 ) -> EpisodeDataset:
     """Write ``episodes`` as they come and open the result.
 
     The folder gets its name when everything is in it; if anything fails before, nothing is left behind. The action
     spec is kept in ``meta/info.json`` under ``rslwm``, ids and ``info`` as columns of ``meta/episodes``, a success
-    label as ``next.success`` on the last frame beside ``next.success_labelled``.
+    label as ``next.success`` on the last frame beside ``next.success_labelled``. ``notes`` say what an import left out.
 
     Raises:
         DataError: ``root`` exists; an episode differs from the first one in cameras, sizes or states, repeats an id,
@@ -61,7 +62,7 @@ def write_lerobot(
         raise DataError(f"{root} exists. Delete it or write to another folder; a data set is never overwritten.")
     partial = root.with_name(f".{root.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    writer = _Writer(partial, spec, state_names or {})
+    writer = _Writer(partial, spec, state_names or {}, notes)
     try:
         for done, episode in enumerate(episodes, 1):
             writer.add(episode)
@@ -85,8 +86,10 @@ def write_lerobot(
 class _Writer:
     """The growing folder: one open parquet file, one open mp4 a camera, and what the metadata will say."""
 
-    def __init__(self, root: Path, spec: ActionSpec, state_names: Mapping[str, Sequence[str]]) -> None:
-        self.root, self.spec, self.state_names = root, spec, state_names
+    def __init__(
+        self, root: Path, spec: ActionSpec, state_names: Mapping[str, Sequence[str]], notes: Sequence[str]
+    ) -> None:
+        self.root, self.spec, self.state_names, self.notes = root, spec, state_names, notes
         self.layout: dict[str, tuple[int, ...]] = {}
         self.parts: list[str] = []
         self.rows: list[dict[str, Any]] = []
@@ -272,7 +275,7 @@ class _Writer:
             "data_path": DATA_PATH,
             "video_path": VIDEO_PATH,
             "features": declare(self.layout, self.spec, self.state_names, self.parts),
-            "rslwm": {"action_spec": self.spec.to_dict()},
+            "rslwm": {"action_spec": self.spec.to_dict()} | ({"left_out": [*self.notes]} if self.notes else {}),
         }
 
 

@@ -59,12 +59,12 @@ class Info:
     @cached_property
     def cameras(self) -> dict[str, str]:
         """Colour cameras: names to features."""
-        return {_short(key): key for key in self._pictures if not _is_depth(key, self.features[key])}
+        return _by_name([k for k in self._pictures if not _is_depth(k, self.features[k])], CAMERA)
 
     @cached_property
     def states(self) -> dict[str, str]:
         """Recorded vectors: names to features."""
-        return {_state_name(key): key for key, feature in self.features.items() if _is_state(key, feature)}
+        return _by_name([k for k, feature in self.features.items() if _is_state(k, feature)], f"{STATE}.")
 
     @property
     def _pictures(self) -> list[str]:
@@ -81,7 +81,9 @@ class Info:
         used = {ACTION, SUCCESS, LABELLED, *BOOKKEEPING, *self.states.values(), *self._pictures}
         rest = {key: feature for key, feature in self.features.items() if key not in used} | self.replaced
         found = [str(note) for note in self.own.get("left_out") or ()]
-        found += [f"camera {_short(k)!r} is a depth map, and left out" for k in self._pictures if not self._colour(k)]
+        found += [
+            f"camera {_short(k, CAMERA)!r} is a depth map, and left out" for k in self._pictures if not self._colour(k)
+        ]
         if rest:
             found.append(f"features left out: {', '.join(describe(key, rest[key]) for key in rest)}")
         for key in (ACTION, *self.states.values()):
@@ -247,14 +249,15 @@ def _shape(feature: Feature) -> tuple[int, ...]:
     return tuple(feature["shape"])
 
 
-def _short(key: str) -> str:
-    """``observation.images.top`` is ``top``."""
-    return key.removeprefix(CAMERA).removeprefix("observation.")
+def _by_name(keys: list[str], prefix: str) -> dict[str, str]:
+    """Keys by their short names, or by themselves where two would be called the same."""
+    short = [_short(key, prefix) for key in keys]
+    return {name if short.count(name) == 1 else key: key for key, name in zip(keys, short, strict=True)}
 
 
-def _state_name(key: str) -> str:
-    """``observation.state.joints`` is ``joints``, plain ``observation.state`` is ``state``."""
-    return key.removeprefix(f"{STATE}.").removeprefix("observation.")
+def _short(key: str, prefix: str) -> str:
+    """``observation.images.top`` is ``top``; plain ``observation.state`` is ``state``."""
+    return key.removeprefix(prefix).removeprefix("observation.")
 
 
 def _is_vector(feature: Feature) -> bool:

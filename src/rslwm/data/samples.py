@@ -44,7 +44,7 @@ def _videos(data: DataConfig) -> Iterator[np.ndarray]:
         sim = SimConfig(image_size=data.image_size)
         yield from (_of_camera(record_episode(sim, i).frames, data) for i in range(EPISODES))
     elif scheme == "rlds":  # read where it lies; a study imports it
-        episodes = islice(read_rlds(Path(location).expanduser()), EPISODES)
+        episodes = islice(read_rlds(Path(location).expanduser(), data.features), EPISODES)
         yield from (_of_camera(episode.frames, data) for episode in episodes)
     else:
         with TemporaryDirectory(prefix="rslwm-samples-") as folder:
