@@ -67,7 +67,7 @@ def read_tasks(info: Info) -> dict[int, str] | None:
     if info.version == 2:
         lines = info.root / "meta/tasks.jsonl"
         rows = _lines(lines, ("task_index", "task")) if lines.is_file() else None
-        return None if rows is None else {int(row["task_index"]): str(row["task"]) for row in rows}
+        return None if rows is None else {_whole(row, "task_index", lines): str(row["task"]) for row in rows}
     path = info.root / "meta/tasks.parquet"
     if not path.is_file():
         return None
@@ -76,7 +76,7 @@ def read_tasks(info: Info) -> dict[int, str] | None:
     column = "task" if "task" in names else next((name for name in names if name != "task_index"), "")
     if "task_index" not in names or not column:
         raise DataError(f"{path} has the columns {names}; expected task_index and task")
-    return {int(row["task_index"]): str(row[column] or "") for row in rows_of(table, path)}
+    return {_whole(row, "task_index", path): str(row[column] or "") for row in rows_of(table, path)}
 
 
 def _from_tables(info: Info) -> list[Listed]:
@@ -99,21 +99,19 @@ def _episode_rows(path: Path) -> list[dict[str, Any]]:
 
 
 def _listed(row: dict[str, Any], info: Info, path: Path) -> Listed:
-    number, length = row["episode_index"], row["length"]
-    if number is None or length is None:
-        raise DataError(f"{path}: an episode has no {'episode_index' if number is None else 'length'}")
-    edges = row.get("dataset_from_index"), row.get("dataset_to_index")
-    place = _place(row, "data")
+    number, place = _whole(row, "episode_index", path), _place(row, "data", path)
+    edges = ("dataset_from_index", "dataset_to_index")
+    span = [_whole(row, edge, path) for edge in edges if row.get(edge) is not None]
     tasks = row.get("tasks")
     try:
         notes = json.loads(row.get("rslwm/info") or "{}")
     except json.JSONDecodeError as error:
         raise DataError(f"{path}: rslwm/info of episode {number} is not JSON: {error}") from None
     return Listed(
-        number=int(number),
-        length=int(length),
+        number=number,
+        length=_whole(row, "length", path),
         tasks=(tasks,) if isinstance(tasks, str) else tuple(tasks or ()),
-        span=None if None in edges else (int(row["dataset_from_index"]), int(row["dataset_to_index"])),
+        span=(span[0], span[1]) if len(span) == 2 else None,
         table=info.path("data_path", **place) if place else None,
         videos={camera: _video(row, camera, info, path) for camera in info.cameras if _is_video(info, camera)},
         own={"id": row.get("rslwm/id"), "info": notes},
@@ -124,9 +122,17 @@ def _is_video(info: Info, camera: str) -> bool:
     return bool(info.features[info.cameras[camera]]["dtype"] == "video")
 
 
-def _place(row: dict[str, Any], prefix: str) -> dict[str, int] | None:
-    parts = {part: row.get(f"{prefix}/{part}") for part in ("chunk_index", "file_index")}
-    return None if None in parts.values() else {name: int(value or 0) for name, value in parts.items()}
+def _whole(row: dict[str, Any], name: str, path: Path) -> int:
+    value = row.get(name)
+    if isinstance(value, bool) or not (isinstance(value, int) or (isinstance(value, float) and value.is_integer())):
+        raise DataError(f"{path}: {name} is {value!r}; expected a whole number")
+    return int(value)
+
+
+def _place(row: dict[str, Any], prefix: str, path: Path) -> dict[str, int] | None:
+    keys = {part: f"{prefix}/{part}" for part in ("chunk_index", "file_index")}
+    there = all(row.get(key) is not None for key in keys.values())
+    return {part: _whole(row, key, path) for part, key in keys.items()} if there else None
 
 
 def _video(row: dict[str, Any], camera: str, info: Info, path: Path) -> VideoPlace:
@@ -134,10 +140,12 @@ def _video(row: dict[str, Any], camera: str, info: Info, path: Path) -> VideoPla
     ours = info.cameras[camera]
     keys = dict.fromkeys((info.columns[ours], ours))
     for key in keys:
-        place, start = _place(row, f"videos/{key}"), row.get(f"videos/{key}/from_timestamp")
+        place, start = _place(row, f"videos/{key}", path), row.get(f"videos/{key}/from_timestamp")
         if place and start is not None:
             end = row.get(f"videos/{key}/to_timestamp")
             video = info.path("video_path", video_key=key, **place)
+            if not all(isinstance(edge, int | float) for edge in (start, end) if edge is not None):
+                raise DataError(f"{path}: videos/{key} lasts from {start!r} to {end!r}; expected seconds")
             return VideoPlace(video, float(start), None if end is None else float(end))
     there = sorted({name.split("/")[1] for name in row if name.startswith("videos/")})
     hint = f"; --data.features {there[0]}={info.columns[ours]} would take those of {there[0]!r}" if there else ""
@@ -148,17 +156,17 @@ def _video(row: dict[str, Any], camera: str, info: Info, path: Path) -> VideoPla
 
 
 def _from_lines(info: Info) -> list[Listed]:
-    found = []
-    size = int(info.values.get("chunks_size") or 1000)
-    for row in _lines(info.root / "meta/episodes.jsonl", ("episode_index", "length")):
-        number = int(row["episode_index"])
-        parts = {"episode_chunk": number // size, "episode_index": number}
-        tasks = row.get("tasks") or ()
+    found, path = [], info.root / "meta/episodes.jsonl"
+    size = _whole({"chunks_size": 1000, **info.values}, "chunks_size", info.file)
+    for row in _lines(path, ("episode_index", "length")):
+        number = _whole(row, "episode_index", path)
+        parts = {"episode_chunk": number // max(size, 1), "episode_index": number}
+        tasks = row.get("tasks") or []
         found.append(
             Listed(
                 number=number,
-                length=int(row["length"]),
-                tasks=(tasks,) if isinstance(tasks, str) else tuple(map(str, tasks)),
+                length=_whole(row, "length", path),
+                tasks=tuple(map(str, tasks)) if isinstance(tasks, list) else (str(tasks),),
                 table=info.path("data_path", **parts),
                 videos={
                     camera: VideoPlace(info.path("video_path", video_key=info.columns[key], **parts))
@@ -195,8 +203,10 @@ def open_table(path: Path) -> pq.ParquetFile:
         DataError: it is missing or no parquet.
     """
     try:
-        return pq.ParquetFile(path)
-    except (pa.ArrowInvalid, OSError) as error:
+        file = pq.ParquetFile(path)
+        _ = file.schema_arrow.names  # which may not be text
+        return file
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DataError(_unreadable(path, error)) from None
 
 
@@ -209,7 +219,7 @@ def read_columns(path: Path, wanted: Callable[[str], bool]) -> pa.Table:
     file = open_table(path)
     try:
         return file.read(columns=[name for name in file.schema_arrow.names if wanted(name)])
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, OSError) as error:
         raise DataError(_unreadable(path, error)) from None
 
 

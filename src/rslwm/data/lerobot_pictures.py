@@ -55,7 +55,7 @@ class Pictures:
             raise DataError(f"{path} has no column {self.column!r}, though meta/info.json lists that feature")
         try:
             return file.read_row_group(group, columns=[self.column])[self.column]
-        except (pa.ArrowInvalid, OSError) as error:
+        except (pa.ArrowException, OSError) as error:
             raise DataError(f"{path}: {self.column!r} can't be read ({error}). Copy or record it again.") from None
 
 

@@ -75,7 +75,7 @@ def read_video(
         raise DataError(f"{path} does not exist, though episode {episode!r} needs it. Copy it there.")
     wanted = f"{path}: expected {len(times)} frames of episode {episode!r} from {times[0]:.3f} s on"
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(path), metadata_errors="replace") as container:
             stream = container.streams.video[0]
             _require_colour(stream, path)
             rate = float(stream.average_rate or stream.guessed_rate or fps)
@@ -102,7 +102,7 @@ def length(path: Path) -> float:
     if not path.is_file():
         raise DataError(f"{path} does not exist. Copy it there.")
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(path), metadata_errors="replace") as container:
             stream = container.streams.video[0]
             return float((stream.duration or 0) * (stream.time_base or 0))
     except (av.error.FFmpegError, IndexError) as error:
@@ -180,6 +180,8 @@ def _decoded(container: Any, stream: Any, start: float, margin: float) -> Iterat
 
 
 def _require_colour(stream: Any, path: Path) -> None:
+    if stream.codec_context is None:
+        raise DataError(f"{path}: its codec isn't known here, or the file is damaged. Copy or record it again.")
     pixels = stream.codec_context.format
     if pixels is not None and len(pixels.components) == 1 and pixels.components[0].bits > 8:
         raise DataError(
