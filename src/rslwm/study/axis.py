@@ -115,7 +115,7 @@ def axis_scores(scores: Sequence[Score], resampling: Resampling, config: Verdict
     combined = {axis: combine(axis, found) for axis, found in members.items()}
     if len(members) == len(AXES):
         members[OVERALL] = [whole for whole, _ in combined.values()]
-        combined[OVERALL] = combine(OVERALL, members[OVERALL])
+        combined[OVERALL] = combine(OVERALL, members[OVERALL], alike=True)
     rng = np.random.default_rng([config.seed, 1])
     # One training serves all three axes: its luck, where it isn't told apart, is taken to be common to them.
     luck = rng.standard_normal((config.resamples, len(resampling.spaces)))

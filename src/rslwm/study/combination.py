@@ -52,8 +52,12 @@ class Part:
     spread: float
 
 
-def combine(name: str, members: Sequence[Member]) -> tuple[Member, tuple[Part, ...]]:
-    """The weighted mean of the members, and what each is to it."""
+def combine(name: str, members: Sequence[Member], alike: bool = False) -> tuple[Member, tuple[Part, ...]]:
+    """The weighted mean of the members, and what each is to it.
+
+    ``alike``: the members count the same by what they mean, not by their precision, as long as none carries more than
+    half of the noise.
+    """
     estimates = np.stack([m.estimates for m in members])
     trainings = np.stack([m.trainings for m in members])
     borrowed = [m.elsewhere for m in members if m.elsewhere is not None]
@@ -64,7 +68,7 @@ def combine(name: str, members: Sequence[Member]) -> tuple[Member, tuple[Part, .
         counts = np.isfinite(trainings.sum(0)).sum(1)
         noise = noise + _trainings(known, noise) * np.mean(1 / np.maximum(counts, 1))
     spread = np.atleast_2d(np.cov(_centred(estimates[:, 0]), bias=True))
-    weights, noise = weigh(noise, np.diag(spread) > 1e-18)
+    weights, noise = weigh(noise, np.diag(spread) > 1e-18, alike)
     shares, spreads = (_shares(weights, matrix) for matrix in (noise, spread))
     parts = (Part(m.name, *map(float, numbers)) for m, *numbers in zip(members, weights, shares, spreads, strict=True))
     whole = Member(
@@ -87,7 +91,7 @@ def deviations(trainings: np.ndarray) -> np.ndarray:
     return trainings - mean_over_seeds(trainings, -1)[..., None]
 
 
-def weigh(noise: np.ndarray, apart: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def weigh(noise: np.ndarray, apart: np.ndarray, alike: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """Weights (M,), of sum 1, from the members' covariance by chance (M, M); and that covariance as it is believed.
 
     One over the standard deviation, and over the number of members that say the same (the sum of squared correlations:
@@ -101,7 +105,8 @@ def weigh(noise: np.ndarray, apart: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     believed = np.maximum(sd, typical / BELIEVED)
     correlation = noise / np.outer(believed, believed)
     np.fill_diagonal(correlation, 1.0)
-    weights = says / believed / (correlation[:, says] ** 2).sum(1).clip(1.0)
+    copies = (correlation[:, says] ** 2).sum(1).clip(1.0)
+    weights = says.astype(float) if alike else says / believed / copies
     noise = correlation * np.outer(believed, believed)
     return _capped(weights / weights.sum(), noise), noise
 

@@ -14,6 +14,7 @@ from rslwm.study.wording import parts
 from rslwm.types import AXES
 
 _LEGEND = "Scores: 0 knows nothing, 1 loses nothing; in brackets the interval over episodes and trainings."
+_ALONE = "Scores: 0 knows nothing, 1 loses nothing; in brackets the interval over episodes alone."
 
 
 def render(verdict: Verdict, cost: Mapping[str, float] | None = None) -> Group:
@@ -34,7 +35,8 @@ def render(verdict: Verdict, cost: Mapping[str, float] | None = None) -> Group:
     lines = [Text(sentence) for sentence in verdict.sentences()]
     made = [f"{name} = {parts(verdict.axes[name])}" for name in shown if len(verdict.axes[name].parts) > 1]
     weights = f"Weights, and shares of the axis's noise: {'; '.join(made)}." if made else ""
-    dim = (_LEGEND, verdict.training, weights)
+    alone = any(verdict.axes[name].noise.origin == "unknown" for name in shown)
+    dim = (_ALONE if alone else _LEGEND, verdict.training, weights)
     return Group(table, Text(), *lines, *(Text(line, style="dim") for line in dim if line))
 
 

@@ -27,12 +27,12 @@ def decision(axis: AxisVerdict) -> str:
         return f"{axis.axis}: not decidable with {axis.units} held-out episodes; a decision needs at least {MIN_UNITS}."
     if axis.noise.origin == "unknown":
         return (
-            f"{axis.axis}: {first.latent} leads with one training each. Nothing is ruled out, because how much the "
-            "next training would differ isn't known. Several seeds (--seeds 3) measure it."
+            f"{axis.axis}: {first.latent} leads. With one training each nothing is ruled out, because how much the "
+            "next training would differ isn't known; several seeds (--seeds 3) measure it."
         )
     advice = f"If the differences are what they look like, {_advice(axis)}."
     if axis.noise.origin == "record":
-        return f"{axis.axis}: {first.latent} leads with one training each, which names no winner. {_out(axis)} {advice}"
+        return f"{axis.axis}: {first.latent} leads. With one training each no winner is named. {_out(axis)} {advice}"
     return (
         f"{axis.axis}: not decidable with {axis.units} held-out episodes. {first.latent} leads (chance of being best "
         f"{_percent(first.best)}), but {_unbeaten(axis)} can't be ruled out. {advice}"
