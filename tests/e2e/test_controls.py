@@ -57,7 +57,7 @@ def verdict(tmp_path_factory: pytest.TempPathFactory) -> dict:
     file.write_text(ENCODERS)
     spaces = f"clean={file}:Patches,twin={file}:Patches@1,blurred={file}:Blurred"
     flags = [word for name, value in LEARNING.items() for word in (f"--{name}", value)]
-    run = rslwm("compare", "smoke", "--latents", spaces, *flags, out=folder / "run")
+    run = rslwm("compare", "smoke", "--seeds", "2", "--latents", spaces, *flags, out=folder / "run")
     return json.loads((run.folder / "verdict.json").read_text())
 
 
