@@ -141,6 +141,8 @@ def test_a_run_with_seeds_tells_its_training_noise_to_one_without(tmp_path):
     assert "taken from the record noise, made by 6 spaces under this configuration" in text
     assert text.count('title="ahead, with one training each"') == 4
     assert 'title="ruled out as the best"' in text
+    (tmp_path / "noise.json").unlink()
+    assert "taken from the record noise" in build_report(path).read_text()  # the run keeps a copy
     config.write_text(config.read_text().replace("episodes: 320", "episodes: 60"))
     assert "data.sim.episodes 320 there, 60 here" in build_report(path).read_text()
 

@@ -40,7 +40,7 @@ def test_a_study_with_seeds_records_what_each_training_measured():
 
 def test_the_record_survives_the_round_trip_and_says_what_it_holds(tmp_path):
     path = on_file(tmp_path)
-    noise, found = load(path, "own"), json.loads(path.read_text())
+    noise, found = load(path), json.loads(path.read_text())
     for metric, values in record(trained(), INFOS, DEMO, "own").values.items():
         np.testing.assert_allclose(noise.values[metric], values, rtol=1e-5)
         assert found["metrics"][metric]["sd"] == pytest.approx(pooled_sd(values), rel=1e-4)
@@ -59,7 +59,7 @@ def test_a_space_that_misses_a_seed_is_recorded_as_such(tmp_path):
     noise = record(table, INFOS, DEMO, "own")
     assert noise.freedom == 4
     noise.save(tmp_path / "gap.json", {name: "1" for name in INFOS})
-    assert np.isnan(load(tmp_path / "gap.json", "gap").values["planning"][1, 1:]).all()
+    assert np.isnan(load(tmp_path / "gap.json").values["planning"][1, 1:]).all()
 
 
 def test_knobs_and_the_list_of_spaces_do_not_matter_but_budgets_and_data_do(tmp_path):
