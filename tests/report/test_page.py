@@ -143,8 +143,8 @@ def test_a_run_with_seeds_tells_its_training_noise_to_one_without(tmp_path):
     assert 'title="ruled out as the best"' in text
     (tmp_path / "noise.json").unlink()
     assert "taken from the record noise" in build_report(path).read_text()  # the run keeps a copy
-    config.write_text(config.read_text().replace("episodes: 320", "episodes: 60"))
-    assert "data.sim.episodes 320 there, 60 here" in build_report(path).read_text()
+    config.write_text(config.read_text().replace("episodes: 200", "episodes: 60"))
+    assert "data.sim.episodes 200 there, 60 here" in build_report(path).read_text()
 
 
 def test_one_training_records_no_noise(tmp_path):

@@ -60,6 +60,7 @@ class TrainingNoise:
         head = {"name": self.name, "size": self.size, "spaces": list(self.spaces), "config": self.config}
         lines = ",\n".join(f" {json.dumps(key)}: {json.dumps(value)}" for key, value in head.items())
         body = ",\n".join(f"  {json.dumps(name)}: {json.dumps(entry)}" for name, entry in metrics.items())
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f'{{\n{lines},\n "metrics": {{\n{body}\n }}\n}}\n')
 
 
@@ -101,6 +102,13 @@ def load(path: Any) -> TrainingNoise:
         raise DataError(f"{path} is not a record of training noise ({error!r}); {remedy}") from None
 
 
+def shipped() -> list[TrainingNoise]:
+    """The records in the package."""
+    folder = files("rslwm.study") / "noise"
+    names = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
+    return [load(folder / name) for name in names if name.endswith(".json")]
+
+
 def of_run(folder: Path, config: StudyConfig, rows: Rows) -> TrainingNoise | None:
     """:func:`find`, with a copy of the named file kept in the run's folder, so that its verdict can be made again."""
     named, kept = Path(config.verdict.training_noise), folder / "training_noise.json"
@@ -118,12 +126,8 @@ def find(config: StudyConfig, rows: Rows) -> TrainingNoise | None:
     Raises:
         DataError: the named file is missing or damaged.
     """
-    if named := config.verdict.training_noise:
-        candidates = [load(Path(named))]
-    else:
-        shipped = files("rslwm.study") / "noise"
-        names = sorted(entry.name for entry in shipped.iterdir()) if shipped.is_dir() else []
-        candidates = [load(shipped / name) for name in names if name.endswith(".json")]
+    named = config.verdict.training_noise
+    candidates = [load(Path(named))] if named else shipped()
     size = str(rows["size"][0]) if len(rows) else ""
     compared = [_compared(candidate, config, size) for candidate in candidates]
     return min(compared, key=lambda candidate: len(candidate.unlike), default=None)
