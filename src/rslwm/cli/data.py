@@ -57,9 +57,9 @@ class Import:
     """A folder with features.json, dataset_info.json and the shards; an .hdf5 file, or a folder of those."""
     folder: tyro.conf.Positional[Path]
     """A new folder."""
-    features: tuple[str, ...] = ()
-    """Features that the data call otherwise, as OURS=THEIRS: action=actions observation.images.front=image."""
-    action_spec: str = ""
+    features: Annotated[tuple[str, ...], tyro.conf.arg(name="data.features", aliases=("--features",))] = ()
+    """Features that the data call otherwise, each as OURS=THEIRS: action=actions,observation.images.front=image."""
+    action_spec: Annotated[str, tyro.conf.arg(name="data.action-spec", aliases=("--action-spec",))] = ""
     """YAML or JSON file with the action spec of data that don't carry one."""
 
     def run(self) -> None:
