@@ -78,6 +78,15 @@ def test_pictures_in_a_tensor_are_a_camera(tmp_path: Path) -> None:
     np.testing.assert_array_equal(episode.frames["packed"], frames)
 
 
+def test_a_goals_picture_is_not_the_default_camera(tmp_path: Path) -> None:
+    goal = {"steps/goal_image": (image(16, 16, 3), pictures(rendered(STEPS, 16, 2)))}
+    assert imported(robot(tmp_path / "r", goal), tmp_path).cameras == ["image", "goal_image"]
+
+
+def test_a_name_that_is_no_folder_name_is_read(tmp_path: Path) -> None:
+    assert len(imported(robot(tmp_path / "r", {}, name="my robot"), tmp_path)) == 3
+
+
 def test_jpeg_and_png_are_both_read(tmp_path: Path) -> None:
     import io
 

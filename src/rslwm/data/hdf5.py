@@ -60,7 +60,7 @@ class Hdf5Files:
     def __init__(self, path: Path | str, features: Sequence[str] = (), action_spec: str = "") -> None:
         self.path = Path(path)
         self.folder = self.path if self.path.is_dir() else self.path.parent
-        self.name = re.sub(r"[^\w.-]+", "_", self.path.stem)
+        self.name = self.path.stem
         self._features, self._action_spec = tuple(features), action_spec
         if not self.path.exists():
             raise DataError(f"{path} does not exist; hdf5: takes a file or a folder of files ({', '.join(SUFFIXES)})")

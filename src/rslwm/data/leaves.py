@@ -155,7 +155,9 @@ def _reason(leaf: Leaf) -> str:
 
 class _Sorter:
     def __init__(self, leaves: Sequence[Leaf], names: Names, dialect: Dialect, where: str) -> None:
-        self.leaves = {leaf.key: leaf for leaf in sorted(leaves, key=lambda leaf: leaf.key)}
+        # What is observed comes first: a goal's picture is no default camera.
+        observed = sorted(leaves, key=lambda leaf: (not leaf.key.startswith(dialect.observation), leaf.key))
+        self.leaves = {leaf.key: leaf for leaf in observed}
         self.names, self.dialect, self.where = names, dialect, where
         self.layout, self.taken = Layout(), {*dialect.ignored}
 
