@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rslwm.data.dataset import CAMERA, EpisodeDataset, Progress
-from rslwm.data.fingerprint import fingerprint
+from rslwm.data.fingerprint import note
 from rslwm.data.lerobot_schema import column, declare, proprioceptive, state_key, whole, write_tasks
 from rslwm.data.statistics import Statistics, combine, describe, describe_pixels
 from rslwm.data.video import VideoWriter
@@ -63,7 +63,7 @@ def write_lerobot(
             if progress:
                 progress(done)
         writer.close(total)
-        fingerprint(partial)
+        note(partial)
         partial.rename(root)
     except BaseException:
         try:

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Protocol
 
 from rslwm.config import DataConfig, SimConfig
-from rslwm.data.dataset import SOURCES, EpisodeDataset, Progress
+from rslwm.data.dataset import SOURCES, EpisodeDataset, Progress, open_folder
 from rslwm.data.hdf5 import SUFFIXES, Hdf5Files, hdf5_files
+from rslwm.data.hub import local_folder
 from rslwm.data.lerobot import write_lerobot
 from rslwm.data.rlds import RldsFolder
 from rslwm.serialisation import content_hash
@@ -18,8 +19,8 @@ from rslwm.types import ActionSpec, DataError, Episode
 
 @SOURCES.register("lerobot")
 def open_lerobot(location: str, config: DataConfig, root: Path, progress: Progress | None) -> EpisodeDataset:
-    """``lerobot:FOLDER``, opened where it lies."""
-    return EpisodeDataset(Path(location).expanduser())
+    """``lerobot:FOLDER``, opened where it lies; the folder may be on the hub, see :mod:`rslwm.data.hub`."""
+    return open_folder(local_folder(location), config)
 
 
 @SOURCES.register("rlds")
