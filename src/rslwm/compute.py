@@ -8,6 +8,7 @@ import hashlib
 import math
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 
@@ -47,6 +48,17 @@ def precision(config: ComputeConfig) -> torch.dtype:
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
     fast = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
     return torch.bfloat16 if fast else torch.float32
+
+
+def resolved(config: ComputeConfig) -> ComputeConfig:
+    """The configuration with the device and the dtype of this machine in the places of auto.
+
+    Raises:
+        ConfigError: see :func:`device`.
+    """
+    where = config.device if config.device != "auto" else str(device(config))
+    dtype = "bfloat16" if precision(replace(config, device=where)) == torch.bfloat16 else "float32"
+    return replace(config, device=where, dtype=dtype)  # type: ignore[arg-type]
 
 
 def autocast(config: ComputeConfig) -> contextlib.AbstractContextManager:
