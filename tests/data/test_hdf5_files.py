@@ -7,7 +7,11 @@ import pytest
 
 from demonstrations import OSC, STEPS, commands, demo, env_args, left_out, libero, opened, written
 from recordings import rendered
+from rslwm.cli.main import main
+from rslwm.config import DataConfig
+from rslwm.data.dataset import EpisodeDataset
 from rslwm.data.hdf5 import Hdf5Files
+from rslwm.data.samples import few_frames
 from rslwm.types import DataError
 
 h5py = pytest.importorskip("h5py", reason="h5py, of the extra hdf5, is not installed")
@@ -148,3 +152,16 @@ def test_a_path_without_files_is_named(tmp_path: Path) -> None:
         opened(tmp_path, tmp_path)
     with pytest.raises(DataError, match="does not exist"):
         opened(tmp_path / "nothing.hdf5", tmp_path)
+
+
+def test_pictures_to_look_at_need_no_convention(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.hdf5", {"demo_0": demo(0)}, {})
+    data = DataConfig(uri=f"hdf5:{path}", image_size=16)
+    assert few_frames(data, 4).shape == (4, 16, 16, 3)
+
+
+def test_the_command_imports_files(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.hdf5", {"demo_0": demo(0), "demo_1": demo(1)})
+    mapped = ["--data.features", "observation.images.front=agentview_image"]
+    assert not main(["data", "import", str(path), str(tmp_path / "out"), *mapped])
+    assert EpisodeDataset(tmp_path / "out").cameras == ["front"]

@@ -106,6 +106,12 @@ def test_several_features_are_joined_by_the_flag(tmp_path: Path) -> None:
     np.testing.assert_allclose(dataset.actions(0), np.concatenate([some(6), GRIP], axis=1), atol=1e-7)
 
 
+def test_another_dictionary_is_taken_by_the_flag(tmp_path: Path) -> None:
+    other = {key.replace("/action/", "/action_dict/"): part for key, part in PARTS.items()}
+    dataset = imported(robot(tmp_path / "r", other), tmp_path, features=("action=action_dict",))
+    np.testing.assert_allclose(dataset.actions(0), np.concatenate([MOVE, TURN, GRIP], axis=1), atol=1e-7)
+
+
 @pytest.mark.parametrize("dtype", ["int32", "int64", "bool", "uint8"])
 def test_integers_are_read_as_numbers(tmp_path: Path, dtype: str) -> None:
     values = [n % 2 for n in range(7 * STEPS)]

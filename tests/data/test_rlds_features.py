@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from recordings import rendered
+from rslwm.cli.main import main
 from rslwm.config import DataConfig
 from rslwm.data.dataset import EpisodeDataset, build_dataset
 from rslwm.data.rlds import RldsFolder
@@ -75,6 +76,15 @@ def test_pictures_in_a_tensor_are_a_camera(tmp_path: Path) -> None:
     episode = next(RldsFolder(folder).episodes())
     np.testing.assert_array_equal(episode.frames["raw"], frames)
     np.testing.assert_array_equal(episode.frames["packed"], frames)
+
+
+def test_a_goals_picture_is_not_the_default_camera(tmp_path: Path) -> None:
+    goal = {"steps/goal_image": (image(16, 16, 3), pictures(rendered(STEPS, 16, 2)))}
+    assert imported(robot(tmp_path / "r", goal), tmp_path).cameras == ["image", "goal_image"]
+
+
+def test_a_name_that_is_no_folder_name_is_read(tmp_path: Path) -> None:
+    assert len(imported(robot(tmp_path / "r", {}, name="my robot"), tmp_path)) == 3
 
 
 def test_jpeg_and_png_are_both_read(tmp_path: Path) -> None:
@@ -151,10 +161,11 @@ def test_what_is_not_read_is_listed_with_the_reason(
 
 
 def test_what_is_recorded_once_an_episode_is_listed(tmp_path: Path) -> None:
-    once = {"episode_metadata/thumbnail": (image(16, 16, 3), pictures(rendered(1, 16, 1)))}
+    once: Features = {"episode_metadata/thumbnail": (image(16, 16, 3), pictures(rendered(1, 16, 1)))}
+    once["episode_metadata/has_image"] = (tensor(dtype="bool"), [1])
     dataset = imported(robot(tmp_path / "r", once), tmp_path)
     assert dataset.cameras == ["image"]
-    assert "episode_metadata/thumbnail" in left_out(dataset)
+    assert left_out(dataset) == "recorded once an episode: episode_metadata/has_image, episode_metadata/thumbnail"
 
 
 CODES = [*b"push", *bytes(4)] * STEPS
@@ -244,3 +255,11 @@ def test_names_that_fit_nothing_are_errors(tmp_path: Path, entry: str, message: 
     folder = robot(tmp_path / "r", {"steps/observation/depth": (image(16, 16, 1, dtype="float32"), GREY)})
     with pytest.raises(DataError, match=message):
         imported(folder, tmp_path, entry)
+
+
+def test_the_command_takes_names_as_its_messages_write_them(tmp_path: Path) -> None:
+    folder = robot(tmp_path / "r", {"steps/task": (TEXT, [b"stack"] * STEPS)}, without=("steps/language_instruction",))
+    assert (
+        main(["data", "import", str(folder), str(tmp_path / "out"), "--data.features", "instruction=steps/task"]) == 0
+    )
+    assert set(EpisodeDataset(tmp_path / "out").instructions) == {"stack"}

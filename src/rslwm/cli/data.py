@@ -60,9 +60,9 @@ class Import:
     """A folder with features.json, dataset_info.json and the shards; an .hdf5 file, or a folder of those."""
     folder: tyro.conf.Positional[Path]
     """A new folder."""
-    features: tuple[str, ...] = ()
-    """Features that the data call otherwise, as OURS=THEIRS: action=actions observation.images.front=image."""
-    action_spec: str = ""
+    features: Annotated[tuple[str, ...], tyro.conf.arg(name="data.features", aliases=("--features",))] = ()
+    """Features that the data call otherwise, each as OURS=THEIRS: action=actions,observation.images.front=image."""
+    action_spec: Annotated[str, tyro.conf.arg(name="data.action-spec", aliases=("--action-spec",))] = ""
     """YAML or JSON file with the action spec of data that don't carry one."""
 
     def run(self) -> None:
@@ -79,13 +79,13 @@ class _Opened:
     """What `data check` and `data show` are about."""
 
     uri: tyro.conf.Positional[str]
-    """lerobot:FOLDER, hf://datasets/OWNER/NAME[@REVISION], rlds:FOLDER or sim:tabletop."""
+    """lerobot:FOLDER, hf://datasets/OWNER/NAME[@REVISION], rlds:FOLDER, hdf5:FILE or sim:tabletop."""
     features: Annotated[tuple[str, ...], tyro.conf.arg(name="data.features", aliases=("--features",))] = ()
     """Features that the data call otherwise, each as OURS=THEIRS: action=actions,observation.images.front=image."""
     action_spec: Annotated[str, tyro.conf.arg(name="data.action-spec", aliases=("--action-spec",))] = ""
     """YAML or JSON file with the action spec of data that don't carry one."""
     cache: Path = CACHE
-    """Where an RLDS data set is imported to, or the simulator recorded."""
+    """Where an RLDS or HDF5 data set is imported to, or the simulator recorded."""
 
     def open(self) -> EpisodeDataset:
         """The data set, imported or recorded if need be."""

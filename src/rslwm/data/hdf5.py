@@ -60,7 +60,7 @@ class Hdf5Files:
     def __init__(self, path: Path | str, features: Sequence[str] = (), action_spec: str = "") -> None:
         self.path = Path(path)
         self.folder = self.path if self.path.is_dir() else self.path.parent
-        self.name = re.sub(r"[^\w.-]+", "_", self.path.stem)
+        self.name = self.path.stem
         self._features, self._action_spec = tuple(features), action_spec
         if not self.path.exists():
             raise DataError(f"{path} does not exist; hdf5: takes a file or a folder of files ({', '.join(SUFFIXES)})")
@@ -191,23 +191,26 @@ class Hdf5Files:
             found.append("rewards aren't 0 with a 1 somewhere: success is taken as unlabelled")
         return found
 
-    def episodes(self) -> Iterator[Episode]:
-        """Every demonstration, file by file."""
+    def episodes(self, as_recorded: bool = False) -> Iterator[Episode]:
+        """Every demonstration, file by file; ``as_recorded`` keeps actions as they are, whatever they mean."""
         for sentence in self.notes:
             log.warning("%s: %s", self.path, sentence)
         for file, demos in self._demos.items():
             with opened(file) as data:
                 filters = filters_of(data.parent, file)
                 for demo in demos:
-                    yield self._episode(data, demo, file, filters)
+                    recorded = self._recorded(data[demo], f"{file}: data/{demo}")
+                    actions = recorded if as_recorded else self._meant(recorded)
+                    yield self._episode(data, demo, file, filters, actions.astype(np.float32))
 
-    def _episode(self, data: Any, name: str, file: Path, filters: dict[str, set[str]]) -> Episode:
-        demo, where = data[name], f"{file}: data/{name}"
-        recorded = self._recorded(demo, where)
+    def _meant(self, recorded: np.ndarray) -> np.ndarray:
+        """Recorded actions (T, A) in the spec's units."""
         if self._given is None:
-            actions = self._convention.convert(recorded)
-        else:
-            actions = recorded[:, columns(self.layout.parts, self._given, where)].astype(np.float32)
+            return self._convention.convert(recorded)
+        return recorded[:, columns(self.layout.parts, self._given, str(self.path))]
+
+    def _episode(self, data: Any, name: str, file: Path, filters: dict[str, set[str]], actions: np.ndarray) -> Episode:
+        demo, where = data[name], f"{file}: data/{name}"
         upright = slice(None, None, -1) if upside_down(data) else slice(None)
         frames = {n: rgb(read(demo, leaf, where)[:, upright]) for n, leaf in self.layout.cameras.items()}
         states = {n: read(demo, leaf, where) for n, leaf in self.layout.states.items()}
@@ -236,6 +239,15 @@ class Hdf5Files:
         candidates += [problem.get("language_instruction"), data.attrs.get("language_instruction")]
         where = f"{file}: data/{name}: the instruction"
         return next((text for found in candidates if (text := " ".join(texts_of(found, where)))), "")
+
+
+def read_hdf5(path: Path | str, features: Sequence[str] = ()) -> Iterator[Episode]:
+    """Demonstrations with their actions as recorded; :class:`Hdf5Files` also tells what they mean.
+
+    Raises:
+        DataError: see :class:`Hdf5Files`.
+    """
+    return Hdf5Files(path, features).episodes(as_recorded=True)
 
 
 def _some(names: Sequence[str]) -> str:

@@ -86,7 +86,7 @@ def rewards_of(demo: Any, where: str) -> np.ndarray:
     stored = demo.get("rewards")
     if stored is None:
         return np.zeros(0)
-    if not hasattr(stored, "shape") or stored.dtype.kind not in "fiub":
+    if getattr(stored, "shape", None) is None or stored.dtype.kind not in "fiub":
         raise DataError(f"{where}: 'rewards' is not numbers")
     return np.asarray(stored, float)
 
@@ -103,10 +103,12 @@ def is_late(demo: Any) -> bool:
     arm's first) was kept before the step by both, so the joint angles tell.
     """
     key = next((key for key in _JOINTS if key in demo), None)
-    if key is None or "states" not in demo:
+    if key is None or not all(len(getattr(demo.get(name), "shape", None) or ()) == 2 for name in (key, "states")):
+        return False
+    if demo[key].dtype.kind != "f" or demo["states"].dtype.kind != "f":
         return False
     joints, states = np.asarray(demo[key], float), np.asarray(demo["states"], float)
-    if joints.ndim != 2 or len(joints) < 3 or len(states) != len(joints) or states.shape[1:] < (joints.shape[1] + 1,):
+    if len(joints) < 3 or len(states) != len(joints) or states.shape[1:] < (joints.shape[1] + 1,):
         return False
     before, moved = states[:, 1 : 1 + joints.shape[1]], np.abs(np.diff(joints, axis=0)).max() > 10 * _SAME
     return bool(moved and np.abs(joints[:-1] - before[1:]).max() < _SAME < np.abs(joints - before).max())

@@ -155,7 +155,9 @@ def _reason(leaf: Leaf) -> str:
 
 class _Sorter:
     def __init__(self, leaves: Sequence[Leaf], names: Names, dialect: Dialect, where: str) -> None:
-        self.leaves = {leaf.key: leaf for leaf in sorted(leaves, key=lambda leaf: leaf.key)}
+        # What is observed comes first: a goal's picture is no default camera.
+        observed = sorted(leaves, key=lambda leaf: (not leaf.key.startswith(dialect.observation), leaf.key))
+        self.leaves = {leaf.key: leaf for leaf in observed}
         self.names, self.dialect, self.where = names, dialect, where
         self.layout, self.taken = Layout(), {*dialect.ignored}
 
@@ -165,7 +167,10 @@ class _Sorter:
             self._action()
         rest = [leaf for leaf in self.leaves.values() if leaf.key not in self.taken]
         colours = any(leaf.pictures and leaf.shape[2:] != (1,) and not self._depth(leaf) for leaf in rest)
-        for leaf in rest:
+        once = [leaf.key for leaf in rest if leaf.kind != "text" and not self._recorded(leaf)]
+        if once:
+            self.layout.left_out.append(f"recorded once an episode: {', '.join(once)}")
+        for leaf in (leaf for leaf in rest if leaf.key not in once):
             if reason := self._place(leaf, colours or bool(self.layout.cameras)):
                 self.layout.left_out.append(f"{leaf}, {reason}")
         if not self.layout.instructions and not self.dialect.instructed:
@@ -245,9 +250,8 @@ class _Sorter:
             return leaf.obstacle
         if leaf.kind == "text":
             return self._text(leaf)
-        if not leaf.key.startswith(self.dialect.observation) and not (leaf.pictures and self._recorded(leaf)):
-            remedy = f"; {_FLAG} {_STATE}.NAME={leaf.key} takes it" if self._recorded(leaf) else ""
-            return f"not part of the observation{remedy}"
+        if not leaf.key.startswith(self.dialect.observation) and not leaf.pictures:
+            return f"not part of the observation; {_FLAG} {_STATE}.NAME={leaf.key} takes it"
         if leaf.pictures:
             return self._picture(leaf, colours)
         if self._instruction(leaf) and leaf.dtype.startswith(("int", "uint")):

@@ -64,19 +64,20 @@ def convention(env_args: Any, recorded: np.ndarray) -> Convention | str:
         kwargs = env_args["env_kwargs"]
         hz = float(kwargs["control_freq"])
         controllers = _controllers(kwargs["controller_configs"])
-    except (KeyError, TypeError, ValueError) as error:
-        return f"env_args has no {error}" if isinstance(error, KeyError) else "env_args has no controller_configs"
-    if not controllers:
-        return "controller_configs has a controller of something else than arms"
-    arms = [_arm(controller) for controller in controllers]
-    for controller, arm in zip(controllers, arms, strict=True):
-        if arm is None:
-            what = f"{controller.get('type')!r} (impedance_mode {controller.get('impedance_mode', 'fixed')!r})"
-            return f"the controller is {what}; OSC_POSE and OSC_POSITION of fixed impedance are known"
-    known = [arm for arm in arms if arm is not None]
-    robots = kwargs.get("robots")
-    if len(known) == 1 and isinstance(robots, list):
-        known *= max(1, len(robots))
+        if not 0 < hz < np.inf:
+            return f"control_freq is {hz:g}"
+        if not controllers:
+            return "controller_configs has a controller of something else than arms"
+        arms = [_arm(controller) for controller in controllers]
+    except KeyError as error:
+        return f"env_args has no {error}"
+    except (AttributeError, TypeError, ValueError) as error:
+        return f"env_args is not as robosuite writes it ({error})"
+    if len(arms) == 1 and isinstance(kwargs.get("robots"), list):
+        arms *= max(1, len(kwargs["robots"]))
+    if unknown := next((arm for arm in arms if isinstance(arm, str)), None):
+        return f"the controller is {unknown}; OSC_POSE and OSC_POSITION of fixed impedance are known"
+    known = [arm for arm in arms if isinstance(arm, _Arm)]
     if len({(arm.delta, arm.frame) for arm in known}) > 1:
         return "the arms' controllers differ in frame, or in whether they take deltas"
     if (dims := sum(arm.dims + 1 for arm in known)) != recorded.shape[1]:
@@ -95,29 +96,31 @@ def _controllers(configs: Any) -> list[dict[str, Any]]:
     return [*parts.values()] if {*parts} <= {"right", "left"} else []
 
 
-def _arm(config: dict[str, Any]) -> _Arm | None:
-    kind = config.get("type")
-    if kind not in ("OSC_POSE", "OSC_POSITION") or config.get("impedance_mode", "fixed") != "fixed":
-        return None
+def _arm(config: dict[str, Any]) -> _Arm | str:
+    """An arm's controller, or what it is if it isn't one of those known."""
+    kind, impedance = config.get("type"), config.get("impedance_mode", "fixed")
+    if kind not in ("OSC_POSE", "OSC_POSITION") or impedance != "fixed":
+        return f"{kind!r} (impedance_mode {impedance!r})"
     delta = config.get("control_delta", config.get("input_type", "delta") == "delta")
     size = 6 if kind == "OSC_POSE" else 3
-    reach = [0.05] * 3 + [0.5] * 3
-    bounds = [
-        _vector(config.get(name), default, size)
-        for name, default in (
-            ("input_min", [-1.0] * 6),
-            ("input_max", [1.0] * 6),
-            ("output_min", [-v for v in reach]),
-            ("output_max", reach),
-        )
-    ]
-    low, high, least, most = (bound for bound in bounds if bound is not None)
-    return _Arm(size == 6, bool(delta), str(config.get("input_ref_frame", "base")), (low, high), (least, most))
+    reach = np.array([0.05] * 3 + [0.5] * 3)
+    inputs = _range(config, "input", np.ones(6), size)
+    outputs = _range(config, "output", reach, size)
+    return _Arm(size == 6, bool(delta), str(config.get("input_ref_frame", "base")), inputs, outputs)
 
 
-def _vector(value: Any, default: Sequence[float], size: int) -> np.ndarray:
-    vector = np.asarray(default if value is None else value, float)
-    return np.full(size, float(vector)) if vector.ndim == 0 else vector[:size]
+def _range(config: dict[str, Any], name: str, default: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """``name_min`` and ``name_max``, numbers or lists; robosuite's defaults are the same both ways."""
+    bounds = []
+    for end, value in (("min", -default), ("max", default)):
+        given = config.get(f"{name}_{end}")
+        vector = np.asarray(value if given is None else given, float)
+        if vector.ndim > 1 or (vector.ndim == 1 and len(vector) < size):
+            raise ValueError(f"{name}_{end} is {given}")
+        bounds.append(np.broadcast_to(vector, size) if vector.ndim == 0 else vector[:size])
+    if not (bounds[0] < bounds[1]).all():
+        raise ValueError(f"{name}_min isn't below {name}_max")
+    return bounds[0], bounds[1]
 
 
 def _assemble(arms: Sequence[_Arm], recorded: np.ndarray, hz: float) -> Convention:

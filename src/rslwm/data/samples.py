@@ -14,6 +14,7 @@ from torch import Tensor
 from rslwm.config import DataConfig, SimConfig
 from rslwm.data.dataset import CAMERA, build_dataset
 from rslwm.data.frames import resize
+from rslwm.data.hdf5 import read_hdf5
 from rslwm.data.rlds import read_rlds
 from rslwm.types import DataError
 
@@ -43,8 +44,9 @@ def _videos(data: DataConfig) -> Iterator[np.ndarray]:
 
         sim = SimConfig(image_size=data.image_size)
         yield from (_of_camera(record_episode(sim, i).frames, data) for i in range(EPISODES))
-    elif scheme == "rlds":  # read where it lies; a study imports it
-        episodes = islice(read_rlds(Path(location).expanduser(), data.features), EPISODES)
+    elif scheme in ("rlds", "hdf5"):  # read where it lies; a study imports it
+        read = read_rlds if scheme == "rlds" else read_hdf5
+        episodes = islice(read(Path(location).expanduser(), data.features), EPISODES)
         yield from (_of_camera(episode.frames, data) for episode in episodes)
     else:
         with TemporaryDirectory(prefix="rslwm-samples-") as folder:

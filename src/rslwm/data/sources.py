@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from rslwm.config import DataConfig, SimConfig
 from rslwm.data.dataset import SOURCES, EpisodeDataset, Progress, open_folder
-from rslwm.data.hdf5 import Hdf5Files, hdf5_files
+from rslwm.data.hdf5 import SUFFIXES, Hdf5Files, hdf5_files
 from rslwm.data.hub import local_folder
 from rslwm.data.lerobot import write_lerobot
 from rslwm.data.rlds import RldsFolder
@@ -58,7 +59,8 @@ class Foreign(Protocol):
 
 
 def _import(source: Foreign, scheme: str, root: Path, progress: Progress | None) -> EpisodeDataset:
-    imported = root / f"{scheme}-{source.name}-{source.key}"
+    name = re.sub(r"[^\w.-]+", "_", source.name)
+    imported = root / f"{scheme}-{name}-{source.key}"
     return EpisodeDataset(imported) if imported.exists() else convert(source, imported, progress)
 
 
@@ -68,8 +70,9 @@ def open_foreign(path: Path, features: Sequence[str] = (), action_spec: str = ""
     Raises:
         DataError: it is neither, can't be read, or nothing says what its actions mean.
     """
-    tfds = path.is_dir() and ((path / "features.json").exists() or not any(hdf5_files(path)))
-    source: Foreign = (RldsFolder if tfds else Hdf5Files)(path, features, action_spec)
+    folder = path.is_dir() and not (path / "features.json").exists()
+    hdf5 = path.suffix in SUFFIXES or (folder and any(hdf5_files(path)))
+    source: Foreign = (Hdf5Files if hdf5 else RldsFolder)(path, features, action_spec)
     _ = source.spec  # asked for before everything is read
     return source
 
