@@ -15,6 +15,7 @@ import numpy as np
 from safetensors import safe_open
 
 from rslwm import __version__
+from rslwm.compute import measure_peak
 from rslwm.config import StudyConfig
 from rslwm.evals.base import metric_infos
 from rslwm.latents.space import LatentSpace
@@ -47,6 +48,8 @@ def compare(config: StudyConfig, out: Path, jobs: int = 0, command: str = "") ->
     study.check(runner.finished)
     with runner.alone():
         retry_failed([space.rows for space in study.spaces], runner)
+        if not all(map(runner.finished, study.targets)):
+            measure_peak(config.compute)
         folders = runner.run(study.targets)
         export_world_models(study, runner)
         parts = {out / size: part for size, part in study.by_size().items()}
