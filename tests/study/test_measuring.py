@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from holders import taken
 from rslwm.cli.failures import report_failures
 from rslwm.data.corpus import Corpus
 from rslwm.evals.base import METRICS, Metric, MetricInfo, NotAvailable
@@ -134,7 +135,9 @@ def test_a_study_with_a_failing_metric_ends_with_a_verdict_and_tries_again(
     config = tiny(corpus, f"own={plugin}:PatchMean")
     plan = replace(config.evaluation.plan, planner=f"{planner}:search")
     config = replace(config, evaluation=replace(config.evaluation, plan=plan))
-    compare(config, out, jobs=1)
+    free: list[bool] = []
+    compare(config, out, jobs=1, finish=lambda folder: free.append(taken(folder / ".lock")))
+    assert free == [False]  # no other run may come between a run and its report
 
     study, rows = json.loads((out / "study.json").read_text()), Rows.load(out / "rows.parquet")
     failed = {entry["metric"] for entry in study["failed"]}
