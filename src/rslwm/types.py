@@ -12,12 +12,17 @@ does between frame t and frame t+1.
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from functools import cached_property
+from typing import Any, Literal, get_args
 
 import numpy as np
 
-ActionKind = Literal["translation", "rotation", "gripper", "other"]
+from rslwm.dimensions import vectors
+
+ActionKind = Literal["translation", "rotation", "angle", "quaternion", "joint", "gripper", "other"]
+ActionMode = Literal["delta", "absolute", "velocity"]
 Family = Literal["reconstruction", "semantic", "floor"]
 Axis = Literal["fidelity", "planning", "representation"]
 Role = Literal["value", "floor", "ceiling"]
@@ -36,7 +41,9 @@ class ActionSpec:
     """What a vector of actions means. It travels in the data set, the latent store and the checkpoint.
 
     ``low`` and ``high`` bound one action in ``units``; normalisation maps them to -1 and 1. Rotations are rotation
-    vectors (axis times angle), extrinsic, in ``frame``.
+    vectors (axis times angle), extrinsic, in ``frame``, three dimensions each; an angle turns about one axis.
+    Quaternions are four dimensions whose names end in their x, y, z and w. ``mode`` says what the numbers are, of each
+    dimension or, as one word, of all but grippers and others, which are absolute then.
     """
 
     names: tuple[str, ...]
@@ -45,19 +52,23 @@ class ActionSpec:
     low: tuple[float, ...]
     high: tuple[float, ...]
     frame: str = "base"
-    mode: Literal["delta", "absolute"] = "delta"
+    mode: ActionMode | tuple[ActionMode, ...] = "delta"
     gripper: str = GRIPPERS[0]
     hz: float = 5.0
 
     def __post_init__(self) -> None:
-        for name in ("kinds", "units", "low", "high"):
+        for name in ("kinds", "units", "low", "high", *(["mode"] if isinstance(self.mode, tuple) else [])):
             if len(getattr(self, name)) != len(self.names):
                 raise ValueError(
                     f"ActionSpec.{name} has {len(getattr(self, name))} entries for {len(self.names)} dimensions"
                 )
         for name, low, high in zip(self.names, self.low, self.high, strict=True):
-            if not low < high:
+            if not -math.inf < low < high < math.inf:
                 raise ValueError(f"ActionSpec: dimension {name!r} has bounds [{low}, {high}]; low must be below high")
+        if isinstance(self.mode, tuple):  # one word where one word says it: specs compare by equality
+            same = [mode for mode in ("absolute", *get_args(ActionMode)) if self._spread(mode) == self.mode]
+            object.__setattr__(self, "mode", (*same, self.mode)[0])
+        _ = self.rotations, self.quaternions  # raise here what would stop a training
 
     @property
     def dims(self) -> int:
@@ -67,6 +78,65 @@ class ActionSpec:
     def where(self, *kinds: ActionKind) -> list[int]:
         """Indices of the dimensions of these kinds."""
         return [i for i, kind in enumerate(self.kinds) if kind in kinds]
+
+    @cached_property
+    def modes(self) -> tuple[ActionMode, ...]:
+        """What the numbers of each dimension are."""
+        return self.mode if isinstance(self.mode, tuple) else self._spread(self.mode)
+
+    def _spread(self, mode: ActionMode) -> tuple[ActionMode, ...]:
+        return tuple("absolute" if kind in ("gripper", "other") else mode for kind in self.kinds)
+
+    @property
+    def moving(self) -> list[int]:
+        """Indices of the dimensions that move the robot: no gripper, and no 'other' unless there is nothing else."""
+        return [i for i, kind in enumerate(self.kinds) if kind not in ("gripper", "other")] or self.where("other")
+
+    @cached_property
+    def rotations(self) -> list[list[int]]:
+        """Indices (x, y, z) of every rotation vector that is a delta.
+
+        Raises:
+            ValueError: such dimensions don't come in threes.
+        """
+        return self._vectors("rotation", 3, "Mark a single angle as 'angle' in the spec's kinds, it adds up")
+
+    @cached_property
+    def quaternions(self) -> list[list[int]]:
+        """Indices (x, y, z, w) of every quaternion, in whatever order they are recorded.
+
+        Raises:
+            ValueError: such dimensions don't come in fours, or their names don't tell the order.
+        """
+        return self._vectors("quaternion", 4, "Let their names end in x, y, z and w")
+
+    def _vectors(self, kind: ActionKind, size: int, remedy: str) -> list[list[int]]:
+        places = [i for i in self.where(kind) if kind == "quaternion" or self.modes[i] == "delta"]
+        try:
+            groups = [[places[i] for i in group] for group in vectors([self.names[i] for i in places], size)]
+        except ValueError as error:
+            raise ValueError(f"of kind {kind!r} are {error}; each takes {size}. {remedy}.") from None
+        for group in groups:
+            if len({(self.modes[i], self.units[i]) for i in group}) > 1:
+                raise ValueError(f"{[self.names[i] for i in group]} are one {kind}, but differ in mode or units")
+        return groups
+
+    def still(self, last: np.ndarray | None = None) -> np.ndarray:
+        """The normalised action that keeps the robot where it is, (A,) or (..., A) as ``last``.
+
+        Deltas and velocities are no change, in units, which asymmetric bounds don't map to 0. What is absolute keeps
+        the value of ``last`` (..., A), the normalised action before, and is NaN without it.
+        """
+        nothing = np.zeros(self.dims, np.float32)
+        nothing[[w for *_, w in self.quaternions if self.modes[w] == "delta"]] = 1
+        still = self.normalise(nothing)
+        kept = [i for i, mode in enumerate(self.modes) if mode == "absolute"]
+        if last is None:
+            still[kept] = np.nan
+            return still
+        still = np.broadcast_to(still, last.shape).copy()
+        still[..., kept] = last[..., kept]
+        return still
 
     def normalise(self, actions: np.ndarray) -> np.ndarray:
         """(..., A) in units -> (..., A) with the bounds at -1 and 1; values outside the bounds are not clipped."""
@@ -79,15 +149,15 @@ class ActionSpec:
         return ((np.asarray(actions, np.float32) + 1) / 2 * (high - low) + low).astype(np.float32)
 
     def composed(self, skip: int) -> ActionSpec:
-        """The spec of ``skip`` consecutive actions composed into one: delta bounds grow, the gripper's don't."""
-        grows = ("translation", "rotation") if self.mode == "delta" else ()
-        scale = [skip if kind in grows else 1 for kind in self.kinds]
-        return replace(
-            self,
-            low=tuple(v * s for v, s in zip(self.low, scale, strict=True)),
-            high=tuple(v * s for v, s in zip(self.high, scale, strict=True)),
-            hz=self.hz / skip,
-        )
+        """The spec of ``skip`` consecutive actions composed into one: the bounds of deltas grow, no others do."""
+        low, high = np.array(self.low, float), np.array(self.high, float)
+        grows = [i for i, mode in enumerate(self.modes) if mode == "delta"]
+        low[grows], high[grows] = low[grows] * skip, high[grows] * skip
+        for *xyz, w in (group for group in self.quaternions if group[3] in grows):
+            low[xyz], high[xyz] = low[xyz].clip(-1), high[xyz].clip(max=1)
+            turn = skip * math.acos(min(max(self.low[w], 0.0), 1.0))  # half the largest angle
+            low[w], high[w] = min(self.low[w], math.cos(min(turn, math.pi / 2))), self.high[w]
+        return replace(self, low=tuple(low.tolist()), high=tuple(high.tolist()), hz=self.hz / skip)
 
     def convert(self, actions: np.ndarray, source: ActionSpec) -> np.ndarray:
         """Actions (..., A) of ``source``, which :meth:`require` accepts, with this spec's gripper; not normalised."""
@@ -95,14 +165,14 @@ class ActionSpec:
             return actions
         converted = np.array(actions, np.float32)
         for i in self.where("gripper"):
-            converted[..., i] = 1 - converted[..., i]
+            converted[..., i] = (1 if self.modes[i] == "absolute" else 0) - converted[..., i]
         return converted
 
     def require(self, other: ActionSpec, here: str, there: str) -> None:
         """Raise :class:`DataError` that names the first field in which the two specs mean something else.
 
         Where units and conventions are known, bounds mean nothing by themselves, and a gripper can be turned round, see
-        :meth:`convert`.
+        :meth:`convert`. Units "as recorded" aren't known.
         """
         known = {self.gripper, other.gripper} <= {*GRIPPERS}
         for name, mine in asdict(self).items():
@@ -111,11 +181,13 @@ class ActionSpec:
                 continue
             if name in ("low", "high"):
                 vague = [*([] if known else self.where("gripper")), *self.where("other")]
+                vague += [i for i, unit in enumerate(self.units) if unit == "as recorded" and i not in vague]
                 mine, theirs = [mine[i] for i in vague], [theirs[i] for i in vague]
             if mine != theirs:
                 raise DataError(
                     f"the action specs of {here} and {there} differ in {name!r}: {mine} against {theirs}. "
-                    "Convert one of them; actions of two conventions can't be mixed."
+                    "Convert one of them, or give both one spec (data.action_spec) if they mean the same; actions of "
+                    "two conventions can't be mixed."
                 )
 
     def to_dict(self) -> dict[str, Any]:

@@ -2,39 +2,62 @@
 
 from __future__ import annotations
 
+from functools import reduce
+
 import numpy as np
 from scipy.spatial.transform import Rotation
 
 from rslwm.types import ActionSpec, DataError
 
+_RADIANS, _DEGREES = ("rad", "radian", "radians"), ("deg", "degree", "degrees", "°")
+
 
 def compose(actions: np.ndarray, spec: ActionSpec) -> np.ndarray:
     """The one action that has the effect of ``s`` consecutive ones, (..., s, A) -> (..., A), in the spec's units.
 
-    Translations add up. Rotation vectors compose extrinsically (each about the axes of ``spec.frame``, so the later
-    one multiplies from the left). Of the gripper and of any other dimension the last value counts, as it does of
-    every dimension of absolute actions.
+    Deltas add up; those of rotation vectors and quaternions compose extrinsically (each about the axes of
+    ``spec.frame``, so the later one multiplies from the left), every vector for itself, rotation vectors in units other
+    than rad and deg to first order, which is adding. Velocities are averaged. Of what is absolute, grippers as a rule,
+    the last value counts. Composed quaternions have w >= 0.
 
     Raises:
-        DataError: a delta spec whose rotations don't come in threes.
+        DataError: a quaternion is zero.
     """
     result = actions[..., -1, :].astype(np.float32)
-    if spec.mode == "absolute" or actions.shape[-2] == 1:
+    if actions.shape[-2] == 1:
         return result
-    moves, turns = spec.where("translation"), spec.where("rotation")
-    if len(turns) % 3:
-        raise DataError(
-            f"the action spec has {len(turns)} rotation dimensions {[spec.names[i] for i in turns]}; rotation vectors "
-            "have three. Mark single angles as 'other' in the spec's kinds."
-        )
-    result[..., moves] = actions[..., moves].sum(axis=-2)
-    for vector in (turns[i : i + 3] for i in range(0, len(turns), 3)):
-        steps = actions[..., vector].reshape(-1, actions.shape[-2], 3)
-        total = Rotation.from_rotvec(steps[:, 0])
-        for s in range(1, steps.shape[1]):
-            total = Rotation.from_rotvec(steps[:, s]) * total
-        result[..., vector] = total.as_rotvec().reshape(*actions.shape[:-2], 3)
+    adds = [i for i, mode in enumerate(spec.modes) if mode == "delta"]  # rotations are written over below
+    means = [i for i, mode in enumerate(spec.modes) if mode == "velocity"]
+    result[..., adds] = actions[..., adds].sum(axis=-2)
+    result[..., means] = actions[..., means].mean(axis=-2)
+    for vector in spec.rotations:
+        unit = spec.units[vector[0]].lower()
+        if unit in (*_RADIANS, *_DEGREES):  # those of other units have been added above
+            turns = [Rotation.from_rotvec(step, degrees=unit in _DEGREES) for step in _steps(actions, vector)]
+            total = _composed(turns).as_rotvec(degrees=unit in _DEGREES)
+            result[..., vector] = total.reshape(*actions.shape[:-2], 3)
+    for vector in spec.quaternions:
+        if spec.modes[vector[0]] != "delta":
+            continue
+        steps = _steps(actions, vector)
+        if (np.linalg.norm(steps, axis=-1) == 0).any():
+            raise DataError(
+                f"a quaternion {[spec.names[i] for i in vector]} is zero, which is no rotation; none at all is "
+                "x = y = z = 0, w = 1. Cut such steps off."
+            )
+        total = _composed([Rotation.from_quat(step) for step in steps])
+        result[..., vector] = total.as_quat(canonical=True).reshape(*actions.shape[:-2], 4)
     return result
+
+
+def _steps(actions: np.ndarray, vector: list[int]) -> np.ndarray:
+    """(..., s, A) -> (s, N, 3 or 4)"""
+    steps = actions[..., vector]
+    return np.moveaxis(steps.reshape(-1, *steps.shape[-2:]), 1, 0)
+
+
+def _composed(steps: list[Rotation]) -> Rotation:
+    return reduce(lambda total, step: step * total, steps)
 
 
 def first(actions: np.ndarray, spec: ActionSpec) -> np.ndarray:

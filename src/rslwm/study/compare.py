@@ -20,6 +20,7 @@ from rslwm.config import StudyConfig
 from rslwm.evals.base import metric_infos
 from rslwm.latents.space import LatentSpace
 from rslwm.serialisation import dump
+from rslwm.study import training_noise
 from rslwm.study.checkpoint import export_world_models, retry_failed
 from rslwm.study.graph import Builder, SpaceStages, Study
 from rslwm.study.rows import TRUTH, Rows
@@ -85,7 +86,8 @@ def _conclude(study: Study, folders: Folders, out: Path, command: str) -> Verdic
     own = {stage: folders[stage] for stage in closure(study.targets) if stage in folders}
     description = describe(study, own, command)
     (out / "study.json").write_text(json.dumps(description, indent=1))
-    verdict = decide(rows, metric_infos(), study.config.verdict)
+    noise = training_noise.of_run(out, study.config, rows)
+    verdict = decide(rows, metric_infos(), study.config.verdict, noise, description)
     (out / "verdict.json").write_text(json.dumps(verdict.to_dict(), indent=1, allow_nan=False))
     return verdict
 
