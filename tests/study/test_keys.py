@@ -13,7 +13,9 @@ import pytest
 from rslwm.cli.estimate import estimate
 from rslwm.config import ComputeConfig, DataConfig, EncoderConfig, StudyConfig
 from rslwm.data.corpus import Corpus
+from rslwm.data.dataset import SOURCES
 from rslwm.evals.base import METRICS
+from rslwm.registry import import_file
 from rslwm.serialisation import ConfigError, determining, dump, to_dict
 from rslwm.study.graph import Builder
 from rslwm.study.stage import closure
@@ -183,6 +185,16 @@ def test_code_of_the_users_own_is_known_by_its_content_wherever_it_lies(
     before = found(place(tmp_path / "a/own.py", code))
     assert found(place(tmp_path / "b/own.py", code)) == before
     assert found(place(tmp_path / "c/own.py", code + "# edited\n")) != before
+
+
+def test_a_data_source_of_the_users_own_is_known_by_its_code(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = place(tmp_path / "source.py", "def open_mine(location, config, root, progress): ...\n")
+    monkeypatch.setitem(SOURCES._entries, "mine", import_file(file).open_mine)
+    config = replace(CONFIG, data=replace(CONFIG.data, uri="mine:robot"))
+    before = keys(config)
+    assert not set(keys(replace(config, data=replace(config.data, uri="mine:other"))).values()) & set(before.values())
+    file.write_text(file.read_text() + "# edited\n")
+    assert not set(keys(config).values()) & set(before.values())
 
 
 def test_a_metrics_version_moves_its_rows_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:

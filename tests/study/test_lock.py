@@ -31,6 +31,15 @@ def test_a_holder_that_asks_again_keeps_it_until_the_outer_end(tmp_path: Path) -
         assert not taken(tmp_path / "lock")
 
 
+def test_a_folder_under_another_name_is_the_same_folder(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "folder")
+    with locked(tmp_path / "folder/lock", 0):
+        with locked(tmp_path / "link/lock", 0):
+            pass
+        assert not taken(tmp_path / "folder/lock")
+
+
 def test_threads_of_a_process_exclude_each_other(tmp_path: Path) -> None:
     found: list[str] = []
 
