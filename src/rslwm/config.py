@@ -63,7 +63,7 @@ class DataConfig:
         default="sim:tabletop",
         metadata=known_by(lambda uri: uri if uri.startswith("sim:") else uri.partition(":")[0]),
     )
-    """sim:tabletop, lerobot:FOLDER or rlds:FOLDER."""
+    """sim:tabletop, lerobot:FOLDER, hf://datasets/OWNER/NAME, rlds:FOLDER or hdf5:FILE."""
     sim: SimConfig = field(default_factory=SimConfig)
     camera: str = ""
     """The camera to learn from, or several (front,side), whose views then lie side by side; empty takes the first."""

@@ -66,6 +66,8 @@ class Compare(StudyCommand):
                 screen.print(f"\nsize {folder.name}", style="bold")
             seconds = {space["name"]: space["cost"]["training_seconds"] for space in study["spaces"]}
             screen.print(render(verdict, seconds))
+            for note in study["notes"]:
+                screen.print(note, markup=False)
             for missing in study["unavailable"]:
                 screen.print(f"not available: {missing['metric']}: {missing['reason']}", markup=False)
             failed += study["failed"]

@@ -9,11 +9,14 @@ from typing import Annotated
 
 import numpy as np
 import tyro
-from rich.table import Table
+import yaml
+from rich.table import Column, Table
+from rich.text import Text
 
 from rslwm.cli.output import console, counting
-from rslwm.config import SimConfig
-from rslwm.data.dataset import EpisodeDataset, open_dataset
+from rslwm.config import DataConfig, SimConfig
+from rslwm.data.dataset import EpisodeDataset, build_dataset
+from rslwm.types import ActionSpec
 
 CACHE = Path("runs/data")
 
@@ -41,47 +44,69 @@ class Make:
 
 @dataclass
 class Import:
-    """Turn one version of an RLDS/TFDS data set (BridgeData V2, Open X-Embodiment) into a LeRobot v3 data set.
+    """Turn an RLDS/TFDS or a robomimic/LIBERO HDF5 data set into a LeRobot v3 data set.
 
-    TensorFlow is not needed. Repeated episodes, absent shards and black cameras are reported. What the actions mean is
-    known for BridgeData; other folders say it in a file rslwm.json beside the shards.
+    TensorFlow is not needed. What isn't read is listed: depth, repeated episodes, absent shards, black cameras. What
+    the actions mean is known for BridgeData V2 and for robosuite's controllers; for other data the error that asks for
+    it holds the lines to correct and to put into a file rslwm.yaml beside the data, or into the one of --action-spec.
 
     For instance:
       rslwm data import rlds/bridge_dataset/1.0.0 data/bridge
+      rslwm data import libero_goal/open_the_middle_drawer_of_the_cabinet_demo.hdf5 data/drawer
+      rslwm data import rlds/kitchen/1.0.0 data/kitchen --features action=steps/action_delta --action-spec kitchen.yaml
     """
 
-    rlds: tyro.conf.Positional[Path]
-    """Folder with features.json, dataset_info.json and the shards."""
+    source: tyro.conf.Positional[Path]
+    """A folder with features.json, dataset_info.json and the shards; an .hdf5 file, or a folder of those."""
     folder: tyro.conf.Positional[Path]
     """A new folder."""
+    features: Annotated[tuple[str, ...], tyro.conf.arg(name="data.features", aliases=("--features",))] = ()
+    """Features that the data call otherwise, each as OURS=THEIRS: action=actions,observation.images.front=image."""
+    action_spec: Annotated[str, tyro.conf.arg(name="data.action-spec", aliases=("--action-spec",))] = ""
+    """YAML or JSON file with the action spec of data that don't carry one."""
 
     def run(self) -> None:
-        from rslwm.data.rlds import RldsFolder
-        from rslwm.data.sources import convert_rlds
+        from rslwm.data.sources import convert, open_foreign
 
-        source = RldsFolder(self.rlds)
-        with counting("episodes", len(source.report.episodes)) as progress:
-            dataset = convert_rlds(source, self.folder, progress)
+        source = open_foreign(self.source, self.features, self.action_spec)
+        with counting("episodes", source.total) as progress:
+            dataset = convert(source, self.folder, progress)
         console().print(describe(dataset), f"\nUse it with --data lerobot:{self.folder}")
 
 
 @dataclass
-class Check:
+class _Opened:
+    """What `data check` and `data show` are about."""
+
+    uri: tyro.conf.Positional[str]
+    """lerobot:FOLDER, hf://datasets/OWNER/NAME[@REVISION], rlds:FOLDER, hdf5:FILE or sim:tabletop."""
+    features: Annotated[tuple[str, ...], tyro.conf.arg(name="data.features", aliases=("--features",))] = ()
+    """Features that the data call otherwise, each as OURS=THEIRS: action=actions,observation.images.front=image."""
+    action_spec: Annotated[str, tyro.conf.arg(name="data.action-spec", aliases=("--action-spec",))] = ""
+    """YAML or JSON file with the action spec of data that don't carry one."""
+    cache: Path = CACHE
+    """Where an RLDS or HDF5 data set is imported to, or the simulator recorded."""
+
+    def open(self) -> EpisodeDataset:
+        """The data set, imported or recorded if need be."""
+        self.cache.mkdir(parents=True, exist_ok=True)
+        config = DataConfig(uri=self.uri, features=self.features, action_spec=self.action_spec)
+        with counting("episodes") as progress:
+            return build_dataset(config, self.cache, progress)
+
+
+@dataclass
+class Check(_Opened):
     """Read all of a data set, every byte and frame, and list what would spoil a study; exit code 1 for errors.
 
     For instance:
       rslwm data check lerobot:my_robot
     """
 
-    uri: tyro.conf.Positional[str]
-    """lerobot:FOLDER, rlds:FOLDER or sim:tabletop."""
-    cache: Path = CACHE
-    """Where an RLDS data set is imported to, or the simulator recorded."""
-
     def run(self) -> int:
         from rslwm.data.check import check
 
-        dataset = _open(self.uri, self.cache)
+        dataset = self.open()
         with counting("episodes", len(dataset)) as progress:
             report = check(dataset, progress)
         console().print(report)
@@ -91,16 +116,15 @@ class Check:
 
 
 @dataclass
-class Show:
-    """Say what a data set holds: episodes, cameras, instructions, labels, and what every action dimension means.
+class Show(_Opened):
+    """Say what a data set holds: episodes, cameras, instructions, labels, what is left out, and what every action
+    dimension means, as a table and as the YAML of the action spec.
 
     For instance:
       rslwm data show lerobot:my_robot
       rslwm data show lerobot:my_robot --picture episodes.png
     """
 
-    uri: tyro.conf.Positional[str]
-    """lerobot:FOLDER, rlds:FOLDER or sim:tabletop."""
     picture: Path | None = None
     """Draw some episodes to this file, one a row, time from left to right."""
     rows: int = 8
@@ -109,17 +133,17 @@ class Show:
     """Frames of each."""
     camera: str = ""
     """The camera in the picture; the first one if it isn't given."""
-    cache: Path = CACHE
-    """Where an RLDS data set is imported to, or the simulator recorded."""
 
     def run(self) -> None:
-        dataset = _open(self.uri, self.cache)
-        console().print(describe(dataset), "", _actions(dataset))
+        dataset = self.open()
+        console().print(describe(dataset), "")
         if self.picture:
             from PIL import Image
 
             Image.fromarray(self._sheet(dataset)).save(self.picture)
-            console().print(f"\n{self.picture}")
+            print(f"{self.picture}\n")
+        console().print(_actions(dataset), "")
+        print(spec_yaml(dataset.spec))  # plainly: rich would wrap it, and it is there to be copied
 
     def _sheet(self, dataset: EpisodeDataset) -> np.ndarray:
         """(rows * H, columns * W, 3) uint8."""
@@ -133,46 +157,48 @@ class Show:
         return np.concatenate(rows)
 
 
-def _open(uri: str, cache: Path) -> EpisodeDataset:
-    cache.mkdir(parents=True, exist_ok=True)
-    with counting("episodes") as progress:
-        return open_dataset(uri, cache, progress)
-
-
 def describe(dataset: EpisodeDataset) -> Table:
     """A data set in a few lines."""
     lengths, labels = dataset.lengths, Counter(dataset.success)
     sizes = (f"{name} {'x'.join(map(str, dataset.image_size(name)))}" for name in dataset.cameras)
     states = (f"{name} ({len(names)})" for name, names in dataset.state_names.items())
+    spread = [f"{min(lengths)} to {max(lengths)} steps"] if len(lengths) else []
     texts = Counter(dataset.instructions)
     common = "; ".join(f"{text!r} {count}x" for text, count in texts.most_common(3))
-    table = Table(box=None, show_header=False)
+    table = Table("", Column(overflow="fold"), box=None, show_header=False)
     facts = {
         "folder": str(dataset.root),
-        "episodes": f"{len(dataset)}, {lengths.min()} to {lengths.max()} steps, {lengths.sum()} together",
+        "episodes": ", ".join([f"{len(dataset)}", *spread, f"{sum(lengths)} together"]),
         "rate": f"{dataset.fps:g} Hz",
         "cameras": ", ".join(sizes) or "none",
         "states": ", ".join(states) or "none",
         "success": f"{labels[True]} yes, {labels[False]} no, {labels[None]} unlabelled",
         "instructions": f"{len(texts)} different: {common}",
+        "left out": "\n".join(dataset.left_out) or "nothing",
         "fingerprint": dataset.fingerprint,
     }
     for name, text in facts.items():
-        table.add_row(f"[dim]{name}[/]", text)
+        table.add_row(Text(name, "dim"), Text(text))
     return table
+
+
+def spec_yaml(spec: ActionSpec) -> str:
+    """An action spec as the YAML that :func:`rslwm.data.conventions.read_spec` reads."""
+    values = {"action_spec": spec.to_dict()}
+    return yaml.safe_dump(values, sort_keys=False, default_flow_style=None, width=10**6).rstrip()
 
 
 def _actions(dataset: EpisodeDataset) -> Table:
     spec = dataset.spec
     recorded = np.concatenate([dataset.actions(i) for i in range(len(dataset))])
-    title = f"{spec.mode} actions, {spec.frame} frame; gripper: {spec.gripper}"
+    title = Text(f"{', '.join(dict.fromkeys(spec.modes))} actions, {spec.frame} frame; gripper: {spec.gripper}")
     table = Table("action", "kind", "unit", "bounds", "mean", "std", "recorded", title=title, box=None)
     for d, name in enumerate(spec.names):
         values = recorded[:, d]
         table.add_row(
-            name,
+            Text(name),
             spec.kinds[d],
-            spec.units[d],
+            Text(spec.units[d]),
             f"{spec.low[d]:g} to {spec.high[d]:g}",
             f"{values.mean():.4f}",
             f"{values.std():.4f}",

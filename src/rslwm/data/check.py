@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 from rich.console import Group, RenderableType
-from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
+from rich.text import Text
 
 from rslwm.data.conventions import ActionsUntold
 from rslwm.data.dataset import EpisodeDataset, Progress
-from rslwm.data.fingerprint import changed
+from rslwm.data.fingerprint import changed, recorded
 from rslwm.data.frames import BLACK
 from rslwm.types import DataError
+
+MEND = "mend what it names, or remove the episode"
+SHOWN = 6
+"""Errors that :func:`require_sound` lists."""
 
 
 @dataclass(frozen=True)
@@ -46,41 +50,79 @@ class Report:
 
     def __rich__(self) -> RenderableType:
         if not self.findings:
-            return f"[green]no findings[/] in {escape(self.summary)}"
-        table = Table("", "where", "what", "remedy", title=escape(self.summary), show_lines=True)
+            return Text.assemble(("no findings", "green"), f" in {self.summary}")
+        columns = (Column(name, overflow="fold") for name in ("", "where", "what", "remedy"))
+        table = Table(*columns, title=Text(self.summary), show_lines=True)
         for f in self.findings:
             colour = "red" if f.severity == "error" else "yellow"
-            table.add_row(f"[{colour}]{f.severity}[/]", *map(escape, (f.where, f.what, f.remedy)))
+            table.add_row(Text(f.severity, colour), *map(Text, (f.where, f.what, f.remedy)))
         errors = sum(f.severity == "error" for f in self.findings)
         return Group(table, f"{errors} errors, {len(self.findings) - errors} warnings")
 
 
 def check(dataset: EpisodeDataset, progress: Progress | None = None) -> Report:
     """Read all of a data set, every byte and every frame, and report what is wrong with it."""
-    findings = [*_files(dataset), *_tables(dataset), *_values(dataset), *_labels(dataset), *_videos(dataset, progress)]
-    findings.sort(key=lambda finding: finding.severity)
+    found = [*_recorded(dataset), *_videos(dataset, progress), *_edited(dataset)]
+    findings = sorted(_joined(found), key=lambda finding: finding.severity)
     cameras = ", ".join(dataset.cameras) or "none"
     summary = f"{dataset.root}: {len(dataset)} episodes, {int(dataset.lengths.sum())} steps, cameras: {cameras}"
     return Report(summary, tuple(findings))
 
 
-def _files(dataset: EpisodeDataset) -> Iterator[Finding]:
-    for name in changed(dataset.root):
-        yield Finding(
-            "warning" if name.endswith(".json") else "error",
-            str(dataset.root / name),
-            "its bytes are not those that were written",
-            "copy the file again; if the change was meant, delete meta/fingerprint.json",
-        )
+def require_sound(dataset: EpisodeDataset) -> None:
+    """Refuse what :func:`check` calls an error in tables and values; pictures show theirs when they are read.
+
+    Raises:
+        DataError: with the first few of them.
+    """
+    errors = [f for f in _joined(_recorded(dataset)) if f.severity == "error"]
+    if errors:
+        shown = "".join(f"\n- {f.where}: {f.what} ({f.remedy})" for f in errors[:SHOWN])
+        rest = f"\n- and {len(errors) - SHOWN} more" if len(errors) > SHOWN else ""
+        drafts = "".join(f"\n\n{f.draft}" for f in errors if f.draft)
+        raise DataError(f"{dataset.root} has {len(errors)} errors, see `rslwm data check`:{shown}{rest}{drafts}")
+
+
+def _recorded(dataset: EpisodeDataset) -> Iterator[Finding]:
+    tables = [*_tables(dataset)]
+    contradictory = any(finding.severity == "error" for finding in tables)
+    yield from tables
+    for finding in (*_values(dataset), *_labels(dataset)):
+        if not (contradictory and finding.remedy == MEND):  # what can't be read for a reason that is named already
+            yield finding
+
+
+def _joined(findings: Iterable[Finding]) -> list[Finding]:
+    """One finding where several places have the same."""
+    places: dict[Finding, dict[str, None]] = defaultdict(dict)
+    for f in findings:
+        places[replace(f, where="")][f.where] = None
+    return [
+        replace(f, where=next(iter(where)) + (f" and {len(where) - 1} more" if len(where) > 1 else ""))
+        for f, where in places.items()
+    ]
+
+
+def _edited(dataset: EpisodeDataset) -> Iterator[Finding]:
+    for name in changed(dataset.root) if recorded(dataset.root) else []:
+        what = "its bytes are not those that were there when its sums were noted"
+        yield Finding("warning", str(dataset.root / name), what, "copy the file again if nobody meant to change it")
 
 
 def _tables(dataset: EpisodeDataset) -> Iterator[Finding]:
     """Lengths, places and ids of the episodes against each other."""
+    if not len(dataset):
+        yield Finding("error", str(dataset.root), "no episode has any steps", "record some")
     try:
         for place, what in dataset.contradictions():
-            yield Finding("error", place, what, "write the data set again, or correct its metadata")
+            yield Finding("error", place, what, "correct the metadata or the rows, or remove the episode")
+        several = [name for name, texts in zip(dataset.ids, dataset.texts, strict=True) if len(texts) > 1]
     except DataError as error:
-        yield Finding("error", str(dataset.root / "data"), str(error), "copy or record the file again")
+        yield Finding("error", str(dataset.root), str(error), MEND)
+        return
+    if several:
+        what = f"several in {len(several)} of {len(dataset)} episodes, the first {several[0]!r}"
+        yield Finding("warning", "instructions", what, "the one of the first step is used; split episodes to keep all")
     for name, count in Counter(dataset.ids).items():
         if count > 1:
             yield Finding("error", f"episode {name!r}", f"{count} episodes have this id", "give each its own rslwm/id")
@@ -94,7 +136,7 @@ def _values(dataset: EpisodeDataset) -> Iterator[Finding]:
         try:
             vectors = {"action": dataset.actions(i)} | {f"state {k}": v for k, v in dataset.states(i).items()}
         except DataError as error:
-            yield Finding("error", f"episode {name!r}", str(error), "write the episode again or remove it")
+            yield Finding("error", f"episode {name!r}", str(error), MEND)
             continue
         for key, values in vectors.items():
             if steps := np.flatnonzero(~np.isfinite(values).all(axis=1)).tolist():
@@ -132,21 +174,26 @@ def _dimensions(dataset: EpisodeDataset, actions: np.ndarray) -> Iterator[Findin
             what = f"always {values[0]:g}"
             yield Finding("warning", f"action {name!r}", what, "leave the dimension out if it never moves")
         if (excess := outside > 1e-5 * (high - low)).any():
-            farthest = values[outside.argmax()]
-            what = f"{excess.sum()} of {len(values)} steps outside [{low:g}, {high:g}], the farthest {farthest:g}"
-            yield Finding("warning", f"action {name!r}", what, "widen the bounds in rslwm.action_spec")
+            what = f"{excess.sum()} of {len(values)} steps outside [{low:g}, {high:g}]"
+            what += f", the farthest {values[outside.argmax()]:g}"
+            if excess.mean() > 0.5:
+                what += ": most are, so these actions are something else than the action spec says"
+                yield Finding("error", f"action {name!r}", what, "correct kinds, mode and units in the action spec")
+            else:
+                yield Finding("warning", f"action {name!r}", what, "widen the bounds in the action spec")
 
 
 def _labels(dataset: EpisodeDataset) -> Iterator[Finding]:
-    if empty := [name for name, text in zip(dataset.ids, dataset.instructions, strict=True) if not text.strip()]:
-        what = f"{len(empty)} of {len(dataset)} have no instruction, the first {empty[0]!r}"
-        yield Finding("warning", "instructions", what, "metrics and encoders that read language leave them out")
     try:
+        texts = dataset.instructions
         unlabelled = sum(label is None for label in dataset.success)
     except DataError as error:
-        yield Finding("error", "success labels", str(error), "write the data set again")
+        yield Finding("error", "success labels", str(error), MEND)
         return
-    if unlabelled:
+    if empty := [name for name, text in zip(dataset.ids, texts, strict=True) if not text.strip()]:
+        what = f"{len(empty)} of {len(dataset)} have no instruction, the first {empty[0]!r}"
+        yield Finding("warning", "instructions", what, "metrics and encoders that read language leave them out")
+    if unlabelled and dataset.labels_success:
         what = f"{unlabelled} of {len(dataset)} episodes are unlabelled"
         yield Finding("warning", "success labels", what, "add next.success; success metrics use labelled episodes only")
 
@@ -160,11 +207,8 @@ def _videos(dataset: EpisodeDataset, progress: Progress | None) -> Iterator[Find
             try:
                 frames = dataset.frames(i, camera)
             except DataError as error:
-                yield Finding("error", where, str(error), "copy or record the file again")
+                yield Finding("error", where, str(error), MEND)
                 continue
-            if frames.shape[1:3] != (size := dataset.image_size(camera)):
-                what = f"frames are {frames.shape[1:3]}, {dataset.info_file.name} says {size}"
-                yield Finding("error", where, what, "correct the feature's shape")
             if frames.max() < BLACK:
                 black[camera].append(name)
         if progress:
@@ -173,4 +217,5 @@ def _videos(dataset: EpisodeDataset, progress: Progress | None) -> Iterator[Find
         what = f"black in {len(names)} of {len(dataset)} episodes, the first {names[0]!r}"
         yield Finding("warning", f"camera {camera!r}", what, "learn from another camera (data.camera), or drop them")
     if not dataset.cameras:
-        yield Finding("error", str(dataset.info_file), "there is no video", "record at least one camera")
+        what = f"there is no colour camera{''.join(f'; {text}' for text in dataset.left_out if 'camera' in text)}"
+        yield Finding("error", str(dataset.info_file), what, "record at least one, or name it with --data.features")

@@ -1,57 +1,69 @@
-"""Episodes on disk: a LeRobot v3 folder, ours or anybody's, and the URIs that lead to one."""
+"""Episodes on disk: a LeRobot folder, ours or anybody's, and the URIs that lead to one."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from rslwm.config import DataConfig
-from rslwm.data.conventions import derive_spec, stored_spec
+from rslwm.data.consistency import contradictions
+from rslwm.data.conventions import derive_spec, read_spec, stored_spec
 from rslwm.data.fingerprint import fingerprint
+from rslwm.data.lerobot_episodes import read_episodes, read_tasks
+from rslwm.data.lerobot_info import ACTION, CAMERA, LABELLED, STATE, SUCCESS, dimension_names, read_info
+from rslwm.data.lerobot_pictures import Pictures
+from rslwm.data.lerobot_table import Table
 from rslwm.data.video import read_video
 from rslwm.registry import Registry
+from rslwm.serialisation import content_hash
 from rslwm.types import ActionSpec, DataError, Episode
 
-_EPISODE_COLUMNS = ("episode_index", "length", "dataset_from_index", "dataset_to_index")
+__all__ = ["CAMERA", "SOURCES", "STATE", "EpisodeDataset", "Progress", "build_dataset", "open_dataset", "open_folder"]
 
-CAMERA, STATE = "observation.images.", "observation.state"
+SPEC_FILES = ("rslwm.yaml", "rslwm.yml", "rslwm.json")
+"""Where a folder may say what its actions mean, beside ``meta/info.json``."""
+
+IN_PLACE = ("lerobot", "hf")
+"""Sources that open a folder as it is."""
 
 Progress = Callable[[int], None]
 """Called with the number of episodes done so far."""
 
 
 class EpisodeDataset:
-    """A LeRobot v3 data set: tables are read when asked for, video one episode of one camera at a time.
+    """A LeRobot v3 or v2.x data set: tables are read once, when asked for, pictures by episode and camera.
+
+    Rows are found by their index columns, frames by their time stamps, instructions by their ``task_index``.
+
+    Args:
+        features: names that the data use instead of ours, each OURS=THEIRS.
+        action_spec: a file with the action spec, see :func:`rslwm.data.conventions.read_spec`; empty for none.
 
     Raises:
         DataError: no such folder, another version of the format, or metadata that is missing. Damage to tables and
             videos shows when they are read; :func:`rslwm.data.check.check` reads everything.
     """
 
-    def __init__(self, root: Path | str) -> None:
-        self.root = Path(root)
-        self.info_file = self.root / "meta/info.json"
-        self._info = _read_info(self.info_file)
-        self.fps = float(self._info["fps"])
-        self.features: dict[str, Any] = self._info["features"]
-        self._cameras = {k.removeprefix(CAMERA): k for k, f in self.features.items() if f["dtype"] == "video"}
-        self._states = {_state_name(k): k for k, f in self.features.items() if _is_state(k, f)}
-        self.cameras: list[str] = [*self._cameras]
-        self._episodes = self._read_episodes()
-        self.lengths = np.array([row["length"] for row in self._episodes], np.int64)
-        self.ids: list[str] = [r.get("rslwm/id") or f"episode-{r['episode_index']:06d}" for r in self._episodes]
-        self.instructions: list[str] = [next(iter(row.get("tasks") or [""])) for row in self._episodes]
-        self.info: list[dict[str, Any]] = [json.loads(row.get("rslwm/info") or "{}") for row in self._episodes]
-        self.state_names = {name: _names(self.features[key], name) for name, key in self._states.items()}
-        self._columns: dict[str, np.ndarray] = {}
+    def __init__(self, root: Path | str, features: Sequence[str] = (), action_spec: str = "") -> None:
+        self.root, self.action_spec = Path(root), action_spec
+        self._info = read_info(self.root, features)
+        self.info_file = self._info.file
+        self.fps = self._info.fps
+        self.features: dict[str, Any] = self._info.features
+        self.cameras: list[str] = [*self._info.cameras]
+        self._pictures: dict[str, Pictures] = {}
+        listed = read_episodes(self._info)
+        self._episodes = [episode for episode in listed if episode.length]
+        self._empty = [episode for episode in listed if not episode.length]
+        self.lengths = np.array([episode.length for episode in self._episodes], np.int64)
+        self.ids: list[str] = [e.own.get("id") or f"episode-{e.number:06d}" for e in self._episodes]
+        self.info: list[dict[str, Any]] = [episode.own.get("info", {}) for episode in self._episodes]
+        self.state_names = {n: dimension_names(self.features[key], n) for n, key in self._info.states.items()}
 
     def __len__(self) -> int:
         return len(self._episodes)
@@ -65,60 +77,122 @@ class EpisodeDataset:
 
     def actions(self, i: int) -> np.ndarray:
         """(T, A) float32 in units of :attr:`spec`."""
-        return self._slice("action", i)
+        return self._vectors(ACTION, i)
 
     def states(self, i: int) -> dict[str, np.ndarray]:
         """Every recorded state of episode i, (T, n) float32 each."""
-        return {name: self._slice(key, i) for name, key in self._states.items()}
+        return {name: self._vectors(key, i) for name, key in self._info.states.items()}
 
     def frames(self, i: int, camera: str) -> np.ndarray:
-        """(T, H, W, 3) uint8.
+        """(T, H, W, 3) uint8: of every row the picture that its time stamp leads to.
 
         Raises:
-            DataError: no such camera; the video is missing or damaged, or lacks frames of this episode.
+            DataError: no such camera; the video is missing or damaged, or lacks frames of this episode; their size is
+                not the declared one.
         """
-        key, row = self._cameras[self.camera(camera)], self._episodes[i]
-        place = {part: row[f"videos/{key}/{part}"] for part in ("chunk_index", "file_index")}
-        path = self.root / self._info["video_path"].format(video_key=key, **place)
-        return read_video(path, row[f"videos/{key}/from_timestamp"], int(self.lengths[i]), self.fps, self.ids[i])
+        camera = self.camera(camera)
+        key, episode, rows = self._info.cameras[camera], self._episodes[i], self._rows(i)
+        if camera in episode.videos:
+            video, times = episode.videos[camera], self._table.times(episode.number, self.fps)
+            frames = read_video(video.path, video.start + times, self.fps, self.ids[i], video.start, video.end)
+        else:
+            if camera not in self._pictures:
+                self._pictures[camera] = Pictures(self._table, self._info.columns[key], self.root)
+            frames = self._pictures[camera].read(rows, self.ids[i])
+        if frames.shape[1:3] != (size := self.image_size(camera)):
+            raise DataError(
+                f"episode {self.ids[i]!r}, camera {camera!r}: frames are {frames.shape[1:3]}, {self.info_file} says "
+                f"{size}. Correct the feature's shape."
+            )
+        return frames
 
     @cached_property
     def spec(self) -> ActionSpec:
-        """What one recorded action means, from our key in ``meta/info.json`` or derived.
+        """What one recorded action means: by ``action_spec``, by our key in ``meta/info.json``, by a file rslwm.yaml or
+        rslwm.json beside ``meta``, or derived.
 
         Raises:
             DataError: it can't be told, see :func:`rslwm.data.conventions.derive_spec`.
         """
-        own = self._info.get("rslwm", {}).get("action_spec")
-        if own is not None:
+        if self.action_spec:
+            return read_spec(Path(self.action_spec).expanduser())
+        if (own := self._own_spec) is not None:
+            return own
+        names = dimension_names(self.features[ACTION], ACTION)
+        return derive_spec(names, self._table.column(ACTION), self.fps, str(self.info_file))
+
+    @property
+    def _own_spec(self) -> ActionSpec | None:
+        """What the folder itself says."""
+        if (own := self._info.own.get("action_spec")) is not None:
             return stored_spec(own, str(self.info_file))
-        names = _names(self.features["action"], "action")
-        return derive_spec(names, self._column("action"), self.fps, str(self.info_file))
+        found = (self.root / name for name in SPEC_FILES)
+        return next((read_spec(path) for path in found if path.is_file()), None)
 
     @cached_property
     def success(self) -> list[bool | None]:
         """The label of every episode; None where nobody gave one."""
-        if "next.success" not in self.features:
+        if SUCCESS not in self.features:
             return [None] * len(self)
-        ended = [bool(self._slice("next.success", i).any()) for i in range(len(self))]
-        if "next.success_labelled" not in self.features:
+        ended = [bool(self._vectors(SUCCESS, i).any()) for i in range(len(self))]
+        if LABELLED not in self.features:
             return [*ended]
-        known = [bool(self._slice("next.success_labelled", i).any()) for i in range(len(self))]
+        known = [bool(self._vectors(LABELLED, i).any()) for i in range(len(self))]
         return [value if labelled else None for value, labelled in zip(ended, known, strict=True)]
+
+    @property
+    def labels_success(self) -> bool:
+        """Whether there is a place for labels."""
+        return SUCCESS in self.features
+
+    @cached_property
+    def texts(self) -> list[list[str]]:
+        """The instructions of every episode in the order in which they come, by ``task_index``; by the metadata's list
+        where rows have none."""
+        index, tasks = self._table.index("task_index"), read_tasks(self._info)
+        if index is None or tasks is None:
+            return [[*episode.tasks] for episode in self._episodes]
+        numbers = (dict.fromkeys(index[self._table.rows(e.number)].tolist()) for e in self._episodes)
+        return [[tasks[n] for n in several if n in tasks] for several in numbers]
+
+    @cached_property
+    def instructions(self) -> list[str]:
+        """One instruction an episode, its first step's where it changes; empty where there is none."""
+        return [texts[0] if texts else "" for texts in self.texts]
+
+    @cached_property
+    def left_out(self) -> list[str]:
+        """A sentence for everything in the folder that isn't used."""
+        found = self._info.left_out()
+        if self._empty:
+            found.append(f"empty episodes (no steps) left out: {', '.join(str(e.number) for e in self._empty)}")
+        if several := [name for name, texts in zip(self.ids, self.texts, strict=True) if len(texts) > 1]:
+            found.append(
+                f"{len(several)} of {len(self)} episodes have several instructions, the first {several[0]!r}; the one "
+                "of the first step is used"
+            )
+        if self.action_spec and (own := self._own_spec) is not None and own != self.spec:
+            found.append(f"the data's own action spec is left out: {self.action_spec} says otherwise")
+        return found
 
     @cached_property
     def fingerprint(self) -> str:
-        """16 hex digits that change with any byte of the tables and the videos."""
-        return fingerprint(self.root)
+        """Hex digits that change with any byte of the tables and the videos, and with what features are called."""
+        renamed = {ours: theirs for ours, theirs in self._info.columns.items() if ours != theirs}
+        return fingerprint(self.root) + (f"-{content_hash(renamed)}" if renamed else "")
 
     def camera(self, wanted: str) -> str:
-        """``wanted``, or the first camera if it is empty.
+        """The camera called ``wanted`` or ``observation.images.wanted``; the first one if it is empty.
 
         Raises:
             DataError: there is no such camera.
         """
-        if not self.cameras or (wanted and wanted not in self._cameras):
-            raise DataError(f"{self.root} has no camera {wanted!r}; it has: {', '.join(self.cameras) or 'none'}")
+        names = self._info.cameras
+        wanted = next((name for name, key in names.items() if wanted in (key, self._info.columns[key])), wanted)
+        if not names or (wanted and wanted not in names):
+            depth = "; ".join(text for text in self._info.left_out() if text.startswith("camera"))
+            has = f"it has: {', '.join(names) or 'none'}{f' ({depth})' if depth else ''}"
+            raise DataError(f"{self.root} has no camera {wanted!r}; {has}")
         return wanted or self.cameras[0]
 
     def views(self, cameras: str) -> list[str]:
@@ -134,139 +208,44 @@ class EpisodeDataset:
 
     def image_size(self, camera: str) -> tuple[int, int]:
         """Height and width of a camera's frames as the metadata declares them."""
-        height, width = self.features[self._cameras[camera]]["shape"][:2]
-        return height, width
+        return self._info.size(camera)
 
     def contradictions(self) -> Iterator[tuple[str, str]]:
         """Place and description of everything in the metadata that disagrees with itself or with the tables."""
-        recorded, listed = len(self._column("index")), int(self.lengths.sum())
-        if not recorded == listed == self._info.get("total_frames", listed):
-            what = (
-                f"{recorded} rows in data, {listed} in meta/episodes, {self._info.get('total_frames')} in total_frames"
-            )
-            yield str(self.info_file), what
-        end = 0
-        for name, row in zip(self.ids, self._episodes, strict=True):
-            span = row["dataset_to_index"] - row["dataset_from_index"]
-            if row["dataset_from_index"] != end or span != row["length"]:
-                what = f"rows {row['dataset_from_index']} to {row['dataset_to_index']} for a length of {row['length']}"
-                yield f"episode {name!r}", f"{what}; expected them from {end} on"
-            end = row["dataset_to_index"]
-            for camera, key in self._cameras.items():
-                times = [row[f"videos/{key}/{edge}_timestamp"] for edge in ("from", "to")]
-                if round((times[1] - times[0]) * self.fps) != row["length"]:
-                    what = f"{times[0]:.3f} to {times[1]:.3f} s of video at {self.fps:g} Hz for {row['length']} steps"
-                    yield f"episode {name!r}, camera {camera!r}", what
+        names = dict(zip((episode.number for episode in self._episodes), self.ids, strict=True))
+        yield from contradictions(self._info, [*self._episodes, *self._empty], self._table, names)
 
-    def _slice(self, key: str, i: int) -> np.ndarray:
-        row, column = self._episodes[i], self._column(key)
-        values = column[row["dataset_from_index"] : row["dataset_to_index"]]
-        if len(values) != row["length"]:
+    @cached_property
+    def _table(self) -> Table:
+        vectors = [ACTION, *self._info.states.values(), *({SUCCESS, LABELLED} & {*self.features})]
+        files = dict.fromkeys(episode.table for episode in self._episodes)
+        if None in files:  # the metadata don't say where rows are
+            files = dict.fromkeys(sorted((self.root / "data").rglob("*.parquet")))
+        if not files and self._episodes:
+            raise DataError(f"{self.root / 'data'} holds no parquet file: the data set is incomplete")
+        return Table([f for f in files if f], {k: self._info.columns[k] for k in vectors}, self._episodes)
+
+    def _rows(self, i: int) -> np.ndarray:
+        rows, episode = self._table.rows(self._episodes[i].number), self._episodes[i]
+        if len(rows) != episode.length:
             raise DataError(
-                f"{self.root}/data: {len(values)} rows of {key!r} for episode {self.ids[i]!r}, whose length is "
-                f"{row['length']} in meta/episodes. Write the data set again, or correct its metadata."
+                f"{self.root}/data: {len(rows)} rows have episode_index {episode.number} ({self.ids[i]!r}), whose "
+                f"length is {episode.length} in the metadata. Write the data set again, or correct its metadata."
             )
-        return values
+        return rows
 
-    def _column(self, key: str) -> np.ndarray:
-        """A feature over all frames of all episodes, (N, n) float32."""
-        if key not in self._columns:
-            parts = [_floats(path, key) for path in self._files("data")]
-            if len({part.shape[1] for part in parts}) != 1:
-                raise DataError(f"{self.root}/data: {key!r} has {[p.shape[1] for p in parts]} values a row, by file")
-            self._columns[key] = np.concatenate(parts)
-        return self._columns[key]
-
-    def _files(self, folder: str) -> list[Path]:
-        files = sorted((self.root / folder).glob("chunk-*/file-*.parquet"))
-        if not files:
-            raise DataError(f"{self.root / folder} holds no chunk-*/file-*.parquet: the data set is incomplete")
-        return files
-
-    def _read_episodes(self) -> list[dict[str, Any]]:
-        wanted = {
-            "episode_index",
-            "length",
-            "tasks",
-            "dataset_from_index",
-            "dataset_to_index",
-            "rslwm/id",
-            "rslwm/info",
-        }
-        rows: list[dict[str, Any]] = []
-        for path in self._files("meta/episodes"):
-            names = [n for n in _schema(path).names if n in wanted or n.startswith("videos/")]
-            places = ("file_index", "chunk_index", "from_timestamp", "to_timestamp")
-            needed = {*_EPISODE_COLUMNS} | {f"videos/{key}/{p}" for key in self._cameras.values() for p in places}
-            if lacking := needed - set(names):
-                raise DataError(f"{path} has no column {min(lacking)!r}, which LeRobot v3 requires")
-            rows += pq.read_table(path, columns=names).to_pylist()
-        if len(rows) != self._info["total_episodes"]:
-            raise DataError(
-                f"{self.root}/meta/episodes lists {len(rows)} episodes, but total_episodes in {self.info_file} is "
-                f"{self._info['total_episodes']}. Part of the data set is missing; copy it again."
-            )
-        return sorted(rows, key=lambda row: row["episode_index"])
+    def _vectors(self, key: str, i: int) -> np.ndarray:
+        return self._table.column(key)[self._rows(i)]
 
 
-def _read_info(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise DataError(f"{path} does not exist: {path.parents[1]} is not a LeRobot data set")
-    try:
-        info: dict[str, Any] = json.loads(path.read_text())
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path} is not JSON: {error}") from None
-    version = str(info.get("codebase_version"))
-    if not version.startswith("v3"):
-        raise DataError(f"{path}: codebase_version is {version}, not v3.x. Convert the set with LeRobot's own script.")
-    for name in ("fps", "features", "total_episodes", "video_path"):
-        if name not in info:
-            raise DataError(f"{path} has no field {name!r}, which LeRobot v3 requires")
-    if "action" not in info["features"]:
-        raise DataError(f"{path}: no feature is called 'action'; there are {', '.join(info['features'])}")
-    return info
+def open_folder(root: Path, config: DataConfig) -> EpisodeDataset:
+    """The LeRobot folder that a source has found, recorded or imported.
 
-
-def _schema(path: Path) -> pa.Schema:
-    try:
-        return pq.read_schema(path)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(f"{path} can't be read as parquet ({error}). Copy or record it again.") from None
-
-
-def _floats(path: Path, key: str) -> np.ndarray:
-    if key not in _schema(path).names:
-        raise DataError(f"{path} has no column {key!r}, though meta/info.json lists that feature")
-    try:
-        column = pq.read_table(path, columns=[key])[key].combine_chunks()
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(f"{path}: column {key!r} can't be read ({error}). Copy or record the file again.") from None
-    rows = len(column)
-    while isinstance(column.type, pa.ListType | pa.FixedSizeListType | pa.LargeListType):
-        column = column.flatten()
-    if column.null_count or len(column) % max(rows, 1):
-        raise DataError(f"{path}: the rows of {key!r} have gaps or differ in length; expected as many values in each")
-    return column.to_numpy(zero_copy_only=False).astype(np.float32).reshape(rows, -1)
-
-
-def _state_name(key: str) -> str:
-    """``observation.state.joints`` is ``joints``, plain ``observation.state`` is ``state``."""
-    return key.removeprefix(f"{STATE}.").removeprefix("observation.")
-
-
-def _is_state(key: str, feature: dict[str, Any]) -> bool:
-    return key.startswith("observation.") and feature["dtype"].startswith(("float", "int"))
-
-
-def _names(feature: dict[str, Any], name: str) -> list[str]:
-    """Names of a feature's dimensions; LeRobot allows a list, a mapping of lists, or none."""
-    names = feature.get("names")
-    if isinstance(names, dict):
-        names = [n for group in names.values() for n in (group if isinstance(group, list) else [group])]
-    count = int(np.prod(feature["shape"]))
-    if names and len(names) == count and all(isinstance(n, str) for n in names):
-        return [*names]
-    return [f"{name}_{i}" for i in range(count)]
+    Where it lies as it was found, its features are called and its actions meant as ``config`` says; an import has
+    followed that already.
+    """
+    found = config.uri.partition(":")[0] in IN_PLACE
+    return EpisodeDataset(root, config.features, config.action_spec) if found else EpisodeDataset(root)
 
 
 def _load_sources() -> None:

@@ -3,30 +3,43 @@
 from __future__ import annotations
 
 import hashlib
-import io
-import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from PIL import Image
 
-from rslwm.data.conventions import stored_spec
-from rslwm.data.frames import BLACK
+from rslwm.data.conventions import check_bounds
+from rslwm.data.leaves import Dialect, Layout, Leaf, Names, lay_out
+from rslwm.data.parts import SIDECARS, columns, given_spec, untold
+from rslwm.data.pictures import is_black, video
+from rslwm.data.tfds import numbers, read_features, read_shards, texts
 from rslwm.data.tfrecord import Value, parse_example, read_records
 from rslwm.serialisation import content_hash
 from rslwm.types import ActionSpec, DataError, Episode, end_effector_spec
 
-ACTION, OBSERVATION, REWARD = "steps/action", "steps/observation/", "steps/reward"
-INSTRUCTIONS = ("steps/language_instruction", "steps/observation/natural_language_instruction")
-SIDECAR = "rslwm.json"
+REWARD = "steps/reward"
+DIALECT = Dialect(
+    action="steps/action",
+    observation="steps/observation/",
+    instructions=("steps/language_instruction", "steps/observation/natural_language_instruction"),
+    ignored=(
+        *(f"steps/{name}" for name in ("reward", "discount", "is_first", "is_last", "is_terminal")),
+        *(f"episode_metadata/{name}" for name in ("file_path", "episode_id")),
+    ),
+    step="steps/",
+)
+VERSION = 2
+"""Raised when the importer reads the same files otherwise, so that what it imported before isn't taken for it."""
+SAMPLE = 64
+"""Episodes of which the actions are looked at to tell whether a convention can be theirs."""
 
 BRIDGE_SPEC = end_effector_spec(0.05, 0.25, hz=5.0)
 """BridgeData V2's actions; its control rate is 5 Hz, which RLDS has no place for (arXiv 2308.12952)."""
+_BRIDGE_NAMES = ("bridge_dataset", "bridge_orig")
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +59,10 @@ class RldsReport:
     """Cameras dropped because they are black in every episode."""
     rewarded: bool = False
     """Whether any reward is positive; if none is, success is unlabelled rather than false."""
+    changing: int = 0
+    """Episodes in which the instruction changes."""
+    left_out: list[str] = field(default_factory=list)
+    """Features that are not read, each with the reason."""
 
     def warnings(self) -> list[str]:
         """One sentence for everything that was left out."""
@@ -60,59 +77,111 @@ class RldsReport:
             found.append(f"cameras dropped, black in every episode: {', '.join(self.black)}")
         if not self.rewarded:
             found.append("every reward is 0: success is taken as unlabelled")
-        return found
+        if self.changing:
+            found.append(f"the instruction changes inside {self.changing} episodes, whose first one is kept")
+        return found + self.left_out
 
 
 class RldsFolder:
     """A folder with features.json, dataset_info.json and the shards of one version of a data set.
 
+    ``features`` and ``action_spec`` are those of :class:`rslwm.config.DataConfig`.
+
     Raises:
-        DataError: a metadata file or every shard is missing, or the features hold no ``steps/action``.
+        DataError: a metadata file or every shard is missing, the container isn't TFRecord, or nothing is an action.
     """
 
-    def __init__(self, root: Path | str) -> None:
+    def __init__(self, root: Path | str, features: Sequence[str] = (), action_spec: str = "") -> None:
         self.root = Path(root)
-        info = _read_json(self.root / "dataset_info.json")
-        self.name = str(info["name"])
-        features = _leaves(_read_json(self.root / "features.json"))
-        self.images = sorted(name for name, feature in features.items() if "image" in feature)
-        self.vectors = {n: shape for n, f in features.items() if len(shape := _shape(f)) == 1}
-        if ACTION not in self.vectors:
-            raise DataError(f"{self.root}/features.json has no vector {ACTION!r}; it has {', '.join(features)}")
-        self._shards = dict(_shards(info))
+        self._features, self._action_spec = tuple(features), action_spec
+        self.name, self._shards = read_shards(self.root)
+        file = self.root / "features.json"
+        self.layout: Layout = lay_out(read_features(file), Names.parse(features), DIALECT, str(file))
         if not any((self.root / shard).is_file() for shard in self._shards):
-            raise DataError(
-                f"{self.root} holds none of its shards ({', '.join([*self._shards][:4])}). Copy them there."
-            )
+            raise DataError(self._nothing())
 
-    @property
+    def _nothing(self) -> str:
+        others = sorted(p.name for p in self.root.glob("*-of-*"))
+        if any("tfrecord" not in name for name in others):
+            return f"{self.root}: {others[0]} isn't a TFRecord file, and no other container is supported"
+        names = ", ".join([*self._shards][:4])
+        return f"{self.root} holds none of its shards ({names or 'every split is empty'}). Copy them there."
+
+    @cached_property
     def key(self) -> str:
-        """Changes with name, size or modification time of any file that is read."""
-        names = [*self._shards, "features.json", "dataset_info.json", SIDECAR]
+        """Changes with name, size or modification time of any file that is read, and with names and spec given."""
+        names = [*self._shards, "features.json", "dataset_info.json", *SIDECARS]
         stats = {name: (self.root / name).stat() for name in names if (self.root / name).is_file()}
-        return content_hash([[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats.items()])
+        entries = [[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats.items()]
+        return content_hash([VERSION, entries, self._features, self.spec.to_dict()])
 
     @cached_property
     def spec(self) -> ActionSpec:
-        """From ``rslwm.json`` beside the shards if it is there; known by itself for BridgeData.
+        """From the file given, or one beside the shards; known by itself for BridgeData V2 alone.
 
         Raises:
-            DataError: neither; RLDS doesn't say what an action means.
+            DataError: none of these; RLDS doesn't say what an action means. The message holds a draft.
         """
-        sidecar = self.root / SIDECAR
-        if sidecar.is_file():
-            return stored_spec(_read_json(sidecar).get("action_spec"), str(sidecar))
-        if self.name.startswith("bridge") and self.vectors[ACTION] == (BRIDGE_SPEC.dims,):
+        if given := given_spec(self.root, self._action_spec):
+            return given
+        what = ", ".join(map(str, self.layout.leaves))
+        differences = self._unlike_bridge() if self.name.startswith("bridge") else []
+        if self.name.startswith("bridge") and not differences:
             return BRIDGE_SPEC
-        example = json.dumps({"action_spec": BRIDGE_SPEC.to_dict()})
-        raise DataError(
-            f"{self.root} doesn't say what its actions mean. Add {sidecar} with an action_spec like {example}"
-        )
+        named = f". Its name alone doesn't make it BridgeData V2: {'; '.join(differences)}" if differences else ""
+        where = f"{self.root} doesn't say what its actions mean ({what}){named}"
+        raise untold(self.layout.parts, self._sample, where, self.root / SIDECARS[0])
+
+    def _unlike_bridge(self) -> list[str]:
+        """What keeps data of such a name from being BridgeData V2 itself, whose actions are known."""
+        found = [] if self.name in _BRIDGE_NAMES else [f"{self.name!r} is not {' or '.join(_BRIDGE_NAMES)}"]
+        wanted = {"image_0": self.layout.cameras, "state": self.layout.states}
+        found += [f"it has no observation {name!r}" for name, leaves in wanted.items() if name not in leaves]
+        shapes = {leaf.key: (leaf.dtype, leaf.shape) for leaf in [*self.layout.leaves, *self.layout.states.values()]}
+        for key in ("steps/action", "steps/observation/state"):
+            if key in shapes and shapes[key] != ("float32", (BRIDGE_SPEC.dims,)):
+                found.append(f"{key} is {shapes[key][0]} {shapes[key][1]}, not float32 ({BRIDGE_SPEC.dims})")
+        wrong = check_bounds(BRIDGE_SPEC, self._sample, "by its convention")
+        return found + ([f"the actions follow another convention: {wrong.rstrip('.')}"] if wrong else [])
+
+    @cached_property
+    def _columns(self) -> list[int]:
+        """The dimensions of the spec among those recorded."""
+        chosen = columns(self.layout.parts, self.spec, f"{self.root}: {', '.join(map(str, self.layout.leaves))}")
+        if wrong := check_bounds(self.spec, self._sample[:, chosen], str(self.root)):
+            log.warning("%s", wrong)
+        return chosen
+
+    @cached_property
+    def _sample(self) -> np.ndarray:
+        """(N, A) every dimension of the recorded actions of some episodes."""
+        examples = islice(((_where(shard, n, e), e) for shard in self._present for n, e in _examples(shard)), SAMPLE)
+        found = [self._recorded(example, where) for where, example in examples]
+        return np.concatenate(found) if found else np.zeros((0, sum(leaf.size for leaf in self.layout.leaves)))
+
+    @property
+    def _present(self) -> list[Path]:
+        return [self.root / name for name in self._shards if (self.root / name).is_file()]
 
     @property
     def state_names(self) -> dict[str, list[str]]:
-        """Names of the state's dimensions where they are known."""
-        return {"state": [*BRIDGE_SPEC.names]} if self.spec == BRIDGE_SPEC else {}
+        """Names of the states' dimensions where they are known."""
+        bridge = {"state": [*BRIDGE_SPEC.names]} if self.spec == BRIDGE_SPEC and not self._unlike_bridge() else {}
+        return self.layout.state_names | bridge
+
+    @property
+    def total(self) -> int:
+        """Episodes that are read."""
+        return len(self.report.episodes)
+
+    @property
+    def notes(self) -> list[str]:
+        """What is left out of the import."""
+        last = [part for part in self.layout.parts if part.kind == "termination"]
+        unused = {*range(sum(len(part.names) for part in self.layout.parts))} - {*self._columns}
+        names = [name for part in self.layout.parts for name in part.names]
+        parts = [f"parts of the action that the spec doesn't name: {', '.join(names[i] for i in sorted(unused))}"]
+        return self.report.warnings() + (parts if unused or last else [])
 
     @cached_property
     def report(self) -> RldsReport:
@@ -122,149 +191,117 @@ class RldsFolder:
             DataError: a shard is damaged or holds another number of records than dataset_info.json says.
         """
         report = RldsReport(missing=[name for name in self._shards if not (self.root / name).is_file()])
+        report.left_out = [*self.layout.left_out]
         seen: dict[str, str] = {}
         lit: set[str] = set()
-        for shard in (self.root / name for name in self._shards if name not in report.missing):
+        for shard in self._present:
             number = -1
-            for number, record in enumerate(read_records(shard)):
-                example = parse_example(record)
-                name, digest = _identity(example)
+            for number, example in _examples(shard, verify=True):
+                where = _where(shard, number, example)
+                name, digest = _identity(example, where)
                 if seen.get(name, digest) != digest:  # another episode of the same name
                     name = f"{name}@{digest}"
                 report.duplicates += name in seen
                 if name not in seen:
                     report.episodes.append((name, shard, number))
+                    report.changing += len(self._instructions(example, where)) > 1
                 seen[name] = digest
-                report.rewarded |= bool(np.any(np.asarray(example.get(REWARD, [])) > 0))
-                lit |= {image for image in self.images if image not in lit and not _is_black(example, image, shard)}
+                report.rewarded |= bool(np.any(_rewards(example, where) > 0))
+                dark = [camera for camera in self.layout.cameras if camera not in lit]
+                lit |= {c for c in dark if not is_black(example, self.layout.cameras[c], where)}
             if number + 1 != self._shards[shard.name]:
                 raise DataError(
                     f"{shard} holds {number + 1} records, but {self._shards[shard.name]} according to "
                     "dataset_info.json. Copy it again."
                 )
-        report.cameras = [_camera(image) for image in self.images if image in lit]
-        report.black = [_camera(image) for image in self.images if image not in lit]
+        report.cameras = [camera for camera in self.layout.cameras if camera in lit]
+        report.black = [camera for camera in self.layout.cameras if camera not in lit]
         for sentence in report.warnings():
             log.warning("%s: %s", self.root, sentence)
         return report
 
-    def episodes(self) -> Iterator[Episode]:
-        """Every episode once, in the order of the shards, with the cameras that show something."""
-        wanted = {(shard, number): name for name, shard, number in self.report.episodes}
-        for shard in dict.fromkeys(shard for shard, _ in wanted):
-            for number, record in enumerate(read_records(shard, verify=False)):  # the report has verified them
-                if name := wanted.get((shard, number)):
-                    yield self._episode(name, shard, parse_example(record))
+    def episodes(self, as_recorded: bool = False) -> Iterator[Episode]:
+        """Every episode once, in the order of the shards, with the cameras that show something.
 
-    def _episode(self, name: str, shard: Path, example: dict[str, Value]) -> Episode:
+        ``as_recorded`` keeps every dimension of the actions, for who doesn't ask what they mean.
+        """
+        wanted = {(shard, number): name for name, shard, number in self.report.episodes}
+        chosen = [*range(self._sample.shape[1])] if as_recorded else self._columns
+        for shard in dict.fromkeys(shard for shard, _ in wanted):
+            for number, example in _examples(shard):  # the report has verified them
+                if name := wanted.get((shard, number)):
+                    yield self._episode(name, shard, example, chosen)
+
+    def _episode(self, name: str, shard: Path, example: dict[str, Value], chosen: list[int]) -> Episode:
         where = f"{shard}: episode {name!r}"
-        vectors = {key: _vectors(example, key, shape, where) for key, shape in self.vectors.items()}
-        images = [image for image in self.images if _camera(image) in self.report.cameras]
-        frames = {_camera(image): _video(example, image, where) for image in images}
-        rewards = np.asarray(example.get(REWARD, []))
-        instruction = next((example[key][0] for key in INSTRUCTIONS if key in example), b"")
-        path = [bytes(value).decode() for value in example.get("episode_metadata/file_path", [])]
+        rewards = _rewards(example, where)
+        states = {n: numbers(example, leaf, where) for n, leaf in self.layout.states.items()}
         return Episode(
             id=name,
-            frames=frames,
-            actions=vectors.pop(ACTION),
-            instruction=bytes(instruction).decode().strip(),
+            frames={camera: video(example, self.layout.cameras[camera], where) for camera in self.report.cameras},
+            actions=self._recorded(example, where)[:, chosen],
+            instruction=next(iter(self._instructions(example, where)), ""),
             success=bool((rewards > 0).any()) if self.report.rewarded else None,
-            states={n.removeprefix(OBSERVATION): value for n, value in vectors.items() if n.startswith(OBSERVATION)},
-            info={"source": "".join(path), "shard": shard.name},
+            states={n: v.reshape(len(v), -1).astype(np.float32) for n, v in states.items()},
+            info={"source": "".join(_source(example, where)), "shard": shard.name},
         )
 
+    def _recorded(self, example: dict[str, Value], where: str) -> np.ndarray:
+        """(T, A) every dimension of the action, the parts side by side."""
+        parts = [numbers(example, leaf, where) for leaf in self.layout.leaves]
+        lengths = {leaf.key: len(part) for leaf, part in zip(self.layout.leaves, parts, strict=True)}
+        if len({*lengths.values()}) > 1:
+            raise DataError(f"{where}: the parts of the action differ in length: {lengths}")
+        return np.concatenate([part.reshape(len(part), -1).astype(np.float32) for part in parts], axis=1)
 
-def read_rlds(folder: Path | str) -> Iterator[Episode]:
-    """Episodes of a TFDS folder; :class:`RldsFolder` also tells what was left out.
+    def _instructions(self, example: dict[str, Value], where: str) -> list[str]:
+        """The different texts of the first instruction that isn't empty."""
+        found = (texts(example, leaf, where) for leaf in self.layout.instructions if leaf.key in example)
+        return next((kept for text in found if (kept := [*dict.fromkeys(filter(None, text))])), [])
+
+
+def read_rlds(folder: Path | str, features: Sequence[str] = ()) -> Iterator[Episode]:
+    """Episodes of a TFDS folder with their actions as recorded; :class:`RldsFolder` also tells what was left out.
 
     Raises:
         DataError: see :class:`RldsFolder` and :attr:`RldsFolder.report`.
     """
-    return RldsFolder(folder).episodes()
+    return RldsFolder(folder, features).episodes(as_recorded=True)
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise DataError(f"{path} does not exist: {path.parent} is not one version of a TFDS data set")
-    try:
-        content: dict[str, Any] = json.loads(path.read_text())
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path} is not JSON: {error}") from None
-    return content
+def _examples(shard: Path, verify: bool = False) -> Iterator[tuple[int, dict[str, Value]]]:
+    for number, record in enumerate(read_records(shard, verify)):
+        try:
+            yield number, parse_example(record)
+        except DataError as error:
+            raise DataError(f"{shard}: record {number}: {error}") from None
 
 
-def _leaves(feature: dict[str, Any], path: str = "") -> dict[str, dict[str, Any]]:
-    """Features by the key under which a tf.Example stores them: ``steps/observation/state``."""
-    if "sequence" in feature:
-        return _leaves(feature["sequence"]["feature"], path)
-    if "featuresDict" not in feature:
-        return {path: feature}
-    children = feature["featuresDict"]["features"]
-    return {k: v for name, child in children.items() for k, v in _leaves(child, f"{path}/{name}".lstrip("/")).items()}
+def _where(shard: Path, number: int, example: dict[str, Value]) -> str:
+    where = f"{shard}: record {number}"
+    return f"{where}, episode {_identity(example, where)[0]!r}"
 
 
-def _shape(feature: dict[str, Any]) -> tuple[int, ...]:
-    tensor = feature.get("tensor", {})
-    floating = str(tensor.get("dtype")).startswith("float")
-    return tuple(int(n) for n in tensor["shape"].get("dimensions", [])) if floating else ()
-
-
-def _shards(info: dict[str, Any]) -> Iterator[tuple[str, int]]:
-    """Names of the shard files and how many records each should hold."""
-    for split in info["splits"]:
-        lengths = [int(n) for n in split["shardLengths"]]
-        template = split.get("filepathTemplate", "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}")
-        for i, length in enumerate(lengths):
-            yield (
-                template.format(
-                    DATASET=info["name"],
-                    SPLIT=split["name"],
-                    FILEFORMAT=info.get("fileFormat", "tfrecord"),
-                    SHARD_X_OF_Y=f"{i:05d}-of-{len(lengths):05d}",
-                ),
-                length,
-            )
-
-
-def _identity(example: dict[str, Value]) -> tuple[str, str]:
+def _identity(example: dict[str, Value], where: str) -> tuple[str, str]:
     """An episode's name, from its source file and number where given, and a hash of what it holds."""
-    content = hashlib.sha256(np.asarray(example.get(ACTION, [])).tobytes())
+    content = hashlib.sha256()
     for key in sorted(example):
-        if key.startswith(OBSERVATION) and isinstance(value := example[key], list) and value:
+        value = example[key]
+        if key.startswith(DIALECT.observation) and isinstance(value, list) and value:
             content.update(value[0])
-    parts = [bytes(path).decode() for path in example.get("episode_metadata/file_path", [])]
-    parts += [str(number) for number in example.get("episode_metadata/episode_id", [])]
+        elif key.startswith(DIALECT.action) or (key.startswith("steps/") and not isinstance(value, list)):
+            content.update(value.tobytes() if isinstance(value, np.ndarray) else b"".join(value))
+    parts = _source(example, where) + [str(number) for number in example.get("episode_metadata/episode_id", [])]
     digest = content.hexdigest()[:12]
     return ":".join(parts) or digest, digest
 
 
-def _vectors(example: dict[str, Value], key: str, shape: tuple[int, ...], where: str) -> np.ndarray:
-    """(T, n): a tf.Example holds a whole episode's vectors one behind the other."""
-    values = np.asarray(example.get(key, []), np.float32)
-    if not len(values) or len(values) % shape[0]:
-        raise DataError(f"{where} has {len(values)} values of {key!r}; features.json says {shape[0]} a step")
-    return values.reshape(-1, *shape)
+def _source(example: dict[str, Value], where: str) -> list[str]:
+    return texts(example, Leaf("episode_metadata/file_path", "text"), where)
 
 
-def _video(example: dict[str, Value], image: str, where: str) -> np.ndarray:
-    if not len(example.get(image, [])):
-        raise DataError(f"{where} has no pictures of {image!r}, which other episodes have. Remove the episode.")
-    return np.stack([_decode(data, where) for data in example[image]])
-
-
-def _camera(image: str) -> str:
-    return image.removeprefix(OBSERVATION)
-
-
-def _decode(data: Any, where: object) -> np.ndarray:
-    try:
-        return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
-    except OSError as error:
-        raise DataError(f"{where}: an image can't be decoded ({error}). Copy the file again.") from None
-
-
-def _is_black(example: dict[str, Value], image: str, shard: Path) -> bool:
-    """Judged by the episode's middle frame. The ``has_image_*`` flags are 0 in public data whose images are there."""
-    pictures = example.get(image, [])
-    return not len(pictures) or int(_decode(pictures[len(pictures) // 2], shard).max()) < BLACK
+def _rewards(example: dict[str, Value], where: str) -> np.ndarray:
+    rewards = example.get(REWARD, [])
+    if isinstance(rewards, list) and rewards:
+        raise DataError(f"{where}: {REWARD!r} holds bytes; rewards are numbers")
+    return np.asarray(rewards, np.float32)

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from rslwm.config import DataConfig, SimConfig
-from rslwm.data.dataset import build_dataset
+from rslwm.data.dataset import CAMERA, build_dataset
 from rslwm.data.frames import resize
+from rslwm.data.hdf5 import read_hdf5
 from rslwm.data.rlds import read_rlds
 from rslwm.types import DataError
 
@@ -42,9 +43,10 @@ def _videos(data: DataConfig) -> Iterator[np.ndarray]:
         from rslwm.sim.record import record_episode  # a machine that only reads data needn't have a renderer
 
         sim = SimConfig(image_size=data.image_size)
-        yield from (record_episode(sim, i).frames[data.camera or sim.cameras[0]] for i in range(EPISODES))
-    elif scheme == "rlds":  # read where it lies; a study imports it
-        episodes = islice(read_rlds(Path(location).expanduser()), EPISODES)
+        yield from (_of_camera(record_episode(sim, i).frames, data) for i in range(EPISODES))
+    elif scheme in ("rlds", "hdf5"):  # read where it lies; a study imports it
+        read = read_rlds if scheme == "rlds" else read_hdf5
+        episodes = islice(read(Path(location).expanduser(), data.features), EPISODES)
         yield from (_of_camera(episode.frames, data) for episode in episodes)
     else:
         with TemporaryDirectory(prefix="rslwm-samples-") as folder:
@@ -54,7 +56,7 @@ def _videos(data: DataConfig) -> Iterator[np.ndarray]:
 
 
 def _of_camera(frames: dict[str, np.ndarray], data: DataConfig) -> np.ndarray:
-    camera = data.camera or next(iter(frames), "")
+    camera = data.camera.removeprefix(CAMERA) or next(iter(frames), "")
     if camera not in frames:
         raise DataError(f"{data.uri} has no camera {data.camera!r}; it has: {', '.join(frames) or 'none'}")
     return frames[camera]

@@ -2,34 +2,86 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from rslwm.config import DataConfig, SimConfig
-from rslwm.data.dataset import SOURCES, EpisodeDataset, Progress
+from rslwm.data.dataset import SOURCES, EpisodeDataset, Progress, open_folder
+from rslwm.data.hdf5 import SUFFIXES, Hdf5Files, hdf5_files
+from rslwm.data.hub import local_folder
 from rslwm.data.lerobot import write_lerobot
 from rslwm.data.rlds import RldsFolder
 from rslwm.serialisation import content_hash
-from rslwm.types import DataError
+from rslwm.types import ActionSpec, DataError, Episode
 
 
 @SOURCES.register("lerobot")
 def open_lerobot(location: str, config: DataConfig, root: Path, progress: Progress | None) -> EpisodeDataset:
-    """``lerobot:FOLDER``, opened where it lies."""
-    return EpisodeDataset(Path(location).expanduser())
+    """``lerobot:FOLDER``, opened where it lies; the folder may be on the hub, see :mod:`rslwm.data.hub`."""
+    return open_folder(local_folder(location), config)
 
 
 @SOURCES.register("rlds")
 def import_rlds(location: str, config: DataConfig, root: Path, progress: Progress | None) -> EpisodeDataset:
     """``rlds:FOLDER``, a TFDS folder, imported once for every state of its files."""
-    folder = RldsFolder(Path(location).expanduser())
-    imported = root / f"rlds-{folder.name}-{folder.key}"
-    return EpisodeDataset(imported) if imported.exists() else convert_rlds(folder, imported, progress)
+    return _import(RldsFolder(Path(location).expanduser(), config.features, config.action_spec), "rlds", root, progress)
 
 
-def convert_rlds(folder: RldsFolder, root: Path, progress: Progress | None = None) -> EpisodeDataset:
-    """The episodes of a TFDS folder as a new LeRobot folder."""
-    total = len(folder.report.episodes)
-    return write_lerobot(folder.episodes(), root, folder.spec, total, progress, folder.state_names)
+@SOURCES.register("hdf5")
+def import_hdf5(location: str, config: DataConfig, root: Path, progress: Progress | None) -> EpisodeDataset:
+    """``hdf5:FILE`` or a folder of them, as robomimic and LIBERO write them, imported once for every state of them."""
+    return _import(Hdf5Files(Path(location).expanduser(), config.features, config.action_spec), "hdf5", root, progress)
+
+
+class Foreign(Protocol):
+    """Data in another form, of which an importer has found out what is what."""
+
+    name: str
+
+    @property
+    def key(self) -> str: ...
+
+    @property
+    def spec(self) -> ActionSpec: ...
+
+    @property
+    def state_names(self) -> dict[str, list[str]]: ...
+
+    @property
+    def total(self) -> int: ...
+
+    @property
+    def notes(self) -> list[str]: ...
+
+    def episodes(self) -> Iterator[Episode]: ...
+
+
+def _import(source: Foreign, scheme: str, root: Path, progress: Progress | None) -> EpisodeDataset:
+    name = re.sub(r"[^\w.-]+", "_", source.name)
+    imported = root / f"{scheme}-{name}-{source.key}"
+    return EpisodeDataset(imported) if imported.exists() else convert(source, imported, progress)
+
+
+def open_foreign(path: Path, features: Sequence[str] = (), action_spec: str = "") -> Foreign:
+    """The importer for a TFDS folder, an HDF5 file or a folder of those.
+
+    Raises:
+        DataError: it is neither, can't be read, or nothing says what its actions mean.
+    """
+    folder = path.is_dir() and not (path / "features.json").exists()
+    hdf5 = path.suffix in SUFFIXES or (folder and any(hdf5_files(path)))
+    source: Foreign = (Hdf5Files if hdf5 else RldsFolder)(path, features, action_spec)
+    _ = source.spec  # asked for before everything is read
+    return source
+
+
+def convert(source: Foreign, root: Path, progress: Progress | None = None) -> EpisodeDataset:
+    """The episodes of an RLDS or HDF5 data set as a new LeRobot folder."""
+    return write_lerobot(
+        source.episodes(), root, source.spec, source.total, progress, source.state_names, notes=source.notes
+    )
 
 
 @SOURCES.register("sim")

@@ -18,6 +18,15 @@ from rslwm.types import DataError
 Value = list[bytes] | np.ndarray
 """A feature: byte strings, float32 values or int64 values."""
 
+_LONGEST = 10
+"""Bytes of a 64-bit number as a varint."""
+
+_OTHERS = {
+    b"\x1f\x8b": "compressed with gzip, which isn't supported. Unpack it: gunzip",
+    b"version http": "a pointer of Git LFS, not the file. Fetch that: git lfs pull",
+}
+"""How files begin that stand in a record file's place."""
+
 _LANE = 512
 _FLIP = np.uint32(0xFFFFFFFF)
 
@@ -28,14 +37,17 @@ def read_records(path: Path, verify: bool = True) -> Iterator[bytes]:
     Raises:
         DataError: the file is truncated or a checksum is wrong; the message gives record and byte offset.
     """
+    size = path.stat().st_size
     with path.open("rb") as file:
         number = 0
         while header := file.read(12):
             where = f"{path}: record {number}, byte {file.tell() - len(header)}"
+            if other := next((what for start, what in _OTHERS.items() if not number and header.startswith(start)), ""):
+                raise DataError(f"{path} is {other}")
             if len(header) < 12 or _mask(crc32c(header[:8])) != struct.unpack("<I", header[8:])[0]:
                 raise DataError(f"{where}: the record's length is damaged. Copy the file again.")
             (length,) = struct.unpack("<Q", header[:8])
-            data, footer = file.read(length), file.read(4)
+            data, footer = file.read(min(length, size)), file.read(4)  # whatever it says, no more memory than that
             if len(data) + len(footer) < length + 4:
                 raise DataError(f"{where}: truncated, {len(data)} of {length} bytes are there. Copy the file again.")
             if verify and _mask(crc32c(data)) != struct.unpack("<I", footer)[0]:
@@ -68,8 +80,7 @@ def _value(feature: memoryview) -> Value:
         parts = [item for _, item in _fields(content)]
         if kind == 2:
             return np.frombuffer(b"".join(parts), np.float32)
-        numbers = [number for part in parts for number in _varints(part)]
-        return np.array(numbers, np.uint64).astype(np.int64)
+        return _varints(b"".join(parts))
     return []
 
 
@@ -97,17 +108,27 @@ def _varint(data: memoryview, at: int) -> tuple[int, int]:
     value = shift = 0
     while True:
         byte = data[at]
+        if shift >= 7 * _LONGEST:
+            raise ValueError("an integer has more than 64 bits")
         value |= (byte & 127) << shift
         at, shift = at + 1, shift + 7
         if byte < 128:
             return value, at
 
 
-def _varints(data: memoryview) -> Iterator[int]:
-    at = 0
-    while at < len(data):
-        value, at = _varint(data, at)
-        yield value
+def _varints(data: bytes) -> np.ndarray:
+    """All the numbers of a packed field at once, int64: seven bits a byte, the lowest first, until one is below 128."""
+    octets = np.frombuffer(data, np.uint8)
+    ends = np.flatnonzero(octets < 128)
+    starts = np.concatenate([[0], ends[:-1] + 1])[: len(ends)]
+    lengths = ends - starts + 1
+    if len(octets) and (octets[-1] >= 128 or lengths.max() > _LONGEST):
+        raise ValueError("an integer doesn't end, or has more than 64 bits")
+    values = np.zeros(len(ends), np.uint64)
+    for k in range(lengths.max(initial=0)):
+        there = lengths > k
+        values[there] |= (octets[starts[there] + k] & np.uint8(127)).astype(np.uint64) << np.uint64(7 * k)
+    return values.astype(np.int64)
 
 
 def crc32c(data: bytes) -> int:

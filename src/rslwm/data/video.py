@@ -1,9 +1,11 @@
-"""Many episodes in one mp4: written so that each starts at a key frame, read one at a time by its time stamp."""
+"""Many episodes in one mp4: each written to start at a key frame, and read by the time stamps of its rows."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -49,33 +51,138 @@ class VideoWriter:
         self._container.mux(packets)
 
 
-def read_video(path: Path, start: float, count: int, fps: float, episode: str) -> np.ndarray:
-    """``count`` consecutive frames from ``start`` seconds on, (count, H, W, 3) uint8.
+SAME_RATE = 0.02
+"""Rates that differ by less than this share are taken as meant to be the same."""
+
+
+def read_video(
+    path: Path, times: np.ndarray, fps: float, episode: str, start: float = 0.0, end: float | None = None
+) -> np.ndarray:
+    """The frame nearest to each of these times, (T, H, W, 3) uint8; the video may have any rate.
+
+    A frame may lie half a video frame away, or a quarter if video and table have the same rate: then frames and rows
+    belong together one by one, and more means that they don't.
+
+    Args:
+        times: seconds in the file, ascending.
+        fps: of the table.
+        start, end: of the episode in the file; a frame outside is another episode's.
 
     Raises:
-        DataError: the file is missing or damaged, or has not exactly these frames at these times.
+        DataError: the file is missing or damaged, or has no frame at one of these times.
     """
-    frames: list[np.ndarray] = []
-    problem = "the file ends"
+    if not path.is_file():
+        raise DataError(f"{path} does not exist, though episode {episode!r} needs it. Copy it there.")
+    wanted = f"{path}: expected {len(times)} frames of episode {episode!r} from {times[0]:.3f} s on"
     try:
         with av.open(str(path)) as container:
             stream = container.streams.video[0]
-            stream.codec_context.options = {"err_detect": "explode"}
-            assert stream.time_base is not None
-            container.seek(int(start / stream.time_base), stream=stream)
-            for frame in container.decode(stream):
-                place = round((frame.time - start) * fps)
-                if place < 0:
-                    continue
-                if place != len(frames):
-                    problem = f"frame {len(frames)} is missing at {start + len(frames) / fps:.3f} s"
+            _require_colour(stream, path)
+            rate = float(stream.average_rate or stream.guessed_rate or fps)
+            reach = (0.25 if abs(rate / fps - 1) < SAME_RATE else 0.5) / rate
+            chosen = _Nearest(times, reach + 1e-4, start - reach, np.inf if end is None else end - 0.5 / rate)
+            for frame in _decoded(container, stream, float(times[0]), reach):
+                if chosen.offer(float(frame.time), frame):
                     break
-                frames.append(frame.to_ndarray(format="rgb24"))
-                if len(frames) == count:
-                    return np.stack(frames)
+            chosen.close()
+            problem = chosen.problem
     except (av.error.FFmpegError, IndexError) as error:
-        problem = str(error)
-    raise DataError(
-        f"{path}: expected {count} frames of episode {episode!r} from {start:.3f} s on, found {len(frames)} "
-        f"({problem}). Copy or record the file again, or remove the episode."
-    )
+        raise DataError(f"{wanted}, but it can't be decoded ({error}). Copy or record the file again.") from None
+    if problem:
+        raise DataError(f"{wanted}, found {len(chosen.frames)}: {problem}")
+    return np.stack(chosen.frames)
+
+
+def length(path: Path) -> float:
+    """Seconds that a video says it lasts; 0 if it doesn't say.
+
+    Raises:
+        DataError: the file is missing or damaged.
+    """
+    if not path.is_file():
+        raise DataError(f"{path} does not exist. Copy it there.")
+    try:
+        with av.open(str(path)) as container:
+            stream = container.streams.video[0]
+            return float((stream.duration or 0) * (stream.time_base or 0))
+    except (av.error.FFmpegError, IndexError) as error:
+        raise DataError(f"{path} can't be opened as video ({error}). Copy or record the file again.") from None
+
+
+class _Nearest:
+    """Takes frames by ascending time and keeps the one nearest to each wanted time."""
+
+    def __init__(self, times: np.ndarray, reach: float, start: float, end: float) -> None:
+        self.times, self.reach, self.start, self.end = times.tolist(), reach, start, end
+        self.frames: list[np.ndarray] = []
+        self.problem = ""
+        self._last: tuple[float, av.VideoFrame] | None = None
+        self._picture: tuple[float, np.ndarray] | None = None
+
+    def offer(self, time: float, frame: av.VideoFrame) -> bool:
+        """Whether no more frames are needed."""
+        while not self._done and self._next <= time:
+            before = self._last
+            self._take(*(before if before and self._next - before[0] < time - self._next else (time, frame)))
+        self._last = time, frame
+        return self._done
+
+    def close(self) -> None:
+        """There are no more frames."""
+        while not self._done and self._last is not None and self._next - self._last[0] <= self.reach:
+            self._take(*self._last)
+        if not self._done:
+            if self._last is None:
+                self.problem = "there is no frame. The file is cut off: copy or record it again"
+                return
+            self.problem = (
+                f"the video ends at {self._last[0]:.3f} s, step {len(self.frames)} is at {self._next:.3f} s. Either "
+                "the file is cut off (copy it again), or from_timestamp and timestamp point past its end (correct them)"
+            )
+
+    @property
+    def _done(self) -> bool:
+        return bool(self.problem) or len(self.frames) == len(self.times)
+
+    @property
+    def _next(self) -> float:
+        return float(self.times[len(self.frames)])
+
+    def _take(self, time: float, frame: av.VideoFrame) -> None:
+        step, off = len(self.frames), abs(time - self._next)
+        if off > self.reach:
+            self.problem = (
+                f"step {step} is at {self._next:.3f} s, the nearest frame at {time:.3f} s, {off:.3f} s away; up to "
+                f"{self.reach:.3f} s is taken. A frame is missing, or time stamps and video run apart"
+            )
+        elif not self.start <= time <= self.end:
+            self.problem = (
+                f"step {step} at {self._next:.3f} s shows a frame of another episode: this one's lie between "
+                f"from_timestamp and to_timestamp. Correct these or the time stamps"
+            )
+        else:
+            if self._picture is None or self._picture[0] != time:
+                self._picture = time, frame.to_ndarray(format="rgb24")
+            self.frames.append(self._picture[1])
+
+
+def _decoded(container: Any, stream: Any, start: float, margin: float) -> Iterator[av.VideoFrame]:
+    """Frames from a key frame at or before ``start`` seconds."""
+    stream.codec_context.options = {"err_detect": "explode"}
+    for target in (start, 0.0):  # key frames are found by the time at which they are decoded, which may be earlier
+        container.seek(int(target / (stream.time_base or 1)), stream=stream)
+        frames = container.decode(stream)
+        first = next(frames, None)
+        if first is not None and (first.time <= start + margin or not target):
+            yield first
+            yield from frames
+            return
+
+
+def _require_colour(stream: Any, path: Path) -> None:
+    pixels = stream.codec_context.format
+    if pixels is not None and len(pixels.components) == 1 and pixels.components[0].bits > 8:
+        raise DataError(
+            f"{path} has one channel of {pixels.components[0].bits} bits ({pixels.name}): a depth map, not colours. "
+            "Choose another camera with data.camera, or flag it with is_depth_map in meta/info.json."
+        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from torch import Tensor
 from rslwm.compute import device, seeded
 from rslwm.config import ComputeConfig, DataConfig, StudyConfig
 from rslwm.data.clips import split_episodes
-from rslwm.data.dataset import EpisodeDataset
+from rslwm.data.dataset import EpisodeDataset, open_folder
 from rslwm.data.frames import DecodedFrames, spread_frames
 from rslwm.data.store import Source, TensorStore
 from rslwm.latents.base import TrainableEncoder
@@ -44,7 +44,7 @@ class SpaceStage:
 def make_space(work: Workspace) -> None:
     """A frozen encoder's native space, its normaliser fitted to the training episodes. Input: data."""
     config: SpaceStage = work.config
-    data, dataset = config.data, EpisodeDataset(stages.dataset_root(work.inputs[0], config.data.uri))
+    data, dataset = config.data, open_folder(stages.dataset_root(work.inputs[0], config.data.uri), config.data)
     frames = DecodedFrames(dataset, data.camera, data.image_size)
     train, _ = split_episodes(dataset.ids, data.test_fraction, data.split_seed)
     with seeded(0, f"encoder weights {Path(config.space.reference).name}"):  # as a study draws them
@@ -85,6 +85,8 @@ class Encoding:
     dataset: Path
     cameras: str
     compute: ComputeConfig
+    data: DataConfig = field(default_factory=DataConfig)
+    """Of its features and actions."""
 
     def open(self) -> tuple[LatentSpace, DecodedFrames]:
         """The space, on this process's device, and the frames; loaded once a process."""
@@ -113,7 +115,7 @@ class Encoding:
 def _open(job: Encoding) -> tuple[LatentSpace, DecodedFrames]:
     torch.set_num_threads(job.compute.threads)  # as many in every process: the number changes last digits
     space = LatentSpace.load(job.space)
-    frames = DecodedFrames(EpisodeDataset(job.dataset), job.cameras, space.config.image_size)
+    frames = DecodedFrames(open_folder(job.dataset, job.data), job.cameras, space.config.image_size)
     return space.to(device(_own_device(job.compute))), frames
 
 

@@ -19,7 +19,7 @@ from rslwm.config import (
     StudyConfig,
     WorldModelConfig,
 )
-from rslwm.data.dataset import EpisodeDataset
+from rslwm.data.dataset import open_folder
 from rslwm.evals.one_step import DRAWS
 from rslwm.evals.probes import FINAL_FRAMES, SUCCESS_FRAMES
 from rslwm.latents.base import TrainableEncoder
@@ -60,7 +60,7 @@ def data_size(config: StudyConfig, data: Path | None) -> DataSize:
         facts = stages.read_facts(data)
         return DataSize(facts["episodes"], facts["frames"], "counted")
     if scheme == "lerobot" and Path(location).expanduser().is_dir():
-        lengths = EpisodeDataset(Path(location).expanduser()).lengths
+        lengths = open_folder(Path(location).expanduser(), config.data).lengths
         return DataSize(len(lengths), int(lengths.sum()), "counted")
     sim = config.data.sim if scheme == "sim" else None
     episodes = config.data_size.episodes or (sim.episodes if sim else 0)

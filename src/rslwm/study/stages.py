@@ -21,8 +21,9 @@ from rslwm.config import (
     ProbeConfig,
     WorldModelConfig,
 )
+from rslwm.data.check import require_sound
 from rslwm.data.corpus import Corpus
-from rslwm.data.dataset import EpisodeDataset, build_dataset
+from rslwm.data.dataset import build_dataset, open_folder
 from rslwm.data.frames import build_frame_store
 from rslwm.data.seen import SeenEpisodes
 from rslwm.data.store import TensorStore
@@ -67,10 +68,11 @@ class DataStage:
 
 @versioned(1)
 def make_data(work: Workspace) -> None:
-    """Record, import or just find the episodes; the facts say where they are."""
+    """Record, import or just find the episodes, and refuse faulty ones; the facts say where they are."""
     config: DataConfig = work.config.data
     total = config.sim.episodes if config.uri.startswith("sim:") else 0
     dataset = build_dataset(config, work.out, lambda done: work.progress(done, max(done, total), "episodes"))
+    require_sound(dataset)
     root = dataset.root
     inside, location = root.is_relative_to(work.out), _location(config.uri)
     _write_facts(
@@ -85,6 +87,7 @@ def make_data(work: Workspace) -> None:
         successes=sum(label is True for label in dataset.success),
         cameras=dataset.cameras,
         instructions=len(set(dataset.instructions)),
+        left_out=dataset.left_out,
     )
 
 
@@ -102,7 +105,7 @@ def dataset_root(folder: Path, uri: str) -> Path:
 def make_frames(work: Workspace) -> None:
     """Decode and resize every frame of every configured camera once."""
     config: DataConfig = work.config
-    dataset = EpisodeDataset(dataset_root(work.inputs[0], config.uri))
+    dataset = open_folder(dataset_root(work.inputs[0], config.uri), config)
     total = len(dataset)
     build_frame_store(
         dataset, config.camera, config.image_size, work.out, lambda done: work.progress(done, total, "episodes")

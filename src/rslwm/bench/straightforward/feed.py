@@ -39,4 +39,4 @@ class VideoFeed:
         return encoder.encode(self.decode(windows).to(encoder.position.device))
 
     def _read(self, video: Path, start: int) -> np.ndarray:
-        return read_video(video, start / self.fps, self.frames, self.fps, video.stem)
+        return read_video(video, (start + np.arange(self.frames)) / self.fps, self.fps, video.stem)

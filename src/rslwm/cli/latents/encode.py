@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+import tyro
 from rich.filesize import decimal
 
 from rslwm.cli.latents.named import EncoderCommand
@@ -38,6 +39,8 @@ class Encode(EncoderCommand):
     """Folder to write to; the store is its subfolder latents, a fitted space its subfolder space."""
     camera: str = DataConfig.camera
     """The camera, or several, comma separated, for a space of several views; empty takes the data set's first."""
+    features: Annotated[tuple[str, ...], tyro.conf.arg(name="data.features")] = ()
+    """Features that the data call otherwise, each as OURS=THEIRS: action=actions,observation.images.front=image."""
     processes: int = 1
     """That encode side by side, each with its own copy of the network; on several GPUs in turns. Changes no byte."""
     compute: ComputeConfig = field(default_factory=ComputeConfig)
@@ -49,15 +52,19 @@ class Encode(EncoderCommand):
             raise ConfigError(f"--processes is {self.processes}; at least 1")
         root = self.out / "latents"
         space, dataset = self._space(root)
-        encoding = Encoding(space, dataset.root, self.camera, self.compute)
+        encoding = Encoding(space, dataset.root, self.camera, self.compute, self._source)
         with counting("episodes", len(dataset)) as bar:
             store = encoding.write(root, self.processes, lambda done, total, message: bar(done))
         text = f"{store.root}: {decimal(store.nbytes)} of latents"
         console().print(text, markup=False, highlight=False, soft_wrap=True)
 
+    @property
+    def _source(self) -> DataConfig:
+        return DataConfig(uri=self.data, features=self.features)
+
     def _space(self, root: Path) -> tuple[Path, EpisodeDataset]:
         """The folder of the space, fitted if it isn't there yet, and the data set, imported or recorded if need be."""
-        from rslwm.data.dataset import EpisodeDataset
+        from rslwm.data.dataset import open_folder
         from rslwm.latents.space import LatentSpace
         from rslwm.study.checkpoint import copy_folder
         from rslwm.study.encoding import native_space
@@ -69,13 +76,14 @@ class Encode(EncoderCommand):
         folder, runner = self._folder(), Runner(self.out, threads_per_job=self.compute.threads)
         if folder:
             self._require_views(folder)
-            data = Builder(StudyConfig(data=DataConfig(uri=self.data))).data
+            data = Builder(StudyConfig(data=self._source)).data
             spec = LatentSpace.load(folder).spec
         else:
             config = replace(self.study(self.data, self.camera), compute=self.compute)
+            config = replace(config, data=replace(config.data, features=self.features))
             data, fitted = native_space(self.entry, config)
             spec = self.entry.open(config).spec
-        dataset = EpisodeDataset(dataset_root(runner.run([data])[data], self.data))
+        dataset = open_folder(dataset_root(runner.run([data])[data], self.data), self._source)
         if not len(dataset):
             raise ConfigError(f"{self.data} has no episodes")
         self._estimate(dataset, spec, root)

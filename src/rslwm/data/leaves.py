@@ -1,0 +1,304 @@
+"""What foreign files hold, and which of it is a camera, a state, the action or the instruction: nothing goes unsaid."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from math import prod
+from typing import Literal
+
+from rslwm.data.parts import Part, dictionary_parts, plain_part
+from rslwm.types import DataError
+
+LARGEST_STATE = 2048
+"""Values a step: more are point clouds, maps and depth images, which no probe can use as a state."""
+
+DEPTH = re.compile(r"depth|disparity", re.IGNORECASE)
+_CAMERA, _STATE = "observation.images.", "observation.state"
+_FLAG = "--data.features"
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """One feature: its key in the file, and what a step of it is."""
+
+    key: str
+    kind: Literal["image", "numbers", "text", "unknown"]
+    dtype: str = ""
+    shape: tuple[int, ...] = ()
+    obstacle: str = ""
+    """Why it can't be read, where it can't."""
+    encoding: str = "none"
+
+    def __str__(self) -> str:
+        return f"{self.key}: {self.what}"
+
+    @property
+    def what(self) -> str:
+        """``float32 (7)``, ``image uint8 (64, 64, 3)``, ``text``."""
+        shape = f"({', '.join(map(str, self.shape))})" if self.shape else "scalar"
+        return {"numbers": f"{self.dtype} {shape}", "image": f"image {self.dtype} {shape}"}.get(self.kind, self.kind)
+
+    @property
+    def size(self) -> int:
+        """Values a step."""
+        return prod(self.shape)
+
+    @property
+    def name(self) -> str:
+        return self.key.rpartition("/")[2]
+
+    @property
+    def pictures(self) -> bool:
+        """Whether it holds pictures of any kind, encoded or as a tensor (H, W) or (H, W, channels)."""
+        tensor = len(self.shape) == 3 and self.shape[2] in (1, 3, 4) and min(self.shape[:2]) >= 8
+        return self.kind == "image" or (self.kind == "numbers" and self.dtype == "uint8" and tensor)
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """Where a format keeps what, as prefixes of its keys."""
+
+    action: str
+    observation: str
+    instructions: tuple[str, ...] = ()
+    """Where a text is known to be the instruction, the preferred one first."""
+    ignored: tuple[str, ...] = ()
+    """Book-keeping that nobody misses."""
+    instructed: bool = False
+    """Whether the instruction stands elsewhere, too."""
+    step: str = ""
+    """What the keys of everything that is recorded at every step begin with."""
+
+    def short(self, key: str) -> str:
+        """A camera's or a state's name: LeRobot allows no slash in one."""
+        return key.removeprefix(self.observation).removeprefix(self.step).replace("/", ".")
+
+
+@dataclass
+class Names:
+    """The user's OURS=THEIRS.
+
+    Raises:
+        DataError: an entry isn't of this form, or nothing of ours is called so.
+    """
+
+    action: list[str] = field(default_factory=list)
+    instruction: str = ""
+    cameras: dict[str, str] = field(default_factory=dict)
+    states: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, features: Iterable[str]) -> Names:
+        names = cls()
+        for entry in features:
+            ours, equals, theirs = (part.strip() for part in entry.partition("="))
+            if not (ours and equals and theirs):
+                raise DataError(f"data.features: {entry!r} is not OURS=THEIRS, as in action=actions")
+            if ours == "action":
+                names.action.append(theirs)
+            elif ours in ("instruction", "task"):
+                names.instruction = theirs
+            elif ours.startswith(_CAMERA):
+                names.cameras[ours.removeprefix(_CAMERA)] = theirs
+            elif ours == _STATE or ours.startswith(f"{_STATE}."):
+                names.states[ours.removeprefix(f"{_STATE}.") if ours != _STATE else "state"] = theirs
+            else:
+                known = f"action, instruction, {_CAMERA}NAME, {_STATE} and {_STATE}.NAME"
+                raise DataError(f"data.features: {ours!r} in {entry!r} is nothing of ours; there are {known}")
+        return names
+
+
+@dataclass
+class Layout:
+    """Which leaf is what."""
+
+    cameras: dict[str, Leaf] = field(default_factory=dict)
+    states: dict[str, Leaf] = field(default_factory=dict)
+    parts: list[Part] = field(default_factory=list)
+    leaves: list[Leaf] = field(default_factory=list)
+    """The leaf of every part."""
+    instructions: list[Leaf] = field(default_factory=list)
+    """The first text that isn't empty is the episode's instruction."""
+    left_out: list[str] = field(default_factory=list)
+
+    @property
+    def state_names(self) -> dict[str, list[str]]:
+        """Names of the values of scalars and of flattened matrices."""
+        return {n: numbered(n, leaf.shape) for n, leaf in self.states.items() if len(leaf.shape) != 1}
+
+
+def numbered(name: str, shape: tuple[int, ...]) -> list[str]:
+    """``pose_0_0``, ``pose_0_1``, ...; a scalar keeps its name."""
+    names = [name]
+    for size in shape:
+        names = [f"{stem}_{i}" for stem in names for i in range(size)]
+    return names
+
+
+def lay_out(leaves: Sequence[Leaf], names: Names, dialect: Dialect, where: str) -> Layout:
+    """Sort ``leaves``: what the user names first, then by what it is and where it stands.
+
+    Depth is no colour, so that such pictures are left out, and those of one channel where there are colours; the first
+    camera is therefore one of colours. States of any shape and of integers are kept as they are, in one dimension.
+
+    Raises:
+        DataError: there is no action, or what the user names isn't there or is of another kind.
+    """
+    return _Sorter(leaves, names, dialect, where).sort()
+
+
+def _reason(leaf: Leaf) -> str:
+    return f"{leaf}, {leaf.obstacle}" if leaf.obstacle else str(leaf)
+
+
+class _Sorter:
+    def __init__(self, leaves: Sequence[Leaf], names: Names, dialect: Dialect, where: str) -> None:
+        # What is observed comes first: a goal's picture is no default camera.
+        observed = sorted(leaves, key=lambda leaf: (not leaf.key.startswith(dialect.observation), leaf.key))
+        self.leaves = {leaf.key: leaf for leaf in observed}
+        self.names, self.dialect, self.where = names, dialect, where
+        self.layout, self.taken = Layout(), {*dialect.ignored}
+
+    def sort(self) -> Layout:
+        self._named()
+        if not self.layout.parts:
+            self._action()
+        rest = [leaf for leaf in self.leaves.values() if leaf.key not in self.taken]
+        colours = any(leaf.pictures and leaf.shape[2:] != (1,) and not self._depth(leaf) for leaf in rest)
+        once = [leaf.key for leaf in rest if leaf.kind != "text" and not self._recorded(leaf)]
+        if once:
+            self.layout.left_out.append(f"recorded once an episode: {', '.join(once)}")
+        for leaf in (leaf for leaf in rest if leaf.key not in once):
+            if reason := self._place(leaf, colours or bool(self.layout.cameras)):
+                self.layout.left_out.append(f"{leaf}, {reason}")
+        if not self.layout.instructions and not self.dialect.instructed:
+            texts = [leaf.key for leaf in rest if leaf.kind == "text"]
+            what = f"texts are {', '.join(texts)}; {_FLAG} instruction=KEY takes one" if texts else "there is no text"
+            self.layout.left_out.append(f"no instruction: {what}")
+        return self.layout
+
+    def _under(self, key: str) -> list[Leaf]:
+        return [leaf for leaf in self.leaves.values() if leaf.key == key or leaf.key.startswith(f"{key}/")]
+
+    def _find(self, theirs: str, ours: str) -> tuple[str, list[Leaf]]:
+        """The leaf of this key, with or without its prefix, or all that stand under it; and the whole key."""
+        for prefix in ("", self.dialect.step, self.dialect.observation):
+            key = f"{prefix}{theirs}".rstrip("/")
+            if found := self._under(key):
+                self.taken |= {leaf.key for leaf in found}
+                return key, found
+        raise DataError(f"data.features: {ours}={theirs}: {self.where} has no {theirs!r}; it has {self._listed()}")
+
+    def _one(self, theirs: str, ours: str, pictures: bool, wanted: str) -> Leaf:
+        _, (leaf, *more) = self._find(theirs, ours)
+        fits = leaf.pictures and leaf.dtype == "uint8" if pictures else leaf.kind == "numbers"
+        if more or leaf.obstacle or not fits:
+            what = f"{len(more) + 1} features" if more else leaf.obstacle or leaf.what
+            raise DataError(f"data.features: {ours}={theirs}: {leaf.key} of {self.where} is {what}, not {wanted}")
+        return leaf
+
+    def _named(self) -> None:
+        for name, theirs in self.names.cameras.items():
+            leaf = self._one(theirs, f"{_CAMERA}{name}", True, "a picture of colours (uint8)")
+            self.layout.cameras[name] = leaf
+        for name, theirs in self.names.states.items():
+            self.layout.states[name] = self._one(theirs, f"{_STATE}.{name}", False, "numbers")
+        if self.names.instruction:
+            _, (leaf, *more) = self._find(self.names.instruction, "instruction")
+            codes = leaf.kind == "numbers" and leaf.dtype.startswith(("int", "uint"))
+            if more or leaf.obstacle or not (leaf.kind == "text" or codes):
+                raise DataError(
+                    f"data.features: instruction={self.names.instruction}: {leaf} is neither text nor codes"
+                )
+            self.layout.instructions.append(leaf)
+        for theirs in self.names.action:
+            self._add_action(*self._find(theirs, "action"))
+
+    def _action(self) -> None:
+        key = self.dialect.action
+        found = self._under(key)
+        if not found:
+            raise DataError(
+                f"{self.where} has no {key!r}; it has {self._listed()}. Name what the actions are: {_FLAG} action=KEY"
+            )
+        self._add_action(key, found)
+
+    def _add_action(self, key: str, found: list[Leaf]) -> None:
+        numbers = {
+            leaf.key.removeprefix(key).lstrip("/"): leaf
+            for leaf in found
+            if leaf.kind == "numbers" and not leaf.obstacle
+        }
+        if not numbers:
+            raise DataError(
+                f"{self.where}: the action ({'; '.join(map(_reason, found))}) is not numbers. Name another feature: "
+                f"{_FLAG} action=KEY"
+            )
+        self.taken = (self.taken - {leaf.key for leaf in found}) | {leaf.key for leaf in numbers.values()}
+        if "" in numbers:
+            parts = [plain_part(numbers[""].name, numbers[""].size)]
+        else:
+            parts = dictionary_parts({name: leaf.size for name, leaf in numbers.items()})
+        self.layout.parts += parts
+        self.layout.leaves += [numbers[part.key if "" not in numbers else ""] for part in parts]
+
+    def _place(self, leaf: Leaf, colours: bool) -> str:
+        """Where a leaf goes, or why it is left out."""
+        if leaf.obstacle:
+            return leaf.obstacle
+        if leaf.kind == "text":
+            return self._text(leaf)
+        if not leaf.key.startswith(self.dialect.observation) and not leaf.pictures:
+            return f"not part of the observation; {_FLAG} {_STATE}.NAME={leaf.key} takes it"
+        if leaf.pictures:
+            return self._picture(leaf, colours)
+        if self._instruction(leaf) and leaf.dtype.startswith(("int", "uint")):
+            return f"an instruction as numbers, not as text; {_FLAG} instruction={leaf.key} reads them as characters"
+        if DEPTH.search(leaf.name) and leaf.size > 1:
+            return "depth"
+        if not 0 < leaf.size <= LARGEST_STATE:
+            return f"{leaf.size} values a step are no state"
+        name = self.dialect.short(leaf.key)
+        if name in self.layout.states:
+            return f"another state is called {name!r}"
+        self.layout.states[name] = leaf
+        return ""
+
+    def _picture(self, leaf: Leaf, colours: bool) -> str:
+        name = self.dialect.short(leaf.key)
+        if self._depth(leaf):
+            return "depth, not colours"
+        if leaf.shape[2:] == (1,) and colours:
+            return f"one channel, not colours; {_FLAG} {_CAMERA}{name}={leaf.key} takes it"
+        if name in self.layout.cameras:
+            return f"another camera is called {name!r}"
+        self.layout.cameras[name] = leaf
+        return ""
+
+    def _text(self, leaf: Leaf) -> str:
+        known = leaf.key in self.dialect.instructions or self._instruction(leaf)
+        if self.names.instruction or not known:
+            return f"a text; {_FLAG} instruction={leaf.key} takes it as the instruction"
+        self.layout.instructions.append(leaf)
+        self.layout.instructions.sort(key=self._preference)
+        return ""
+
+    def _preference(self, leaf: Leaf) -> tuple[int, str]:
+        known = self.dialect.instructions
+        return (known.index(leaf.key) if leaf.key in known else len(known), leaf.key)
+
+    def _recorded(self, leaf: Leaf) -> bool:
+        return leaf.key.startswith(self.dialect.step)
+
+    @staticmethod
+    def _instruction(leaf: Leaf) -> bool:
+        return "instruction" in leaf.name.lower()
+
+    @staticmethod
+    def _depth(leaf: Leaf) -> bool:
+        return leaf.dtype not in ("uint8", "") or bool(DEPTH.search(leaf.name))
+
+    def _listed(self) -> str:
+        return ", ".join(map(str, self.leaves.values())) or "nothing"

@@ -1,0 +1,243 @@
+"""Which episodes a LeRobot folder lists, and where their rows, videos and instructions are: v3 and v2.x."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from rslwm.data.lerobot_info import Info
+from rslwm.types import DataError
+
+
+@dataclass(frozen=True)
+class VideoPlace:
+    """An episode's part of a video, in seconds; ``end`` is None if the file is the episode's own."""
+
+    path: Path
+    start: float = 0.0
+    end: float | None = None
+
+
+@dataclass(frozen=True)
+class Listed:
+    """An episode as the metadata list it."""
+
+    number: int
+    """Its ``episode_index``."""
+    length: int
+    tasks: tuple[str, ...]
+    span: tuple[int, int] | None = None
+    """Its rows by their ``index``, if that is said."""
+    table: Path | None = None
+    """The data file with its rows, if that is said."""
+    videos: dict[str, VideoPlace] = field(default_factory=dict)
+    """By camera."""
+    own: dict[str, Any] = field(default_factory=dict)
+    """``id`` and ``info`` of a set that this project has written."""
+
+
+def read_episodes(info: Info) -> list[Listed]:
+    """By ascending ``episode_index``.
+
+    Raises:
+        DataError: the lists are missing, damaged, or not as many as ``info.json`` says.
+    """
+    found = _from_tables(info) if info.version == 3 else _from_lines(info)
+    if len(found) != info.values["total_episodes"]:
+        raise DataError(
+            f"{info.root}/meta lists {len(found)} episodes, but total_episodes in {info.file} is "
+            f"{info.values['total_episodes']}. Part of the metadata is missing: copy it again, or record with "
+            "LeRobot's dataset.finalize(), which writes the last of it."
+        )
+    return sorted(found, key=lambda episode: episode.number)
+
+
+def read_tasks(info: Info) -> dict[int, str] | None:
+    """Instructions by ``task_index``; None if there is no such table.
+
+    Raises:
+        DataError: it is damaged.
+    """
+    if info.version == 2:
+        lines = info.root / "meta/tasks.jsonl"
+        rows = _lines(lines, ("task_index", "task")) if lines.is_file() else None
+        return None if rows is None else {int(row["task_index"]): str(row["task"]) for row in rows}
+    path = info.root / "meta/tasks.parquet"
+    if not path.is_file():
+        return None
+    table = read_columns(path, lambda name: True)
+    names = table.column_names  # LeRobot writes pandas tables with the text as index, called "task" or nothing
+    column = "task" if "task" in names else next((name for name in names if name != "task_index"), "")
+    if "task_index" not in names or not column:
+        raise DataError(f"{path} has the columns {names}; expected task_index and task")
+    return {int(row["task_index"]): str(row[column] or "") for row in rows_of(table, path)}
+
+
+def _from_tables(info: Info) -> list[Listed]:
+    folder = info.root / "meta/episodes"
+    files = sorted(folder.rglob("*.parquet"))
+    if not files:
+        raise DataError(
+            f"{folder} holds no chunk-*/file-*.parquet. Part of the data set is missing: copy it again, or "
+            "record with LeRobot's dataset.finalize(), which writes it."
+        )
+    return [_listed(row, info, path) for path in files for row in _episode_rows(path)]
+
+
+def _episode_rows(path: Path) -> list[dict[str, Any]]:
+    own = {"episode_index", "length", "tasks", "dataset_from_index", "dataset_to_index", "rslwm/id", "rslwm/info"}
+    table = read_columns(path, lambda name: name in own or name.startswith(("videos/", "data/")))
+    if lacking := {"episode_index", "length"} - {*table.column_names}:
+        raise DataError(f"{path} has no column {min(lacking)!r}, which LeRobot v3 requires")
+    return rows_of(table, path)
+
+
+def _listed(row: dict[str, Any], info: Info, path: Path) -> Listed:
+    number, length = row["episode_index"], row["length"]
+    if number is None or length is None:
+        raise DataError(f"{path}: an episode has no {'episode_index' if number is None else 'length'}")
+    edges = row.get("dataset_from_index"), row.get("dataset_to_index")
+    place = _place(row, "data")
+    tasks = row.get("tasks")
+    try:
+        notes = json.loads(row.get("rslwm/info") or "{}")
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path}: rslwm/info of episode {number} is not JSON: {error}") from None
+    return Listed(
+        number=int(number),
+        length=int(length),
+        tasks=(tasks,) if isinstance(tasks, str) else tuple(tasks or ()),
+        span=None if None in edges else (int(row["dataset_from_index"]), int(row["dataset_to_index"])),
+        table=info.path("data_path", **place) if place else None,
+        videos={camera: _video(row, camera, info, path) for camera in info.cameras if _is_video(info, camera)},
+        own={"id": row.get("rslwm/id"), "info": notes},
+    )
+
+
+def _is_video(info: Info, camera: str) -> bool:
+    return bool(info.features[info.cameras[camera]]["dtype"] == "video")
+
+
+def _place(row: dict[str, Any], prefix: str) -> dict[str, int] | None:
+    parts = {part: row.get(f"{prefix}/{part}") for part in ("chunk_index", "file_index")}
+    return None if None in parts.values() else {name: int(value or 0) for name, value in parts.items()}
+
+
+def _video(row: dict[str, Any], camera: str, info: Info, path: Path) -> VideoPlace:
+    """By the name that the feature has in the data, or that ``data.features`` gives it."""
+    ours = info.cameras[camera]
+    keys = dict.fromkeys((info.columns[ours], ours))
+    for key in keys:
+        place, start = _place(row, f"videos/{key}"), row.get(f"videos/{key}/from_timestamp")
+        if place and start is not None:
+            end = row.get(f"videos/{key}/to_timestamp")
+            video = info.path("video_path", video_key=key, **place)
+            return VideoPlace(video, float(start), None if end is None else float(end))
+    there = sorted({name.split("/")[1] for name in row if name.startswith("videos/")})
+    hint = f"; --data.features {there[0]}={info.columns[ours]} would take those of {there[0]!r}" if there else ""
+    raise DataError(
+        f"{path}: episode {row['episode_index']} has no videos/{info.columns[ours]}/chunk_index, file_index and "
+        f"from_timestamp; there are videos of {', '.join(there) or 'no feature'}{hint}"
+    )
+
+
+def _from_lines(info: Info) -> list[Listed]:
+    found = []
+    size = int(info.values.get("chunks_size") or 1000)
+    for row in _lines(info.root / "meta/episodes.jsonl", ("episode_index", "length")):
+        number = int(row["episode_index"])
+        parts = {"episode_chunk": number // size, "episode_index": number}
+        tasks = row.get("tasks") or ()
+        found.append(
+            Listed(
+                number=number,
+                length=int(row["length"]),
+                tasks=(tasks,) if isinstance(tasks, str) else tuple(map(str, tasks)),
+                table=info.path("data_path", **parts),
+                videos={
+                    camera: VideoPlace(info.path("video_path", video_key=info.columns[key], **parts))
+                    for camera, key in info.cameras.items()
+                    if _is_video(info, camera)
+                },
+            )
+        )
+    return found
+
+
+def _lines(path: Path, needed: tuple[str, ...]) -> list[dict[str, Any]]:
+    """The objects of a JSONL file."""
+    if not path.is_file():
+        raise DataError(f"{path} does not exist, which LeRobot v2.x requires")
+    rows = []
+    for number, line in enumerate(path.read_bytes().splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line.decode("utf-8-sig"))
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise DataError(f"{path}, line {number} is not JSON: {error}") from None
+        if not isinstance(row, dict) or any(row.get(name) is None for name in needed):
+            raise DataError(f"{path}, line {number}: expected an object with {', '.join(needed)}")
+        rows.append(row)
+    return rows
+
+
+def open_table(path: Path) -> pq.ParquetFile:
+    """A parquet file.
+
+    Raises:
+        DataError: it is missing or no parquet.
+    """
+    try:
+        return pq.ParquetFile(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(_unreadable(path, error)) from None
+
+
+def read_columns(path: Path, wanted: Callable[[str], bool]) -> pa.Table:
+    """Those columns of a parquet file that are wanted.
+
+    Raises:
+        DataError: they are damaged.
+    """
+    file = open_table(path)
+    try:
+        return file.read(columns=[name for name in file.schema_arrow.names if wanted(name)])
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(_unreadable(path, error)) from None
+
+
+def _unreadable(path: Path, error: Exception) -> str:
+    if not path.exists():
+        return f"{path} does not exist, though the metadata say that it does. Copy it there."
+    with path.open("rb") as file:
+        begins = file.read(4) == b"PAR1"
+        file.seek(-min(4, path.stat().st_size), 2)
+        ends = file.read() == b"PAR1"
+    if begins and not ends:
+        return (
+            f"{path} can't be read as parquet: it has a beginning and no end. Whoever wrote it didn't finish it "
+            "(LeRobot's dataset.finalize() wasn't called), or it was cut off: copy or record it again."
+        )
+    return f"{path} can't be read as parquet ({error}). Copy or record it again."
+
+
+def rows_of(table: pa.Table, path: Path) -> list[dict[str, Any]]:
+    """Rows as Python objects.
+
+    Raises:
+        DataError: they hold text that isn't UTF-8.
+    """
+    values = {}
+    for name in table.column_names:
+        try:
+            values[name] = table[name].to_pylist()
+        except UnicodeDecodeError as error:
+            raise DataError(f"{path}: column {name!r} holds text that isn't UTF-8: {error}") from None
+    return [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)]
