@@ -54,14 +54,12 @@ class Compare(StudyCommand):
     def _compare(self, out: Path) -> None:
         from rslwm.report.page import build_report
         from rslwm.study.compare import compare
-        from rslwm.study.runner import Runner
         from rslwm.study.table import render
 
-        screen, failed = console(), []
-        with Runner(out).alone():
-            with tracked(self.track, self.config, out):
-                verdicts = compare(self.config, out, self.jobs, shlex.join(["rslwm", *sys.argv[1:]]))
-            pages = {folder: build_report(folder) for folder in verdicts}
+        screen, failed, pages = console(), list[dict[str, str]](), dict[Path, Path]()
+        command = shlex.join(["rslwm", *sys.argv[1:]])
+        with tracked(self.track, self.config, out):
+            verdicts = compare(self.config, out, self.jobs, command, lambda at: pages.update({at: build_report(at)}))
         for folder, verdict in verdicts.items():
             study, page = json.loads((folder / "study.json").read_text()), pages[folder]
             if folder != out:

@@ -59,7 +59,8 @@ class Evaluate:
 
         if (self.out / "study.json").is_file():
             raise ConfigError(f"{self.out} holds a comparison, whose rows this would overwrite; give another --out")
-        data = clip_settings(WorldModel.load(self.checkpoint), self.checkpoint, self.data, self.camera)
+        model = WorldModel.load(self.checkpoint)
+        data = clip_settings(model, self.checkpoint, self.data, self.camera)
         stages = self.out if self.data else run_folder(self.checkpoint, self.out)
         measured = measure(
             self.checkpoint, data, self.evaluation, self.compute, stages, self.jobs, self.stream_above_kb, self.seen
@@ -70,7 +71,9 @@ class Evaluate:
         screen.print(_table(decide(measured.rows, metric_infos(), self.verdict)))
         for metric in measured.unavailable:
             screen.print(f"not available: {metric.metric}: {metric.reason}", markup=False)
-        if measured.seen:
+        if model.seen is None:
+            screen.print("The checkpoint doesn't say which episodes it was trained on: some may be among these.")
+        elif measured.seen:
             screen.print(_said(measured.seen, self.seen), markup=False)
         screen.print(f"\nrows: {self.out / 'rows.parquet'}", markup=False, soft_wrap=True)
         if measured.failed:

@@ -77,6 +77,8 @@ class Rollout:
         table = Table("PSNR in dB after", *(f"{k + 1}" for k in range(self.future)), box=None, header_style="dim")
         for name, values in result.psnr().items():
             table.add_row(name, *(f"{value:.2f}" for value in values.mean(0)))
+        if model.seen is None:
+            console().print("The checkpoint doesn't say which episodes it was trained on: some may be among these.")
         seen = model.seen.among(corpus) if model.seen else set()
         console().print(table, f"\n{len(result.clips)} clips in {self.out}")
         if seen:

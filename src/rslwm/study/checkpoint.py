@@ -9,7 +9,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from rslwm.compute import device
+from rslwm.compute import device, measure_peak
 from rslwm.config import ComputeConfig, DataConfig, EvalConfig, StudyConfig
 from rslwm.data.corpus import Corpus
 from rslwm.data.fingerprint import files_key
@@ -46,6 +46,7 @@ def train_world_models(config: StudyConfig, out: Path, jobs: int = 0) -> list[Pa
     study, runner = Builder(config).build(), Runner(out, jobs, config.compute.threads)
     study.check(runner.finished)
     with runner.alone():
+        measure_peak(config.compute)
         runner.run([space.world_model for space in study.spaces])
         return export_world_models(study, runner)
 
@@ -68,6 +69,7 @@ def train_spaces(config: StudyConfig, out: Path, jobs: int = 0) -> list[Path]:
     study, runner = Builder(replace(config, sizes=())).build(), Runner(out, jobs, config.compute.threads)
     study.check(runner.finished)
     with runner.alone():
+        measure_peak(config.compute)
         folders = runner.run([space.decoder for space in study.spaces])
         return [
             copy_folder(folders[space.decoder] / SPACE, runner.root / "spaces" / _folder_name(space, config))

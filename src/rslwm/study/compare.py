@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -15,6 +15,7 @@ import numpy as np
 from safetensors import safe_open
 
 from rslwm import __version__
+from rslwm.compute import measure_peak
 from rslwm.config import StudyConfig
 from rslwm.evals.base import metric_infos
 from rslwm.latents.space import LatentSpace
@@ -32,12 +33,21 @@ from rslwm.tensors import write_tensors
 Folders = dict[Stage, Path]
 
 
-def compare(config: StudyConfig, out: Path, jobs: int = 0, command: str = "") -> dict[Path, Verdict]:
+def compare(
+    config: StudyConfig,
+    out: Path,
+    jobs: int = 0,
+    command: str = "",
+    finish: Callable[[Path], object] = lambda folder: None,
+) -> dict[Path, Verdict]:
     """Run what isn't there yet below ``out``, and what failed before; returns the verdict by the folder of its
     comparison.
 
     That is ``out`` or, where the study names sizes, a folder below it for each. It gets ``rows.parquet``,
     ``verdict.json``, ``study.json``, ``config.yaml`` and ``clips/``; ``out`` also gets ``checkpoints/``.
+
+    Args:
+        finish: called with the folder of every comparison, while no other run may use it.
 
     Raises:
         StageFailed: a stage failed; everything that doesn't need it is done and kept.
@@ -48,13 +58,18 @@ def compare(config: StudyConfig, out: Path, jobs: int = 0, command: str = "") ->
     study.check(runner.finished)
     with runner.alone():
         retry_failed([space.rows for space in study.spaces], runner)
+        if not all(map(runner.finished, study.targets)):
+            measure_peak(config.compute)
         folders = runner.run(study.targets)
         export_world_models(study, runner)
         parts = {out / size: part for size, part in study.by_size().items()}
         for folder in {out, *parts}:
             folder.mkdir(exist_ok=True)
             dump(config, folder / "config.yaml")
-        return {folder: _conclude(part, folders, folder, command) for folder, part in parts.items()}
+        verdicts = {folder: _conclude(part, folders, folder, command) for folder, part in parts.items()}
+        for folder in verdicts:
+            finish(folder)
+        return verdicts
 
 
 def comparisons(out: Path) -> list[Path]:

@@ -18,10 +18,12 @@ from rslwm.config import (
     SimConfig,
     StudyConfig,
 )
+from rslwm.data.dataset import SOURCES
 from rslwm.data.fingerprint import files_key
 from rslwm.evals.evaluation import Label
 from rslwm.latents.space import LatentSpace
 from rslwm.model.dit import size_of
+from rslwm.registry import code_of
 from rslwm.serialisation import ConfigError
 from rslwm.study import stages
 from rslwm.study.entry import Entry, parse_entries
@@ -254,7 +256,7 @@ def evaluate_stage(label: Label, config: EvalConfig, data: DataConfig, compute: 
 
 def source_key(data: DataConfig) -> str:
     """What determines the episodes beside their configuration: the content of the files that this names, wherever they
-    lie; what the URI says, where that isn't a place on this machine.
+    lie, and of a data source of the user's own; what the URI says, where that isn't a place on this machine.
 
     Raises:
         ConfigError: there is no such action spec.
@@ -264,7 +266,8 @@ def source_key(data: DataConfig) -> str:
     if data.action_spec and not spec.is_file():
         raise ConfigError(f"data.action_spec: {spec} does not exist; name a YAML or JSON file")
     source = "" if scheme == "sim" else files_key(place) if location and place.exists() else location
-    return f"{source} {files_key(spec)}" if data.action_spec else source
+    code = code_of(SOURCES.get(scheme)) if scheme in SOURCES else ""
+    return f"{source}{code} {files_key(spec)}" if data.action_spec else f"{source}{code}"
 
 
 def _checkpoint_key(folder: str) -> str:

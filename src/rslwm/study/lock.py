@@ -31,7 +31,7 @@ def locked(path: Path, seconds: float) -> Iterator[None]:
     Raises:
         ConfigError: the file can't be opened or locked, or somebody else still holds the lock after this many seconds.
     """
-    path, thread, deadline = path.absolute(), threading.get_ident(), time.monotonic() + seconds
+    path, thread, deadline = path.parent.resolve() / path.name, threading.get_ident(), time.monotonic() + seconds
     if _held.get(path) == thread:
         yield
         return
