@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -137,6 +137,8 @@ class Probes:
 
     def train(self, folder: Path, compute: ComputeConfig, progress: Progress) -> None:
         """Train every probe with the same optimiser settings; resumes from ``folder``."""
+        if "success" in self.modules and (short := left_out(self.corpus, self.config, range(len(self.corpus.dataset)))):
+            log.warning(short)
         steps = self.config.optim.steps * len(self.modules)
         for number, name in enumerate(self.modules):
             before = number * self.config.optim.steps
@@ -227,29 +229,37 @@ def balanced(mask: Tensor) -> Tensor:
 def labelled_clips(corpus: Corpus, config: ProbeConfig, episodes: list[int], which: str) -> list[int]:
     """Those of the episodes that have a success label and hold a clip of the success probe.
 
-    The others are counted in the log. The clip is equally long for all: were it as long as an episode, it would tell
-    how long the episode is.
+    The clip is equally long for all: were it as long as its episode, or as the shortest one, its content would tell
+    lengths, and one short episode would blind the probe to all others.
 
     Raises:
-        NotAvailable: none, or all with the same label; ``which`` names the episodes.
+        NotAvailable: there are none, or all have the same label; ``which`` names the episodes.
     """
-    labels, lengths = corpus.dataset.success, corpus.dataset.lengths
-    steps = (config.success_frames - 1) * corpus.config.frame_skip + 1
+    labels = corpus.dataset.success
     labelled = [e for e in episodes if labels[e] is not None]
     if not labelled:
         raise NotAvailable("the data have no success labels")
-    kept = [e for e in labelled if lengths[e] >= steps]
-    short = (
-        f"{len(labelled) - len(kept)} of {len(labelled)} labelled {which} episodes are shorter than the success probe's "
-        f"clip of {config.success_frames} frames ({steps} steps) and left out"
+    steps = (config.success_frames - 1) * corpus.config.frame_skip + 1
+    kept = [e for e in labelled if corpus.dataset.lengths[e] >= steps]
+    if len({labels[e] for e in kept}) == 2:
+        return kept
+    reason = f"every labelled {which} episode has success = {labels[kept[0]]}" if kept else "no episode is left"
+    short = left_out(corpus, config, labelled)
+    raise NotAvailable(f"{reason}; {short}. Lower evaluation.probe.success_frames." if short else reason)
+
+
+def left_out(corpus: Corpus, config: ProbeConfig, episodes: Sequence[int]) -> str:
+    """How many labelled ones of the episodes the success probe can't use; empty if it can use all."""
+    frames, skip = config.success_frames, corpus.config.frame_skip
+    steps = (frames - 1) * skip + 1
+    lengths = [corpus.dataset.lengths[e] for e in episodes if corpus.dataset.success[e] is not None]
+    short = sum(length < steps for length in lengths)
+    if not short:
+        return ""
+    return (
+        f"{short} of {len(lengths)} labelled episodes are shorter than the success probe's clip of {frames} frames "
+        f"{skip} steps apart and left out"
     )
-    if len({labels[e] for e in kept}) < 2:
-        remedy = f"; {short}. Lower evaluation.probe.success_frames." if len(kept) < len(labelled) else ""
-        same = f"every labelled {which} episode has success = {labels[kept[0]]}" if kept else "none is left"
-        raise NotAvailable(same + remedy)
-    if len(kept) < len(labelled):
-        log.warning(short)
-    return kept
 
 
 def final_windows(clips: Clips, episodes: list[int], slack: int = 0) -> np.ndarray:

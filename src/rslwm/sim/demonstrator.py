@@ -146,7 +146,8 @@ def _misjudged(table: Tabletop, draw: np.random.Generator) -> np.ndarray | None:
 def _spots(draw: np.random.Generator, state: TableState, avoid: Sequence[Circle]) -> Iterator[np.ndarray]:
     """Free places (2,) for an object, outside of these circles; a few attempts."""
     things = [pose.position[:2] for pose in state.objects.values()]
-    for spot in draw.uniform(*np.transpose(WORKSPACE), (60, 2)):
+    (x0, x1), (y0, y1) = WORKSPACE
+    for spot in draw.uniform((x0, y0), (x1, y1), (60, 2)):
         clear = all(np.hypot(spot[0] - x, spot[1] - y) > radius for x, y, radius in avoid)
         if clear and all(np.linalg.norm(spot - thing) > _ROOM for thing in things):
             yield spot
@@ -161,32 +162,32 @@ class _Afterwards:
     def __init__(self, kind: str, table: Tabletop, draw: np.random.Generator) -> None:
         self.kind, self.table, self.draw = kind, table, draw
         self.restlessness = _RESTLESS if kind == "wander" else 0.0
-        self.errand: tuple[Task, np.ndarray] | None = None
+        self.errand: Task | None = None
         self.steps = 0
 
     def intend(self, state: TableState) -> np.ndarray:
         """An action (7,) without noise."""
-        if not self.steps or (self.errand and self._done(state)):
+        if not self.steps or self._errand_done(state):
             self._begin(state)
         elif self.kind == "wander" and self.steps % _STAY == 0:
             self._head_for(self.draw.uniform(*_AIR))
         self.steps += 1
         if self.errand:
-            task, spot = self.errand
-            return expert_action(task, replace(state, goal_position=spot))
+            return expert_action(self.errand, replace(state, goal_position=self.place))
         return towards(state, self.place, self.place[2], None, self.grip)
 
     def _begin(self, state: TableState) -> None:
         self._head_for(state.target_position if self.kind == "hold" else self.draw.uniform(*_AIR))
         task, spot = self.table.task, next(_spots(self.draw, state, self.table.layout.keep_clear), None)
         others = [colour for colour in self.table.objects if colour not in (task.target, task.goal)]
-        wanted = self.kind == "next" and others and spot is not None
-        self.errand = (Task("pick", str(self.draw.choice(others)), ""), np.array([*spot, HALF])) if wanted else None
+        self.errand = None
+        if self.kind == "next" and others and spot is not None:
+            self.errand, self.place = Task("pick", str(self.draw.choice(others)), "elsewhere"), np.array([*spot, HALF])
 
-    def _done(self, state: TableState) -> bool:
-        task, spot = self.errand
-        put = FAMILIES[task.family].reached(task, replace(state, goal_position=spot))
-        return put and state.gripper_position[2] > _CLEAR
+    def _errand_done(self, state: TableState) -> bool:
+        if self.errand is None or state.gripper_position[2] < _CLEAR:
+            return False
+        return FAMILIES[self.errand.family].reached(self.errand, replace(state, goal_position=self.place))
 
     def _head_for(self, place: np.ndarray) -> None:
         self.place, self.grip = place, OPEN if self.draw.random() < 0.5 else CLOSED
