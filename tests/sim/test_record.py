@@ -98,3 +98,9 @@ def test_noise_stays_within_the_bounds():
 def test_an_empty_list_of_families_is_refused():
     with pytest.raises(ConfigError, match=r"sim\.families"):
         record_episode(replace(SMALL, families=()), 0)
+
+
+@pytest.mark.parametrize("steps", [{"max_steps": 0}, {"min_steps": -1}])
+def test_an_episode_without_steps_is_refused(steps):
+    with pytest.raises(ConfigError, match=r"sim\.min_steps and sim\.max_steps"):
+        record_episode(replace(SMALL, **steps), 0)
