@@ -84,8 +84,8 @@ def test_one_who_misjudges_the_goal_fails_and_goes_on_as_if_done() -> None:
 
 
 def test_one_who_gives_up_turns_to_something_else() -> None:
-    config = replace(BLIND, noise=(0.0,), mistakes=0.0, giving_up=1.0)
-    found = [record_episode(config, i) for i in range(12)]
+    config = replace(BLIND, noise=(0.2,), mistakes=0.0, giving_up=1.0)
+    found = [record_episode(config, i) for i in range(16)]
     failed = [e for e in found if e.info["reached"] is None]
     assert len(failed) > 3
     assert len({e.info["turned"] for e in failed}) > 2
