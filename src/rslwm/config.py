@@ -320,7 +320,9 @@ class ProbeConfig:
     channels: int = 256
     """Channels of a cell that it reads; of more, as many random mixtures."""
     noise: float = 0.05
-    """Standard deviation of the noise added to the latents in training."""
+    """Standard deviation of the noise added to the (normalised) latents in training."""
+    success_noise: float = 1.0
+    """The same for the success probe: of labels there is one an episode, and it would learn these by heart."""
     success_frames: int = 10
     """Frames of the clip, at an episode's end, of which the success probe reads the first, the middle and the last.
     Shorter episodes are left out."""

@@ -151,10 +151,11 @@ class Probes:
     def _train(self, name: str, folder: Path, compute: ComputeConfig, progress: Progress) -> None:
         probe, where = self.modules[name].to(device(compute)), device(compute)
         draw, seed = self._batches(name), self.seed
+        sigma = self.config.success_noise if name == "success" else self.config.noise
 
         def loss(step: int) -> tuple[Tensor, dict[str, Tensor]]:
             z, target, mask = draw(generator(seed, f"probe {name} batch", step))
-            z = z + self.config.noise * torch.randn(z.shape, generator=generator(seed, f"probe {name} noise", step))
+            z = z + sigma * torch.randn(z.shape, generator=generator(seed, f"probe {name} noise", step))
             guess, target, mask = probe(z.to(where)), target.to(where), mask.to(where)
             if name == "success":
                 value = F.binary_cross_entropy_with_logits(guess, target, weight=mask)
