@@ -29,7 +29,7 @@ def _quick(optim: OptimConfig) -> OptimConfig:
 
 def _smoke() -> StudyConfig:
     base = StudyConfig()
-    sim = replace(base.data.sim, episodes=16, noise=(0.0, 1.0), max_steps=24)
+    sim = replace(base.data.sim, episodes=16, noise=(0.0, 0.3), max_steps=30)
     sampling = SamplingConfig(steps=2)
     evaluation = replace(base.evaluation, clips=6, future=3, sampling=sampling, encoder_windows=32, one_step_windows=16)
     plan = replace(evaluation.plan, candidates=8, iterations=2, elites=2, sampling=sampling, windows=6)
@@ -168,7 +168,9 @@ def _bridge() -> StudyConfig:
             ),
             plan_horizons=(1, 4),
             # Training of the probes is published nowhere.
-            probe=ProbeConfig(width=384, optim=OptimConfig(steps=20_000, batch_size=128, lr=1e-3, warmup=500)),
+            probe=ProbeConfig(
+                width=384, grid=16, channels=1024, optim=OptimConfig(steps=20_000, batch_size=128, lr=1e-3, warmup=500)
+            ),
         ),
         note="The protocol of arXiv 2605.06388: its nine latent spaces, three sizes and budgets, with our metrics.",
     )  # fmt: skip
