@@ -279,7 +279,7 @@ class WorldModelConfig:
 
 @dataclass(frozen=True)
 class PlanConfig:
-    """Search for actions over the world model, started from zero inside the action bounds."""
+    """Search for actions over the world model, started from standing still, inside the action bounds."""
 
     planner: str = "cem"
     """cem, mppi, or path/to/file.py:function."""
@@ -327,7 +327,9 @@ class EvalConfig:
     encoder_windows: int = 256
     """Held-out windows (or frames) for metrics on encoder latents."""
     one_step_windows: int = 128
-    """Held-out windows for the one-step error."""
+    """Held-out windows for the one-step error and for telling the true action from others."""
+    other_actions: int = 7
+    """Actions of other episodes that the true one is told from."""
     plan: PlanConfig = field(default_factory=PlanConfig)
     plan_horizons: tuple[int, ...] = ()
     """Lengths of the plans that are measured; empty: plan.horizon alone."""

@@ -70,7 +70,16 @@ class Metric:
 
 
 def _load_builtin() -> None:
-    for module in ("visual", "one_step", "rollout_error", "planning", "inverse_dynamics", "readout", "success"):
+    for module in (
+        "visual",
+        "identification",
+        "planning",
+        "one_step",
+        "rollout_error",
+        "inverse_dynamics",
+        "readout",
+        "success",
+    ):
         importlib.import_module(f"rslwm.evals.{module}")
 
 

@@ -60,10 +60,10 @@ class InverseDynamics(Metric):
         yield from self._rows(evaluation, k, batch.x[:, [0, -1]], batch.actions, windows, (R_ENCODER, R2_ENCODER))
 
     def _generated(self, evaluation: Evaluation, k: int) -> Iterator[MetricRow]:
-        """Pairs of frames k apart, end to end along the rollouts; the later one is always generated."""
+        """Pairs of frames k apart, end to end from the last context frame on: all their actions were imagined."""
         rollouts, context = evaluation.main, evaluation.config.context
         clip = rollouts.clip
-        for start in range(max(0, context - k), clip.shape[1] - k, k):
+        for start in range(context - 1, clip.shape[1] - k, k):
             windows = rollouts.windows.copy()
             windows[:, 1] += start * evaluation.corpus.config.frame_skip
             pair, actions = clip[:, [start, start + k]], rollouts.actions[:, start : start + k]
