@@ -39,8 +39,8 @@ def test_fields_left_out_keep_their_defaults() -> None:
         ({"latents": "small-vae"}, r"latents: expected a list, got 'small-vae'"),
         ({"latents": ["small-vae", 3]}, r"latents\[1\]: expected str, got 3"),
         ({"adapter": {"optim": {"betas": [0.9]}}}, r"adapter\.optim\.betas: expected 2 values, got \[0\.9\]"),
-        ({"verdict": {"training_sd": 0.1}}, r"verdict\.training_sd: expected a mapping, got 0\.1"),
-        ({"verdict": {"training_sd": {"fidelity": "x"}}}, r"verdict\.training_sd\.fidelity: expected float, got 'x'"),
+        ({"scaling": {"optim": 0.1}}, r"scaling\.optim: expected a mapping, got 0\.1"),
+        ({"scaling": {"optim": {"B": {"lr": "x"}}}}, r"scaling\.optim\.B\.lr: expected float, got 'x'"),
     ],
 )
 def test_a_wrong_value_is_refused_with_its_place(values: dict[str, Any], message: str) -> None:

@@ -343,11 +343,12 @@ class VerdictConfig:
 
     resamples: int = 2000
     confidence: float = 0.95
-    training_sd: dict[str, float] = field(
-        default_factory=lambda: {"fidelity": 0.04, "planning": 0.06, "representation": 0.025}
-    )
-    """Standard deviation of an axis score from one training of a space to the next, used while a run has a single
-    seed and can't measure it. The values were measured at the demo's size, see LOG.md."""
+    min_room: float = 4.0
+    """A metric has a score if ceiling and floor are at least so many standard errors of their difference apart. At 4
+    the scale distorts a score by about 1/16, and no draw comes near a room of zero."""
+    training_noise: str = ""
+    """Record of training noise for runs with a single seed, written by ``rslwm report RUN --training-noise FILE`` from
+    a run with several; empty takes a shipped one of the same configuration. Of another configuration none is used."""
     seed: int = 99
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from rslwm.evals.base import MetricInfo
 from rslwm.study.rows import DTYPES, Rows
+from rslwm.study.training_noise import TrainingNoise
 from rslwm.types import AXES, Axis
 
 DEFAULTS = {
@@ -67,3 +68,10 @@ def study(
         unit=np.array([f"episode-{i:03d}" for i in range(episodes)])[None, None, None, :],
         value=value,
     )
+
+
+def record(sd: Mapping[str, float], rng: np.random.Generator | None = None) -> TrainingNoise:
+    """Training noise of metrics as six spaces with three seeds would show it; without an rng by no chance."""
+    exact = np.tile([-1.0, 0.0, 1.0], (6, 1))
+    luck = {metric: exact if rng is None else rng.normal(size=(6, 3)) for metric in sd}
+    return TrainingNoise("demo", "S", tuple("abcdef"), {metric: sd[metric] * luck[metric] for metric in sd}, {})

@@ -8,6 +8,7 @@ from pathlib import Path
 import tyro
 
 from rslwm.cli.output import console
+from rslwm.serialisation import ConfigError
 
 
 @dataclass
@@ -16,14 +17,28 @@ class Report:
 
     For instance:
       rslwm report runs/demo
+      rslwm report runs/seeds --training-noise noise.json
     """
 
     run_folder: tyro.conf.Positional[Path]
     """What `rslwm compare` was given as --out."""
+    training_noise: Path | None = None
+    """Record here what a run with several seeds knows about training noise; runs of the same configuration with one
+    seed take it as --verdict.training-noise."""
 
     def run(self) -> None:
         from rslwm.report.page import build_report
+        from rslwm.report.run import write_training_noise
         from rslwm.study.compare import comparisons
 
-        for folder in comparisons(self.run_folder):
+        folders = comparisons(self.run_folder)
+        if self.training_noise:
+            if len(folders) > 1:
+                raise ConfigError(
+                    f"{self.run_folder} holds several sizes; give the folder of one, such as {folders[0]}"
+                )
+            noise = write_training_noise(folders[0], self.training_noise)
+            found = f"{len(noise.values)} metrics, {noise.freedom} degrees of freedom"
+            console().print(f"training noise: {self.training_noise} ({found})", markup=False, soft_wrap=True)
+        for folder in folders:
             console().print(f"report: {build_report(folder)}", markup=False, soft_wrap=True)

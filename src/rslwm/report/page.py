@@ -13,7 +13,7 @@ import rslwm
 from rslwm.report import charts, figures, palette, sprites
 from rslwm.report.charts import Track, number
 from rslwm.report.run import Run, load_run
-from rslwm.study.axis import OVERALL
+from rslwm.study.axis import MIN_UNITS, OVERALL
 from rslwm.study.rows import TRUTH
 from rslwm.types import AXES
 
@@ -21,7 +21,7 @@ QUESTIONS = {
     "fidelity": "Do decoded rollouts look like what really happened?",
     "planning": "Can actions be chosen by imagining their outcome?",
     "representation": "Can what matters be read out of latents, encoded and generated?",
-    OVERALL: "The mean of the three axes.",
+    OVERALL: "The three axes together.",
 }
 COSTS = {
     "encoder_parameters": ("encoder parameters", "count"),
@@ -79,6 +79,7 @@ def context(run: Run, environment: Environment) -> dict[str, Any]:
         "legend": legend,
         "spaces": spaces,
         "shown": shown,
+        "alone": any(verdict["axes"][axis]["noise"]["origin"] == "unknown" for axis in shown),
         "questions": QUESTIONS,
         "cards": [_card(verdict, axis) for axis in (OVERALL, *AXES) if axis in verdict["axes"]],
         "scores": {axis: _scores(verdict["axes"][axis], _score_track(verdict)) for axis in shown},
@@ -142,12 +143,19 @@ def _swatch(family: str) -> Markup:
 def _card(verdict: dict[str, Any], axis: str) -> dict[str, Any]:
     """A decision for the top of the page."""
     found = verdict["axes"][axis]
-    opening = f"not decidable with {found['units']} held-out episodes"
-    sentence = verdict["decisions"][axis].removeprefix(f"{axis}: ").removeprefix(f"{opening}. ")
+    sentence = verdict["decisions"][axis].removeprefix(f"{axis}: ")
+    first = found["standings"][0]["latent"]
+    for opening in (f"not decidable with {found['units']} held-out episodes. ", f"{first} leads. "):
+        sentence = sentence.removeprefix(opening)
     contenders = [verdict["spaces"].index(name) for name in found["contenders"]]
     best = {s["latent"]: s["best"] for s in found["standings"]}
     return {"axis": axis, "winner": found["winner"], "sentence": sentence, "contenders": contenders, "best": best,
-            "units": found["units"]}  # fmt: skip
+            "units": found["units"], "leads": _leads(found), "noise": found["noise"]["origin"]}  # fmt: skip
+
+
+def _leads(axis: dict[str, Any]) -> bool:
+    """Is the first space of an axis ahead, but with one training each and therefore no winner?"""
+    return axis["noise"]["origin"] != "measured" and axis["units"] >= MIN_UNITS and len(axis["standings"]) > 1
 
 
 def _score_track(verdict: dict[str, Any]) -> Track:
@@ -161,7 +169,9 @@ def _scores(axis: dict[str, Any], track: Track) -> dict[str, dict[str, Any]]:
             **s,
             "rank": rank,
             "wins": s["latent"] == axis["winner"],
+            "leads": rank == 1 and _leads(axis),
             "open": not axis["winner"] and s["latent"] in axis["contenders"],
+            "out": not axis["winner"] and s["latent"] not in axis["contenders"],
             "at": track.at(s["score"]),
             "span": track.span(s["low"], s["high"]),
         }
@@ -172,6 +182,8 @@ def _scores(axis: dict[str, Any], track: Track) -> dict[str, dict[str, Any]]:
 def _metrics(verdict: dict[str, Any], axis: str, legend: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The axis's metrics, the scored ones first, with their positions on a scale where right is better."""
     found = [_metric(metric, legend) for metric in verdict["metrics"] if metric["info"]["axis"] == axis]
+    weight = {part["name"]: part["weight"] for part in verdict["axes"].get(axis, {}).get("parts", [])}
+    found = [{**metric, "weight": weight.get(metric["info"]["name"])} for metric in found]
     return sorted(found, key=lambda metric: bool(metric["unscored"]))
 
 
@@ -214,7 +226,11 @@ def _contrasts(verdict: dict[str, Any], shown: list[str]) -> list[dict[str, Any]
         return []
     edge = max(abs(v) for _, c in found for v in (c["low"], c["high"]))
     track = Track.around([-edge, edge], True)
-    return [{"axis": a, **c, "at": track.at(c["value"]), "span": track.span(c["low"], c["high"])} for a, c in found]
+    known = {axis: verdict["axes"][axis]["noise"]["origin"] != "unknown" for axis, _ in found}
+    return [
+        {"axis": a, **c, "at": track.at(c["value"]), "span": track.span(c["low"], c["high"]), "known": known[a]}
+        for a, c in found
+    ]
 
 
 def _costs(run: Run) -> dict[str, Any]:

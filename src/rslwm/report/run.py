@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 from safetensors import safe_open
 
-from rslwm.config import StudyConfig, VerdictConfig
+from rslwm.config import StudyConfig
 from rslwm.evals.base import MetricInfo
 from rslwm.serialisation import load
+from rslwm.study import training_noise
 from rslwm.study.rows import TRUTH, Rows
+from rslwm.study.training_noise import TrainingNoise
 from rslwm.study.verdict import decide
 from rslwm.types import DataError
 
@@ -60,7 +62,7 @@ def load_run(path: Path) -> Run:
     config = load(StudyConfig, path / "config.yaml") if has_config else StudyConfig()
     return Run(
         path=path,
-        verdict=_verdict(path, study, config.verdict),
+        verdict=_verdict(path, study, config),
         study=study,
         config=(path / "config.yaml").read_text() if has_config else "",
         note=config.note,
@@ -68,17 +70,36 @@ def load_run(path: Path) -> Run:
     )
 
 
-def _verdict(path: Path, study: dict[str, Any], config: VerdictConfig) -> dict[str, Any]:
+def _verdict(path: Path, study: dict[str, Any], config: StudyConfig) -> dict[str, Any]:
     rows, kept = path / "rows.parquet", path / "verdict.json"
     if kept.is_file() and not rows.is_file():
         return _read_json(kept)
     measured = Rows.load(rows)
-    metrics = {entry["name"]: MetricInfo(**entry) for entry in study.get("metrics", [])}
-    if not metrics:
-        raise DataError(f"{path / 'study.json'} declares no metrics, so {rows} can't be judged; run the study again")
-    verdict = decide(measured, metrics, config).to_dict()
+    noise = training_noise.find(config, measured)
+    verdict = decide(measured, _metrics(path, study), config.verdict, noise, study).to_dict()
     kept.write_text(json.dumps(verdict, indent=1, allow_nan=False))
     return verdict
+
+
+def _metrics(path: Path, study: dict[str, Any]) -> dict[str, MetricInfo]:
+    metrics = {entry["name"]: MetricInfo(**entry) for entry in study.get("metrics", [])}
+    if not metrics:
+        where = path / "study.json"
+        raise DataError(f"{where} declares no metrics, so the rows beside it can't be judged; run the study again")
+    return metrics
+
+
+def write_training_noise(path: Path, out: Path) -> TrainingNoise:
+    """Record the training noise of a run with several seeds, for runs of its configuration with one.
+
+    Raises:
+        DataError: every space was trained once, or a file of the run is missing or damaged.
+    """
+    measured = Rows.load(path / "rows.parquet")
+    metrics = _metrics(path, _read_json(path / "study.json"))
+    noise = training_noise.record(measured, metrics, load(StudyConfig, path / "config.yaml"), out.stem)
+    noise.save(out, {name: info.unit for name, info in metrics.items()})
+    return noise
 
 
 def _read_json(path: Path) -> dict[str, Any]:

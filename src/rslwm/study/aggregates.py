@@ -135,9 +135,11 @@ def _auc(
     result = np.full((len(weights), groups), np.nan)
     for g in range(groups):
         positive, negative = (group == g) & (target > 0.5), (group == g) & (target <= 0.5)
-        order = np.sign(value[positive][:, None] - value[negative][None, :]) / 2 + 0.5
         wins = np.zeros((weights.shape[1],) * 2)  # wins[u, v]: positives of unit u ranked above negatives of unit v
-        np.add.at(wins, (unit[positive][:, None], unit[negative][None, :]), order)
+        for v in np.unique(unit[negative]):
+            rivals = np.sort(value[negative & (unit == v)])
+            above = sum(np.searchsorted(rivals, value[positive], side) for side in ("left", "right")) / 2
+            wins[:, v] = np.bincount(unit[positive], weights=above, minlength=weights.shape[1])
         pairs = (weights @ np.bincount(unit[positive], minlength=weights.shape[1])) * (
             weights @ np.bincount(unit[negative], minlength=weights.shape[1])
         )

@@ -1,9 +1,12 @@
 """One axis of a study: the scores of every space, their two sources of chance, and the decision.
 
-A winner is named only where the best space beats *every* rival in a two-sided paired test at ``confidence``. Two
-sources of chance are in every draw: which episodes were held out (the bootstrap), and which weights training happened
-to end at. The second is measured where spaces were trained with several seeds; with one seed it is assumed, because a
-bootstrap over episodes knows nothing about it.
+Two sources of chance are in every draw: which episodes were held out (the bootstrap), and which weights training
+happened to end at. The second is measured where spaces were trained with several seeds. With one seed it can be taken
+from a record of the same configuration; then spaces can be ruled out, but no winner is named. Without a record nothing
+is ruled out, because a bootstrap over episodes knows nothing about the next training.
+
+A winner beats *every* rival in a two-sided paired test at ``confidence``. A space is ruled out at the same confidence
+for all pairs of spaces together, so that of many equal ones the worst isn't ruled out for being the worst.
 """
 
 from __future__ import annotations
@@ -11,15 +14,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
+from typing import Literal
 
 import numpy as np
 from scipy import stats as distributions
 
 from rslwm.config import VerdictConfig
-from rslwm.serialisation import ConfigError
+from rslwm.study.combination import Member, Part, combine, deviations, freedom
 from rslwm.study.score import Score
 from rslwm.study.stats import Difference, Resampling, difference, interval
 from rslwm.types import AXES
+
+Origin = Literal["measured", "record", "unknown"]
 
 OVERALL = "overall"
 MIN_UNITS = 5
@@ -52,11 +59,23 @@ class Needed:
 
 
 @dataclass(frozen=True)
-class AxisVerdict:
-    """The decision on one axis; ``winner`` is empty where ``contenders`` (the unbeaten, leader first) are several.
+class Noise:
+    """Of training: standard deviation of the axis's score from one training of a space to the next (NaN where it is
+    unknown), from so many degrees of freedom: of this study, or of a record."""
 
-    ``standings`` are best first, ``lead`` is the first over the second, ``reason`` the metric with the largest part in
-    that, ``units`` the fewest episodes behind a scored metric, ``contrast`` semantic minus reconstruction.
+    origin: Origin
+    sd: float
+    freedom: int
+
+
+@dataclass(frozen=True)
+class AxisVerdict:
+    """The decision on one axis.
+
+    ``winner`` is empty unless one space beats every other and every other was trained several times; ``contenders`` are
+    those that aren't ruled out, the leader first. ``standings`` are best first, ``lead`` is the first over the second,
+    ``reason`` the part with the most of that lead, ``units`` the fewest episodes behind a scored metric, ``parts`` what
+    the axis is made of, ``contrast`` these semantic minus these reconstruction spaces.
     """
 
     axis: str
@@ -67,7 +86,8 @@ class AxisVerdict:
     reason: str
     units: int
     needed: Needed | None
-    training_sd: float
+    noise: Noise
+    parts: tuple[Part, ...]
     contrast: Difference | None
 
 
@@ -75,67 +95,56 @@ class AxisVerdict:
 class AxisScores:
     """Scores of one axis before the decision.
 
-    ``estimates`` (N + 1, L) hold the chance of episodes, ``draws`` also that of training; ``trainings`` (L,) counts
-    seeds, and ``training_sd`` is the standard deviation of a score from one training of a space to the next.
+    ``estimates`` (N + 1, L) hold the chance of episodes, ``draws`` also that of training as far as it is known;
+    ``trainings`` (L,) counts seeds; ``leads`` (M, L) are the scores of the members, weighted.
     """
 
-    scores: list[Score]
     estimates: np.ndarray
     draws: np.ndarray
-    training_sd: float
+    noise: Noise
     trainings: np.ndarray
     units: int
+    parts: tuple[Part, ...] = ()
+    leads: np.ndarray | None = None
 
 
 def axis_scores(scores: Sequence[Score], resampling: Resampling, config: VerdictConfig) -> dict[str, AxisScores]:
-    """The axes that have a scored metric and, if all three have, their mean as ``overall``.
-
-    Raises:
-        ConfigError: ``training_sd`` lacks an axis.
-    """
-    members: dict[str, list[Score]] = {axis: [s for s in scores if s.info.axis == axis] for axis in AXES}
+    """The axes that have a scored metric and, if all three have, their combination as ``overall``."""
+    members: dict[str, Sequence[Member]] = {axis: [s for s in scores if s.info.axis == axis] for axis in AXES}
     members = {axis: found for axis, found in members.items() if found}
-    estimates = {axis: np.mean([s.spaces for s in found], 0) for axis, found in members.items()}
-    by_training = {axis: np.mean([s.trainings for s in found], 0) for axis, found in members.items()}
-    assumed = dict(config.training_sd)
-    if unknown := set(AXES) - set(assumed):
-        raise ConfigError(f"verdict.training_sd: {min(unknown)!r} is missing; give each of {', '.join(AXES)} a number")
+    combined = {axis: combine(axis, found) for axis, found in members.items()}
     if len(members) == len(AXES):
-        estimates[OVERALL] = np.mean([estimates[axis] for axis in AXES], 0)
-        by_training[OVERALL] = np.mean([by_training[axis] for axis in AXES], 0)
-        # One training serves all three axes, so its luck is taken to be common to them: spreads add up unreduced.
-        assumed[OVERALL] = float(np.mean([assumed[axis] for axis in AXES]))
-        members[OVERALL] = list(scores)
+        members[OVERALL] = [whole for whole, _ in combined.values()]
+        combined[OVERALL] = combine(OVERALL, members[OVERALL], alike=True)
     rng = np.random.default_rng([config.seed, 1])
+    # One training serves all three axes: its luck, where it isn't told apart, is taken to be common to them.
     luck = rng.standard_normal((config.resamples, len(resampling.spaces)))
     result = {}
-    for axis, found in members.items():
-        counts = np.isfinite(by_training[axis]).sum(1)
-        sd, spread = _training_spread(by_training[axis], assumed[axis], config.resamples, rng)
-        draws = estimates[axis].copy()
-        draws[1:] += spread[:, None] * luck / np.sqrt(counts)
-        result[axis] = AxisScores(found, estimates[axis], draws, sd, counts, min(s.units for s in found))
+    for axis, (whole, parts) in combined.items():
+        counts = np.isfinite(whole.trainings).sum(1)
+        noise, spread = _training_spread(whole, config.resamples, rng)
+        draws = whole.estimates.copy()
+        draws[1:] += spread[:, None] * luck / np.sqrt(counts.clip(1))
+        weighted = np.array([p.weight * m.estimates[0] for p, m in zip(parts, members[axis], strict=True)])
+        result[axis] = AxisScores(whole.estimates, draws, noise, counts, whole.units, parts, weighted)
     return result
 
 
-def _training_spread(
-    by_training: np.ndarray, assumed: float, draws: int, rng: np.random.Generator
-) -> tuple[float, np.ndarray]:
-    """Standard deviation of a score between trainings, and its draws (N,): pooled over the spaces' seeds, or assumed.
+def _training_spread(axis: Member, draws: int, rng: np.random.Generator) -> tuple[Noise, np.ndarray]:
+    """Training noise of a score and its draws (N,), pooled over the spaces' seeds, here or elsewhere; 0 if unknown.
 
     A pooled variance with f degrees of freedom is itself uncertain: each draw takes s^2 f / chi^2(f), which makes the
-    effect of training Student-t. ``by_training`` is (L, S), NaN where a space has fewer seeds.
+    effect of training Student-t.
     """
-    freedom = degrees_of_freedom(np.isfinite(by_training).sum(1))
-    if not freedom:
-        return assumed, np.full(draws, assumed)
-    squares = np.nansum((by_training - np.nanmean(by_training, 1, keepdims=True)) ** 2)
-    return math.sqrt(squares / freedom), np.sqrt(squares / rng.chisquare(freedom, draws))
-
-
-def degrees_of_freedom(trainings: np.ndarray) -> int:
-    """Of a variance pooled over spaces that were trained so often; 0 means that it can't be measured."""
-    return int((trainings - 1).sum())
+    here, there = (0 if found is None else freedom(found) for found in (axis.trainings, axis.elsewhere))
+    degrees = here or there
+    if not degrees:
+        return Noise("unknown", math.nan, 0), np.zeros(draws)
+    trainings = axis.trainings if here else axis.elsewhere
+    assert trainings is not None
+    squares = float(np.nansum(deviations(trainings) ** 2))
+    noise = Noise("measured" if here else "record", math.sqrt(squares / degrees), degrees)
+    return noise, np.sqrt(squares / rng.chisquare(degrees, draws))
 
 
 def judge(name: str, axis: AxisScores, resampling: Resampling, families: tuple[str, ...]) -> AxisVerdict:
@@ -149,30 +158,57 @@ def judge(name: str, axis: AxisScores, resampling: Resampling, families: tuple[s
     leads = {i: difference(axis.draws[:, leader], axis.draws[:, i], confidence) for i in rivals}
     enough = axis.units >= MIN_UNITS
     unbeaten = [i for i, lead in leads.items() if lead.p > 1 - confidence or not enough]
-    needs = [_needed(axis, leader, i, confidence) for i in unbeaten] if enough else []
+    won = bool(rivals) and not unbeaten and axis.noise.origin == "measured"
+    known = enough and axis.noise.origin != "unknown"
+    together = simultaneous(axis.draws, leader, confidence)
+    left = [i for i in rivals if not won and not (known and i not in unbeaten and together[i] <= 1 - confidence)]
+    needs = [_needed(axis, leader, i, confidence) for i in unbeaten or rivals] if known and not won else []
     columns = axis.estimates[0], low, high, best
     return AxisVerdict(
         axis=name,
         standings=tuple(Standing(spaces[i], families[i], *(float(c[i]) for c in columns)) for i in order),
-        winner=spaces[leader] if rivals and not unbeaten else "",
-        contenders=tuple(spaces[i] for i in (leader, *unbeaten)),
+        winner=spaces[leader] if won else "",
+        contenders=tuple(spaces[i] for i in (leader, *left)),
         lead=leads[rivals[0]] if rivals else None,
         reason=_reason(axis, leader, rivals[0]) if rivals else "",
         units=axis.units,
         needed=_most(needs) if needs else None,
-        training_sd=axis.training_sd,
+        noise=axis.noise,
+        parts=axis.parts,
         contrast=_contrast(axis.draws, families, confidence),
     )
 
 
+def simultaneous(draws: np.ndarray, leader: int, confidence: float) -> np.ndarray:
+    """p (L,) of the leader against each space, valid for all pairs of spaces together.
+
+    It is the share of draws in which *any* pair strays from its difference in the sample as far as the leader is ahead
+    here, each pair in units of its own ``confidence`` interval: no pair is more special than another.
+    """
+    spaces = draws.shape[1]
+    pairs = np.array(list(combinations(range(spaces), 2)), int).reshape(-1, 2)
+    p = np.ones(spaces)
+    if not len(pairs):
+        return p
+    delta = draws[:, pairs[:, 0]] - draws[:, pairs[:, 1]]
+    stray = np.abs(delta[1:] - delta[0])
+    width = np.maximum(np.quantile(stray, confidence, axis=0), 1e-12)
+    farthest = (stray / width).max(1)
+    for (a, b), ahead in zip(pairs.tolist(), np.abs(delta[0]) / width, strict=True):
+        if leader in (a, b):
+            p[a + b - leader] = ((farthest >= ahead).sum() + 1) / len(draws)
+    return p
+
+
 def _reason(axis: AxisScores, leader: int, runner_up: int) -> str:
-    """The metric that contributes most to the lead over the runner-up."""
-    shares = [(float(s.spaces[0, leader] - s.spaces[0, runner_up]), s.info.name) for s in axis.scores]
-    return max(shares)[1] if len(shares) > 1 else ""
+    """The part that contributes most to the lead over the runner-up."""
+    if axis.leads is None or len(axis.leads) < 2:
+        return ""
+    return axis.parts[int((axis.leads[:, leader] - axis.leads[:, runner_up]).argmax())].name
 
 
 def _contrast(draws: np.ndarray, families: tuple[str, ...], confidence: float) -> Difference | None:
-    """Mean of the semantic minus mean of the reconstruction spaces, paired (paper Table 12)."""
+    """Mean of these semantic minus mean of these reconstruction spaces, paired (paper Table 12)."""
     semantic, reconstruction = (np.array([f == which for f in families]) for which in ("semantic", "reconstruction"))
     if not semantic.any() or not reconstruction.any():
         return None
@@ -185,9 +221,10 @@ def _needed(axis: AxisScores, leader: int, rival: int, confidence: float) -> Nee
     The variance of their difference, episodes / n + training / seeds, has to fit into the budget (difference / z)^2.
     """
     gap = float(axis.estimates[0, leader] - axis.estimates[0, rival])
-    seeds = int(axis.trainings[[leader, rival]].min())
+    least_seeds = 1 if axis.noise.origin == "measured" else 2  # a winner takes several trainings
+    seeds = max(least_seeds, int(axis.trainings[[leader, rival]].min()))
     episodes = axis.units * float(np.var(axis.estimates[1:, leader] - axis.estimates[1:, rival]))
-    training = 2 * axis.training_sd**2
+    training = 2 * axis.noise.sd**2
     z = distributions.norm.ppf(0.5 + confidence / 2) + distributions.norm.ppf(POWER)
     budget = (gap / z) ** 2
     least = episodes / (REACH * axis.units)

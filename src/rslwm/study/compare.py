@@ -19,6 +19,7 @@ from rslwm.config import StudyConfig
 from rslwm.evals.base import metric_infos
 from rslwm.latents.space import LatentSpace
 from rslwm.serialisation import dump
+from rslwm.study import training_noise
 from rslwm.study.graph import Builder, SpaceStages, Study
 from rslwm.study.rows import TRUTH, Rows
 from rslwm.study.runner import Runner, Stage, StageRecord, closure
@@ -64,7 +65,7 @@ def _conclude(study: Study, folders: Folders, out: Path, command: str) -> Verdic
     own = {stage: folders[stage] for stage in closure(study.targets) if stage in folders}
     description = describe(study, own, command)
     (out / "study.json").write_text(json.dumps(description, indent=1))
-    verdict = decide(rows, metric_infos(), study.config.verdict)
+    verdict = decide(rows, metric_infos(), study.config.verdict, training_noise.find(study.config, rows), description)
     (out / "verdict.json").write_text(json.dumps(verdict.to_dict(), indent=1, allow_nan=False))
     return verdict
 

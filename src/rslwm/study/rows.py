@@ -81,4 +81,4 @@ class Rows:
         missing = [name for name in DTYPES if name not in table.column_names]
         if missing:
             raise DataError(f"{path} has no column {missing[0]!r}; its columns: {', '.join(table.column_names)}")
-        return cls({name: np.asarray(table[name].to_pylist(), dtype) for name, dtype in DTYPES.items()})
+        return cls({name: table[name].to_numpy().astype(dtype) for name, dtype in DTYPES.items()})

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rslwm.evals.base import MetricInfo
+from rslwm.study.combination import Member
 from rslwm.study.stats import Measurement, Resampling, interval, mean_over_seeds
 from rslwm.types import Unavailable
 
@@ -24,17 +25,18 @@ class Scale:
 
 
 @dataclass(frozen=True)
-class Score:
-    """Where one metric stands on its scale: ``spaces`` is (N + 1, L); ``trainings`` is (L, S), of the sample only."""
+class Score(Member):
+    """Where one metric stands on its scale."""
 
     info: MetricInfo
-    units: int
-    spaces: np.ndarray
-    trainings: np.ndarray
 
 
-def find_scale(measurement: Measurement, confidence: float) -> Scale | Unavailable:
-    """The metric's scale, or why it has none."""
+def find_scale(measurement: Measurement, min_room: float) -> Scale | Unavailable:
+    """The metric's scale, or why it has none.
+
+    A score is divided by the room between floor and ceiling. Where that is known to no better than one part in
+    ``min_room``, a score would say more about the room than about the space.
+    """
     info = measurement.info
     missing = np.isnan(measurement.estimates["value"][0, :, :, 0]).all(1)
     if missing.any():
@@ -48,10 +50,19 @@ def find_scale(measurement: Measurement, confidence: float) -> Scale | Unavailab
     if floor is None or ceiling is None:
         return Unavailable(info.name, f"no {'floor' if floor is None else 'ceiling'} was measured")
     room = (ceiling - floor) * (1 if info.higher_is_better else -1)
-    if min(room[0], interval(room, confidence)[0]) <= 0:
-        reason = f"floor ({info.floor}) and ceiling ({info.ceiling}) can't be told apart on these episodes"
-        return Unavailable(info.name, reason)
+    error = float(room[1:].std())
+    if room[0] <= 0 or room[0] < min_room * error:
+        return Unavailable(info.name, _no_room(info, floor[0], ceiling[0], room[0], error, min_room))
     return Scale(floor, ceiling)
+
+
+def _no_room(info: MetricInfo, floor: float, ceiling: float, room: float, error: float, min_room: float) -> str:
+    unit = "" if info.unit == "1" else f" {info.unit}"
+    bounds = f"its floor ({info.floor}) is {floor:.3g}{unit} and its ceiling ({info.ceiling}) {ceiling:.3g}{unit}"
+    if room <= 0:
+        return f"{bounds}, which is no better: there is no room for a score between them"
+    times = f"{room:.2g}{unit} apart, only {room / error:.1f} times the standard error of that"
+    return f"{bounds}: {times}, where a score needs {min_room:g}"
 
 
 def _known(measured: np.ndarray | None, analytic: float | None, like: np.ndarray) -> np.ndarray | None:
@@ -60,12 +71,19 @@ def _known(measured: np.ndarray | None, analytic: float | None, like: np.ndarray
     return None if analytic is None else np.full(len(like), analytic)
 
 
-def score(measurement: Measurement, scale: Scale) -> Score:
-    """(value - floor) / (ceiling - floor), not clipped: below 0 is worse than knowing nothing."""
+def score(measurement: Measurement, scale: Scale, elsewhere: np.ndarray | None = None) -> Score:
+    """(value - floor) / (ceiling - floor), not clipped: below 0 is worse than knowing nothing.
+
+    ``elsewhere`` is (L', S'), values of the metric in the trainings of another study.
+    """
     value = measurement.estimates["value"][..., 0]
     spaces = (mean_over_seeds(value, 2) - scale.floor[:, None]) / (scale.ceiling - scale.floor)[:, None]
-    trainings = (value[0] - scale.floor[0]) / (scale.ceiling[0] - scale.floor[0])
-    return Score(measurement.info, measurement.units, spaces, trainings)
+    trainings, borrowed = (
+        None if values is None else (values - scale.floor[0]) / (scale.ceiling[0] - scale.floor[0])
+        for values in (value[0], elsewhere)
+    )
+    assert trainings is not None
+    return Score(measurement.info.name, spaces, trainings, borrowed, measurement.units, measurement.info)
 
 
 @dataclass(frozen=True)
@@ -117,7 +135,7 @@ def summarise(measurement: Measurement, scale: Scale | Unavailable, resampling: 
     means = {role: mean_over_seeds(array, 2) for role, array in measurement.estimates.items()}
     low, high = interval(means["value"], resampling.confidence)
     columns = (means["value"][0], low, high, means["floor"][0], means["ceiling"][0])  # (L, O) each
-    scores = score(measurement, scale).spaces[0] if isinstance(scale, Scale) else np.full(len(low), np.nan)
+    scores = score(measurement, scale).estimates[0] if isinstance(scale, Scale) else np.full(len(low), np.nan)
     bars = []
     for i, latent in enumerate(resampling.spaces):
         value, lower, upper, floor, ceiling = (float(column[i, 0]) for column in columns)

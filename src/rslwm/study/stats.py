@@ -139,10 +139,11 @@ def small_sample_factor(units: int, confidence: float) -> float:
 
 def _cells(rows: Rows) -> tuple[list[tuple[str, int, str]], np.ndarray]:
     """The cells (split, k, dim) that occur, and each row's position among them."""
-    keys = list(zip(rows["split"].tolist(), rows["k"].tolist(), rows["dim"].tolist(), strict=True))
-    cells = sorted(set(keys))
-    position = {cell: i for i, cell in enumerate(cells)}
-    return cells, np.array([position[key] for key in keys], int)
+    columns = [np.unique(rows[name], return_inverse=True) for name in ("split", "k", "dim")]
+    shape = [max(len(values), 1) for values, _ in columns]
+    found, cell = np.unique(np.ravel_multi_index([codes for _, codes in columns], shape), return_inverse=True)
+    names = (values[codes].tolist() for (values, _), codes in zip(columns, np.unravel_index(found, shape), strict=True))
+    return list(zip(*names, strict=True)), cell
 
 
 def _positions(column: np.ndarray, known: Sequence) -> np.ndarray:

@@ -10,9 +10,11 @@ from rich.text import Text
 
 from rslwm.study.axis import OVERALL, AxisVerdict
 from rslwm.study.verdict import Verdict
+from rslwm.study.wording import parts
 from rslwm.types import AXES
 
 _LEGEND = "Scores: 0 knows nothing, 1 loses nothing; in brackets the interval over episodes and trainings."
+_ALONE = "Scores: 0 knows nothing, 1 loses nothing; in brackets the interval over episodes alone."
 
 
 def render(verdict: Verdict, cost: Mapping[str, float] | None = None) -> Group:
@@ -31,7 +33,11 @@ def render(verdict: Verdict, cost: Mapping[str, float] | None = None) -> Group:
         relative = [f"{cost[latent] / min(cost.values()):.1f}x" if latent in cost else "-"] if cost else []
         table.add_row(latent, family[latent], *cells, *relative)
     lines = [Text(sentence) for sentence in verdict.sentences()]
-    return Group(table, Text(), *lines, *(Text(line, style="dim") for line in (_LEGEND, verdict.training) if line))
+    made = [f"{name} = {parts(verdict.axes[name])}" for name in shown if len(verdict.axes[name].parts) > 1]
+    weights = f"Weights, and shares of the axis's noise: {'; '.join(made)}." if made else ""
+    alone = any(verdict.axes[name].noise.origin == "unknown" for name in shown)
+    dim = (_ALONE if alone else _LEGEND, verdict.training, weights)
+    return Group(table, Text(), *lines, *(Text(line, style="dim") for line in dim if line))
 
 
 def _ranking(verdict: Verdict) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from typing import Any
@@ -17,13 +17,15 @@ from rslwm.study.axis import OVERALL, AxisScores, AxisVerdict, axis_scores, judg
 from rslwm.study.rows import Rows
 from rslwm.study.score import Scale, Score, Summary, find_scale, score, summarise
 from rslwm.study.stats import Agreement, Resampling, agreement, measure
+from rslwm.study.training_noise import TrainingNoise
 from rslwm.types import DataError, Unavailable
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Scores, decisions and their reasons. ``training`` says in words whether training noise was measured or assumed;
-    ``left_out`` lists metrics that count for no score; ``agreements`` is keyed by "axis, axis"."""
+    """Scores, decisions and their reasons. ``training`` says in words where the training noise comes from; ``left_out``
+    lists metrics that count for no score; ``remarks`` say what the axes lack and which rows don't match;
+    ``agreements`` is keyed by "axis, axis"."""
 
     spaces: tuple[str, ...]
     families: tuple[str, ...]
@@ -35,6 +37,7 @@ class Verdict:
     left_out: tuple[Unavailable, ...]
     agreements: dict[str, Agreement]
     training: str
+    remarks: tuple[str, ...]
 
     def sentences(self) -> list[str]:
         """The verdict in words: one sentence an axis, then what else a reader has to know."""
@@ -42,7 +45,7 @@ class Verdict:
 
     def notes(self) -> list[str]:
         """Disagreement between axes, axes without a score, measurements that were left out."""
-        return wording.disagreement(self.axes) + wording.gaps(self.axes, self.metrics)
+        return [*wording.disagreement(self.axes), *self.remarks]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types (``verdict.json``); numbers that don't exist are null."""
@@ -50,8 +53,18 @@ class Verdict:
         return _plain({**asdict(self), "decisions": decisions, "notes": self.notes()})
 
 
-def decide(rows: Rows, metrics: Mapping[str, MetricInfo], config: VerdictConfig) -> Verdict:
+def decide(
+    rows: Rows,
+    metrics: Mapping[str, MetricInfo],
+    config: VerdictConfig,
+    noise: TrainingNoise | None = None,
+    study: Mapping[str, Any] | None = None,
+) -> Verdict:
     """Compare the latent spaces of a study.
+
+    Args:
+        noise: record of training noise, used where the rows have a single seed and its configuration is theirs.
+        study: what ``study.json`` holds, for metrics that weren't available and the numerics of each space.
 
     Raises:
         DataError: there are no rows, or a row's metric isn't declared in ``metrics``.
@@ -62,37 +75,59 @@ def decide(rows: Rows, metrics: Mapping[str, MetricInfo], config: VerdictConfig)
     if unknown:
         raise DataError(f"rows of the metric {unknown[0]!r}, which isn't declared; declared: {', '.join(metrics)}")
     resampling = Resampling.of(rows, config.resamples, config.confidence, config.seed)
-    summaries, scores, left_out = _measure_all(rows, metrics, resampling)
+    summaries, scores, left_out = _measure_all(rows, metrics, resampling, config, noise)
     axes = axis_scores(scores, resampling, config)
     families = tuple(str(rows["family"][rows["latent"] == space][0]) for space in resampling.spaces)
+    verdicts = {name: judge(name, axis, resampling, families) for name, axis in axes.items()}
+    missing = _missing(metrics, left_out, study or {})
+    remarks = wording.gaps(verdicts, missing) + wording.omissions(summaries) + wording.numerics(study or {})
     return Verdict(
         spaces=resampling.spaces,
         families=families,
         seeds=len(resampling.seeds),
         units=len(resampling.units),
         confidence=config.confidence,
-        axes={name: judge(name, axis, resampling, families) for name, axis in axes.items()},
+        axes=verdicts,
         metrics=tuple(summaries),
         left_out=tuple(left_out),
         agreements=_agreements(axes),
-        training=wording.training(axes),
+        training=wording.training(axes, noise),
+        remarks=tuple(remarks),
     )
 
 
 def _measure_all(
-    rows: Rows, metrics: Mapping[str, MetricInfo], resampling: Resampling
+    rows: Rows,
+    metrics: Mapping[str, MetricInfo],
+    resampling: Resampling,
+    config: VerdictConfig,
+    noise: TrainingNoise | None,
 ) -> tuple[list[Summary], list[Score], list[Unavailable]]:
+    elsewhere = noise.values if noise and not noise.unlike else {}
     summaries, scores, left_out = [], [], []
     stored = rows.distinct("metric")
     for info in sorted((i for i in metrics.values() if i.source in stored), key=lambda i: stored.index(i.source)):
         measurement = measure(rows, info, resampling)
-        scale = find_scale(measurement, resampling.confidence)
+        scale = find_scale(measurement, config.min_room)
         summaries.append(summarise(measurement, scale, resampling))
         if info.scored and isinstance(scale, Scale):
-            scores.append(score(measurement, scale))
+            scores.append(score(measurement, scale, elsewhere.get(info.name)))
         elif info.scored and isinstance(scale, Unavailable):
             left_out.append(scale)
     return summaries, scores, left_out
+
+
+def _missing(
+    metrics: Mapping[str, MetricInfo], left_out: Sequence[Unavailable], study: Mapping[str, Any]
+) -> dict[str, dict[str, str]]:
+    """By axis, the metrics that would count for its score and don't, with the reason."""
+    reasons = {entry["metric"]: entry["reason"] for entry in study.get("unavailable", [])}
+    reasons |= {entry.metric: entry.reason for entry in left_out}
+    found: dict[str, dict[str, str]] = {}
+    for name, reason in reasons.items():
+        if name in metrics and metrics[name].scored:
+            found.setdefault(metrics[name].axis, {})[name] = reason
+    return found
 
 
 def _agreements(axes: Mapping[str, AxisScores]) -> dict[str, Agreement]:
