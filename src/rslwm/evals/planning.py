@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -12,7 +13,7 @@ from rslwm.compute import autocast, device, generator
 from rslwm.config import PlanConfig
 from rslwm.evals.base import METRICS, Metric, MetricInfo, NotAvailable
 from rslwm.evals.evaluation import Evaluation
-from rslwm.plan.base import PLANNERS, no_signal, plan, stand_still
+from rslwm.plan.base import PLANNERS, Evaluate, no_signal, plan, stand_still
 from rslwm.types import ActionSpec, MetricRow, Role
 
 CEM_ERROR = MetricInfo(
@@ -22,11 +23,10 @@ CEM_ERROR = MetricInfo(
     unit="of the bounds",
     aggregate="mean",
     floor="the same search with random costs",
-    ceiling="the true action",
+    ceiling="the same search with the distance to the true action as costs",
     description="Distance of the translation that the planner (CEM by default) finds from the true one, in "
     "normalised action units (bounds at ±1); of all that moves where the action has no translations, as with joints. "
     "Translations and rotations are searched, starting from standing still; the gripper's action is given.",
-    ceiling_value=0.0,
 )
 CEM_ROTATION = replace(
     CEM_ERROR,
@@ -38,8 +38,8 @@ CEM_STILL = replace(
     CEM_ERROR,
     name="cem_error_still",
     scored=False,
-    description="The same distance of the action that keeps the robot where it is. Not the floor: a search that is told "
-    "nothing wanders off and ends farther away.",
+    description="The same distance of the action that keeps the robot where it is. Not the floor: a search that is "
+    "told nothing wanders off and ends farther away.",
 )
 CEM_R = replace(
     CEM_ERROR,
@@ -52,10 +52,11 @@ CEM_R = replace(
     description="Correlation over windows of what was planned with what was done, in the dimensions of cem_error; mean "
     "over these.",
     floor_value=0.0,
+    ceiling="perfect correlation",
     ceiling_value=1.0,
 )
-BLIND = 16
-"""Searches without signal whose distances are averaged for the floor; they cost no imagination."""
+REFERENCES = 16
+"""Searches without signal, and with a perfect one, whose distances are averaged; they cost no imagination."""
 
 
 @METRICS.register("planning")
@@ -79,20 +80,23 @@ class Planning(Metric):
         start = true.clone()
         start[..., spec.moving] = stand_still(spec, past, config.horizon)[..., spec.moving]
         planned = self._search(evaluation, config, batch.x.float(), past, start)
-        blind = self._blind(evaluation, config, start)
+        perfect = partial(action_distance, true[:, None], spec.moving)
+        blind, seeing = (self._references(evaluation, config, start, costs) for costs in (None, perfect))
 
         def distance(plans: Tensor, dims: list[int]) -> list[float]:
             """Of plans (..., N, k, A), mean over all but the windows."""
             return (plans - true)[..., dims].norm(dim=-1).mean(-1).reshape(-1, len(true)).mean(0).tolist()
 
-        measured_: list[tuple[MetricInfo, Role, Tensor, list[int]]] = [
+        found: list[tuple[MetricInfo, Role, Tensor, list[int]]] = [
             (CEM_ERROR, "value", planned, moves),
             (CEM_ERROR, "floor", blind, moves),
+            (CEM_ERROR, "ceiling", seeing, moves),
             (CEM_STILL, "value", start, moves),
             (CEM_ROTATION, "value", planned, turns),
             (CEM_ROTATION, "floor", blind, turns),
+            (CEM_ROTATION, "ceiling", seeing, turns),
         ]
-        for info, role, plans, dims in measured_:
+        for info, role, plans, dims in found:
             for window, value in zip(windows, distance(plans, dims), strict=True) if dims else ():
                 yield evaluation.row(info, window, value, k=config.horizon, role=role)
         for i, window in enumerate(windows):
@@ -121,11 +125,17 @@ class Planning(Metric):
         return result.actions.cpu()
 
     @staticmethod
-    def _blind(evaluation: Evaluation, config: PlanConfig, start: Tensor) -> Tensor:
-        """Plans (BLIND, N, k, A) of the same search when costs tell nothing."""
-        g, search = generator(evaluation.config.seed, "cem without signal"), PLANNERS.get(config.planner)
+    def _references(evaluation: Evaluation, config: PlanConfig, start: Tensor, costs: Evaluate | None = None) -> Tensor:
+        """Plans (REFERENCES, N, k, A) of the same search under other costs, by default such as tell nothing."""
+        g, search = generator(evaluation.config.seed, "cem references"), PLANNERS.get(config.planner)
         searched = tuple(evaluation.corpus.action_spec.moving)
-        return torch.stack([search(no_signal(g), start, config, g, searched).actions for _ in range(BLIND)])
+        plans = (search(costs or no_signal(g), start, config, g, searched).actions for _ in range(REFERENCES))
+        return torch.stack([*plans])
+
+
+def action_distance(true: Tensor, dims: list[int], candidates: Tensor) -> Tensor:
+    """Costs (N, K) of candidates (N, K, k, A) from the true actions (N, 1, k, A)."""
+    return (candidates - true)[..., dims].square().sum((2, 3))
 
 
 def measured(spec: ActionSpec) -> tuple[list[int], list[int]]:

@@ -1,6 +1,7 @@
 """The cross-entropy method: fit a Gaussian to the best candidates, again and again (arXiv 2605.06388 section 6.1).
 
-Unlike the paper's search, which starts at the true action, this one starts from standing still and never leaves the bounds.
+Unlike the paper's search, which starts at the true action, this one starts from standing still and never leaves the
+bounds.
 """
 
 from __future__ import annotations
