@@ -326,7 +326,7 @@ class EvalConfig:
     sampling: SamplingConfig = field(default_factory=lambda: SamplingConfig(steps=4))
     encoder_windows: int = 256
     """Held-out windows (or frames) for metrics on encoder latents."""
-    one_step_windows: int = 256
+    one_step_windows: int = 512
     """Held-out windows for the one-step error and for telling the true action from others."""
     other_actions: int = 7
     """Actions of other episodes that the true one is told from."""

@@ -24,7 +24,7 @@ def select(rows: list[MetricRow], metric: str, role: str = "value") -> list[Metr
 def summary(rows: list[MetricRow], metric: str, role: str = "value") -> float:
     """The metric as the study condenses it: its aggregate by (k, dim), then the mean of these."""
     groups: dict[tuple[int, str], list[MetricRow]] = defaultdict(list)
-    for row in select(rows, metric, role):
+    for row in select(rows, metric_infos()[metric].source, role):
         groups[row.k, row.dim].append(row)
     return float(np.mean([_aggregate(metric, group) for group in groups.values()]))
 

@@ -61,8 +61,7 @@ class Identification(Metric):
         windows, x, actions = next_frames(evaluation)
         taken = actions[:, -1]
         others = taken[strangers(windows, evaluation.config.other_actions, evaluation.config.seed)]
-        differ = (others - taken[:, None]).norm(dim=-1)
-        telling = differ > ALIKE * (differ.median() if differ.numel() else 0)
+        telling = different(taken, others)
         if not telling.any():
             raise NotAvailable("all held-out actions are alike: there is nothing to tell the true one from")
         errors = errors_under(evaluation, x, actions[:, :-1], torch.cat([taken[:, None], others], 1))
@@ -72,6 +71,12 @@ class Identification(Metric):
             if counts.any():
                 yield evaluation.row(IDENTIFICATION, window, won[counts].mean().item(), k=1)
                 yield evaluation.row(ACTION_EFFECT, window, error.item(), target=misled[counts].mean().item(), k=1)
+
+
+def different(taken: Tensor, others: Tensor) -> Tensor:
+    """Which of the others (N, K, A) can be told from the action taken (N, A): (N, K) bool."""
+    distance = (others - taken[:, None]).norm(dim=-1)
+    return distance > ALIKE * (distance.median() if distance.numel() else 0)
 
 
 def errors_under(evaluation: Evaluation, x: Tensor, past: Tensor, candidates: Tensor) -> Tensor:

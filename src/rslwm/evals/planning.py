@@ -13,7 +13,7 @@ from rslwm.compute import autocast, device, generator
 from rslwm.config import PlanConfig
 from rslwm.evals.base import METRICS, Metric, MetricInfo, NotAvailable
 from rslwm.evals.evaluation import Evaluation
-from rslwm.plan.base import PLANNERS, Evaluate, no_signal, plan, stand_still
+from rslwm.plan.base import PLANNERS, Cost, Evaluate, latent_distance, no_signal, plan, stand_still
 from rslwm.types import ActionSpec, MetricRow, Role
 
 CEM_ERROR = MetricInfo(
@@ -55,6 +55,8 @@ CEM_R = replace(
     ceiling="perfect correlation",
     ceiling_value=1.0,
 )
+UNTIED = 1e-5
+"""By what share of themselves costs are moved at random."""
 REFERENCES = 16
 """Searches without signal, and with a perfect one, whose distances are averaged; they cost no imagination."""
 
@@ -120,6 +122,7 @@ class Planning(Metric):
                 tuple(evaluation.corpus.action_spec.moving),
                 fixed=start.to(where),
                 start=start.to(where),
+                cost=untied_distance(generator(evaluation.config.seed, "cem ties")),
             )
         evaluation.costs.setdefault("plan_seconds", result.seconds / len(x))  # of the first horizon
         return result.actions.cpu()
@@ -131,6 +134,19 @@ class Planning(Metric):
         searched = tuple(evaluation.corpus.action_spec.moving)
         plans = (search(costs or no_signal(g), start, config, g, searched).actions for _ in range(REFERENCES))
         return torch.stack([*plans])
+
+
+def untied_distance(generator: torch.Generator) -> Cost:
+    """The distance of latents, with ties broken at random as rounding breaks them in large networks: a search that is
+    told that all candidates are the same would stay where it is, and seem to know more than one that is told nothing.
+    """
+
+    def distance(imagined: Tensor, goals: Tensor) -> Tensor:
+        found = latent_distance(imagined, goals)
+        drawn = torch.rand(found.shape, generator=generator, device=generator.device)
+        return found * (1 + UNTIED * drawn.to(found.device))
+
+    return distance
 
 
 def action_distance(true: Tensor, dims: list[int], candidates: Tensor) -> Tensor:
