@@ -38,12 +38,18 @@ class SimConfig:
     """Cameras to record: front, side, wrist."""
     image_size: int = 64
     """Height and width of a frame in pixels."""
-    noise: tuple[float, ...] = (0.0, 0.3, 0.6, 1.0)
-    """Action noise levels of the expert, as shares of the action bounds, in turn; the larger ones fail naturally."""
+    noise: tuple[float, ...] = (0.0, 0.1, 0.2, 0.3)
+    """Action noise levels of the expert, as shares of the action bounds, in turn. Larger ones fail naturally, but what
+    trembles is then known to fail."""
+    mistakes: float = 0.35
+    """Share of the episodes in which the expert misjudges where its goal is."""
+    giving_up: float = 0.15
+    """Share of the episodes in which it turns to something else before it is done."""
     distractors: int = 2
     """Objects beside those that the task needs."""
-    max_steps: int = 44
-    """Longest episode in control steps."""
+    min_steps: int = 34
+    max_steps: int = 42
+    """Shortest and longest episode in control steps; a length is drawn whatever happens."""
     shadows: bool = False
     """Draw shadows (four times the rendering time)."""
     appearance: float = 0.0
@@ -308,7 +314,16 @@ class ProbeConfig:
     """Probes: trained on encoder latents of the training episodes, applied frozen to generated ones."""
 
     width: int = 48
+    """Channels of its convolutions: the capacity of a probe, the same for every space."""
+    grid: int = 8
+    """Cells a side that a probe reads: finer latents are folded into channels, coarser ones are interpolated."""
+    channels: int = 256
+    """Channels of a cell that it reads; of more, as many random mixtures."""
     noise: float = 0.05
+    """Standard deviation of the noise added to the latents in training."""
+    success_frames: int = 10
+    """Frames of the clip, at an episode's end, of which the success probe reads the first, the middle and the last.
+    Shorter episodes are left out."""
     horizons: tuple[int, ...] = (1, 4)
     """Inverse dynamics over this many kept frames."""
     optim: OptimConfig = field(default_factory=lambda: OptimConfig(steps=400, batch_size=96, lr=4e-3))

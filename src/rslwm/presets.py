@@ -168,7 +168,9 @@ def _bridge() -> StudyConfig:
             ),
             plan_horizons=(1, 4),
             # Training of the probes is published nowhere.
-            probe=ProbeConfig(width=384, optim=OptimConfig(steps=20_000, batch_size=128, lr=1e-3, warmup=500)),
+            probe=ProbeConfig(
+                width=384, grid=16, channels=1024, optim=OptimConfig(steps=20_000, batch_size=128, lr=1e-3, warmup=500)
+            ),
         ),
         note="The protocol of arXiv 2605.06388: its nine latent spaces, three sizes and budgets, with our metrics.",
     )  # fmt: skip

@@ -13,7 +13,8 @@ from rslwm.data.corpus import Corpus
 from rslwm.data.store import TensorStore
 from rslwm.evals.base import NotAvailable
 from rslwm.evals.evaluation import Evaluation
-from rslwm.evals.probes import Probes, StateTargets, final_windows, spread
+from rslwm.evals.grid_probe import GridProbe
+from rslwm.evals.probes import Probes, StateTargets, balanced, final_windows, spread
 from rslwm.types import DataError
 
 
@@ -33,7 +34,8 @@ def test_all_probes_learn(probes: Probes, evaluation: Evaluation, compute: Compu
     readout = measure("gripper_readout", evaluation)
     assert summary(readout, "gripper_error") < 0.6 * summary(readout, "gripper_error", "floor")
     assert summary(measure("inverse_dynamics", evaluation), "idm_r") > 0.6
-    clips, windows = final_windows(probes.corpus, probes.latents, probes.corpus.train)
+    clips = evaluation.clips(probes.config.success_frames)
+    windows = final_windows(clips, probes.corpus.train)
     scores = probes.apply("success", spread(clips.batch(windows).x), compute)[:, 0] > 0
     assert scores.tolist() == [probes.corpus.dataset.success[e] for e in windows[:, 0]]
 
@@ -69,7 +71,7 @@ def test_saved_probes_read_the_same(
     z = torch.randn(3, 1, 4, 4, 4)
     assert torch.equal(loaded.positions(z, compute), probes.positions(z, compute))
     with pytest.raises(DataError, match=r"inverse-1\.safetensors: tensor 'embed\.weight' is"):
-        Probes(corpus, point_latents, ProbeConfig(width=16, horizons=(1,))).load(tmp_path)
+        Probes(corpus, point_latents, replace(probes.config, width=16)).load(tmp_path)
 
 
 def test_a_horizon_longer_than_every_episode_is_absent(corpus: Corpus, point_latents: TensorStore) -> None:
@@ -114,3 +116,57 @@ def test_data_without_positions_have_no_state_probe(
     probes = Probes(corpus, point_latents, ProbeConfig(width=8, horizons=(1,)))
     with pytest.raises(NotAvailable, match="no gripper_position and no object_position"):
         probes.require("state")
+
+
+def parameters(grid: tuple[int, int], channels: int, width: int = 48) -> int:
+    return sum(p.numel() for p in GridProbe(3, channels, grid, 1, ProbeConfig(width=width)).parameters())
+
+
+@pytest.mark.parametrize("grid", [(2, 2), (8, 8), (14, 14), (27, 27), (32, 32), (8, 16)])
+@pytest.mark.parametrize("channels", [3, 16, 300, 1024])
+def test_a_probe_has_as_many_parameters_for_every_space(grid: tuple[int, int], channels: int) -> None:
+    assert parameters(grid, channels) == parameters((8, 8), 16)
+    probe = GridProbe(2, channels, grid, 5, ProbeConfig())
+    assert probe(torch.randn(3, 2, *grid, channels)).shape == (3, 5)
+
+
+def test_the_width_sets_the_capacity() -> None:
+    half, one, double = (parameters((8, 8), 16, width) for width in (24, 48, 96))
+    assert half < 0.5 * one < one < 0.5 * double
+
+
+@pytest.mark.parametrize("grid", [(8, 8), (16, 16), (32, 32), (16, 8)])
+def test_every_cell_of_every_channel_reaches_the_probe(grid: tuple[int, int]) -> None:
+    probe = GridProbe(1, 16, grid, 5, ProbeConfig())
+    x = torch.randn(1, 1, *grid, 16, requires_grad=True)
+    probe(x).sum().backward()
+    assert x.grad is not None
+    assert (x.grad != 0).all()
+
+
+def test_a_probe_of_wide_latents_keeps_its_mixtures_on_disk(tmp_path: Path) -> None:
+    """They are drawn once: a probe that drew others after it was trained would read noise."""
+    torch.manual_seed(0)
+    one = GridProbe(1, 400, (8, 8), 5, ProbeConfig())
+    torch.manual_seed(1)
+    other = GridProbe(1, 400, (8, 8), 5, ProbeConfig())
+    x = torch.randn(2, 1, 8, 8, 400)
+    assert not torch.equal(one(x), other(x))
+    other.load_state_dict(one.state_dict())
+    assert torch.equal(one(x), other(x))
+    assert "mixing" not in dict(one.named_parameters())
+
+
+@pytest.mark.parametrize("present", [0, 1, 2, 5])
+def test_the_gripper_weighs_as_much_as_the_objects_that_are_there(present: int) -> None:
+    mask = torch.zeros(1, 3 + 3 * 6)
+    mask[:, : 3 + 3 * present] = 1
+    weights = balanced(mask)
+    assert weights[:, :3].sum() == 1
+    assert weights[:, 3:].sum() == pytest.approx(float(present > 0))
+    assert (weights[mask == 0] == 0).all()
+
+
+def test_objects_weigh_as_much_where_no_gripper_is_recorded() -> None:
+    mask = torch.tensor([[0.0, 0, 0, 1, 1, 1]])
+    assert balanced(mask)[0].tolist() == pytest.approx([0, 0, 0, 1 / 3, 1 / 3, 1 / 3])

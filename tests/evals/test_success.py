@@ -1,5 +1,7 @@
 """The success probe, and data that can't be asked about success."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,12 +9,13 @@ import pytest
 
 from measured import measure, select, summary, with_constant_rollouts
 from point_world import PointWorldModel, write_corpus, write_latents
-from rslwm.config import ComputeConfig
+from rslwm.config import ComputeConfig, OptimConfig, ProbeConfig
 from rslwm.data.corpus import Corpus
 from rslwm.data.store import TensorStore
-from rslwm.evals.base import NotAvailable
+from rslwm.evals.base import NotAvailable, metric_infos
 from rslwm.evals.evaluation import Evaluation
-from rslwm.evals.probes import Probes, final_windows, spread
+from rslwm.evals.probes import Probes, final_windows, labelled_clips, left_out, spread
+from rslwm.evals.success import linear_scores
 
 
 def test_a_perfect_probe_ranks_and_decides_perfectly(evaluation: Evaluation) -> None:
@@ -26,7 +29,8 @@ def test_rollouts_that_ignore_actions_do_not_know_the_end(evaluation: Evaluation
     """The gripper closes in the last steps, so that only a rollout that obeys shows it."""
     evaluation.world_model = PointWorldModel(gain=0)  # type: ignore[assignment]
     rows = measure("success", evaluation)
-    clips, windows = final_windows(evaluation.corpus, evaluation.latents, evaluation.corpus.test)
+    clips = evaluation.clips(7)
+    windows = final_windows(clips, evaluation.corpus.test)
     before = clips.batch(windows).x[:, 1, 0, 0, 3].float()  # the gripper in the last frame of the context
     scores = [row.value for row in select(rows, "success_auc_generated")]
     assert scores == pytest.approx((-4 * before).sigmoid().tolist(), abs=1e-5)
@@ -34,20 +38,48 @@ def test_rollouts_that_ignore_actions_do_not_know_the_end(evaluation: Evaluation
 
 
 def test_final_windows_end_with_their_episodes(corpus: Corpus, point_latents: TensorStore) -> None:
-    clips, windows = final_windows(corpus, point_latents, corpus.test)
+    clips = corpus.clips(point_latents, 7)
+    windows = final_windows(clips, corpus.test)
     lengths = corpus.dataset.lengths[windows[:, 0]]
     last = windows[:, 1] + (clips.frames - 1) * corpus.config.frame_skip
     assert (last == lengths - 1).all()
     assert windows[:, 0].tolist() == corpus.test
-    _, near = final_windows(corpus, point_latents, corpus.test, slack=1)
+    near = final_windows(clips, corpus.test, slack=1)
     assert len(near) == sum(1 + min(1, start) for start in windows[:, 1])
     assert spread(clips.batch(windows).x).shape[1] == 3
 
 
-def test_training_and_testing_clips_are_equally_long(corpus: Corpus, point_latents: TensorStore) -> None:
-    """The probe reads the first, middle and last frame; were their distances others in a test, it would be unfair."""
-    longest = [int(np.argmax(corpus.dataset.lengths))]
-    assert final_windows(corpus, point_latents, longest)[0].frames == (min(corpus.dataset.lengths) - 1) // 2 + 1
+def test_episodes_shorter_than_the_clip_are_left_out_and_counted(evaluation: Evaluation) -> None:
+    """One short episode must not shorten the clips of all others. Episodes have 14 to 18 steps; 8 frames take 15."""
+    corpus, lengths = evaluation.corpus, evaluation.corpus.dataset.lengths
+    config = replace(evaluation.config.probe, success_frames=8)
+    kept = labelled_clips(corpus, config, corpus.train, "training")
+    assert kept == [e for e in corpus.train if lengths[e] >= 15]
+    short = (lengths < 15).sum()
+    assert left_out(corpus, config, range(12)).startswith(f"{short} of 12 labelled episodes are shorter than")
+    assert not left_out(corpus, config, kept)
+    evaluation.config = replace(evaluation.config, probe=config)
+    units = {row.unit for row in select(measure("success", evaluation), "success_auc")}
+    assert units == {corpus.dataset.ids[e] for e in corpus.test if lengths[e] >= 15}
+
+
+def test_left_out_episodes_are_counted_in_the_log(
+    corpus: Corpus,
+    point_latents: TensorStore,
+    evaluation: Evaluation,
+    compute: ComputeConfig,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    config = replace(evaluation.config.probe, success_frames=8, optim=OptimConfig(steps=1))
+    Probes(corpus, point_latents, config).train(tmp_path, compute, lambda done, total, message: None)
+    assert "labelled episodes are shorter than the success probe's clip of 8 frames 2 steps apart" in caplog.text
+
+
+def test_too_few_long_episodes_are_said_with_the_setting(corpus: Corpus, point_latents: TensorStore) -> None:
+    probes = Probes(corpus, point_latents, ProbeConfig(width=8, horizons=(1,), success_frames=30))
+    with pytest.raises(NotAvailable, match=r"no episode is left; 8 of 8 .* Lower evaluation\.probe\.success_frames\."):
+        probes.require("success")
 
 
 def test_without_labels_success_is_unavailable_and_not_zero(
@@ -72,9 +104,65 @@ def test_one_outcome_only_is_said_by_its_label(tmp_path: Path, evaluation: Evalu
 def test_held_out_episodes_of_one_outcome_cannot_rank(evaluation: Evaluation, monkeypatch: pytest.MonkeyPatch) -> None:
     one = [e for e in evaluation.corpus.test if evaluation.corpus.dataset.success[e]]
     monkeypatch.setattr(type(evaluation.corpus), "test", one)
-    with pytest.raises(NotAvailable, match="do not contain both outcomes"):
+    with pytest.raises(NotAvailable, match="every labelled held-out episode has success = True"):
         measure("success", evaluation)
 
 
 def test_constant_rollouts_leave_success_on_encoder_latents(evaluation: Evaluation) -> None:
     assert summary(measure("success", with_constant_rollouts(evaluation)), "success_auc") == 1
+
+
+# --------------------------------------------------------------------------------------------------------- controls
+
+
+def with_heights(evaluation: Evaluation, height: Callable[[bool], float], monkeypatch: pytest.MonkeyPatch) -> None:
+    corpus = evaluation.corpus
+    states = [
+        {**known, "gripper_position": np.full_like(known["gripper_position"], height(bool(success)))}
+        for known, success in zip(corpus.states, corpus.dataset.success, strict=True)
+    ]
+    monkeypatch.setitem(vars(corpus), "states", states)  # a cached property
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_height_that_tells_success_is_caught_either_way(
+    sign: int, evaluation: Evaluation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_heights(evaluation, lambda success: sign * float(success), monkeypatch)
+    rows = measure("success_height", evaluation)
+    assert summary(rows, "success_auc_height") == 1
+    assert len(rows) == len(evaluation.corpus.test)
+
+
+def test_a_height_that_tells_nothing_is_at_chance(evaluation: Evaluation, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_heights(evaluation, lambda success: 0.1, monkeypatch)
+    assert summary(measure("success_height", evaluation), "success_auc_height") == 0.5
+
+
+@pytest.mark.parametrize("longer", [True, False])
+def test_a_length_that_tells_success_is_caught_either_way(
+    longer: bool, evaluation: Evaluation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = evaluation.corpus.dataset
+    monkeypatch.setattr(dataset, "success", [bool(length > 15) == longer for length in dataset.lengths])
+    assert summary(measure("success_length", evaluation), "success_auc_length") == 1
+
+
+def test_actions_that_tell_success_are_caught(evaluation: Evaluation, tmp_path: Path) -> None:
+    """In this world success is closing the gripper."""
+    corpus = write_corpus(tmp_path, [bool(i % 2) for i in range(40)])
+    evaluation = replace(evaluation, corpus=corpus, latents=write_latents(corpus, tmp_path / "latents"))
+    assert summary(measure("success_actions", evaluation), "success_auc_actions") > 0.9
+
+
+def test_controls_are_not_scored() -> None:
+    infos = metric_infos()
+    assert not any(infos[f"success_auc_{name}"].scored for name in ("height", "length", "actions"))
+
+
+def test_a_linear_reader_weighs_both_outcomes_alike() -> None:
+    draw = np.random.default_rng(0)
+    labels = (np.arange(200) % 10 == 0).astype(float)  # one in ten
+    features = draw.normal(size=(200, 3)) + np.outer(labels, [2.0, 0.0, 0.0])
+    scores = linear_scores(features, labels, np.array([[2.0, 0, 0], [0.0, 0, 0]]))
+    assert scores[0] > 0 > scores[1]

@@ -119,7 +119,7 @@ def test_data_size_is_counted_where_it_is_and_assumed_where_it_is_not(corpus: Co
     found = data_size(recorded, None)
     assert (found.episodes, found.frames, found.source) == (12, int(corpus.dataset.lengths.sum()), "counted")
     simulated = data_size(SMALL, None)
-    assert (simulated.episodes, simulated.frames) == (320, 320 * 44)
+    assert (simulated.episodes, simulated.frames) == (320, 320 * SMALL.data.sim.max_steps)
     absent = replace(SMALL, data=replace(SMALL.data, uri="rlds:/nowhere"))
     given = data_size(replace(absent, data_size=DataSizeConfig(episodes=7, steps=30)), None)
     assert (given.episodes, given.frames) == (7, 210)

@@ -46,7 +46,7 @@ TINY = StudyConfig(
         encoder_windows=6,
         one_step_windows=4,
         plan=PlanConfig(candidates=4, iterations=1, elites=2, windows=2),
-        probe=ProbeConfig(width=8, horizons=(1,), optim=OPTIM),
+        probe=ProbeConfig(width=8, horizons=(1,), success_frames=7, optim=OPTIM),
     ),
     compute=ComputeConfig(device="cpu", dtype="float32"),
 )

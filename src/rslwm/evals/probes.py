@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from einops import rearrange
-from torch import Tensor, nn
+from torch import Tensor
 
 from rslwm.compute import autocast, device, generator, seeded
 from rslwm.config import ComputeConfig, ProbeConfig
@@ -18,31 +18,18 @@ from rslwm.data.clips import Clips
 from rslwm.data.corpus import Corpus
 from rslwm.data.store import Readable
 from rslwm.evals.base import NotAvailable
-from rslwm.latents.decoder import ResidualBlock
+from rslwm.evals.grid_probe import GridProbe
 from rslwm.tensors import load_weights, write_tensors
 from rslwm.train.loop import Progress, fit
+
+log = logging.getLogger(__name__)
 
 Draw = Callable[[torch.Generator], tuple[Tensor, Tensor, Tensor]]
 
 SUCCESS_FRAMES = 3
 """The success probe reads the first, the middle and the last frame of a clip."""
-FINAL_FRAMES = 10
-"""Of that clip, unless an episode is shorter."""
-
-
-class GridProbe(nn.Module):
-    """(B, T, h, w, C) latents, frames stacked along channels, to ``out`` numbers."""
-
-    def __init__(self, frames: int, channels: int, grid: tuple[int, int], out: int, width: int) -> None:
-        super().__init__()
-        self.embed = nn.Conv2d(frames * channels, width, 1)
-        self.fine, self.down, self.coarse = ResidualBlock(width), nn.Conv2d(width, width, 3, 2, 1), ResidualBlock(width)
-        cells = -(-grid[0] // 2) * -(-grid[1] // 2)
-        self.head = nn.Sequential(nn.Linear(cells * width, 256), nn.SiLU(), nn.Linear(256, out))
-
-    def forward(self, latents: Tensor) -> Tensor:
-        x = self.embed(rearrange(latents, "B T h w C -> B (T C) h w"))
-        return self.head(self.coarse(self.down(self.fine(x))).flatten(1)).float()
+_SLACK = 4
+"""A training clip for it ends at most this many recorded steps before its episode."""
 
 
 @dataclass
@@ -111,7 +98,7 @@ class Probes:
 
         def add(name: str, frames: int, out: int) -> None:
             with seeded(seed, f"probe {name} {C}"):
-                self.modules[name] = GridProbe(frames, C, (h, w), out, config.width)
+                self.modules[name] = GridProbe(frames, C, (h, w), out, config)
 
         for k in config.horizons:
             if len(corpus.clips(latents, k + 1).windows(corpus.train)):
@@ -124,13 +111,11 @@ class Probes:
             add("state", 1, len(self.mean))
         except NotAvailable as reason:
             self.absent["state"] = str(reason)
-        labels = [corpus.dataset.success[e] for e in corpus.train]
-        if {True, False} <= set(labels):
+        try:
+            labelled_clips(corpus, config, corpus.train, "training")
             add("success", SUCCESS_FRAMES, 1)
-        elif all(label is None for label in labels):
-            self.absent["success"] = "the data have no success labels"
-        else:
-            self.absent["success"] = f"every labelled training episode has success = {True in labels}"
+        except NotAvailable as reason:
+            self.absent["success"] = str(reason)
 
     def require(self, name: str) -> GridProbe:
         """The probe, or :class:`NotAvailable` with the reason why there is none."""
@@ -152,6 +137,8 @@ class Probes:
 
     def train(self, folder: Path, compute: ComputeConfig, progress: Progress) -> None:
         """Train every probe with the same optimiser settings; resumes from ``folder``."""
+        if "success" in self.modules and (short := left_out(self.corpus, self.config, range(len(self.corpus.dataset)))):
+            log.warning(short)
         steps = self.config.optim.steps * len(self.modules)
         for number, name in enumerate(self.modules):
             before = number * self.config.optim.steps
@@ -194,23 +181,20 @@ class Probes:
         if name == "state":
             clips = corpus.clips(self.latents, 1)
             places = clips.windows(corpus.train)
-            # The gripper weighs as much as the objects together.
-            weight = torch.ones(len(self.mean))
-            weight[:3] = max(1, (len(weight) - 3) // 3)
 
             def state(g: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
                 batch = clips.sample(places, count, g)
                 target, mask = self.targets.at(batch.windows)
-                return batch.x.float(), (target - self.mean) / self.std, mask * weight
+                return batch.x.float(), (target - self.mean) / self.std, balanced(mask)
 
             return state
         return self._success_batches()
 
     def _success_batches(self) -> Draw:
-        """Clips that end in an episode's last frames; both outcomes weigh the same."""
+        """Clips that end in an episode's last steps; both outcomes weigh the same."""
         corpus = self.corpus
-        labelled = [e for e in corpus.train if corpus.dataset.success[e] is not None]
-        clips, places = final_windows(corpus, self.latents, labelled, slack=4)
+        clips = corpus.clips(self.latents, self.config.success_frames)
+        places = final_windows(clips, labelled_clips(corpus, self.config, corpus.train, "training"), _SLACK)
         labels = np.array([float(bool(corpus.dataset.success[e])) for e in places[:, 0]], np.float32)
         share = labels.mean()
 
@@ -236,20 +220,53 @@ class Probes:
         return self
 
 
-def final_windows(corpus: Corpus, latents: Readable, episodes: list[int], slack: int = 0) -> tuple[Clips, np.ndarray]:
-    """Clips, and their windows (N, 2) that end at most ``slack`` steps before an episode's end.
+def balanced(mask: Tensor) -> Tensor:
+    """Weights (B, 3 + 3n) of what is there (the mask): the gripper weighs as much as its frame's objects together."""
+    parts = mask[:, :3], mask[:, 3:]
+    return torch.cat([part / part.sum(1, keepdim=True).clamp_min(1) for part in parts], 1)
 
-    The clips have ``FINAL_FRAMES``, or as many as the shortest labelled episode holds: as many in training as in
-    testing, since the probe's first and middle frame are to stand equally far from the last.
+
+def labelled_clips(corpus: Corpus, config: ProbeConfig, episodes: list[int], which: str) -> list[int]:
+    """Those of the episodes that have a success label and hold a clip of the success probe.
+
+    The clip is equally long for all: were it as long as its episode, or as the shortest one, its content would tell
+    lengths, and one short episode would blind the probe to all others.
+
+    Raises:
+        NotAvailable: there are none, or all have the same label; ``which`` names the episodes.
     """
-    skip = corpus.config.frame_skip
     labels = corpus.dataset.success
-    shortest = min(n for n, label in zip(corpus.dataset.lengths, labels, strict=True) if label is not None)
-    frames = min(FINAL_FRAMES, (int(shortest) - 1) // skip + 1)
-    clips = corpus.clips(latents, frames)
+    labelled = [e for e in episodes if labels[e] is not None]
+    if not labelled:
+        raise NotAvailable("the data have no success labels")
+    steps = (config.success_frames - 1) * corpus.config.frame_skip + 1
+    kept = [e for e in labelled if corpus.dataset.lengths[e] >= steps]
+    if len({labels[e] for e in kept}) == 2:
+        return kept
+    reason = f"every labelled {which} episode has success = {labels[kept[0]]}" if kept else "no episode is left"
+    short = left_out(corpus, config, labelled)
+    raise NotAvailable(f"{reason}; {short}. Lower evaluation.probe.success_frames." if short else reason)
+
+
+def left_out(corpus: Corpus, config: ProbeConfig, episodes: Sequence[int]) -> str:
+    """How many labelled ones of the episodes the success probe can't use; empty if it can use all."""
+    frames, skip = config.success_frames, corpus.config.frame_skip
+    steps = (frames - 1) * skip + 1
+    lengths = [corpus.dataset.lengths[e] for e in episodes if corpus.dataset.success[e] is not None]
+    short = sum(length < steps for length in lengths)
+    if not short:
+        return ""
+    return (
+        f"{short} of {len(lengths)} labelled episodes are shorter than the success probe's clip of {frames} frames "
+        f"{skip} steps apart and left out"
+    )
+
+
+def final_windows(clips: Clips, episodes: list[int], slack: int = 0) -> np.ndarray:
+    """Windows (N, 2) of clips that end at most ``slack`` steps before their episode's end."""
     places = clips.windows(episodes)
-    last = corpus.dataset.lengths[places[:, 0]] - 1 - (frames - 1) * skip
-    return clips, places[places[:, 1] >= last - slack]
+    last = np.array([len(clips.actions[e]) for e in places[:, 0]]) - 1 - (clips.frames - 1) * clips.skip
+    return places[places[:, 1] >= last - slack]
 
 
 def spread(x: Tensor) -> Tensor:

@@ -30,11 +30,16 @@ _NEAR = 0.015
 def expert_action(task: Task, state: TableState) -> np.ndarray:
     """The action (7,) that brings the task forward, within the bounds; retreats upwards once the goal is reached."""
     if FAMILIES[task.family].reached(task, state):
-        return _towards(state, state.gripper_position[:2], 0.14, 0.0, OPEN if task.family != "push" else CLOSED)
+        return retreat(task, state)
     return _EXPERTS[task.family](task, state)
 
 
-def _towards(state: TableState, place: np.ndarray, height: float, yaw: float | None, gripper: float) -> np.ndarray:
+def retreat(task: Task, state: TableState) -> np.ndarray:
+    """Let go and up, done or not. Closed fingers that open would shove what was pushed."""
+    return towards(state, state.gripper_position, 0.14, 0.0, CLOSED if task.family == "push" else OPEN)
+
+
+def towards(state: TableState, place: np.ndarray, height: float, yaw: float | None, gripper: float) -> np.ndarray:
     """A straight step towards a pose with the gripper down; ``yaw`` None keeps the present one."""
     step = np.array([*place[:2], height]) - state.target_position
     step *= min(1.0, TRANSLATION_BOUND / max(np.abs(step).max(), 1e-9))
@@ -66,10 +71,10 @@ def _grasp(state: TableState, at: np.ndarray, yaw: float) -> np.ndarray:
     height = state.gripper_position[2]
     between = abs(offset[1]) < _NEAR and abs(offset[2]) < 0.020
     if between and abs(_yaw(state) - yaw) < 0.25:
-        return _towards(state, at, at[2], yaw, CLOSED if abs(offset[0]) < 0.014 else OPEN)
+        return towards(state, at, at[2], yaw, CLOSED if abs(offset[0]) < 0.014 else OPEN)
     if height < _HOVER - 0.02:
-        return _towards(state, state.gripper_position, _HOVER, yaw, OPEN)
-    return _towards(state, at, _HOVER, yaw, OPEN)
+        return towards(state, state.gripper_position, _HOVER, yaw, OPEN)
+    return towards(state, at, _HOVER, yaw, OPEN)
 
 
 def _pick_and_place(task: Task, state: TableState) -> np.ndarray:
@@ -82,8 +87,8 @@ def _pick_and_place(task: Task, state: TableState) -> np.ndarray:
     if away > 0.015:
         # Straight up first, so as not to sweep over what stands beside it.
         place = aim if offset[2] < -_CARRY + 0.015 or away < 0.03 else state.target_position
-        return _towards(state, place, aim[2] + _CARRY, None, CLOSED)
-    return _towards(state, aim, aim[2], None, CLOSED if offset[2] < -0.010 else OPEN)
+        return towards(state, place, aim[2] + _CARRY, None, CLOSED)
+    return towards(state, aim, aim[2], None, CLOSED if offset[2] < -0.010 else OPEN)
 
 
 def _push(task: Task, state: TableState) -> np.ndarray:
@@ -100,20 +105,20 @@ def _push(task: Task, state: TableState) -> np.ndarray:
     low = 0.020
     if behind and state.gripper_position[2] < 0.045:
         place = state.gripper_position[:2] + along * min(0.024, distance + 0.004) - 0.9 * aside
-        return _towards(state, place, low, yaw, CLOSED)
+        return towards(state, place, low, yaw, CLOSED)
     start = target - 0.062 * along
     if behind and np.linalg.norm(start - state.gripper_position[:2]) < _NEAR:
-        return _towards(state, start, low, yaw, CLOSED)
+        return towards(state, start, low, yaw, CLOSED)
     if state.gripper_position[2] < _HOVER - 0.02:
-        return _towards(state, state.gripper_position, _HOVER, yaw, CLOSED)
-    return _towards(state, start, _HOVER, yaw, CLOSED)
+        return towards(state, state.gripper_position, _HOVER, yaw, CLOSED)
+    return towards(state, start, _HOVER, yaw, CLOSED)
 
 
 def _slide(task: Task, state: TableState) -> np.ndarray:
     if not _grasped(state, DRAWER, state.handle_position):
         return _grasp(state, state.handle_position, 0.0)
     left = np.clip(state.goal_position - state.handle_position, -_PULL, _PULL)
-    return _towards(state, state.target_position + left, state.handle_position[2], 0.0, CLOSED)
+    return towards(state, state.target_position + left, state.handle_position[2], 0.0, CLOSED)
 
 
 _EXPERTS: dict[str, Callable[[Task, TableState], np.ndarray]] = {

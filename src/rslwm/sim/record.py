@@ -11,21 +11,16 @@ import numpy as np
 from rslwm.config import SimConfig
 from rslwm.processes import cores, spread
 from rslwm.serialisation import ConfigError
-from rslwm.sim.experts import expert_action
-from rslwm.sim.tabletop import SPEC, Tabletop, random_stream
+from rslwm.sim.demonstrator import Demonstrator
+from rslwm.sim.tabletop import Tabletop
 from rslwm.types import Episode
-
-_LINGER = 6
-"""Control steps that an episode goes on for after success."""
-_ROTATION_NOISE = 0.4
-"""Noise on rotations relative to that on translations: a tilted hand topples what it touches."""
 
 
 def record_episode(config: SimConfig, index: int) -> Episode:
     """Episode ``index`` of a recording, a pure function of the arguments.
 
     Families take turns, then noise levels. The actions are the executed ones, noise included; the last one follows the
-    last frame. ``success`` is what the rule of the task says of the last frame.
+    last frame. ``success`` is what the rule of the task says of the last frame: what was reached can be undone.
 
     Raises:
         ConfigError: an unknown family or camera, or more distractors than fit.
@@ -37,17 +32,18 @@ def record_episode(config: SimConfig, index: int) -> Episode:
     seed = (config.seed, index)
     table = _tabletop(config.image_size, config.shadows, config.dynamics_noise)
     state = table.reset(seed, family, config.distractors, config.appearance)
-    draw = random_stream(seed, "expert")
+    actor = Demonstrator(table, config, noise)
     frames: dict[str, list[np.ndarray]] = {camera: [] for camera in config.cameras}
     actions, states = [], []
-    linger = _LINGER
+    reached: int | None = None
     while True:
         for camera, video in frames.items():
             video.append(table.render(camera))
-        actions.append(_noisy(expert_action(table.task, state), noise, draw))
+        actions.append(actor.act(state))
         states.append(state.vectors())
-        linger -= table.success
-        if len(actions) == config.max_steps or linger < 0:
+        if reached is None and table.success:
+            reached = table.steps
+        if len(actions) == actor.course.length:
             break
         state = table.step(actions[-1])
     return Episode(
@@ -57,16 +53,8 @@ def record_episode(config: SimConfig, index: int) -> Episode:
         instruction=table.task.instruction,
         success=table.success,
         states={name: np.stack([s[name] for s in states]) for name in states[0]},
-        info=_facts(table, noise, list(seed)),
+        info=_facts(table, noise, list(seed)) | actor.facts() | {"reached": reached},
     )
-
-
-def _noisy(action: np.ndarray, noise: float, draw: np.random.Generator) -> np.ndarray:
-    """Gaussian noise with a standard deviation of ``noise`` times the bounds on the six deltas, clipped to them."""
-    bound = np.array(SPEC.high[:6])
-    scale = np.array([1.0, 1.0, 1.0, *[_ROTATION_NOISE] * 3])
-    delta = action[:6] + noise * scale * bound * draw.normal(size=6)
-    return np.concatenate([np.clip(delta, -bound, bound), action[6:]])
 
 
 def _facts(table: Tabletop, noise: float, seed: list[int]) -> dict[str, Any]:

@@ -40,7 +40,7 @@ _REACH = np.array([[0.16, -0.20, 0.014], [0.44, 0.20, 0.24]])
 _RAMPS, _SUBSTEPS = 10, 5
 """A control step moves the joint targets in this many ramps, each of this many physics steps of 4 ms."""
 
-_CONCERNS = ("layout", "language", "distractors", "appearance", "robot", "dynamics", "expert")
+_CONCERNS = ("layout", "language", "distractors", "appearance", "robot", "dynamics", "expert", "course", "afterwards")
 
 
 def random_stream(seed: int | Sequence[int], concern: str) -> np.random.Generator:

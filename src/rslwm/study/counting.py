@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from rslwm.config import AdapterConfig, DecoderConfig, DiTConfig, OptimConfig, SamplingConfig
-from rslwm.evals.probes import GridProbe
+from rslwm.config import AdapterConfig, DecoderConfig, DiTConfig, OptimConfig, ProbeConfig, SamplingConfig
+from rslwm.evals.grid_probe import GridProbe
 from rslwm.latents.adapters.base import Adapter
 from rslwm.latents.perceptual import Kind, blank_perceptual
 from rslwm.latents.space import open_adapter, open_decoder
@@ -166,10 +166,10 @@ def _of_layers(layers: int, one: float, two: float) -> float:
 
 
 @cache
-def probing(grid: Grid, channels: int, frames: int, out: int, width: int) -> Pass:
+def probing(grid: Grid, channels: int, frames: int, out: int, config: ProbeConfig) -> Pass:
     """One sample through a probe."""
     return count(
-        lambda: GridProbe(frames, channels, grid, out, width), lambda probe: probe(blank(1, frames, *grid, channels))
+        lambda: GridProbe(frames, channels, grid, out, config), lambda probe: probe(blank(1, frames, *grid, channels))
     )
 
 

@@ -21,7 +21,7 @@ from rslwm.config import (
 )
 from rslwm.data.dataset import EpisodeDataset
 from rslwm.evals.one_step import DRAWS
-from rslwm.evals.probes import FINAL_FRAMES, SUCCESS_FRAMES
+from rslwm.evals.probes import SUCCESS_FRAMES
 from rslwm.latents.base import TrainableEncoder
 from rslwm.latents.flops import encoder_flops
 from rslwm.latents.space import LatentSpace, SpaceConfig, describe
@@ -303,10 +303,10 @@ class Estimator:
     def _probes(self, stage: Stage, config: ProbeConfig) -> Demand:
         """As if the data had states and labels for all of them."""
         space = self._space_of(stage)
-        read = budget(config.optim) * (sum(k + 1 for k in config.horizons) + 1 + FINAL_FRAMES)
+        read = budget(config.optim) * (sum(k + 1 for k in config.horizons) + 1 + config.success_frames)
         shapes = [(2, k * counting.ACTION_DIMS) for k in config.horizons] + [(1, 3), (SUCCESS_FRAMES, 1)]
         demands = [
-            _training(config.optim, counting.probing(*_shape(space.spec), frames, out, config.width))
+            _training(config.optim, counting.probing(*_shape(space.spec), frames, out, config))
             for frames, out in shapes
         ]
         disk, memory = sum(d.disk for d in demands), max(d.memory for d in demands)

@@ -1,0 +1,193 @@
+"""Who acts in a recording: an expert that may misjudge its goal or give up, and that goes on whatever came of it.
+
+How an episode ends must not tell how its task went, or a probe of success reads where the hand is, and a rollout is
+told by its actions. So its length, what follows on the work and when the work is broken off at the latest are drawn
+before it starts, and most failures do what successes do: only the place that they take for the goal is another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from rslwm.config import SimConfig
+from rslwm.sim.experts import CLOSED, OPEN, expert_action, retreat, towards
+from rslwm.sim.scene import HALF
+from rslwm.sim.state import TableState
+from rslwm.sim.tabletop import HOLD, SPEC, Tabletop, random_stream
+from rslwm.sim.tasks import FAMILIES, WORKSPACE, Circle, Task
+
+AFTERWARDS = {"hold": 0.15, "retreat": 0.15, "wander": 0.3, "next": 0.4}
+"""What follows on the work, and how often: stay, go back above the table, move about at random, or put other objects
+elsewhere."""
+
+_SPARE = (5, 9)
+"""Fewest and most control steps that the shortest episode has left when work is broken off."""
+_SOONEST = 6
+"""Control steps of work before one gives up."""
+_ROTATION_NOISE = 0.4
+"""Noise on rotations relative to that on translations: a tilted hand topples what it touches."""
+_RESTLESS = 0.8
+"""Noise while moving about at random, whatever that of the work."""
+_STAY = 4
+"""Control steps after which a wandering hand heads elsewhere."""
+_AIR = ((0.20, -0.12, 0.12), (0.36, 0.12, 0.20))
+"""Lowest and highest place, in metres, of a hand that is in nobody's way."""
+_CLEAR = 0.1
+"""Height, in metres, from which a hand sets out for the next object."""
+_AWAY = 0.090
+"""Least distance, in metres, of a misjudged goal from the true one."""
+_ROOM = 0.075
+"""Least distance, in metres, of an object that is put down from any other."""
+_HALFWAY = (0.030, 0.045)
+"""How far, in metres, a drawer stops short of where it has to go."""
+
+
+@dataclass(frozen=True)
+class Course:
+    """What is settled before an episode starts.
+
+    ``patience`` are the control steps of work after which the arm turns to something else, done or not; ``misjudged``
+    is the way (3,) in metres from the goal to the place that is taken for it.
+    """
+
+    length: int
+    patience: int
+    gives_up: bool
+    afterwards: str
+    misjudged: np.ndarray | None = None
+
+
+class Demonstrator:
+    """Acts in one episode of ``table``, which has just been reset; ``noise`` is that of the work."""
+
+    def __init__(self, table: Tabletop, config: SimConfig, noise: float) -> None:
+        self.task, self.noise = table.task, noise
+        self.course = draw_course(config, table, random_stream(table.seed, "course"))
+        self._tremble = random_stream(table.seed, "expert")
+        self._afterwards = _Afterwards(self.course.afterwards, table, random_stream(table.seed, "afterwards"))
+        self._steps = self._content = 0
+        self._turned: int | None = None
+
+    def facts(self) -> dict[str, Any]:
+        """What of its course an episode records; ``turned`` is the step from which the work was over."""
+        course = self.course
+        return {
+            "misjudged": course.misjudged is not None,
+            "gives_up": course.gives_up,
+            "afterwards": course.afterwards,
+            "turned": self._turned,
+        }
+
+    def act(self, state: TableState) -> np.ndarray:
+        """The action (7,) that follows on this state; called once a control step."""
+        if self._turned is None and (self._content >= HOLD or self._steps >= self.course.patience):
+            self._turned = self._steps
+        if self._turned is None:
+            seen = self._as_seen(state)
+            self._content = self._content + 1 if FAMILIES[self.task.family].reached(self.task, seen) else 0
+            action, noise = expert_action(self.task, seen), self.noise
+        elif self._steps - self._turned + self._content < HOLD:  # what was finished has been let go by now
+            action, noise = retreat(self.task, state), self.noise
+        else:
+            action, noise = self._afterwards.intend(state), max(self.noise, self._afterwards.restlessness)
+        self._steps += 1
+        return _noisy(action, noise, self._tremble)
+
+    def _as_seen(self, state: TableState) -> TableState:
+        """The state with the goal where it is taken to be."""
+        offset = self.course.misjudged
+        if offset is None:
+            return state
+        opening = state.drawer_opening - offset[0] if self.task.family == "drawer" else state.drawer_opening
+        return replace(state, goal_position=state.goal_position + offset, drawer_opening=opening)
+
+
+def _noisy(action: np.ndarray, noise: float, draw: np.random.Generator) -> np.ndarray:
+    """Gaussian noise with a standard deviation of ``noise`` times the bounds on the six deltas, clipped to them."""
+    bound = np.array(SPEC.high[:6])
+    scale = np.array([1.0, 1.0, 1.0, *[_ROTATION_NOISE] * 3])
+    delta = action[:6] + noise * scale * bound * draw.normal(size=6)
+    return np.concatenate([np.clip(delta, -bound, bound), action[6:]])
+
+
+# ------------------------------------------------------------------------------------------------------- the course
+
+
+def draw_course(config: SimConfig, table: Tabletop, draw: np.random.Generator) -> Course:
+    """The course of an episode that starts now. Nothing in it depends on how the task will go."""
+    shortest = min(config.min_steps, config.max_steps)
+    length = int(draw.integers(shortest, config.max_steps + 1))
+    # Counted from the shortest episode: in a longer one there is no more time to succeed.
+    latest = max(1, shortest - int(draw.integers(_SPARE[0], _SPARE[1] + 1)))
+    early = int(draw.integers(min(_SOONEST, latest), latest + 1))
+    afterwards = str(draw.choice(list(AFTERWARDS), p=list(AFTERWARDS.values())))
+    mistaken, gives_up = (bool(x) for x in draw.random(2) < (config.mistakes, config.giving_up))
+    misjudged = _misjudged(table, draw) if mistaken else None
+    return Course(length, early if gives_up else latest, gives_up, afterwards, misjudged)
+
+
+def _misjudged(table: Tabletop, draw: np.random.Generator) -> np.ndarray | None:
+    """A way from the goal to a place where the target comes to rest as well; None if there is no room for it."""
+    task, state = table.task, table.state()
+    if task.family == "drawer":
+        short = draw.uniform(*_HALFWAY)
+        return np.array([-short if task.goal == "open" else short, 0.0, 0.0])
+    goal = state.goal_position
+    for spot in _spots(draw, state, ()):
+        if np.linalg.norm(spot - goal[:2]) > _AWAY:
+            return np.array([*spot, HALF]) - goal
+    return None
+
+
+def _spots(draw: np.random.Generator, state: TableState, avoid: Sequence[Circle]) -> Iterator[np.ndarray]:
+    """Free places (2,) for an object, outside of these circles; a few attempts."""
+    things = [pose.position[:2] for pose in state.objects.values()]
+    (x0, x1), (y0, y1) = WORKSPACE
+    for spot in draw.uniform((x0, y0), (x1, y1), (60, 2)):
+        clear = all(np.hypot(spot[0] - x, spot[1] - y) > radius for x, y, radius in avoid)
+        if clear and all(np.linalg.norm(spot - thing) > _ROOM for thing in things):
+            yield spot
+
+
+# --------------------------------------------------------------------------------------------------- after the work
+
+
+class _Afterwards:
+    """What the arm does once the work is over, one of :data:`AFTERWARDS`; it knows nothing of how it went."""
+
+    def __init__(self, kind: str, table: Tabletop, draw: np.random.Generator) -> None:
+        self.kind, self.table, self.draw = kind, table, draw
+        self.restlessness = _RESTLESS if kind == "wander" else 0.0
+        self.errand: Task | None = None
+        self.steps = 0
+
+    def intend(self, state: TableState) -> np.ndarray:
+        """An action (7,) without noise."""
+        if not self.steps or self._errand_done(state):
+            self._begin(state)
+        elif self.kind == "wander" and self.steps % _STAY == 0:
+            self._head_for(self.draw.uniform(*_AIR))
+        self.steps += 1
+        if self.errand:
+            return expert_action(self.errand, replace(state, goal_position=self.place))
+        return towards(state, self.place, self.place[2], None, self.grip)
+
+    def _begin(self, state: TableState) -> None:
+        self._head_for(state.target_position if self.kind == "hold" else self.draw.uniform(*_AIR))
+        task, spot = self.table.task, next(_spots(self.draw, state, self.table.layout.keep_clear), None)
+        others = [colour for colour in self.table.objects if colour not in (task.target, task.goal)]
+        self.errand = None
+        if self.kind == "next" and others and spot is not None:
+            self.errand, self.place = Task("pick", str(self.draw.choice(others)), "elsewhere"), np.array([*spot, HALF])
+
+    def _errand_done(self, state: TableState) -> bool:
+        if self.errand is None or state.gripper_position[2] < _CLEAR:
+            return False
+        return FAMILIES[self.errand.family].reached(self.errand, replace(state, goal_position=self.place))
+
+    def _head_for(self, place: np.ndarray) -> None:
+        self.place, self.grip = place, OPEN if self.draw.random() < 0.5 else CLOSED
