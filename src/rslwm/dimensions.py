@@ -12,7 +12,7 @@ _GLUED = (
     (r"v([xyz]|theta|yaw|rot)", r"vel \1"),
     (r"rot([xyz])|r([xyz])", r"rot \1\2"),
     (r"q([xyzw])", r"quat \1"),
-    (r"delta(\w+)", r"delta \1"),
+    (r"(?:delta|d)(pos|rot|ori|quat|ee|eef|joint)|delta(\w+)", r"delta \1\2"),
     (r"([a-z]+)(\d+)", r"\1 \2"),
 )
 """Words that are written as one: ``dx``, ``vtheta``, ``drx``, ``qw``, ``joint1``."""

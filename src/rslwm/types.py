@@ -41,9 +41,9 @@ class ActionSpec:
     """What a vector of actions means. It travels in the data set, the latent store and the checkpoint.
 
     ``low`` and ``high`` bound one action in ``units``; normalisation maps them to -1 and 1. Rotations are rotation
-    vectors (axis times angle), extrinsic, in ``frame``, three dimensions each; an angle turns about one axis. Quaternions
-    are four dimensions whose names end in their x, y, z and w. ``mode`` says what the numbers are, of each dimension or,
-    as one word, of all but grippers and others, which are absolute then.
+    vectors (axis times angle), extrinsic, in ``frame``, three dimensions each; an angle turns about one axis.
+    Quaternions are four dimensions whose names end in their x, y, z and w. ``mode`` says what the numbers are, of each
+    dimension or, as one word, of all but grippers and others, which are absolute then.
     """
 
     names: tuple[str, ...]
@@ -117,8 +117,8 @@ class ActionSpec:
         except ValueError as error:
             raise ValueError(f"of kind {kind!r} are {error}; each takes {size}. {remedy}.") from None
         for group in groups:
-            if len({self.modes[i] for i in group}) > 1:
-                raise ValueError(f"{[self.names[i] for i in group]} are one {kind}, but differ in mode")
+            if len({(self.modes[i], self.units[i]) for i in group}) > 1:
+                raise ValueError(f"{[self.names[i] for i in group]} are one {kind}, but differ in mode or units")
         return groups
 
     def still(self, last: np.ndarray | None = None) -> np.ndarray:
@@ -128,7 +128,7 @@ class ActionSpec:
         the value of ``last`` (..., A), the normalised action before, and is NaN without it.
         """
         nothing = np.zeros(self.dims, np.float32)
-        nothing[[group[3] for group in self.quaternions]] = 1
+        nothing[[w for *_, w in self.quaternions if self.modes[w] == "delta"]] = 1
         still = self.normalise(nothing)
         kept = [i for i, mode in enumerate(self.modes) if mode == "absolute"]
         if last is None:
@@ -181,12 +181,13 @@ class ActionSpec:
                 continue
             if name in ("low", "high"):
                 vague = [*([] if known else self.where("gripper")), *self.where("other")]
-                vague += [i for i in self.where("joint", "angle") if self.units[i] == "as recorded"]
+                vague += [i for i, unit in enumerate(self.units) if unit == "as recorded" and i not in vague]
                 mine, theirs = [mine[i] for i in vague], [theirs[i] for i in vague]
             if mine != theirs:
                 raise DataError(
                     f"the action specs of {here} and {there} differ in {name!r}: {mine} against {theirs}. "
-                    "Convert one of them; actions of two conventions can't be mixed."
+                    "Convert one of them, or give both one spec (data.action_spec) if they mean the same; actions of "
+                    "two conventions can't be mixed."
                 )
 
     def to_dict(self) -> dict[str, Any]:

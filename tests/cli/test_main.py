@@ -1,5 +1,8 @@
 """Commands, messages and exit codes."""
 
+import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +10,9 @@ from pathlib import Path
 import pytest
 
 from rslwm.cli.main import COMMANDS, FAILED, INTERRUPTED, USAGE, main
+from rslwm.data.conventions import read_spec
+from rslwm.serialisation import ConfigError
+from rslwm.types import DataError
 
 
 def message(capsys) -> str:
@@ -94,6 +100,45 @@ def test_eval_does_not_overwrite_a_comparison(tmp_path, capsys):
     (tmp_path / "study.json").write_text("{}")
     assert main(["eval", str(tmp_path / "checkpoints/a"), "--out", str(tmp_path)]) == FAILED
     assert "holds a comparison, whose rows this would overwrite" in message(capsys)
+
+
+@pytest.mark.parametrize("kind", [DataError, ConfigError])
+def test_a_message_is_printed_as_it_is(kind, monkeypatch, capsys):
+    from rslwm.cli.report import Report
+
+    names = '[x,    "[bold]", ' + "long_name, " * 30 + "grüß]"
+    text = f"[red]lid[/] [/x] {'word ' * 60}\n\naction_spec:\n  names: {names}\n  hz: 5.0"
+
+    def refuse(self):
+        raise kind(text)
+
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setattr(Report, "run", refuse)
+    assert main(["report", "somewhere"]) == FAILED
+    assert message(capsys) == f"rslwm report: {text}\n"
+
+
+def test_text_that_the_terminal_cannot_show_stops_nothing(tmp_path):
+    (tmp_path / "grüß").mkdir()
+    command = [sys.executable, "-m", "rslwm", "report", str(tmp_path / "grüß")]
+    ended = subprocess.run(command, capture_output=True, env={**os.environ, "PYTHONIOENCODING": "ascii:strict"})
+    assert ended.returncode == FAILED
+    assert ended.stderr.startswith(b"rslwm report: ")
+    assert b"gr\\xfc\\xdf/rows.parquet does not exist" in ended.stderr
+
+
+def test_check_prints_a_spec_to_copy_where_names_do_not_tell(corpus, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "40")
+    folder = shutil.copytree(corpus.dataset.root, tmp_path / "foreign")
+    info = json.loads((folder / "meta/info.json").read_text())
+    del info["rslwm"]
+    names = info["features"]["action"]["names"] = ["left arm [x]", "y", "foo", "gripper"]
+    (folder / "meta/info.json").write_text(json.dumps(info))
+    assert main(["data", "check", f"lerobot:{folder}"]) == FAILED
+    printed = capsys.readouterr().out
+    (tmp_path / "spec.yaml").write_text(printed[printed.index("\naction_spec:") :])
+    assert read_spec(tmp_path / "spec.yaml").names == tuple(names)
 
 
 def test_a_defect_keeps_its_traceback(monkeypatch):

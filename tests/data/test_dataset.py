@@ -27,7 +27,7 @@ def foreign(tmp_path: Path) -> Path:
     root, total = tmp_path / "foreign", sum(LENGTHS)
     for folder in ("meta/episodes/chunk-000", "data/chunk-000", "videos/observation.images.top/chunk-000"):
         (root / folder).mkdir(parents=True)
-    joints = {"dtype": "float32", "shape": [3], "names": {"motors": ["shoulder", "elbow", "gripper"]}}
+    joints = {"dtype": "float32", "shape": [3], "names": {"motors": ["shoulder.pos", "elbow.pos", "gripper.pos"]}}
     scalar = {"dtype": "int64", "shape": [1], "names": None}
     info = {
         "codebase_version": "v3.0",
@@ -82,9 +82,9 @@ def test_a_foreign_set_opens_with_a_derived_spec(foreign: Path) -> None:
     assert dataset.instructions == ["task 0", "task 1"]
     assert dataset.success == [None, None]
     assert dataset.cameras == ["top"]
-    assert dataset.state_names == {"state": ["shoulder", "elbow", "gripper"]}
+    assert dataset.state_names == {"state": ["shoulder.pos", "elbow.pos", "gripper.pos"]}
     assert dataset.spec.mode == "absolute"
-    assert dataset.spec.kinds == ("other", "other", "gripper")
+    assert dataset.spec.kinds == ("joint", "joint", "gripper")
     assert dataset.spec.hz == 10
     everything = np.concatenate([dataset.actions(i) for i in range(2)])
     np.testing.assert_allclose(dataset.spec.low, everything.min(axis=0))

@@ -85,6 +85,8 @@ class Check:
         with counting("episodes", len(dataset)) as progress:
             report = check(dataset, progress)
         console().print(report)
+        for draft in filter(None, (finding.draft for finding in report.findings)):
+            print(f"\n{draft}")  # plainly, to be copied
         return 0 if report.ok else 1
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import io
 import logging
 import sys
 from collections.abc import Sequence
@@ -72,10 +73,13 @@ def load(name: str) -> type[Command]:
 
 def _run(name: str, words: list[str]) -> int:
     logging.basicConfig(format="%(message)s")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # foreign text on a terminal that can't show it
     try:
         return parse(load(name), f"rslwm {name}", words).run() or 0
     except EXPECTED as error:
-        print(f"rslwm {name}: {error}", file=sys.stderr)
+        print(f"rslwm {name}: {error}", file=sys.stderr)  # plainly: a message may hold YAML to copy, or any markup
         return FAILED
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)

@@ -9,13 +9,16 @@ from scipy.spatial.transform import Rotation
 
 from rslwm.types import ActionSpec, DataError
 
+_RADIANS, _DEGREES = ("rad", "radian", "radians"), ("deg", "degree", "degrees", "°")
+
 
 def compose(actions: np.ndarray, spec: ActionSpec) -> np.ndarray:
     """The one action that has the effect of ``s`` consecutive ones, (..., s, A) -> (..., A), in the spec's units.
 
     Deltas add up; those of rotation vectors and quaternions compose extrinsically (each about the axes of
-    ``spec.frame``, so the later one multiplies from the left), every vector for itself. Velocities are averaged. Of
-    what is absolute, grippers as a rule, the last value counts. Composed quaternions have w >= 0.
+    ``spec.frame``, so the later one multiplies from the left), every vector for itself, rotation vectors in units other
+    than rad and deg to first order, which is adding. Velocities are averaged. Of what is absolute, grippers as a rule,
+    the last value counts. Composed quaternions have w >= 0.
 
     Raises:
         DataError: a quaternion is zero.
@@ -28,11 +31,11 @@ def compose(actions: np.ndarray, spec: ActionSpec) -> np.ndarray:
     result[..., adds] = actions[..., adds].sum(axis=-2)
     result[..., means] = actions[..., means].mean(axis=-2)
     for vector in spec.rotations:
-        result[..., vector] = (
-            _turned([Rotation.from_rotvec(step) for step in _steps(actions, vector)])
-            .as_rotvec()
-            .reshape(*actions.shape[:-2], 3)
-        )
+        unit = spec.units[vector[0]].lower()
+        if unit in (*_RADIANS, *_DEGREES):  # those of other units have been added above
+            turns = [Rotation.from_rotvec(step, degrees=unit in _DEGREES) for step in _steps(actions, vector)]
+            total = _composed(turns).as_rotvec(degrees=unit in _DEGREES)
+            result[..., vector] = total.reshape(*actions.shape[:-2], 3)
     for vector in spec.quaternions:
         if spec.modes[vector[0]] != "delta":
             continue
@@ -42,7 +45,7 @@ def compose(actions: np.ndarray, spec: ActionSpec) -> np.ndarray:
                 f"a quaternion {[spec.names[i] for i in vector]} is zero, which is no rotation; none at all is "
                 "x = y = z = 0, w = 1. Cut such steps off."
             )
-        total = _turned([Rotation.from_quat(step) for step in steps])
+        total = _composed([Rotation.from_quat(step) for step in steps])
         result[..., vector] = total.as_quat(canonical=True).reshape(*actions.shape[:-2], 4)
     return result
 
@@ -53,7 +56,7 @@ def _steps(actions: np.ndarray, vector: list[int]) -> np.ndarray:
     return np.moveaxis(steps.reshape(-1, *steps.shape[-2:]), 1, 0)
 
 
-def _turned(steps: list[Rotation]) -> Rotation:
+def _composed(steps: list[Rotation]) -> Rotation:
     return reduce(lambda total, step: step * total, steps)
 
 

@@ -13,6 +13,7 @@ from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
+from rslwm.data.conventions import ActionsUntold
 from rslwm.data.dataset import EpisodeDataset, Progress
 from rslwm.data.fingerprint import changed
 from rslwm.data.frames import BLACK
@@ -27,6 +28,8 @@ class Finding:
     where: str
     what: str
     remedy: str
+    draft: str = ""
+    """YAML to correct and save; no table can hold it, so print it as it is."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,9 @@ def _dimensions(dataset: EpisodeDataset, actions: np.ndarray) -> Iterator[Findin
     where = str(dataset.info_file)
     try:
         spec = dataset.spec
+    except ActionsUntold as error:
+        yield Finding("error", where, error.question, "save the spec that `rslwm data check` prints", error.draft)
+        return
     except DataError as error:
         yield Finding("error", where, str(error), "add or correct rslwm.action_spec")
         return

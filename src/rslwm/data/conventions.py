@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -12,26 +11,31 @@ from typing import Any, get_args
 import numpy as np
 import yaml
 
+from rslwm.data.draft import draft, guess, question
+from rslwm.data.naming import read_names
 from rslwm.types import ActionKind, ActionMode, ActionSpec, DataError
 
 _FIELDS = [field.name for field in fields(ActionSpec)]
 _MODES = get_args(ActionMode)
 _LISTS = ("names", "kinds", "units", "low", "high")
+_PLURALS: dict[ActionMode, str] = {"delta": "deltas", "absolute": "absolute values", "velocity": "velocities"}
 _TYPES: tuple[tuple[str, Any, str], ...] = (
     *((name, str, "a text") for name in ("names", "kinds", "units", "mode", "frame", "gripper")),
     *((name, int | float, "a number") for name in ("low", "high", "hz")),
 )
-_KINDS: dict[ActionKind, str] = {
-    "translation": r"(delta_?|d|ee_|eef_|pos_?)*[xyz]",
-    "rotation": r"(delta_?|d|ee_|eef_|rot_?)*(roll|pitch|yaw|r[xyz])",
-    "gripper": r".*(gripper|grasp).*",
-}
+_FAR = 0.5
+"""No arm goes as far in one step, in metres: such deltas are normalised, or of another unit."""
 
 
-def kind_of(name: str) -> ActionKind:
-    """What an action dimension of this name is: ``x``, ``delta_yaw``, ``gripper``; anything else is ``other``."""
-    bare = re.sub(r"[\s.]+", "_", name.strip().lower())
-    return next((kind for kind, pattern in _KINDS.items() if re.fullmatch(pattern, bare)), "other")
+class ActionsUntold(DataError):
+    """The names don't tell what the actions are. ``question`` says which, ``draft`` is the YAML to correct and save."""
+
+    def __init__(self, question: str, draft: str) -> None:
+        super().__init__(f"{question}\n\n{draft}")
+        self.question, self.draft = question, draft
+
+    def __reduce__(self) -> tuple[type[ActionsUntold], tuple[str, str]]:
+        return type(self), (self.question, self.draft)  # an error travels from worker to parent
 
 
 def read_spec(path: Path) -> ActionSpec:
@@ -84,50 +88,77 @@ def stored_spec(values: Any, where: str) -> ActionSpec:
 def derive_spec(names: Sequence[str], actions: np.ndarray, fps: float, where: str) -> ActionSpec:
     """An :class:`ActionSpec` from the names of the dimensions and the recorded actions (N, A).
 
-    Dimensions with another than a Cartesian name are joint targets: absolute, bounded by the recorded range. Cartesian
-    ones are deltas if their names begin with ``delta`` (or ``d``), bounded by the largest recorded magnitude of their
-    kind, so that no motion is 0 after normalisation. Cartesian names alone don't tell a delta from a pose, and numbers
-    tell nothing; a wrong guess would silently ruin every frame-skipped action.
+    Names tell kinds and modes, see :mod:`rslwm.data.naming`; numbers tell nothing but bounds. Those of deltas and
+    velocities are the largest recorded magnitude (one for all dimensions of a translation or rotation), so that no
+    motion is 0 after normalisation; those of absolute dimensions are the recorded range. Deltas of a hand are in metres
+    and radians unless they are too large for it.
 
     Raises:
-        DataError: the names don't tell what the actions are; the message holds the key to add. Or no step is finite.
+        ActionsUntold: some name doesn't tell; a wrong guess would silently ruin every frame-skipped action.
+        DataError: no step is finite.
     """
     actions = actions[np.isfinite(actions).all(axis=1)]
     if not len(actions):
         raise DataError(f"{where}: no recorded action is finite, so there is nothing to take their bounds from")
-    kinds = tuple(kind_of(name) for name in names)
-    cartesian = [name for name, kind in zip(names, kinds, strict=True) if kind in ("translation", "rotation")]
-    deltas = [bool(re.match(r"d(elta)?_?[a-z]", name.strip().lower())) for name in cartesian]
-    spec = _spec(names, kinds, actions, fps, delta=bool(cartesian))
-    if not all(deltas) or any(re.fullmatch(r"((action|motor|dim|a)[_ ]?)?\d+", name.strip().lower()) for name in names):
-        suggestion = json.dumps({"rslwm": {"action_spec": spec.to_dict()}})
-        raise DataError(
-            f"{where}: the names of the action dimensions, {list(names)}, don't say what they are, deltas or a pose. "
-            f"Add the key 'rslwm' with an action_spec to this file, for instance (correct what isn't so): {suggestion}"
-        )
-    return spec
+    told = read_names(names)
+    spec = _spec(names, [guess(each) for each in told], actions, fps)
+    if all(each.enough for each in told):
+        return spec
+    raise ActionsUntold(question(names, told, where), draft(spec, told))
+
+
+def check_bounds(spec: ActionSpec, actions: np.ndarray, where: str) -> str | None:
+    """Why the recorded actions (N, A) can't be what the spec says, or None.
+
+    Values outside the bounds are possible; that most are means that units, kinds or modes are others.
+    """
+    if actions.shape[1] != spec.dims:
+        return f"{where}: the action spec names {spec.dims} dimensions, recorded are {actions.shape[1]}"
+    finite = actions[np.isfinite(actions).all(axis=1)]
+    low, high = np.array(spec.low), np.array(spec.high)
+    outside = (np.maximum(low - finite, finite - high) > 1e-5 * (high - low)).mean(axis=0) if len(finite) else low * 0
+    wrong = np.flatnonzero(outside > 0.5).tolist()
+    if not wrong:
+        return None
+    worst = max(wrong, key=lambda d: outside[d])
+    recorded = np.percentile(finite[:, worst], (5, 95))
+    return (
+        f"{where}: {outside[worst]:.0%} of the steps of {spec.names[worst]!r} lie outside its bounds "
+        f"[{spec.low[worst]:g}, {spec.high[worst]:g}], nine in ten are {recorded[0]:.4g} to {recorded[1]:.4g}"
+        f"{f'; so do most of {[spec.names[d] for d in wrong if d != worst]}' if len(wrong) > 1 else ''}. These aren't "
+        f"the {_PLURALS[spec.modes[worst]]} in {spec.units[worst]!r} that the action spec says: another mode (poses in "
+        "place of deltas?), unit or order of dimensions. Correct the spec; wider bounds would hide it."
+    )
 
 
 def _spec(
-    names: Sequence[str], kinds: tuple[ActionKind, ...], actions: np.ndarray, fps: float, delta: bool
+    names: Sequence[str], told: list[tuple[ActionKind, ActionMode]], actions: np.ndarray, fps: float
 ) -> ActionSpec:
     low, high = actions.min(axis=0).astype(float), actions.max(axis=0).astype(float)
-    for kind in ("translation", "rotation"):
-        members = [i for i, k in enumerate(kinds) if k == kind]
-        if delta and members:
-            reach = max(abs(low[members]).max(), abs(high[members]).max())
-            low[members], high[members] = -reach, reach
+    reach = np.maximum(abs(low), abs(high))
+    far = any(each == ("translation", "delta") and reach[d] > _FAR for d, each in enumerate(told))
+    units = ["as recorded"] * len(told)
+    for d, (kind, mode) in enumerate(told):
+        alike = [i for i, other in enumerate(told) if other == (kind, mode)]
+        if mode != "absolute":
+            high[d] = reach[alike].max() if kind in ("translation", "rotation") else reach[d]
+            low[d] = -high[d]
+        if kind == "quaternion":
+            high[d] = max(1.0, reach[d])
+            low[d] = -high[d]
+        if (mode == "delta" and not far) or kind == "gripper":
+            units[d] = {"translation": "m", "rotation": "rad", "angle": "rad", "gripper": "1"}.get(kind, "as recorded")
     constant = ~(low < high)
     low[constant], high[constant] = low[constant] - 1, high[constant] + 1
-    units = {"translation": "m", "rotation": "rad", "gripper": "1", "other": "as recorded"}
+    kinds, modes = zip(*told, strict=True)
     return ActionSpec(
         names=tuple(names),
         kinds=kinds,
-        units=tuple(units[kind] for kind in kinds),
+        units=tuple(units),
         low=tuple(low.tolist()),
         high=tuple(high.tolist()),
-        frame="base" if delta else "joint",
-        mode="delta" if delta else "absolute",
+        frame="base" if {*kinds} & {"translation", "rotation", "quaternion", "angle"} else "joint",
+        mode=modes,
         gripper="as recorded" if "gripper" in kinds else "none",
         hz=fps,
     )
