@@ -18,13 +18,14 @@ def measure(name: str, evaluation: Evaluation) -> list[MetricRow]:
 
 
 def select(rows: list[MetricRow], metric: str, role: str = "value") -> list[MetricRow]:
-    return [row for row in rows if (row.metric, row.role) == (metric, role)]
+    stored = metric_infos()[metric].source
+    return [row for row in rows if (row.metric, row.role) == (stored, role)]
 
 
 def summary(rows: list[MetricRow], metric: str, role: str = "value") -> float:
     """The metric as the study condenses it: its aggregate by (k, dim), then the mean of these."""
     groups: dict[tuple[int, str], list[MetricRow]] = defaultdict(list)
-    for row in select(rows, metric_infos()[metric].source, role):
+    for row in select(rows, metric, role):
         groups[row.k, row.dim].append(row)
     return float(np.mean([_aggregate(metric, group) for group in groups.values()]))
 
