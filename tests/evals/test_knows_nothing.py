@@ -49,13 +49,15 @@ class Says(nn.Module):
 
 
 class StillWorldModel(PointWorldModel):
-    """Predicts that nothing happens, and shows everything darker than it is: what decoding loses isn't ignorance."""
+    """Predicts that nothing happens, and shows it chequered: what decoding loses isn't ignorance."""
 
     def __init__(self) -> None:
         super().__init__(gain=0)
 
     def decode(self, z: Tensor) -> Tensor:
-        return 0.9 * super().decode(z)
+        frames = super().decode(z)
+        chequered = torch.arange(frames.shape[-2])[:, None] + torch.arange(frames.shape[-2])
+        return (frames + 0.15 * (chequered % 2)[..., None] - 0.075).clamp(0, 1)
 
 
 class NoiseWorldModel(PointWorldModel):
