@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -143,7 +143,9 @@ def write_run(path: Path, seeds: int = 1, with_clips: bool = True) -> Path:
     """A complete run's folder."""
     path.mkdir(parents=True)
     Rows.of(measurements(seeds=seeds)).save(path / "rows.parquet")
-    dump(PRESETS["demo"], path / "config.yaml")
+    demo = PRESETS["demo"]  # with fewer episodes, so that a shipped record of training noise isn't this run's
+    sim = replace(demo.data.sim, episodes=200)
+    dump(replace(demo, data=replace(demo.data, sim=sim)), path / "config.yaml")
     spaces = [
         {
             "name": name,

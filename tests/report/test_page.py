@@ -4,6 +4,7 @@ from html.parser import HTMLParser
 
 import pytest
 
+from rslwm.cli.report import Report
 from rslwm.report.page import build_report, format_cost, prose
 from rslwm.report.run import load_run
 from rslwm.study.rows import Rows
@@ -67,8 +68,7 @@ def test_the_page_shows_every_space_metric_and_sentence(run, page):
         assert page.count(name) > 10
     for metric in verdict["metrics"]:
         assert f"<h4>{metric['info']['name']} " in page
-    assert verdict["axes"]["planning"]["winner"] == "small-vjepa+16"
-    assert "ahead of small-dino+16 by" in page
+    assert "With one training each nothing is ruled out" in page
     assert "needs the extra <code>metrics</code> and a download" in page
     assert "rslwm compare demo --out runs/demo" in page
     assert "Rollouts have 8 generated frames instead of 12." in page
@@ -122,9 +122,43 @@ def test_one_space_and_one_axis_make_a_page(tmp_path):
 def test_several_trainings_are_shown_one_by_one(tmp_path):
     path = write_run(tmp_path / "seeds", seeds=3, with_clips=False)
     text = build_report(path).read_text()
+    assert json.loads((path / "verdict.json").read_text())["axes"]["planning"]["winner"] == "small-vjepa+16"
+    assert "ahead of small-dino+16 by" in text
     assert "3 trainings each" in text
     assert 'class="seed"' in text
     assert "was measured with 3 seeds a space" in text
+
+
+def test_a_run_with_seeds_tells_its_training_noise_to_one_without(tmp_path):
+    Report(write_run(tmp_path / "seeds", seeds=3, with_clips=False), training_noise=tmp_path / "noise.json").run()
+    path = write_run(tmp_path / "once", with_clips=False)
+    config = path / "config.yaml"
+    config.write_text(config.read_text().replace("training_noise: ''", f"training_noise: '{tmp_path / 'noise.json'}'"))
+    text = build_report(path).read_text()
+    parse(text)
+    axis = json.loads((path / "verdict.json").read_text())["axes"]["planning"]
+    assert (axis["winner"], axis["contenders"], axis["noise"]["freedom"]) == ("", ["small-vjepa+16"], 12)
+    assert "taken from the record noise, made by 6 spaces under this configuration" in text
+    assert text.count('title="ahead, with one training each"') == 4
+    assert 'title="ruled out as the best"' in text
+    (tmp_path / "noise.json").unlink()
+    assert "taken from the record noise" in build_report(path).read_text()  # the run keeps a copy
+    config.write_text(config.read_text().replace("episodes: 200", "episodes: 60"))
+    assert "data.sim.episodes 200 there, 60 here" in build_report(path).read_text()
+
+
+def test_one_training_records_no_noise(tmp_path):
+    with pytest.raises(DataError, match="every space was trained once"):
+        Report(write_run(tmp_path / "once", with_clips=False), training_noise=tmp_path / "noise.json").run()
+
+
+def test_weights_and_shares_stand_under_the_scores(run, page):
+    axis = json.loads((run / "verdict.json").read_text())["axes"]["planning"]
+    assert sum(part["weight"] for part in axis["parts"]) == pytest.approx(1)
+    for part in axis["parts"]:
+        assert f'<td>{part["name"]}</td><td class="figure">{part["weight"]:.2f}</td>' in page
+        assert part["share"] <= 0.5 + 1e-6
+        assert f"episodes · weight {part['weight']:.2f}</p>" in page
 
 
 def test_names_are_escaped(tmp_path):

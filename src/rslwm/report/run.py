@@ -75,7 +75,7 @@ def _verdict(path: Path, study: dict[str, Any], config: StudyConfig) -> dict[str
     if kept.is_file() and not rows.is_file():
         return _read_json(kept)
     measured = Rows.load(rows)
-    noise = training_noise.find(config, measured)
+    noise = training_noise.of_run(path, config, measured)
     verdict = decide(measured, _metrics(path, study), config.verdict, noise, study).to_dict()
     kept.write_text(json.dumps(verdict, indent=1, allow_nan=False))
     return verdict

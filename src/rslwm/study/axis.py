@@ -119,6 +119,7 @@ def axis_scores(scores: Sequence[Score], resampling: Resampling, config: Verdict
     rng = np.random.default_rng([config.seed, 1])
     # One training serves all three axes: its luck, where it isn't told apart, is taken to be common to them.
     luck = rng.standard_normal((config.resamples, len(resampling.spaces)))
+    luck = luck[:, np.argsort(np.argsort(resampling.spaces))]  # by name, so that the order of a study changes nothing
     result = {}
     for axis, (whole, parts) in combined.items():
         counts = np.isfinite(whole.trainings).sum(1)

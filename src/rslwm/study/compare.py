@@ -65,7 +65,8 @@ def _conclude(study: Study, folders: Folders, out: Path, command: str) -> Verdic
     own = {stage: folders[stage] for stage in closure(study.targets) if stage in folders}
     description = describe(study, own, command)
     (out / "study.json").write_text(json.dumps(description, indent=1))
-    verdict = decide(rows, metric_infos(), study.config.verdict, training_noise.find(study.config, rows), description)
+    noise = training_noise.of_run(out, study.config, rows)
+    verdict = decide(rows, metric_infos(), study.config.verdict, noise, description)
     (out / "verdict.json").write_text(json.dumps(verdict.to_dict(), indent=1, allow_nan=False))
     return verdict
 

@@ -81,4 +81,11 @@ class Rows:
         missing = [name for name in DTYPES if name not in table.column_names]
         if missing:
             raise DataError(f"{path} has no column {missing[0]!r}; its columns: {', '.join(table.column_names)}")
-        return cls({name: table[name].to_numpy().astype(dtype) for name, dtype in DTYPES.items()})
+        return cls({name: _to_numpy(table[name], dtype) for name, dtype in DTYPES.items()})
+
+
+def _to_numpy(column: pa.ChunkedArray, dtype: type) -> np.ndarray:
+    if dtype is not str or not len(column):
+        return column.to_numpy().astype(dtype)
+    words = column.combine_chunks().dictionary_encode()  # a million strings one by one would take a second
+    return np.array(words.dictionary.to_pylist(), str)[words.indices.to_numpy()]

@@ -9,8 +9,9 @@ how much. Records hold metrics in their own units, so they survive a change of s
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -56,9 +57,10 @@ class TrainingNoise:
                    "values": [[_rounded(v) for v in space] for space in found.tolist()]}
             for name, found in self.values.items()
         }  # fmt: skip
-        head = {"size": self.size, "spaces": list(self.spaces), "config": self.config}
+        head = {"name": self.name, "size": self.size, "spaces": list(self.spaces), "config": self.config}
         lines = ",\n".join(f" {json.dumps(key)}: {json.dumps(value)}" for key, value in head.items())
         body = ",\n".join(f"  {json.dumps(name)}: {json.dumps(entry)}" for name, entry in metrics.items())
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f'{{\n{lines},\n "metrics": {{\n{body}\n }}\n}}\n')
 
 
@@ -83,7 +85,7 @@ def record(rows: Rows, metrics: Mapping[str, MetricInfo], config: StudyConfig, n
     return TrainingNoise(name, str(rows["size"][0]), resampling.spaces, values, facts(config))
 
 
-def load(path: Any, name: str) -> TrainingNoise:
+def load(path: Any) -> TrainingNoise:
     """Read a record.
 
     Raises:
@@ -92,12 +94,30 @@ def load(path: Any, name: str) -> TrainingNoise:
     try:
         found = json.loads(path.read_text())
         values = {metric: np.array(entry["values"], float) for metric, entry in found["metrics"].items()}
-        return TrainingNoise(name, found["size"], tuple(found["spaces"]), values, found["config"])
+        return TrainingNoise(found["name"], found["size"], tuple(found["spaces"]), values, found["config"])
     except FileNotFoundError:
         raise DataError(f"{path} does not exist; `rslwm report RUN --training-noise {path}` writes it") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         remedy = "write it again with `rslwm report RUN --training-noise FILE`"
         raise DataError(f"{path} is not a record of training noise ({error!r}); {remedy}") from None
+
+
+def shipped() -> list[TrainingNoise]:
+    """The records in the package."""
+    folder = files("rslwm.study") / "noise"
+    names = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
+    return [load(folder / name) for name in names if name.endswith(".json")]
+
+
+def of_run(folder: Path, config: StudyConfig, rows: Rows) -> TrainingNoise | None:
+    """:func:`find`, with a copy of the named file kept in the run's folder, so that its verdict can be made again."""
+    named, kept = Path(config.verdict.training_noise), folder / "training_noise.json"
+    if not config.verdict.training_noise:
+        return find(config, rows)
+    if named.is_file() and named.resolve() != kept.resolve():
+        shutil.copyfile(named, kept)
+    where = str(kept if kept.is_file() else named)
+    return find(replace(config, verdict=replace(config.verdict, training_noise=where)), rows)
 
 
 def find(config: StudyConfig, rows: Rows) -> TrainingNoise | None:
@@ -106,12 +126,8 @@ def find(config: StudyConfig, rows: Rows) -> TrainingNoise | None:
     Raises:
         DataError: the named file is missing or damaged.
     """
-    if named := config.verdict.training_noise:
-        candidates = [load(Path(named), Path(named).stem)]
-    else:
-        shipped = files("rslwm.study") / "noise"
-        names = sorted(entry.name for entry in shipped.iterdir()) if shipped.is_dir() else []
-        candidates = [load(shipped / name, name.removesuffix(".json")) for name in names if name.endswith(".json")]
+    named = config.verdict.training_noise
+    candidates = [load(Path(named))] if named else shipped()
     size = str(rows["size"][0]) if len(rows) else ""
     compared = [_compared(candidate, config, size) for candidate in candidates]
     return min(compared, key=lambda candidate: len(candidate.unlike), default=None)
@@ -122,7 +138,7 @@ def _compared(noise: TrainingNoise, config: StudyConfig, size: str) -> TrainingN
     pairs = {key: (noise.config.get(key, usual.get(key)), here.get(key)) for key in {**noise.config, **here}}
     pairs["size"] = (noise.size, size)
     unlike = tuple(f"{key} {there} there, {own} here" for key, (there, own) in pairs.items() if there != own)
-    return TrainingNoise(noise.name, noise.size, noise.spaces, noise.values, noise.config, unlike)
+    return replace(noise, unlike=unlike)
 
 
 def facts(config: StudyConfig) -> dict[str, Any]:
