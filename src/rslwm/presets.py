@@ -29,7 +29,7 @@ def _quick(optim: OptimConfig) -> OptimConfig:
 
 def _smoke() -> StudyConfig:
     base = StudyConfig()
-    sim = replace(base.data.sim, episodes=16, noise=(0.0, 1.0), max_steps=24)
+    sim = replace(base.data.sim, episodes=16, noise=(0.0, 0.3), max_steps=30)
     sampling = SamplingConfig(steps=2)
     evaluation = replace(base.evaluation, clips=6, future=3, sampling=sampling, encoder_windows=32, one_step_windows=16)
     plan = replace(evaluation.plan, candidates=8, iterations=2, elites=2, sampling=sampling, windows=6)

@@ -9,13 +9,14 @@ from rslwm.sim.record import record_episode
 from rslwm.sim.tabletop import SPEC, Tabletop, random_stream
 from rslwm.sim.tasks import FAMILIES
 
-BLIND = SimConfig(cameras=(), noise=(0.0,))
-"""No camera: an episode without frames records in a third of the time."""
+BLIND = SimConfig(cameras=(), mistakes=0.0, giving_up=0.0, min_steps=50, max_steps=50, seed=77)
+"""An expert at its best, given time. Without a camera an episode records in a third of the time."""
 
 
 def success_rate(family: str, noise: float, episodes: int) -> float:
-    config = replace(BLIND, families=(family,), noise=(noise,), seed=77)
-    return float(np.mean([record_episode(config, index).success for index in range(episodes)]))
+    """How often the task was done at some time; what follows may undo it."""
+    config = replace(BLIND, families=(family,), noise=(noise,))
+    return float(np.mean([record_episode(config, i).info["reached"] is not None for i in range(episodes)]))
 
 
 @pytest.mark.parametrize("family", FAMILIES)

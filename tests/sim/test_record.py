@@ -51,12 +51,6 @@ def test_families_take_turns_and_then_noise_levels():
     assert [e.info["noise"] for e in episodes] == [0.0] * 4 + [0.6] * 2
 
 
-def test_the_expert_s_episode_ends_soon_after_success():
-    episode = record_episode(SimConfig(cameras=(), noise=(0.0,)), 1)
-    assert episode.success
-    assert 15 < len(episode) < 44
-
-
 def test_the_number_of_processes_changes_nothing_but_the_time():
     parallel = list(record(SMALL, processes=2))
     assert len(parallel) == SMALL.episodes
@@ -104,3 +98,9 @@ def test_noise_stays_within_the_bounds():
 def test_an_empty_list_of_families_is_refused():
     with pytest.raises(ConfigError, match=r"sim\.families"):
         record_episode(replace(SMALL, families=()), 0)
+
+
+@pytest.mark.parametrize("steps", [{"max_steps": 0}, {"min_steps": -1}])
+def test_an_episode_without_steps_is_refused(steps):
+    with pytest.raises(ConfigError, match=r"sim\.min_steps and sim\.max_steps"):
+        record_episode(replace(SMALL, **steps), 0)

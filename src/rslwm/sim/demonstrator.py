@@ -26,7 +26,7 @@ elsewhere."""
 
 _SPARE = (5, 9)
 """Fewest and most control steps that the shortest episode has left when work is broken off."""
-_SOONEST = 6
+_SOONEST = 10
 """Control steps of work before one gives up."""
 _ROTATION_NOISE = 0.4
 """Noise on rotations relative to that on translations: a tilted hand topples what it touches."""
@@ -137,20 +137,18 @@ def _misjudged(table: Tabletop, draw: np.random.Generator) -> np.ndarray | None:
         short = draw.uniform(*_HALFWAY)
         return np.array([-short if task.goal == "open" else short, 0.0, 0.0])
     goal = state.goal_position
-    for spot in _spots(draw, state, ()):
-        if np.linalg.norm(spot - goal[:2]) > _AWAY:
+    for spot, room in _spots(draw, state, ()):
+        if room > 0 and np.linalg.norm(spot - goal[:2]) > _AWAY:
             return np.array([*spot, HALF]) - goal
     return None
 
 
-def _spots(draw: np.random.Generator, state: TableState, avoid: Sequence[Circle]) -> Iterator[np.ndarray]:
-    """Free places (2,) for an object, outside of these circles; a few attempts."""
-    things = [pose.position[:2] for pose in state.objects.values()]
+def _spots(draw: np.random.Generator, state: TableState, avoid: Sequence[Circle]) -> Iterator[tuple[np.ndarray, float]]:
+    """Some places (2,) for an object, and how far each is from being in the way of objects and of these circles."""
+    circles = [*avoid, *((*pose.position[:2], _ROOM) for pose in state.objects.values())]
     (x0, x1), (y0, y1) = WORKSPACE
     for spot in draw.uniform((x0, y0), (x1, y1), (60, 2)):
-        clear = all(np.hypot(spot[0] - x, spot[1] - y) > radius for x, y, radius in avoid)
-        if clear and all(np.linalg.norm(spot - thing) > _ROOM for thing in things):
-            yield spot
+        yield spot, min(np.hypot(spot[0] - x, spot[1] - y) - radius for x, y, radius in circles)
 
 
 # --------------------------------------------------------------------------------------------------- after the work
@@ -177,11 +175,12 @@ class _Afterwards:
         return towards(state, self.place, self.place[2], None, self.grip)
 
     def _begin(self, state: TableState) -> None:
-        self._head_for(state.target_position if self.kind == "hold" else self.draw.uniform(*_AIR))
-        task, spot = self.table.task, next(_spots(self.draw, state, self.table.layout.keep_clear), None)
+        place, task = self.draw.uniform(*_AIR), self.table.task
+        self._head_for(np.array([*state.target_position[:2], place[2]]) if self.kind == "hold" else place)
         others = [colour for colour in self.table.objects if colour not in (task.target, task.goal)]
-        self.errand = None
-        if self.kind == "next" and others and spot is not None:
+        if self.kind == "next" and others:
+            # The best there is: were none taken where the table is full, the hand would tell where the target lies.
+            spot, _ = max(_spots(self.draw, state, self.table.layout.keep_clear), key=lambda found: found[1])
             self.errand, self.place = Task("pick", str(self.draw.choice(others)), "elsewhere"), np.array([*spot, HALF])
 
     def _errand_done(self, state: TableState) -> bool:

@@ -23,10 +23,14 @@ def record_episode(config: SimConfig, index: int) -> Episode:
     last frame. ``success`` is what the rule of the task says of the last frame: what was reached can be undone.
 
     Raises:
-        ConfigError: an unknown family or camera, or more distractors than fit.
+        ConfigError: an unknown family or camera, an episode without steps, or more distractors than fit.
     """
     if not config.families or not config.noise:
         raise ConfigError("sim.families and sim.noise: each needs at least one entry")
+    if min(config.min_steps, config.max_steps) < 1:
+        raise ConfigError(
+            f"sim.min_steps and sim.max_steps: {config.min_steps} and {config.max_steps} aren't 1 or more"
+        )
     family = config.families[index % len(config.families)]
     noise = config.noise[index // len(config.families) % len(config.noise)]
     seed = (config.seed, index)
