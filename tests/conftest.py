@@ -1,5 +1,7 @@
 """The point world as a corpus, built once a session."""
 
+import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from rslwm.config import ComputeConfig
 from rslwm.data.corpus import Corpus
 from rslwm.data.store import TensorStore
 
+os.environ["RSLWM_CACHE"] = tempfile.mkdtemp(prefix="rslwm-cache-")  # nobody's own, and that of all workers of this one
 torch.set_num_threads(1)  # tensors this small are slower on two threads, much slower on a busy machine
 
 

@@ -32,6 +32,8 @@ STATE_NAMES = {
     "object_present": ["red", "blue"],
 }
 SIZE, GRID = 32, 4
+SPLIT = {"test_fraction": 0.34, "split_seed": 7}
+"""Four of twelve episodes, with both outcomes on both sides."""
 METRES = 0.1
 """Metres of the gripper's position per unit of the latent one."""
 
@@ -77,7 +79,7 @@ def write_corpus(root: Path, success: list[bool | None]) -> Corpus:
     episodes = (episode(i, label) for i, label in enumerate(success))
     dataset = write_lerobot(episodes, root / "set", SPEC, state_names=STATE_NAMES)
     frames = build_frame_store(dataset, "", SIZE, root / "frames")
-    return Corpus(dataset, frames, DataConfig(uri=f"lerobot:{dataset.root}", image_size=SIZE, test_fraction=0.34))
+    return Corpus(dataset, frames, DataConfig(uri=f"lerobot:{dataset.root}", image_size=SIZE, **SPLIT))
 
 
 def write_latents(corpus: Corpus, root: Path) -> TensorStore:

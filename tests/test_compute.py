@@ -5,7 +5,19 @@ import itertools
 import pytest
 import torch
 
-from rslwm.compute import autocast, device, generator, peak_flops, precision, seeded
+from rslwm import caches
+from rslwm.compute import (
+    PEAKS,
+    _known_peak,
+    autocast,
+    device,
+    generator,
+    measure_peak,
+    peak_flops,
+    precision,
+    resolved,
+    seeded,
+)
 from rslwm.config import ComputeConfig
 from rslwm.serialisation import ConfigError
 
@@ -70,6 +82,34 @@ def every_product_takes_a_tenth_of_a_second(monkeypatch: pytest.MonkeyPatch) -> 
 def test_the_peak_is_two_flops_a_multiply_add_of_a_square_product(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1001)  # nobody has measured that many
     assert peak_flops(torch.device("cpu"), torch.bfloat16) == pytest.approx(2 * 2048**3 / 0.1)
+
+
+def test_the_peak_is_known_to_other_processes_and_the_best_that_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    rates = iter([5.0, 9.0, 7.0, 3.0])
+    monkeypatch.setattr("rslwm.compute._product_rate", lambda device, dtype: next(rates))
+    config, seen = ComputeConfig(device="cpu", dtype="float32", threads=1), []
+    for _ in range(3):
+        measure_peak(config)
+        monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+        _known_peak.cache_clear()  # as in another process
+        seen.append(peak_flops(torch.device("cpu"), torch.float32))
+    assert seen == [5.0, 9.0, 9.0]
+    caches.note(PEAKS, {})
+    _known_peak.cache_clear()
+    assert peak_flops(torch.device("cpu"), torch.float32) == 3.0  # nobody measured in time
+    caches.note(PEAKS, {})
+    _known_peak.cache_clear()
+
+
+def test_auto_is_resolved_to_what_this_machine_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = resolved(ComputeConfig())
+    assert (found.device, found.dtype) == (device(found).type, str(precision(found)).removeprefix("torch."))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+    assert resolved(ComputeConfig()) == ComputeConfig(device="cuda", dtype="bfloat16")
+    given = ComputeConfig(device="cpu", dtype="float32", threads=3)
+    assert resolved(given) == given
 
 
 def test_the_peak_is_measured_once_for_a_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:

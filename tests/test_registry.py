@@ -1,11 +1,15 @@
 """Things found by name: built in, in a user's file, or not at all."""
 
 import sys
+import threading
+import time
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
 
-from rslwm.registry import Registry, UnknownName, import_file
+from rslwm.registry import Registry, UnknownName, code_of, import_file
+from rslwm.serialisation import ConfigError
 
 
 @pytest.fixture
@@ -68,3 +72,65 @@ def test_a_file_that_fails_is_not_kept_half_imported(tmp_path: Path) -> None:
     assert not [name for name in sys.modules if name.startswith("rslwm_plugin_broken")]
     file.write_text("later = 2\n")
     assert import_file(file).later == 2
+
+
+def test_a_registry_whose_loading_fails_says_so_every_time_and_loads_when_repaired() -> None:
+    broken = [True, True]
+
+    def load() -> None:
+        registry.register("first")(type("First", (), {"__module__": "m", "__qualname__": "First"}))
+        if broken and broken.pop():
+            raise ImportError("half of it")
+        registry.register("second")(int)
+
+    registry: Registry = Registry("encoder", "rslwm.test", load)
+    for _ in range(2):
+        with pytest.raises(ImportError, match="half of it"):
+            registry.get("first")
+    assert list(registry) == ["first", "second"]
+
+
+def test_a_loader_may_look_for_what_is_loaded_already() -> None:
+    def load() -> None:
+        registry.register("first")(int)
+        assert registry.get("first") is int
+
+    registry: Registry = Registry("encoder", "rslwm.test", load)
+    assert list(registry) == ["first"]
+
+
+def test_threads_that_come_while_a_registry_is_loaded_wait_for_the_whole() -> None:
+    loading, loads = threading.Event(), []
+
+    def load() -> None:
+        loads.append(1)
+        loading.set()
+        time.sleep(0.2)
+        registry.register("late")(int)
+
+    registry: Registry = Registry("encoder", "rslwm.test", load)
+    thread = threading.Thread(target=lambda: list(registry))
+    thread.start()
+    loading.wait()
+    assert registry.get("late") is int
+    thread.join()
+    assert loads == [1]
+
+
+def test_a_broken_installed_plugin_is_named(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    point = EntryPoint("theirs", "no_such_package_here:Thing", "rslwm.test")
+    monkeypatch.setattr("rslwm.registry.entry_points", lambda group: [point])
+    with pytest.raises(ConfigError, match=r"encoder 'theirs' can't be loaded: ModuleNotFoundError.*uninstall"):
+        registry.get("small-vae")
+    monkeypatch.setattr("rslwm.registry.entry_points", lambda group: [])
+    assert registry.get("small-vae") is int
+
+
+def test_code_is_known_by_a_hash_unless_it_is_ours(tmp_path: Path, registry: Registry) -> None:
+    file = tmp_path / "coded.py"
+    file.write_text("class Mine:\n    pass\n")
+    mine = registry.get(f"{file}:Mine")
+    before = code_of(mine)
+    file.write_text("class Mine:\n    more = 1\n")
+    assert code_of(mine) != before != ""
+    assert code_of(Registry) == ""

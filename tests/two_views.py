@@ -28,5 +28,5 @@ def write_dataset(root: Path, episodes: int = 12) -> EpisodeDataset:
 
 def open_corpus(dataset: EpisodeDataset, cameras: str, frames: Path) -> Corpus:
     """Its frames decoded to ``frames``, a third of the episodes held out."""
-    config = DataConfig(uri=f"lerobot:{dataset.root}", camera=cameras, image_size=SIZE, test_fraction=0.34)
+    config = DataConfig(uri=f"lerobot:{dataset.root}", camera=cameras, image_size=SIZE, **point_world.SPLIT)
     return Corpus(dataset, build_frame_store(dataset, cameras, SIZE, frames), config)

@@ -6,15 +6,20 @@ import contextlib
 import functools
 import hashlib
 import math
+import platform
 import time
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import torch
 
+from rslwm import caches
 from rslwm.config import ComputeConfig
 from rslwm.serialisation import ConfigError
 
 PEAK_SECONDS = 0.2
+PEAKS = "peaks.json"
 
 
 def device(config: ComputeConfig) -> torch.device:
@@ -49,6 +54,17 @@ def precision(config: ComputeConfig) -> torch.dtype:
     return torch.bfloat16 if fast else torch.float32
 
 
+def resolved(config: ComputeConfig) -> ComputeConfig:
+    """The configuration with the device and the dtype of this machine in the places of auto.
+
+    Raises:
+        ConfigError: see :func:`device`.
+    """
+    where = config.device if config.device != "auto" else str(device(config))
+    dtype = "bfloat16" if precision(replace(config, device=where)) == torch.bfloat16 else "float32"
+    return replace(config, device=where, dtype=dtype)  # type: ignore[arg-type]
+
+
 def autocast(config: ComputeConfig) -> contextlib.AbstractContextManager:
     """Autocast to :func:`precision`; nothing where that is float32."""
     dtype = precision(config)
@@ -58,16 +74,48 @@ def autocast(config: ComputeConfig) -> contextlib.AbstractContextManager:
 
 
 def peak_flops(device: torch.device, dtype: torch.dtype) -> float:
-    """Measured rate of a square matrix product in FLOP/s, two a multiply-add: the ceiling of everything else.
+    """Rate of a square matrix product in FLOP/s, two a multiply-add: the ceiling of everything else.
 
-    Of the current number of threads; measured once a process, for a fifth of a second. What runs beside it on a busy
-    machine lowers it.
+    Of this machine and the current number of threads, as :func:`measure_peak` noted it, or measured now.
     """
-    return _measured_peak(device, dtype, torch.get_num_threads())
+    return _known_peak(device, dtype, torch.get_num_threads())
 
 
 @functools.cache
-def _measured_peak(device: torch.device, dtype: torch.dtype, threads: int) -> float:
+def _known_peak(device: torch.device, dtype: torch.dtype, threads: int) -> float:
+    return caches.recall(PEAKS).get(_machine(device, dtype, threads)) or _measure(device, dtype, threads)
+
+
+def measure_peak(config: ComputeConfig) -> None:
+    """Measure for :func:`peak_flops`, for a fifth of a second and before other processes begin: what runs beside it
+    lowers it. The best rate that the machine ever showed is kept in the cache."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(config.threads)
+    try:
+        _measure(device(config), precision(config), config.threads)
+    finally:
+        torch.set_num_threads(before)
+
+
+def _measure(device: torch.device, dtype: torch.dtype, threads: int) -> float:
+    known, machine = caches.recall(PEAKS), _machine(device, dtype, threads)
+    rate = max(_product_rate(device, dtype), known.get(machine, 0.0))
+    caches.note(PEAKS, {**known, machine: rate})
+    return rate
+
+
+def _machine(device: torch.device, dtype: torch.dtype, threads: int) -> str:
+    """What a peak belongs to, in words."""
+    if device.type == "cuda":
+        return f"{torch.cuda.get_device_name(device)}, {dtype}"
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+        return f"{model or platform.machine()}, {threads} threads, {dtype}"
+    return f"{platform.processor()}, {device.type}, {threads} threads, {dtype}"
+
+
+def _product_rate(device: torch.device, dtype: torch.dtype) -> float:
     size = 2048 if device.type == "cpu" else 4096  # smaller ones don't fill two cores, or a GPU
     a, b = torch.rand(2, size, size, generator=torch.Generator().manual_seed(0)).to(device, dtype)
     synchronise = torch.get_device_module(device).synchronize

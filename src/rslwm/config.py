@@ -1,7 +1,7 @@
 """Every default of a study, each in exactly one dataclass, one dataclass a stage.
 
 The command line is generated from these classes, a run dumps them next to its results, and the part of them that a
-stage reads is hashed into that stage's key.
+stage reads is hashed into that stage's key, but for fields that change no result: those are marked ``OPERATIONAL``.
 """
 
 from __future__ import annotations
@@ -9,12 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from rslwm.serialisation import OPERATIONAL, known_by
+
 
 @dataclass(frozen=True)
 class ComputeConfig:
     """Where and in which precision a run computes. All of it can change the last digits of a result."""
 
-    device: str = "auto"
+    device: str = field(default="auto", metadata=known_by(lambda name: name.partition(":")[0]))
     """auto (cuda where there is one, else cpu), cpu, cuda, cuda:1, mps."""
     dtype: Literal["auto", "bfloat16", "float32"] = "auto"
     """Precision of matrix products in training and rollouts; auto is bfloat16 where the hardware is faster at it."""
@@ -63,7 +65,10 @@ class SimConfig:
 class DataConfig:
     """Where episodes come from and how clips are cut from them."""
 
-    uri: str = "sim:tabletop"
+    uri: str = field(
+        default="sim:tabletop",
+        metadata=known_by(lambda uri: uri if uri.startswith("sim:") else uri.partition(":")[0]),
+    )
     """sim:tabletop, lerobot:FOLDER or rlds:FOLDER."""
     sim: SimConfig = field(default_factory=SimConfig)
     camera: str = ""
@@ -76,7 +81,7 @@ class DataConfig:
     """With a frame skip: compose the skipped actions, or take the first one as the paper's code does."""
     features: tuple[str, ...] = ()
     """Features that the data call otherwise, each as OURS=THEIRS: action=actions,observation.images.front=image."""
-    action_spec: str = ""
+    action_spec: str = field(default="", metadata=OPERATIONAL)
     """YAML or JSON file with the action spec of data that don't carry one; the error that asks for it holds a draft."""
     test_fraction: float = 0.2
     """Share of the episodes held out for every metric."""
@@ -104,14 +109,14 @@ class OptimConfig:
     clip_norm: float = 1.0
     ema: float = 0.0
     """Decay of the exponential moving average of the weights; 0 keeps none."""
-    checkpoint_every: int = 200
+    checkpoint_every: int = field(default=200, metadata=OPERATIONAL)
     """Steps between two checkpoints; a killed run loses at most these."""
-    keep: int = 1
+    keep: int = field(default=1, metadata=OPERATIONAL)
     """Checkpoints to keep, the newest ones."""
     accumulate: int = 1
     """Batches whose gradients are added up before a step; the optimiser sees ``accumulate * batch_size`` clips."""
-    log_every: int = 20
-    monitor_every: int = 100
+    log_every: int = field(default=20, metadata=OPERATIONAL)
+    monitor_every: int = field(default=100, metadata=OPERATIONAL)
     """Steps between two looks at figures that cost a forward pass, such as the effective rank of an encoder; a
     multiple of ``log_every``."""
 
@@ -120,7 +125,7 @@ class OptimConfig:
 class EncoderConfig:
     """The small encoders, one backbone, so that nothing but the objective differs; and what published ones share."""
 
-    weights: str = ""
+    weights: str = field(default="", metadata=OPERATIONAL)
     """Folder of published weights, a subfolder for each encoder's name; what isn't there is looked for in the hub's
     cache."""
     input_size: int = 256
@@ -186,7 +191,7 @@ class DecoderConfig:
     perceptual_weight: float = 0.5
     perceptual_after: int = 0
     """Training frames seen before the perceptual distance counts."""
-    perceptual_folder: str = ""
+    perceptual_folder: str = field(default="", metadata=OPERATIONAL)
     """Folder of the networks that LPIPS compares with; empty is where torchvision keeps its downloads."""
     optim: OptimConfig = field(default_factory=lambda: OptimConfig(steps=180, lr=2e-3))
 
@@ -266,7 +271,7 @@ class SamplingConfig:
 class WorldModelConfig:
     """One world model, the same budget for every latent space."""
 
-    init: str = ""
+    init: str = field(default="", metadata=OPERATIONAL)
     """Folder of a world model whose weights the transformer starts from, for instance a single-view one's; empty draws
     them."""
     dit: DiTConfig = field(default_factory=DiTConfig)
@@ -287,7 +292,7 @@ class WorldModelConfig:
 class PlanConfig:
     """Search for actions over the world model, started from standing still, inside the action bounds."""
 
-    planner: str = "cem"
+    planner: str = field(default="cem", metadata=known_by(lambda name: name.rpartition("/")[2]))
     """cem, mppi, or path/to/file.py:function."""
     horizon: int = 1
     """Actions of a plan, one a frame."""
@@ -304,7 +309,7 @@ class PlanConfig:
     """Of an imagined frame; one step is the model's mean prediction, whose distances carry no sampling noise."""
     windows: int = 48
     """Held-out windows that an evaluation plans for."""
-    memory_mb: float = 128.0
+    memory_mb: float = field(default=128.0, metadata=OPERATIONAL)
     """Memory for imagined futures; more than fit are rolled out in turn, which changes a result by rounding at most.
     Enough to keep a CPU busy; a GPU wants thousands."""
 

@@ -5,14 +5,19 @@ from __future__ import annotations
 import difflib
 import hashlib
 import importlib.util
+import inspect
 import sys
+import threading
 from collections.abc import Callable, Iterator
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Generic, TypeVar
 
+from rslwm.serialisation import ConfigError
+
 T = TypeVar("T")
+_importing = threading.RLock()
 
 
 class UnknownName(LookupError):
@@ -30,13 +35,14 @@ class Registry(Generic[T]):
         self.kind, self.group = kind, group
         self._load_builtin = load_builtin
         self._entries: dict[str, T] = {}
-        self._loaded = False
+        self._loaded = self._loading = False
+        self._lock = threading.RLock()
 
     def register(self, name: str) -> Callable[[T], T]:
         """Decorator that files a class or function under ``name``."""
 
         def add(entry: T) -> T:
-            if name in self._entries and self._entries[name] is not entry:
+            if name in self._entries and _identity(self._entries[name]) != _identity(entry):
                 raise ValueError(f"{self.kind} {name!r} is registered twice")
             self._entries[name] = entry
             return entry
@@ -44,12 +50,34 @@ class Registry(Generic[T]):
         return add
 
     def _load(self) -> None:
+        """Import everything once. If something fails, that is the answer to every question until it is repaired.
+
+        Raises:
+            ConfigError: an installed plug-in can't be imported.
+        """
         if self._loaded:
             return
-        self._loaded = True
-        self._load_builtin()
-        for point in entry_points(group=self.group):
-            self._entries.setdefault(point.name, point.load())
+        with self._lock:
+            if self._loaded or self._loading:  # what is being loaded may look for what is loaded already
+                return
+            self._loading = True
+            try:
+                self._load_builtin()
+                for point in entry_points(group=self.group):
+                    self._entries.setdefault(point.name, self._load_plugin(point))
+                self._loaded = True
+            finally:
+                self._loading = False
+
+    def _load_plugin(self, point: EntryPoint) -> T:
+        try:
+            return point.load()
+        except Exception as error:
+            package = f" of the package {point.dist.name}" if point.dist else ""
+            raise ConfigError(
+                f"the {self.kind} {point.name!r}{package} can't be loaded: {type(error).__name__}: {error} "
+                f"({point.value}). Repair that package or uninstall it."
+            ) from error
 
     def __iter__(self) -> Iterator[str]:
         self._load()
@@ -86,6 +114,19 @@ class Registry(Generic[T]):
         return getattr(module, attribute)
 
 
+def _identity(entry: Any) -> Any:
+    """The same for what a module registers again when its import is tried a second time."""
+    module, name = getattr(entry, "__module__", ""), getattr(entry, "__qualname__", "<>")
+    return entry if "<" in name else (module, name)
+
+
+def code_of(entry: Any) -> str:
+    """`` by `` and a hash of the file that a plug-in is in; empty for what is ours, which declares a version."""
+    if entry.__module__.startswith(f"{__package__}."):
+        return ""
+    return f" by {hashlib.sha256(Path(inspect.getfile(entry)).read_bytes()).hexdigest()[:12]}"
+
+
 def import_file(path: Path) -> ModuleType:
     """Import a Python file from anywhere, once a process.
 
@@ -96,8 +137,11 @@ def import_file(path: Path) -> ModuleType:
     if not path.is_file():
         raise UnknownName(f"{path} does not exist (asked for as a plug-in file)")
     name = f"rslwm_plugin_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
-    if name in sys.modules:
-        return sys.modules[name]
+    with _importing:
+        return sys.modules.get(name) or _import(name, path)
+
+
+def _import(name: str, path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None

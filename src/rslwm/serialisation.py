@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import typing
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -18,15 +19,43 @@ class ConfigError(ValueError):
     """A configuration that can't be run; the message names the field, the value and the remedy."""
 
 
+_IN_KEY = "in key"
+Part = Callable[[Any], Any]
+
+
+def known_by(part: Part) -> dict[str, Part]:
+    """Metadata of a dataclass field of which only ``part(value)`` determines a result, such as a path that leads to
+    content which is hashed elsewhere."""
+    return {_IN_KEY: part}
+
+
+OPERATIONAL = known_by(lambda value: None)
+"""Metadata of a dataclass field that changes how a result is come by, and not what it is."""
+
+
 def to_dict(config: Any) -> Any:
     """A dataclass as plain JSON/YAML types; a whole number in a float's place becomes the float that is read back."""
+    return _plain(config, whole=True)
+
+
+def determining(config: Any) -> Any:
+    """:func:`to_dict` of what determines a result, see :data:`OPERATIONAL` and :func:`known_by`."""
+    return _plain(config, whole=False)
+
+
+def _plain(config: Any, whole: bool) -> Any:
     if dataclasses.is_dataclass(config) and not isinstance(config, type):
-        return {f.name: to_dict(_as_declared(f, getattr(config, f.name))) for f in dataclasses.fields(config)}
+        return {f.name: _plain(_value(f, getattr(config, f.name), whole), whole) for f in dataclasses.fields(config)}
     if isinstance(config, tuple | list):
-        return [to_dict(v) for v in config]
+        return [_plain(v, whole) for v in config]
     if isinstance(config, dict):
-        return {k: to_dict(v) for k, v in config.items()}
+        return {k: _plain(v, whole) for k, v in config.items()}
     return config
+
+
+def _value(declared: dataclasses.Field, value: Any, whole: bool) -> Any:
+    value = _as_declared(declared, value)
+    return value if whole or _IN_KEY not in declared.metadata else declared.metadata[_IN_KEY](value)
 
 
 def _as_declared(declared: dataclasses.Field, value: Any) -> Any:

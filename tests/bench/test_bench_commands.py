@@ -5,6 +5,7 @@ from rslwm.bench.result import load
 from rslwm.cli.main import FAILED, main
 from rslwm.compute import generator
 from rslwm.config import DecoderConfig, DiTConfig, WorldModelConfig
+from rslwm.data.seen import SeenEpisodes
 from rslwm.latents.space import LatentSpace, SpaceConfig
 from rslwm.model.world_model import WorldModel
 
@@ -54,6 +55,7 @@ def test_a_checkpoint_says_what_few_steps_cost(corpus, plugin, tmp_path, monkeyp
     config = WorldModelConfig(dit=DiTConfig(width=24, depth=1, heads=1, patch=1))
     drawn = generator(0, "weights")
     model = WorldModel(space, corpus.action_spec, config, drawn, corpus.dataset.fingerprint, corpus.config)
+    model.seen = SeenEpisodes.of(corpus)
     model.save(tmp_path / "trained")
     asked = ["--frames", "2", "--dtype", "float32", "--rounds", "1", "--steps", "3", "--few-steps", "1", "--clips", "2"]
     assert main(["bench", "rollout", *TINY, *asked, "--checkpoint", "trained", "--out", "out"]) == 0

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from rslwm.bench.quality import few_steps, gradient
 from rslwm.compute import generator
 from rslwm.config import DecoderConfig, DiTConfig, EvalConfig, SamplingConfig, WorldModelConfig
+from rslwm.data.seen import SeenEpisodes
 from rslwm.evals.replay import replay
 from rslwm.latents.space import LatentSpace, SpaceConfig
 from rslwm.model.world_model import WorldModel
@@ -50,7 +51,9 @@ def build(corpus, plugin):
     drawn = generator(0, "weights")
 
     def of(kind):
-        return kind(space, corpus.action_spec, config, drawn, corpus.dataset.fingerprint, corpus.config)
+        model = kind(space, corpus.action_spec, config, drawn, corpus.dataset.fingerprint, corpus.config)
+        model.seen = SeenEpisodes.of(corpus)
+        return model
 
     return of
 

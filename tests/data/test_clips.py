@@ -108,10 +108,34 @@ def test_a_store_that_does_not_fit_its_actions_is_refused(clips: Clips) -> None:
 IDS = [f"episode {i}" for i in range(20)]
 
 
-def test_the_split_is_exact_and_complete() -> None:
-    train, test = split_episodes(IDS, 0.25, seed=0)
-    assert len(test) == 5
-    assert sorted(train + test) == list(range(20))
+def test_every_episode_is_on_one_side_and_about_the_share_is_held_out() -> None:
+    ids = [f"episode {i}" for i in range(2000)]
+    train, test = split_episodes(ids, 0.25, seed=0)
+    assert sorted(train + test) == list(range(2000))
+    assert len(test) == pytest.approx(500, abs=4 * 19.4)  # four standard deviations
+
+
+@pytest.mark.parametrize("fraction", [0.1, 0.34, 0.9])
+def test_episodes_that_are_added_move_none_to_the_other_side(fraction: float) -> None:
+    """But one: a side that would have been empty gives back what it borrowed."""
+    rng = np.random.default_rng(0)
+    for seed in range(50):
+        ids = [f"e{i}" for i in rng.permutation(60)]
+        few = int(rng.integers(2, 30))
+        small, grown = (split_episodes(part, fraction, seed) for part in (ids[:few], ids))
+        sides = [{ids[i] for i in side} for side in grown]
+        moved = [{ids[i] for i in side} - there for side, there in zip(small, sides, strict=True)]
+        assert sum(map(len, moved)) <= (min(map(len, small)) == 1)
+
+
+def test_removing_episodes_moves_none_to_the_other_side() -> None:
+    _, test = split_episodes(IDS, 0.4, seed=0)
+    _, fewer = split_episodes(IDS[3:], 0.4, seed=0)
+    assert {IDS[3:][i] for i in fewer} == {IDS[i] for i in test if i >= 3}
+
+
+def test_a_single_episode_is_trained_on() -> None:
+    assert split_episodes(["a"], 0.9, seed=0) == ([0], [])
 
 
 def test_the_split_does_not_depend_on_the_order_of_the_ids() -> None:

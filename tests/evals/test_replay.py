@@ -7,6 +7,7 @@ import torch
 
 from rslwm.compute import generator
 from rslwm.config import DecoderConfig, DiTConfig, EvalConfig, SamplingConfig, WorldModelConfig
+from rslwm.data.seen import SeenEpisodes
 from rslwm.evals.replay import Replay, replay
 from rslwm.latents.space import LatentSpace, SpaceConfig
 from rslwm.model.world_model import WorldModel
@@ -47,12 +48,21 @@ def test_the_same_seed_gives_the_same_rollout_and_another_one_doesn_t(model, cor
     assert first.clips != other.clips
 
 
-def test_on_the_models_own_data_only_held_out_episodes_are_used(model, corpus, compute):
+def test_episodes_of_the_training_are_left_out_unless_they_are_asked_for(model, corpus, compute):
     everything = replace(ASKED, clips=1000)
     held_out = {corpus.dataset.ids[i] for i in corpus.test}
     assert {episode for episode, _ in replay(model, corpus, everything, compute).clips} > held_out
-    model.fingerprint = corpus.dataset.fingerprint
+    model.seen = SeenEpisodes.of(corpus)
     assert {episode for episode, _ in replay(model, corpus, everything, compute).clips} == held_out
+    asked = replay(model, corpus, everything, compute, seen=True)
+    assert {episode for episode, _ in asked.clips} > held_out
+
+
+def test_a_model_that_does_not_say_what_it_was_trained_on_is_refused_on_its_own_data(model, corpus, compute):
+    model.fingerprint = corpus.dataset.fingerprint
+    with pytest.raises(DataError, match=r"doesn't say which .*--seen"):
+        replay(model, corpus, ASKED, compute)
+    assert len(replay(model, corpus, ASKED, compute, seen=True).clips) == 5
 
 
 def test_psnr_stands_between_copying_and_decoding():

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from rslwm.config import DataConfig, DecoderConfig, DiTConfig, EncoderConfig, StudyConfig
-from rslwm.data.corpus import Corpus
 from rslwm.evals.base import METRICS, Metric
 from rslwm.latents.published.weights import MissingWeights
 from rslwm.serialisation import ConfigError
@@ -131,16 +130,6 @@ def test_an_edited_plugin_is_trained_anew(tmp_path: Path, plugin: Path) -> None:
     file.write_text(plugin.read_text() + "# edited\n")
     after = build(f"{file}:PatchMean").spaces[0]
     assert not set(keys(before).values()) & set(keys(after).values())
-
-
-def test_a_folder_of_data_is_the_same_after_it_was_read(corpus: Corpus) -> None:
-    config = replace(CONFIG, data=replace(CONFIG.data, uri=f"lerobot:{corpus.dataset.root}"))
-    sums = corpus.dataset.root / "meta/fingerprint.json"
-    content = sums.read_bytes()
-    sums.unlink()
-    before = build(config=config).data.key
-    sums.write_bytes(content)
-    assert build(config=config).data.key == before
 
 
 def test_what_results_are_put_together_from_is_made_again_where_it_was_deleted() -> None:

@@ -7,8 +7,8 @@ from rich.console import Console
 
 import rslwm.study.runner as runner_module
 import toy_stages as toys
+from holders import held_elsewhere, taken
 from rslwm.serialisation import ConfigError
-from rslwm.study.lock import locked
 from rslwm.study.runner import Runner, Stage, StageFailed, StageRecord
 from rslwm.types import DataError
 
@@ -174,16 +174,29 @@ def test_an_output_folder_that_cannot_be_made_is_named(tmp_path, make):
         runner(tmp_path / "file" / "out").run([make("a")])
 
 
-def test_a_folder_that_cannot_be_locked_is_named(tmp_path):
-    with pytest.raises(ConfigError, match=r"can't lock .*missing/\.lock"), locked(tmp_path / "missing" / ".lock", 0):
-        pass
-
-
 def test_two_runs_cannot_share_a_folder(tmp_path, make, monkeypatch):
     monkeypatch.setattr(runner_module, "LOCK_SECONDS", 0.0)
-    with locked(tmp_path / ".lock", 0), pytest.raises(ConfigError, match=r"in use by another run.*by process \d+"):
+    refused = pytest.raises(ConfigError, match=r"in use by another run.*by process \d+")
+    with held_elsewhere(tmp_path / ".lock"), refused:
         runner(tmp_path).run([make("a")])
     assert len(runner(tmp_path).run([make("a")])) == 1
+
+
+def test_a_run_keeps_its_folder_while_results_are_put_together(tmp_path, make):
+    with runner(tmp_path).alone():
+        folders = runner(tmp_path).run([make("a")])
+        assert not taken(tmp_path / ".lock")
+    assert taken(tmp_path / ".lock")
+    assert not [*next(iter(folders.values())).glob(".lock")]
+
+
+def test_a_reopened_stage_goes_on_from_what_it_left(tmp_path, make):
+    stage, run = make("a"), runner(tmp_path)
+    run.run([stage])
+    (run.folder(stage) / "kept").touch()
+    run.reopen(stage)
+    assert run.estimate([stage])[0].state == "interrupted"
+    assert (run.run([stage])[stage] / "kept").exists()
 
 
 def test_a_folder_without_a_record_is_not_taken_for_finished(tmp_path, make):

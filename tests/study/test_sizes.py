@@ -25,7 +25,6 @@ from rslwm.model.dit import SIZES
 from rslwm.presets import PRESETS
 from rslwm.report.page import build_report
 from rslwm.serialisation import ConfigError
-from rslwm.study.checkpoint import export_world_models
 from rslwm.study.compare import compare, comparisons
 from rslwm.study.graph import Builder
 from rslwm.study.rows import Rows
@@ -128,5 +127,4 @@ def test_every_size_is_a_comparison_of_its_own(corpus: Corpus, tmp_path: Path, m
     for folder in verdicts:
         assert set(Rows.load(folder / "rows.parquet")["size"]) == {f"DiT-{folder.name}"}
         assert f"World models of size {folder.name}" in build_report(folder).read_text()
-    names = [folder.name for folder in export_world_models(config, tmp_path)]
-    assert names == ["small-vae-S", "small-vae-B"]
+    assert {folder.name for folder in (tmp_path / "checkpoints").iterdir()} == {"small-vae-S", "small-vae-B"}

@@ -22,7 +22,7 @@ def test_the_key_ignores_the_name_and_the_cost():
     [
         Stage("encoder", "a", toys.write, SimConfig(seed=1)),
         Stage("adapter", "a", toys.write, SimConfig()),
-        Stage("encoder", "a", toys.write, SimConfig(), version=2),
+        Stage("encoder", "a", toys.write_anew, SimConfig()),
         Stage("encoder", "a", toys.write, SimConfig(), inputs=(Stage("data", "d", toys.write),)),
     ],
 )

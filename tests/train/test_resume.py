@@ -5,6 +5,7 @@ import multiprocessing
 import random
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -34,12 +35,18 @@ TIMES = ("seconds", "steps_per_second", "samples_per_second", "mfu")
 COMPUTE = ComputeConfig(device="cpu", dtype="float32")
 
 
-def train(corpus: Corpus, latents: TensorStore, folder: Path, progress: Progress = lambda *_: None) -> WorldModel:
+def train(
+    corpus: Corpus,
+    latents: TensorStore,
+    folder: Path,
+    progress: Progress = lambda *_: None,
+    config: WorldModelConfig = CONFIG,
+) -> WorldModel:
     """From a new process's point of view: everything but the folder is made anew."""
     with seeded(0, "space"):
         encoder = EncoderConfig(width=16, depth=1, heads=2, channels=4)
         space = LatentSpace(SpaceConfig("small-vae", 32, encoder=encoder))
-    model = WorldModel(space, corpus.action_spec, CONFIG, generator(0, "weights"))
+    model = WorldModel(space, corpus.action_spec, config, generator(0, "weights"))
     train_world_model(model, corpus, latents, 0, folder, COMPUTE, progress)
     return model
 
@@ -148,3 +155,20 @@ def test_killed_twice_it_ends_with_the_same_bits(
     assert not (tmp_path / f"training_state-{STEPS:08d}.safetensors").exists()
     train(corpus, point_latents, tmp_path)
     assert_same(tmp_path, whole)
+
+
+@pytest.mark.parametrize("step", [5, 13, 29])
+def test_it_goes_on_under_other_operational_knobs_to_the_same_bits(
+    step: int, corpus: Corpus, point_latents: TensorStore, whole: Path, tmp_path: Path
+) -> None:
+    def interrupt(done: int, total: int, message: str) -> None:
+        if done == step:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(corpus, point_latents, tmp_path, interrupt)
+    knobs = {"checkpoint_every": 7, "keep": 1, "log_every": 5, "monitor_every": 10}
+    train(corpus, point_latents, tmp_path, config=replace(CONFIG, optim=replace(CONFIG.optim, **knobs)))
+    (state, _), (expected, _) = outcome(tmp_path), outcome(whole)
+    assert state.keys() == expected.keys()
+    assert all(torch.equal(value, expected[name]) for name, value in state.items())

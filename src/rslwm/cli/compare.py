@@ -8,6 +8,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from rslwm.cli.failures import report_failures
 from rslwm.cli.flags import StudyCommand
 from rslwm.cli.output import console
 from rslwm.cli.track import tracked
@@ -52,21 +53,23 @@ class Compare(StudyCommand):
 
     def _compare(self, out: Path) -> None:
         from rslwm.report.page import build_report
-        from rslwm.study.checkpoint import export_world_models
         from rslwm.study.compare import compare
         from rslwm.study.table import render
 
-        screen = console()
+        screen, failed, pages = console(), list[dict[str, str]](), dict[Path, Path]()
+        command = shlex.join(["rslwm", *sys.argv[1:]])
         with tracked(self.track, self.config, out):
-            verdicts = compare(self.config, out, self.jobs, shlex.join(["rslwm", *sys.argv[1:]]))
-        export_world_models(self.config, out)
+            verdicts = compare(self.config, out, self.jobs, command, lambda at: pages.update({at: build_report(at)}))
         for folder, verdict in verdicts.items():
-            study, page = json.loads((folder / "study.json").read_text()), build_report(folder)
+            study, page = json.loads((folder / "study.json").read_text()), pages[folder]
             if folder != out:
                 screen.print(f"\nsize {folder.name}", style="bold")
             seconds = {space["name"]: space["cost"]["training_seconds"] for space in study["spaces"]}
             screen.print(render(verdict, seconds))
             for missing in study["unavailable"]:
                 screen.print(f"not available: {missing['metric']}: {missing['reason']}", markup=False)
+            failed += study["failed"]
             screen.print(f"\nreport: {page}", markup=False, soft_wrap=True)
         screen.print(f"world models: {out / 'checkpoints'}", markup=False, soft_wrap=True)
+        if failed:
+            report_failures(failed)

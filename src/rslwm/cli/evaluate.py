@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 import tyro
 from rich.table import Table
 
+from rslwm.cli.failures import report_failures
 from rslwm.cli.output import console
 from rslwm.config import ComputeConfig, EvalConfig, StudyConfig, VerdictConfig
 from rslwm.serialisation import ConfigError
@@ -38,6 +40,9 @@ class Evaluate:
     """sim:tabletop, lerobot:FOLDER or rlds:FOLDER; the episodes that the model was trained on if it isn't given."""
     camera: str = ""
     """Of these data; several, comma separated, for a model of several. The name in training if it isn't given."""
+    seen: bool = False
+    """Measure also on held-out episodes that the model was trained on, which tells what it remembers; without it they
+    are left out."""
     stream_above_kb: float = StudyConfig.stream_above_kb
     """Latents of which a frame takes more aren't stored, but encoded anew whenever they are read; 0 stores all."""
     jobs: int = 0
@@ -54,18 +59,33 @@ class Evaluate:
 
         if (self.out / "study.json").is_file():
             raise ConfigError(f"{self.out} holds a comparison, whose rows this would overwrite; give another --out")
-        data = clip_settings(WorldModel.load(self.checkpoint), self.checkpoint, self.data, self.camera)
+        model = WorldModel.load(self.checkpoint)
+        data = clip_settings(model, self.checkpoint, self.data, self.camera)
         stages = self.out if self.data else run_folder(self.checkpoint, self.out)
-        rows, missing = measure(
-            self.checkpoint, data, self.evaluation, self.compute, stages, self.jobs, self.stream_above_kb
+        measured = measure(
+            self.checkpoint, data, self.evaluation, self.compute, stages, self.jobs, self.stream_above_kb, self.seen
         )
         self.out.mkdir(parents=True, exist_ok=True)
-        rows.save(self.out / "rows.parquet")
+        measured.rows.save(self.out / "rows.parquet")
         screen = console()
-        screen.print(_table(decide(rows, metric_infos(), self.verdict)))
-        for metric in missing:
+        screen.print(_table(decide(measured.rows, metric_infos(), self.verdict)))
+        for metric in measured.unavailable:
             screen.print(f"not available: {metric.metric}: {metric.reason}", markup=False)
+        if model.seen is None:
+            screen.print("The checkpoint doesn't say which episodes it was trained on: some may be among these.")
+        elif measured.seen:
+            screen.print(_said(measured.seen, self.seen), markup=False)
         screen.print(f"\nrows: {self.out / 'rows.parquet'}", markup=False, soft_wrap=True)
+        if measured.failed:
+            report_failures(
+                {"metric": why.metric, "space": str(self.checkpoint), "reason": why.reason, "log": str(stages)}
+                for why in measured.failed
+            )
+
+
+def _said(seen: Sequence[str], measured: bool) -> str:
+    what = "are measured, too (--seen)" if measured else "are left out; --seen measures them, too"
+    return f"{len(seen)} held-out episodes that the model was trained on {what}: {seen[0]}{', ...' * (len(seen) > 1)}"
 
 
 def _table(verdict: Verdict) -> Table:

@@ -37,9 +37,12 @@ class Rollout:
     out: Path
     """Folder to write to."""
     data: str = ""
-    """sim:tabletop, lerobot:FOLDER or rlds:FOLDER; if it isn't given, the held-out episodes of the model's own data."""
+    """sim:tabletop, lerobot:FOLDER or rlds:FOLDER; the model's own data if it isn't given. Episodes of its training are
+    left out."""
     camera: str = ""
     """Of these data; several, comma separated, for a model of several. The name in training if it isn't given."""
+    seen: bool = False
+    """Roll out also clips of episodes that the model was trained on, which tells what it remembers."""
     clips: int = 8
     """Number of clips."""
     context: int = _DEFAULTS.context
@@ -69,12 +72,18 @@ class Rollout:
             sampling=self.sampling,
             seed=self.seed,
         )
-        result = replay(model, corpus, asked, self.compute)
+        result = replay(model, corpus, asked, self.compute, seen=self.seen)
         self._write(result, model.action_spec.hz)
         table = Table("PSNR in dB after", *(f"{k + 1}" for k in range(self.future)), box=None, header_style="dim")
         for name, values in result.psnr().items():
             table.add_row(name, *(f"{value:.2f}" for value in values.mean(0)))
+        if model.seen is None:
+            console().print("The checkpoint doesn't say which episodes it was trained on: some may be among these.")
+        seen = model.seen.among(corpus) if model.seen else set()
         console().print(table, f"\n{len(result.clips)} clips in {self.out}")
+        if seen:
+            done = "are among the clips, too (--seen)" if self.seen else "were left out"
+            console().print(f"{len(seen)} of {len(corpus.dataset)} episodes, on which the model was trained, {done}")
 
     def _write(self, result: Replay, hz: float) -> None:
         import torch

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -23,8 +25,10 @@ COMPOSITIONS: dict[str, Callable[[np.ndarray, ActionSpec], np.ndarray]] = {"comp
 def split_episodes(ids: Sequence[str], test_fraction: float, seed: int) -> tuple[list[int], list[int]]:
     """Ascending indices of the training and of the test episodes.
 
-    Which side an episode falls on follows from the set of ids and the seed, never from their order. The test side
-    gets ``round(test_fraction * n)`` episodes, and neither side is empty if there are two.
+    An episode is held out if the hash of its id and the seed, as a share of all hashes, is below ``test_fraction``:
+    whatever episodes are added or removed, none of the others changes sides. The test side is therefore of
+    ``test_fraction`` on average only. Where a side would be empty, the episode of the least (or greatest) hash goes
+    there, so that of two episodes each has its side; only that one can change sides when the data grow.
 
     Raises:
         ConfigError: the fraction is not inside (0, 1).
@@ -33,11 +37,21 @@ def split_episodes(ids: Sequence[str], test_fraction: float, seed: int) -> tuple
     if not 0 < test_fraction < 1:
         raise ConfigError(f"test_fraction: {test_fraction} is not between 0 and 1; 0.2 holds out a fifth")
     if len(set(ids)) < len(ids):
-        twice = next(name for name in ids if list(ids).count(name) > 1)
+        twice = next(name for name, count in Counter(ids).items() if count > 1)
         raise DataError(f"episode id {twice!r} occurs twice; a split by episode would leak. Remove the copy.")
-    ranked = sorted(range(len(ids)), key=lambda i: hashlib.sha256(f"{seed}:{ids[i]}".encode()).digest())
-    count = min(max(round(test_fraction * len(ids)), 1), len(ids) - 1)
-    return sorted(ranked[count:]), sorted(ranked[:count])
+    shares = [_share(f"{seed}:{name}") for name in ids]
+    limit = 0.0  # a single episode is trained on
+    if len(ids) > 1:
+        limit = min(max(test_fraction, math.nextafter(min(shares), 1)), max(shares))
+    sides: tuple[list[int], list[int]] = [], []
+    for episode, share in enumerate(shares):
+        sides[share < limit].append(episode)
+    return sides
+
+
+def _share(text: str) -> float:
+    """Where the hash of a text lies between 0 and 1."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big") / 2**48
 
 
 def windows(

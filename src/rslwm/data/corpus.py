@@ -11,6 +11,7 @@ import numpy as np
 from rslwm.config import DataConfig
 from rslwm.data.clips import Clips, split_episodes
 from rslwm.data.dataset import EpisodeDataset
+from rslwm.data.fingerprint import episode_key
 from rslwm.data.store import Readable, TensorStore
 from rslwm.types import ActionSpec
 
@@ -24,6 +25,8 @@ class Corpus:
     config: DataConfig
     target: ActionSpec | None = None
     """What actions are to mean, see :meth:`for_model`."""
+    left_out: frozenset[int] = frozenset()
+    """Episodes that aren't held out whatever side they are on: a model from elsewhere was trained on them."""
 
     @classmethod
     def open(cls, dataset: Path, frames: Path, config: DataConfig) -> Corpus:
@@ -40,11 +43,16 @@ class Corpus:
     @property
     def test(self) -> list[int]:
         """Held-out episodes: no encoder, decoder, probe or world model has seen them."""
-        return self._split[1]
+        return [i for i in self._split[1] if i not in self.left_out]
 
     @cached_property
     def actions(self) -> list[np.ndarray]:
         return [self.dataset.actions(i) for i in range(len(self.dataset))]
+
+    @cached_property
+    def keys(self) -> list[str]:
+        """What tells an episode's content from another's, see :func:`rslwm.data.fingerprint.episode_key`."""
+        return [episode_key(actions) for actions in self.actions]
 
     @cached_property
     def states(self) -> list[dict[str, np.ndarray]]:

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rslwm.data.dataset import CAMERA, STATE, EpisodeDataset, Progress
-from rslwm.data.fingerprint import fingerprint
+from rslwm.data.fingerprint import note
 from rslwm.data.video import PIXEL_FORMAT, VideoWriter
 from rslwm.types import ActionSpec, DataError, Episode
 
@@ -60,7 +60,7 @@ def write_lerobot(
             if progress:
                 progress(done)
         writer.close(total)
-        fingerprint(partial)
+        note(partial)
         partial.rename(root)
     except BaseException:
         try:

@@ -59,6 +59,8 @@ class Metric:
     """
 
     infos: ClassVar[tuple[MetricInfo, ...]]
+    version: ClassVar[int] = 1
+    """Of the rows; raise it when they change, see :mod:`rslwm.study.versions`."""
 
     def measure(self, evaluation: Evaluation) -> Iterator[MetricRow]:
         """Rows of all ``infos``.

@@ -10,6 +10,7 @@ from torch import Tensor
 from rslwm.compute import autocast, device, generator
 from rslwm.config import ComputeConfig, EvalConfig
 from rslwm.data.corpus import Corpus
+from rslwm.data.seen import unseen
 from rslwm.evals.evaluation import choose
 from rslwm.evals.visual import psnr
 from rslwm.latents.store import to_float
@@ -45,24 +46,28 @@ class Replay:
 
 
 @torch.no_grad()
-def replay(model: WorldModel, corpus: Corpus, config: EvalConfig, compute: ComputeConfig, draw: int = 0) -> Replay:
-    """Roll out ``config.clips`` clips: held-out ones of the data that the model was trained on, any of other data.
+def replay(
+    model: WorldModel, corpus: Corpus, config: EvalConfig, compute: ComputeConfig, draw: int = 0, seen: bool = False
+) -> Replay:
+    """Roll out ``config.clips`` clips of episodes that the model wasn't trained on.
 
     Args:
         draw: of the noise; another one gives other futures of the same clips.
+        seen: also of the others.
 
     Raises:
-        DataError: no episode holds a clip of that many frames.
+        DataError: the model has seen all of them, or none holds a clip of that many frames.
     """
     frames = config.context + config.future
     clips = corpus.clips(corpus.frames, frames)
-    seen = corpus.dataset.fingerprint == model.fingerprint
-    places = clips.windows(corpus.test if seen else range(len(corpus.dataset)))
+    everything = [*range(len(corpus.dataset))]
+    episodes = everything if seen else unseen(corpus, model.seen, model.fingerprint, "the model")
+    places = clips.windows(episodes)
     if not len(places):
-        skip = corpus.config.frame_skip
+        skip, kind = corpus.config.frame_skip, "" if episodes == everything else "unseen "
         raise DataError(
-            f"{corpus.dataset.root}: no {'held-out ' if seen else ''}episode holds {config.context} + {config.future} "
-            f"frames {skip} steps apart; the longest episode has {max(corpus.dataset.lengths)} steps. Lower the future."
+            f"{corpus.dataset.root}: no {kind}episode holds {config.context} + {config.future} frames {skip} steps "
+            f"apart; the longest episode has {max(corpus.dataset.lengths)} steps. Lower the future."
         )
     windows = choose(places, config.clips, config.seed, "clips")
     where, noise = device(compute), generator(config.seed, "rollout noise", draw)

@@ -24,7 +24,7 @@ from rslwm.latents.external import EXTERNAL, ExternalConfig, ExternalEncoder
 from rslwm.latents.ldm_decoder import LDMDecoder
 from rslwm.latents.normaliser import Normaliser
 from rslwm.latents.views import apart, side_by_side
-from rslwm.serialisation import ConfigError
+from rslwm.serialisation import ConfigError, known_by
 from rslwm.tensors import load_weights, write_tensors
 from rslwm.types import DataError, LatentSpec
 
@@ -37,11 +37,15 @@ DECODERS: dict[str, type[PixelDecoder]] = {"sub-pixel": SubPixelDecoder, "ldm": 
 """By ``DecoderConfig.kind``."""
 
 
+def _without_folders(options: dict[str, str]) -> dict[str, str]:
+    return {name: text.rpartition("/")[2] for name, text in options.items()}
+
+
 @dataclass(frozen=True)
 class SpaceConfig:
     """Everything that rebuilds a latent space. ``channels`` 0 is the native space; ``decode`` False has no pixels."""
 
-    reference: str
+    reference: str = field(metadata=known_by(lambda name: name.rpartition("/")[2]))
     """A name of the registry, path/to/file.py:Class, or external."""
     image_size: int
     channels: int = 0
@@ -50,7 +54,7 @@ class SpaceConfig:
     """Compress a native space to this many channels before its pixels are decoded, as the paper does; 0 doesn't."""
     views: int = 1
     """Camera views side by side in a frame; image_size is the side of one."""
-    options: dict[str, str] = field(default_factory=dict)
+    options: dict[str, str] = field(default_factory=dict, metadata=known_by(_without_folders))
     """Choices of the encoder that aren't its defaults, see :attr:`Encoder.options_type`."""
     external: ExternalConfig = field(default_factory=ExternalConfig)
     encoder: EncoderConfig = field(default_factory=EncoderConfig)

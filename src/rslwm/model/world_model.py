@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from rslwm.compute import device, precision
 from rslwm.config import ComputeConfig, DataConfig, SamplingConfig, WorldModelConfig
 from rslwm.data.conventions import stored_spec
+from rslwm.data.seen import SeenEpisodes
 from rslwm.latents.space import LatentSpace
 from rslwm.model.ddpm import VPrediction
 from rslwm.model.dit import DiT
@@ -59,6 +60,8 @@ class WorldModel(nn.Module):
         super().__init__()
         self.space, self.action_spec, self.config = space, action_spec, config
         self.fingerprint, self.data = fingerprint, data
+        self.seen: SeenEpisodes | None = None
+        """What it was trained on, where that is known; travels with the checkpoint."""
         self.space.requires_grad_(False)
         (h, w), channels = space.spec.grid, space.spec.channels
         self.dit = DiT(config.dit, channels, action_spec.dims, generator)
@@ -186,7 +189,8 @@ class WorldModel(nn.Module):
         return max(1, PIXELS_AT_ONCE // (clips.shape[1] * self.space.config.image_size**2))
 
     def save(self, folder: Path | str) -> None:
-        """Write a checkpoint folder: ``model.safetensors``, ``config.yaml`` and ``space/``; all of it or nothing.
+        """Write a checkpoint folder: ``model.safetensors``, ``config.yaml``, ``episodes.json`` and ``space/``; all or
+        nothing.
 
         Raises:
             DataError: the folder exists and holds something else.
@@ -203,6 +207,8 @@ class WorldModel(nn.Module):
             write_tensors(self.dit.state_dict(), new / "model.safetensors")
             (new / "config.yaml").write_text(yaml.safe_dump(record, sort_keys=False, width=120))
             self.space.save(new / "space")
+            if self.seen:
+                self.seen.write(new)
 
     @classmethod
     def load(cls, folder: Path | str) -> Self:
@@ -225,6 +231,7 @@ class WorldModel(nn.Module):
         spec = stored_spec(record["action_spec"], str(folder / "config.yaml"))
         data = from_dict(DataConfig, record["data"], str(folder / "config.yaml")) if record.get("data") else None
         model = cls(space, spec, config, fingerprint=record["data_fingerprint"], data=data)
+        model.seen = SeenEpisodes.read(folder)
         load_weights(model.dit, folder / "model.safetensors")
         return model.eval()
 

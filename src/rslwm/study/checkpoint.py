@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from torch import Tensor
 
-from rslwm.compute import device
+from rslwm.compute import device, measure_peak
 from rslwm.config import ComputeConfig, DataConfig, EvalConfig, StudyConfig
 from rslwm.data.corpus import Corpus
+from rslwm.data.fingerprint import files_key
+from rslwm.data.seen import REMEDY, unseen
 from rslwm.data.store import TensorStore
-from rslwm.evals.base import METRICS
 from rslwm.evals.evaluation import Label
 from rslwm.latents.space import LatentSpace
 from rslwm.latents.store import encode_episodes, to_float
 from rslwm.model.dit import size_of
 from rslwm.model.world_model import WorldModel
-from rslwm.serialisation import ConfigError
+from rslwm.serialisation import OPERATIONAL, ConfigError
 from rslwm.study import stages
 from rslwm.study.encoding import latents_meta
-from rslwm.study.entry import files_key
-from rslwm.study.graph import Builder, SpaceStages
+from rslwm.study.graph import Builder, SpaceStages, Study, evaluate_stage
+from rslwm.study.measuring import Measured
 from rslwm.study.rows import Rows
 from rslwm.study.runner import Runner
-from rslwm.study.stage import Stage, Workspace
+from rslwm.study.stage import Stage, Workspace, versioned
 from rslwm.study.stored import SPACE, STORE, keep, too_wide
 from rslwm.train.loop import Progress
 from rslwm.types import DataError, Unavailable
@@ -43,31 +45,36 @@ def train_world_models(config: StudyConfig, out: Path, jobs: int = 0) -> list[Pa
     """
     study, runner = Builder(config).build(), Runner(out, jobs, config.compute.threads)
     study.check(runner.finished)
-    runner.run([space.world_model for space in study.spaces])
-    return export_world_models(config, out)
+    with runner.alone():
+        measure_peak(config.compute)
+        runner.run([space.world_model for space in study.spaces])
+        return export_world_models(study, runner)
 
 
-def export_world_models(config: StudyConfig, out: Path) -> list[Path]:
-    """Copy the world models of a finished run to ``out/checkpoints``, under the names of their latent spaces, and of
-    their sizes where the study has several."""
-    runner = Runner(out)
-    return [
-        copy_folder(
-            runner.folder(space.world_model) / CHECKPOINT, out / "checkpoints" / _folder_name(space, config, space.size)
-        )
-        for space in Builder(config).build().spaces
-    ]
+def export_world_models(study: Study, runner: Runner) -> list[Path]:
+    """Copy the world models of a finished run to ``checkpoints`` in its folder, under the names of their latent spaces,
+    and of their sizes where the study has several."""
+    with runner.alone():
+        return [
+            copy_folder(
+                runner.folder(space.world_model) / CHECKPOINT,
+                runner.root / "checkpoints" / _folder_name(space, study.config, space.size),
+            )
+            for space in study.spaces
+        ]
 
 
 def train_spaces(config: StudyConfig, out: Path, jobs: int = 0) -> list[Path]:
     """Like :func:`train_world_models`, but stops at the latent spaces with their pixel decoders: ``out/spaces``."""
     study, runner = Builder(replace(config, sizes=())).build(), Runner(out, jobs, config.compute.threads)
     study.check(runner.finished)
-    folders = runner.run([space.decoder for space in study.spaces])
-    return [
-        copy_folder(folders[space.decoder] / SPACE, out / "spaces" / _folder_name(space, config))
-        for space in study.spaces
-    ]
+    with runner.alone():
+        measure_peak(config.compute)
+        folders = runner.run([space.decoder for space in study.spaces])
+        return [
+            copy_folder(folders[space.decoder] / SPACE, runner.root / "spaces" / _folder_name(space, config))
+            for space in study.spaces
+        ]
 
 
 def _folder_name(space: SpaceStages, config: StudyConfig, size: str = "") -> str:
@@ -128,17 +135,18 @@ def open_corpus(data: DataConfig, model: WorldModel, out: Path, jobs: int = 0) -
     _require_frames(data, model)
     builder = Builder(StudyConfig(data=data))
     folders = Runner(out, jobs).run([builder.frames])
-    corpus = Corpus.open(stages.dataset_root(folders[builder.data]), folders[builder.frames], data)
+    corpus = Corpus.open(stages.dataset_root(folders[builder.data], data.uri), folders[builder.frames], data)
     return corpus.for_model(model.action_spec)
 
 
 @dataclass(frozen=True)
 class CheckpointStage:
-    path: str
+    path: str = field(metadata=OPERATIONAL)
     files: str
-    """Changes when the files in the folder do."""
+    """The content of the folder."""
 
 
+@versioned(1)
 def make_checkpoint(work: Workspace) -> None:
     """Take a copy, so that rows stay next to the weights that they belong to."""
     copy_folder(Path(work.config.path), work.out / CHECKPOINT)
@@ -152,11 +160,12 @@ class EncodeStage:
     """Latents aren't stored."""
 
 
+@versioned(1)
 def make_encoded(work: Workspace) -> None:
     """Encode every episode with the checkpoint's space. Inputs: data, frames, checkpoint."""
     config: EncodeStage = work.config
     data, frames, checkpoint = work.inputs
-    corpus = Corpus.open(stages.dataset_root(data), frames, config.data)
+    corpus = Corpus.open(stages.dataset_root(data, config.data.uri), frames, config.data)
     model = WorldModel.load(checkpoint / CHECKPOINT)
     corpus.for_model(model.action_spec)
     store = work.out / STORE
@@ -190,27 +199,63 @@ def measure(
     out: Path,
     jobs: int = 0,
     stream_above_kb: float = StudyConfig.stream_above_kb,
-) -> tuple[Rows, list[Unavailable]]:
+    seen: bool = False,
+) -> Measured:
     """Rows of one checkpoint on any data, as a study would measure them: probes are trained on the training episodes,
-    everything is measured on the held-out ones. Also says which metrics the data can't give.
+    everything is measured on the held-out ones. Also says which metrics the data can't give, and which failed.
+
+    Args:
+        seen: also on episodes that the checkpoint was trained on; without it they are left out, whatever side of the
+            split of these data they are on.
 
     Raises:
         StageFailed: a stage failed; see :meth:`rslwm.study.runner.Runner.run`.
-        DataError: the checkpoint can't be loaded.
+        DataError: the checkpoint can't be loaded, or was trained on all that is held out.
     """
     model = WorldModel.load(checkpoint)
-    _require_frames(data, model)
+    corpus = open_corpus(data, model, out, jobs)
+    known = _seen(model, corpus)
+    if not seen:
+        _require_unseen(known, model, corpus, str(checkpoint))
     builder = Builder(StudyConfig(data=data, evaluation=evaluation, compute=compute))
     common, name = (builder.data, builder.frames), str(checkpoint)
     copied = CheckpointStage(str(checkpoint.absolute()), files_key(checkpoint))
     model_stage = Stage("checkpoint", name, make_checkpoint, copied)
+    compute = builder.compute
     encoded = EncodeStage(data, compute, too_wide(model.space.spec, stream_above_kb))
     latents = Stage("encoded", name, make_encoded, encoded, (*common, model_stage), cost=15.0)
     probe = stages.ProbesStage(evaluation.probe, data, compute, seed=0, actions=model.action_spec)
     probes = Stage("probes", name, stages.make_probes, probe, (*common, latents), cost=30.0)
     label = Label(model.space.spec.name, model.space.spec.family, size_of(model.config.dit), seed=0)
-    evaluate = stages.EvaluateStage(label, evaluation, data, compute, tuple(METRICS))
+    evaluate = replace(evaluate_stage(label, evaluation, data, compute), left_out=() if seen else known)
     rows = Stage("rows", name, stages.make_rows, evaluate, (*common, latents, probes, model_stage), cost=20.0)
-    folder = Runner(out, jobs, compute.threads).run([rows])[rows]
-    missing = [Unavailable(**entry) for entry in stages.read_facts(folder)["unavailable"]]
-    return Rows.load(folder / "rows.parquet"), missing
+    runner = Runner(out, jobs, compute.threads)
+    with runner.alone():
+        retry_failed([rows], runner)
+        folder = runner.run([rows])[rows]
+    facts = stages.read_facts(folder)
+    unavailable, failed = ([Unavailable(**why) for why in facts[kind]] for kind in ("unavailable", "failed"))
+    return Measured([Rows.load(folder / "rows.parquet")], unavailable, failed, known)
+
+
+def _seen(model: WorldModel, corpus: Corpus) -> tuple[str, ...]:
+    """Ids of the held-out episodes that a model was trained on, as far as it knows."""
+    seen = model.seen.among(corpus) if model.seen else set()
+    return tuple(corpus.dataset.ids[i] for i in corpus.test if i in seen)
+
+
+def _require_unseen(known: tuple[str, ...], model: WorldModel, corpus: Corpus, who: str) -> None:
+    """Raises :class:`DataError` if a model was trained on all that is held out, or doesn't say on what."""
+    unseen(corpus, model.seen, model.fingerprint, who)
+    if len(known) == len(corpus.test):
+        raise DataError(
+            f"{who} was trained on all {len(known)} episodes that data.split_seed and data.test_fraction hold out of "
+            f"{corpus.dataset.root}. {REMEDY}."
+        )
+
+
+def retry_failed(rows: Iterable[Stage], runner: Runner) -> None:
+    """Let finished stages try the metrics again that failed in them; the others' rows are kept."""
+    for stage in rows:
+        if runner.finished(stage) and stages.read_facts(runner.folder(stage))["failed"]:
+            runner.reopen(stage)

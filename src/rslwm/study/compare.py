@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -15,14 +15,17 @@ import numpy as np
 from safetensors import safe_open
 
 from rslwm import __version__
+from rslwm.compute import measure_peak
 from rslwm.config import StudyConfig
 from rslwm.evals.base import metric_infos
 from rslwm.latents.space import LatentSpace
 from rslwm.serialisation import dump
 from rslwm.study import training_noise
+from rslwm.study.checkpoint import export_world_models, retry_failed
 from rslwm.study.graph import Builder, SpaceStages, Study
 from rslwm.study.rows import TRUTH, Rows
 from rslwm.study.runner import Runner, Stage, StageRecord, closure
+from rslwm.study.stage import LOG
 from rslwm.study.stages import read_facts
 from rslwm.study.verdict import Verdict, decide
 from rslwm.tensors import write_tensors
@@ -30,11 +33,21 @@ from rslwm.tensors import write_tensors
 Folders = dict[Stage, Path]
 
 
-def compare(config: StudyConfig, out: Path, jobs: int = 0, command: str = "") -> dict[Path, Verdict]:
-    """Run what isn't there yet below ``out``; returns the verdict by the folder of its comparison.
+def compare(
+    config: StudyConfig,
+    out: Path,
+    jobs: int = 0,
+    command: str = "",
+    finish: Callable[[Path], object] = lambda folder: None,
+) -> dict[Path, Verdict]:
+    """Run what isn't there yet below ``out``, and what failed before; returns the verdict by the folder of its
+    comparison.
 
     That is ``out`` or, where the study names sizes, a folder below it for each. It gets ``rows.parquet``,
-    ``verdict.json``, ``study.json``, ``config.yaml`` and ``clips/``.
+    ``verdict.json``, ``study.json``, ``config.yaml`` and ``clips/``; ``out`` also gets ``checkpoints/``.
+
+    Args:
+        finish: called with the folder of every comparison, while no other run may use it.
 
     Raises:
         StageFailed: a stage failed; everything that doesn't need it is done and kept.
@@ -43,12 +56,20 @@ def compare(config: StudyConfig, out: Path, jobs: int = 0, command: str = "") ->
     """
     study, runner = Builder(config).build(), Runner(out, jobs, config.compute.threads)
     study.check(runner.finished)
-    folders = runner.run(study.targets)
-    parts = {out / size: part for size, part in study.by_size().items()}
-    for folder in {out, *parts}:
-        folder.mkdir(exist_ok=True)
-        dump(config, folder / "config.yaml")
-    return {folder: _conclude(part, folders, folder, command) for folder, part in parts.items()}
+    with runner.alone():
+        retry_failed([space.rows for space in study.spaces], runner)
+        if not all(map(runner.finished, study.targets)):
+            measure_peak(config.compute)
+        folders = runner.run(study.targets)
+        export_world_models(study, runner)
+        parts = {out / size: part for size, part in study.by_size().items()}
+        for folder in {out, *parts}:
+            folder.mkdir(exist_ok=True)
+            dump(config, folder / "config.yaml")
+        verdicts = {folder: _conclude(part, folders, folder, command) for folder, part in parts.items()}
+        for folder in verdicts:
+            finish(folder)
+        return verdicts
 
 
 def comparisons(out: Path) -> list[Path]:
@@ -78,10 +99,13 @@ def describe(study: Study, folders: Folders, command: str) -> dict[str, Any]:
         by_name.setdefault(space.entry.name, []).append(space)
     facts = [read_facts(folders[space.rows]) for space in study.spaces]
     data = read_facts(folders[study.data])
+    failed = _failures(study, folders)
     missing = {entry["metric"]: entry["reason"] for fact in facts for entry in fact["unavailable"]}
+    missing |= {entry["metric"]: f"failed for {entry['space']}: {entry['reason']}" for entry in failed}
     return {
         "spaces": [_describe_space(name, spaces, folders) for name, spaces in by_name.items()],
         "unavailable": [{"metric": name, "reason": reason} for name, reason in missing.items()],
+        "failed": failed,
         "notes": _notes(study, facts),
         "data": {key: value for key, value in data.items() if key != "root"},
         "metrics": [asdict(info) for info in metric_infos().values()],
@@ -89,6 +113,16 @@ def describe(study: Study, folders: Folders, command: str) -> dict[str, Any]:
         "versions": versions(),
         "command": command,
     }
+
+
+def _failures(study: Study, folders: Folders) -> list[dict[str, Any]]:
+    """Metrics that failed unexpectedly, where, why, and the file with all that was printed."""
+    return [
+        {"metric": why["metric"], "space": space.rows.name, "reason": why["reason"], "log": str(folder / LOG)}
+        for space in study.spaces
+        for folder in [folders[space.rows]]
+        for why in read_facts(folder)["failed"]
+    ]
 
 
 def _notes(study: Study, facts: list[dict[str, Any]]) -> list[str]:
@@ -115,6 +149,7 @@ def _describe_space(name: str, spaces: list[SpaceStages], folders: Folders) -> d
         "family": spec.family,
         "spec": spec.to_dict(),
         "seeds": [s.seed for s in spaces],
+        "numerics": {name: getattr(spaces[0].world_model.config.compute, name) for name in ("device", "dtype")},
         "cost": cost,
     }
 

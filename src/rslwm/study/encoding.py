@@ -26,7 +26,7 @@ from rslwm.serialisation import ConfigError
 from rslwm.study import stages
 from rslwm.study.entry import Entry
 from rslwm.study.graph import Builder
-from rslwm.study.stage import Stage, Workspace
+from rslwm.study.stage import Stage, Workspace, versioned
 from rslwm.study.stored import SPACE, require_room
 from rslwm.train.normaliser import SAMPLE, fit_normaliser
 from rslwm.types import LatentSpec
@@ -40,10 +40,11 @@ class SpaceStage:
     source: str
 
 
+@versioned(1)
 def make_space(work: Workspace) -> None:
     """A frozen encoder's native space, its normaliser fitted to the training episodes. Input: data."""
     config: SpaceStage = work.config
-    data, dataset = config.data, EpisodeDataset(stages.dataset_root(work.inputs[0]))
+    data, dataset = config.data, EpisodeDataset(stages.dataset_root(work.inputs[0], config.data.uri))
     frames = DecodedFrames(dataset, data.camera, data.image_size)
     train, _ = split_episodes(dataset.ids, data.test_fraction, data.split_seed)
     with seeded(0, f"encoder weights {Path(config.space.reference).name}"):  # as a study draws them

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import inspect
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +10,11 @@ import torch
 
 from rslwm.compute import seeded
 from rslwm.config import AdapterConfig, EncoderConfig, StudyConfig
-from rslwm.data.fingerprint import FILE
 from rslwm.latents.base import ENCODERS, Encoder, TrainableEncoder
 from rslwm.latents.published.base import PublishedEncoder
 from rslwm.latents.space import LatentSpace, SpaceConfig, describe
-from rslwm.serialisation import ConfigError, content_hash
+from rslwm.registry import code_of
+from rslwm.serialisation import ConfigError
 from rslwm.study.rows import TRUTH
 
 _PATTERN = re.compile(
@@ -137,14 +135,8 @@ class Entry:
             )
 
     def source(self) -> str:
-        """Hash of a plug-in's file, so that editing it invalidates what was made with it; empty for our encoders."""
-        if ".py:" in self.reference:
-            file = self.reference.rpartition(":")[0]
-        elif self.encoder.__module__.startswith("rslwm."):
-            return ""  # our own version is in every key
-        else:
-            file = inspect.getfile(self.encoder)
-        return hashlib.sha256(Path(file).read_bytes()).hexdigest()[:12]
+        """The encoder's version and, so that editing a plug-in invalidates what was made with it, its code's."""
+        return f"{self.encoder.version}{code_of(self.encoder)}"
 
 
 def _options(text: str, written: str | None) -> tuple[tuple[str, str], ...]:
@@ -171,13 +163,3 @@ def parse_entries(config: StudyConfig) -> list[Entry]:
         if names.count(name) > 1:
             raise ConfigError(f"latents: {name!r} occurs twice; give one of them an alias: other-name={name}@1")
     return entries
-
-
-def files_key(location: Path) -> str:
-    """Hash of the names, sizes and times of the files below a folder: changes when the data do.
-
-    The sums that reading the data set leaves in it are left out: noting them changes nothing.
-    """
-    files = sorted(p for p in location.rglob("*") if p.is_file() and p != location / FILE)
-    stats = [(str(p.relative_to(location)), p.stat().st_size, p.stat().st_mtime_ns) for p in files]
-    return content_hash(stats)

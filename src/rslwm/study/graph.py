@@ -8,14 +8,24 @@ from pathlib import Path
 
 import torch
 
-from rslwm.config import DataConfig, DecoderConfig, DiTConfig, SimConfig, StudyConfig
-from rslwm.evals.base import METRICS
+from rslwm.compute import resolved
+from rslwm.config import (
+    ComputeConfig,
+    DataConfig,
+    DecoderConfig,
+    DiTConfig,
+    EvalConfig,
+    SimConfig,
+    StudyConfig,
+)
+from rslwm.data.fingerprint import files_key
 from rslwm.evals.evaluation import Label
 from rslwm.latents.space import LatentSpace
 from rslwm.model.dit import size_of
 from rslwm.serialisation import ConfigError
 from rslwm.study import stages
-from rslwm.study.entry import Entry, files_key, parse_entries
+from rslwm.study.entry import Entry, parse_entries
+from rslwm.study.measuring import metric_versions, planner_code
 from rslwm.study.scaling import scaled, sizes
 from rslwm.study.stage import Stage, closure
 from rslwm.study.stored import too_wide
@@ -86,23 +96,26 @@ class Builder:
     """
 
     def __init__(self, config: StudyConfig) -> None:
-        self.config, self.compute = _with_views(config), config.compute
+        self.config, self.compute = _with_views(config), resolved(config.compute)
         self._opened: dict[Entry, LatentSpace] = {}
         self.init = _checkpoint_key(config.world_model.init)
         uri = config.data.uri
         if uri and ":" not in uri:
             raise ConfigError(f"data.uri: {uri!r} has no scheme; write sim:tabletop, lerobot:FOLDER or rlds:FOLDER")
-        location = Path(uri.partition(":")[2]).expanduser()
         simulated = uri.startswith("sim:")
-        source = "" if simulated or not uri else files_key(location)
         episodes = config.data.sim.episodes
         # What doesn't change the episodes must not change their key: another frame skip needs no new recording.
-        recorded = DataConfig(uri=uri, sim=config.data.sim if simulated else SimConfig())
+        recorded = DataConfig(
+            uri=uri,
+            sim=config.data.sim if simulated else SimConfig(),
+            features=config.data.features,
+            action_spec=config.data.action_spec,
+        )
         self.data = Stage(
             "data",
             uri,
             stages.make_data,
-            stages.DataStage(recorded, source),
+            stages.DataStage(recorded, source_key(config.data)),
             cost=episodes * 0.3 if simulated else 10.0,
             exclusive=simulated,
         )
@@ -221,7 +234,7 @@ class Builder:
             "rows",
             sized,
             stages.make_rows,
-            stages.EvaluateStage(label, config.evaluation, data, compute, tuple(METRICS)),
+            evaluate_stage(label, config.evaluation, data, compute),
             (*common, latents, probes, world_model),
             cost=20.0,
         )
@@ -232,6 +245,26 @@ class Builder:
 
 def _name(entry: Entry, seed: int, size: str = "") -> str:
     return " ".join([entry.name, *([size] if size else []), f"seed {seed}"])
+
+
+def evaluate_stage(label: Label, config: EvalConfig, data: DataConfig, compute: ComputeConfig) -> stages.EvaluateStage:
+    """The configuration of measuring everything."""
+    return stages.EvaluateStage(label, config, data, compute, metric_versions(), planner_code(config.plan.planner))
+
+
+def source_key(data: DataConfig) -> str:
+    """What determines the episodes beside their configuration: the content of the files that this names, wherever they
+    lie; what the URI says, where that isn't a place on this machine.
+
+    Raises:
+        ConfigError: there is no such action spec.
+    """
+    scheme, _, location = data.uri.partition(":")
+    place, spec = Path(location).expanduser(), Path(data.action_spec).expanduser()
+    if data.action_spec and not spec.is_file():
+        raise ConfigError(f"data.action_spec: {spec} does not exist; name a YAML or JSON file")
+    source = "" if scheme == "sim" else files_key(place) if location and place.exists() else location
+    return f"{source} {files_key(spec)}" if data.action_spec else source
 
 
 def _checkpoint_key(folder: str) -> str:

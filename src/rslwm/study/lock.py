@@ -1,50 +1,87 @@
-"""Locks on files and folders that the kernel releases when their holder dies."""
+"""Locks on files that the kernel releases when their holder dies, on network file systems, too.
+
+They are record locks (``fcntl.lockf``): NFS has them between machines, if the file is open for writing, which a
+folder can't be. A record lock is a process's: it doesn't keep the process's own threads apart, and is lost when any
+descriptor of the file is closed. So this module alone opens these files, and knows which of them are held.
+"""
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from rslwm.serialisation import ConfigError
 
+_held: dict[Path, int] = {}
+"""Which thread of this process holds which file."""
+_guard = threading.Lock()
+
 
 @contextmanager
 def locked(path: Path, seconds: float) -> Iterator[None]:
-    """Hold the lock on a folder, or on a file (made where missing), which then holds this process's number.
+    """Hold the lock on a file, made where missing, which then holds this process's number. A thread that holds it
+    already goes on holding it.
 
     Raises:
-        ConfigError: the file can't be opened, or another process still holds the lock after this many seconds.
+        ConfigError: the file can't be opened or locked, or somebody else still holds the lock after this many seconds.
     """
-    folder = path.is_dir()
+    path, thread, deadline = path.absolute(), threading.get_ident(), time.monotonic() + seconds
+    if _held.get(path) == thread:
+        yield
+        return
+    _wait(lambda: _claim(path, thread), deadline, path, "a thread of this process")
     try:
-        descriptor = os.open(path, os.O_RDONLY if folder else os.O_RDWR | os.O_CREAT, 0o644)
+        with _opened(path) as descriptor:
+            holder = f"process {os.pread(descriptor, 20, 0).decode()}"
+            _wait(lambda: _try_lock(descriptor, path), deadline, path, holder)
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+            yield
+    finally:
+        with _guard:
+            del _held[path]
+
+
+def _claim(path: Path, thread: int) -> bool:
+    with _guard:
+        return _held.setdefault(path, thread) == thread
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
         raise ConfigError(f"can't lock {path}: {error}. Make its folder writable, or write to another one.") from None
     try:
-        deadline = time.monotonic() + seconds
-        while not _try_lock(descriptor):
-            if time.monotonic() > deadline:
-                holder = "" if folder else f" by process {os.pread(descriptor, 20, 0).decode()}"
-                raise ConfigError(
-                    f"{path.parent} is in use by another run: {path.name} is locked{holder}. "
-                    "Wait until that run has ended, or write to another folder."
-                )
-            time.sleep(0.1)
-        if not folder:
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, str(os.getpid()).encode(), 0)
-        yield
+        yield descriptor
     finally:
         os.close(descriptor)
 
 
-def _try_lock(descriptor: int) -> bool:
+def _wait(attempt: Callable[[], bool], deadline: float, path: Path, holder: str) -> None:
+    while not attempt():
+        if time.monotonic() > deadline:
+            raise ConfigError(
+                f"{path.parent} is in use by another run: {path.name} is locked by {holder}. "
+                "Wait until that run has ended, or write to another folder."
+            )
+        time.sleep(0.1)
+
+
+def _try_lock(descriptor: int, path: Path) -> bool:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EAGAIN):
+            return False
+        raise ConfigError(
+            f"can't lock {path}: {error}. Has its file system no locks (NFS with nolock)? Write to another."
+        ) from None
     return True

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,7 +18,7 @@ from rslwm.study.pool import Event, Pool
 from rslwm.study.progress import Lines, display
 from rslwm.study.schedule import Schedule
 from rslwm.study.stage import LOG, RECORD, Stage, StageRecord, Workspace, closure
-from rslwm.study.worker import Done, Failed, Job, Progress
+from rslwm.study.worker import LOCK, Done, Failed, Job, Progress
 from rslwm.types import DataError
 
 __all__ = ["Estimate", "Runner", "Stage", "StageFailed", "StageRecord", "Workspace"]
@@ -89,19 +90,32 @@ class Runner:
             ConfigError: another run uses the same folder, or the folder can't be made.
             DataError: a stage's folder is there but not finished (it was tampered with).
         """
-        self._prepare()
         try:
-            with locked(self.root / ".lock", LOCK_SECONDS):
+            with self.alone():
                 return self._run_locked(stages)
         except KeyboardInterrupt:
             self.console.print(STOPPED)
             raise SystemExit(130) from None
 
-    def _prepare(self) -> None:
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep every other run out of the folder, also while results are put together from the finished stages.
+
+        Raises:
+            ConfigError: another run uses the folder, or it can't be made.
+        """
         try:
             (self.root / "stages").mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ConfigError(f"can't make the output folder {self.root}: {error}. Write to another folder.") from None
+        with locked(self.root / LOCK, LOCK_SECONDS):
+            yield
+
+    def reopen(self, stage: Stage) -> None:
+        """Let a finished stage run again, from what it left in its folder."""
+        partial = Job(stage, [], self.folder(stage)).partial
+        self.folder(stage).rename(partial)
+        (partial / RECORD).unlink()
 
     def _run_locked(self, stages: Sequence[Stage]) -> dict[Stage, Path]:
         schedule = Schedule(stages, self.finished)

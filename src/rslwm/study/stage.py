@@ -11,8 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from rslwm import __version__
-from rslwm.serialisation import ConfigError, content_hash, to_dict
+from rslwm.serialisation import ConfigError, content_hash, determining, to_dict
 from rslwm.types import DataError
 
 RECORD = "stage.json"
@@ -44,13 +43,29 @@ class Workspace:
         self.report(done, total, message)
 
 
+VERSIONED: list[Callable[[Workspace], None]] = []
+"""The stages' functions that say which version of their results they make."""
+
+
+def versioned(number: int) -> Callable[[Callable[[Workspace], None]], Callable[[Workspace], None]]:
+    """Decorator of a stage's function. The number is part of the key of its stages; raise it when results change, see
+    :mod:`rslwm.study.versions`."""
+
+    def mark(run: Callable[[Workspace], None]) -> Callable[[Workspace], None]:
+        run.version = number  # type: ignore[attr-defined]
+        VERSIONED.append(run)
+        return run
+
+    return mark
+
+
 @dataclass(frozen=True, eq=False)
 class Stage:
     """One node of a study's graph. Two stages with the same :attr:`key` are the same stage, whatever their names.
 
-    ``run`` must be a module-level function, since worker processes import it. ``version`` is raised when its results
-    change without its config changing. ``cost`` is the estimated seconds, for the order of work and the remaining time.
-    An ``exclusive`` stage keeps all cores busy with processes of its own and runs while no other does.
+    ``run`` must be a module-level function, since worker processes import it. ``cost`` is the estimated seconds, for
+    the order of work and the remaining time. An ``exclusive`` stage keeps all cores busy with processes of its own and
+    runs while no other does.
 
     Raises:
         ValueError: ``kind`` can't be a folder name, ``run`` can't be imported, or ``cost`` is negative.
@@ -62,7 +77,6 @@ class Stage:
     run: Callable[[Workspace], None]
     config: Any = None
     inputs: tuple[Stage, ...] = ()
-    version: int = 1
     cost: float = 1.0
     exclusive: bool = False
 
@@ -75,11 +89,17 @@ class Stage:
         if not self.cost >= 0:
             raise ValueError(f"{self}: cost={self.cost} must be a number of seconds, 0 or more")
 
+    @property
+    def version(self) -> int:
+        """Of the results that ``run`` makes of a config and inputs, see :func:`versioned`."""
+        return getattr(self.run, "version", 1)
+
     @cached_property
     def key(self) -> str:
-        """Hash of everything that determines the output: kind, versions, config and the inputs' keys."""
+        """Hash of everything that determines the output: kind, version, the inputs' keys, and of the config what
+        :func:`rslwm.serialisation.determining` leaves of it."""
         try:
-            return content_hash(self.kind, self.version, __version__, self.config, [s.key for s in self.inputs])
+            return content_hash(self.kind, self.version, determining(self.config), [s.key for s in self.inputs])
         except (TypeError, ValueError) as error:
             raise ConfigError(
                 f"the config of {self} can't be hashed: {error}. Use JSON types, finite numbers."

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+import shutil
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,25 +24,26 @@ from rslwm.config import (
 from rslwm.data.corpus import Corpus
 from rslwm.data.dataset import EpisodeDataset, build_dataset
 from rslwm.data.frames import build_frame_store
+from rslwm.data.seen import SeenEpisodes
 from rslwm.data.store import TensorStore
-from rslwm.evals.base import METRICS, NotAvailable
 from rslwm.evals.evaluation import Evaluation, Label
 from rslwm.evals.probes import Probes
 from rslwm.latents.base import Encoder
 from rslwm.latents.space import LatentSpace, SpaceConfig, open_decoder
 from rslwm.latents.store import encode_episodes, to_float
 from rslwm.model.world_model import WorldModel
-from rslwm.study.rows import Rows
-from rslwm.study.stage import Workspace
+from rslwm.study.measuring import measure_each
+from rslwm.study.stage import Workspace, versioned
 from rslwm.study.stored import SPACE, STORE, keep, open_features, open_latents
 from rslwm.tensors import load_weights, write_tensors
 from rslwm.train.latents import budget, sample_frames, train_adapter, train_decoder, train_encoder
 from rslwm.train.normaliser import SAMPLE, fit_normaliser
 from rslwm.train.transfer import start_from
 from rslwm.train.world_model import train_world_model
-from rslwm.types import ActionSpec, MetricRow
+from rslwm.types import ActionSpec, DataError
 
 FACTS = "facts.json"
+METRIC_ROWS = "metrics"
 
 
 def _write_facts(work: Workspace, **facts: Any) -> None:
@@ -60,19 +62,21 @@ def read_facts(folder: Path) -> dict[str, Any]:
 class DataStage:
     data: DataConfig
     source: str
-    """Changes when the files behind the URI do."""
+    """The content of the files behind the URI and of data.action_spec, see :func:`rslwm.study.graph.source_key`."""
 
 
+@versioned(1)
 def make_data(work: Workspace) -> None:
     """Record, import or just find the episodes; the facts say where they are."""
     config: DataConfig = work.config.data
     total = config.sim.episodes if config.uri.startswith("sim:") else 0
     dataset = build_dataset(config, work.out, lambda done: work.progress(done, max(done, total), "episodes"))
     root = dataset.root
-    inside = root.is_relative_to(work.out)
+    inside, location = root.is_relative_to(work.out), _location(config.uri)
     _write_facts(
         work,
         root=str(root.relative_to(work.out) if inside else root.absolute()),
+        in_place=root.absolute() == location.absolute(),
         uri=config.uri,
         fingerprint=dataset.fingerprint,
         episodes=len(dataset),
@@ -84,14 +88,21 @@ def make_data(work: Workspace) -> None:
     )
 
 
-def dataset_root(folder: Path) -> Path:
-    return folder / read_facts(folder)["root"]
+def _location(uri: str) -> Path:
+    return Path(uri.partition(":")[2]).expanduser()
 
 
+def dataset_root(folder: Path, uri: str) -> Path:
+    """Where the episodes of a finished data stage are: if that found them where they lay, where ``uri`` leads now."""
+    facts = read_facts(folder)
+    return _location(uri) if facts["in_place"] else folder / facts["root"]
+
+
+@versioned(1)
 def make_frames(work: Workspace) -> None:
     """Decode and resize every frame of every configured camera once."""
     config: DataConfig = work.config
-    dataset = EpisodeDataset(dataset_root(work.inputs[0]))
+    dataset = EpisodeDataset(dataset_root(work.inputs[0], config.uri))
     total = len(dataset)
     build_frame_store(
         dataset, config.camera, config.image_size, work.out, lambda done: work.progress(done, total, "episodes")
@@ -99,7 +110,7 @@ def make_frames(work: Workspace) -> None:
 
 
 def _corpus(data: Path, frames: Path, config: DataConfig) -> Corpus:
-    return Corpus.open(dataset_root(data), frames, config)
+    return Corpus.open(dataset_root(data, config.uri), frames, config)
 
 
 # ------------------------------------------------------------------------------------------------------- latent spaces
@@ -116,6 +127,7 @@ class EncoderStage:
     """Features aren't stored."""
 
 
+@versioned(1)
 def make_encoder(work: Workspace) -> None:
     """Train an encoder, or look at a frozen one. Inputs: data, frames and, for some, a teacher's features."""
     config: EncoderStage = work.config
@@ -154,6 +166,7 @@ def _native(space: SpaceConfig, encoder: Path, compute: ComputeConfig) -> Latent
     return native.to(device(compute)).eval()
 
 
+@versioned(1)
 def make_features(work: Workspace) -> None:
     """Native features of every frame, not normalised. Inputs: frames, encoder."""
     config: EncoderStage = work.config
@@ -178,6 +191,7 @@ class AdapterStage:
     seed: int
 
 
+@versioned(1)
 def make_adapter(work: Workspace) -> None:
     """Train or fit an adapter. Inputs: data, frames, features."""
     config: AdapterStage = work.config
@@ -205,6 +219,7 @@ class LatentsStage:
     """Latents aren't stored."""
 
 
+@versioned(1)
 def make_latents(work: Workspace) -> None:
     """Fit the normaliser, encode everything. Inputs: data, frames, encoder; for an adapted space adapter and features.
 
@@ -247,6 +262,7 @@ class DecoderStage:
     seed: int
 
 
+@versioned(1)
 def make_decoder(work: Workspace) -> None:
     """Train the pixel decoder and complete the space with it. Inputs: data, frames, latents."""
     config: DecoderStage = work.config
@@ -262,12 +278,14 @@ def make_decoder(work: Workspace) -> None:
     _write_facts(work, training_seconds=trained.seconds, terms=trained.terms)
 
 
+@versioned(1)
 def take_own_decoder(work: Workspace) -> None:
     """Complete a space with its encoder's own decoder. Input: latents."""
     LatentSpace.load(work.inputs[0] / SPACE).with_own_decoder().save(work.out / SPACE)
     _write_facts(work, training_seconds=0.0, terms={})
 
 
+@versioned(1)
 def share_decoder(work: Workspace) -> None:
     """Complete a native space with the pixels of its compressed twin. Inputs: latents, the twin's decoder."""
     native, twin = (LatentSpace.load(folder / SPACE) for folder in work.inputs)
@@ -288,6 +306,7 @@ class WorldModelStage:
     """Changes when the files of the checkpoint do that the weights start from."""
 
 
+@versioned(1)
 def make_world_model(work: Workspace) -> None:
     """Train a world model. Inputs: data, frames, latents, decoder."""
     config: WorldModelStage = work.config
@@ -295,12 +314,13 @@ def make_world_model(work: Workspace) -> None:
     corpus = _corpus(data, frames, config.data)
     space = LatentSpace.load(decoder / SPACE)
     weights = generator(config.seed, "world model weights")
-    fingerprint = corpus.dataset.fingerprint
+    fingerprint, seen = corpus.dataset.fingerprint, _seen_before(config.world_model.init, corpus)
     model = WorldModel(space, corpus.action_spec, config.world_model, weights, fingerprint, config.data)
     start = start_from(Path(config.world_model.init), model) if config.world_model.init else "random weights"
     print(f"starts from {start}")
     store = open_latents(latents, corpus.frames, config.compute)
     trained = train_world_model(model, corpus, store, config.seed, work.out, config.compute, work.progress)
+    model.seen = SeenEpisodes.of(corpus, seen)
     model.cpu().save(work.out / "checkpoint")
     _write_facts(
         work,
@@ -310,6 +330,22 @@ def make_world_model(work: Workspace) -> None:
         terms=trained.terms,
         start=start,
     )
+
+
+def _seen_before(init: str, corpus: Corpus) -> SeenEpisodes | None:
+    """What the model was trained on whose weights another one starts from.
+
+    Raises:
+        DataError: some of it is held out here.
+    """
+    seen = SeenEpisodes.read(Path(init)) if init else None
+    if seen and (both := seen.among(corpus) & set(corpus.test)):
+        raise DataError(
+            f"world_model.init: {init} was trained on {len(both)} of the {len(corpus.test)} episodes that are held out "
+            f"here, for instance {corpus.dataset.ids[min(both)]!r}. Take its data.split_seed and data.test_fraction, "
+            "or leave world_model.init out"
+        )
+    return seen
 
 
 @dataclass(frozen=True)
@@ -322,6 +358,7 @@ class ProbesStage:
     """As a model takes them that was trained elsewhere; None as recorded."""
 
 
+@versioned(1)
 def make_probes(work: Workspace) -> None:
     """Train the probes on encoder latents. Inputs: data, frames, latents."""
     config: ProbesStage = work.config
@@ -340,18 +377,29 @@ class EvaluateStage:
     evaluation: EvalConfig
     data: DataConfig
     compute: ComputeConfig
-    metrics: tuple[str, ...]
-    """Part of the key, so that a metric that was added since is measured in a finished run, too."""
+    metrics: dict[str, str]
+    """Versions by name. A metric that was added or changed since is measured in a finished run, too."""
+    planner: str = ""
+    """The code of a planner of the user's own."""
+    left_out: tuple[str, ...] = ()
+    """Ids of episodes that a model from elsewhere was trained on."""
     clips: int = 8
     """Decoded rollouts to keep for the report."""
 
 
+@versioned(1)
 def make_rows(work: Workspace) -> None:
-    """Measure everything on the held-out episodes. Inputs: data, frames, latents, probes, world model."""
+    """Measure everything on the held-out episodes. Inputs: data, frames, latents, probes, world model.
+
+    A metric that fails doesn't fail the stage: the facts name it, and :func:`rslwm.study.compare.compare` lets another
+    run try it again.
+    """
     config: EvaluateStage = work.config
     data, frames, latents, probes, world_model = work.inputs
     model = WorldModel.load(world_model / "checkpoint").for_inference(config.compute)
     corpus = _corpus(data, frames, config.data).for_model(model.action_spec)
+    left_out = frozenset(i for i, name in enumerate(corpus.dataset.ids) if name in config.left_out)
+    corpus = replace(corpus, left_out=left_out)
     store = open_latents(latents, corpus.frames, config.compute)
     evaluation = Evaluation(
         corpus,
@@ -362,18 +410,18 @@ def make_rows(work: Workspace) -> None:
         config.compute,
         config.label,
     )
-    rows: list[MetricRow] = []
-    unavailable: list[dict[str, str]] = []
-    for number, name in enumerate(config.metrics):
-        work.progress(number, len(config.metrics), name)
-        metric = METRICS.get(name)()
-        try:
-            rows += list(metric.measure(evaluation))
-        except NotAvailable as reason:
-            unavailable += [{"metric": info.name, "reason": str(reason)} for info in metric.infos]
-    Rows.of(rows).save(work.out / "rows.parquet")
+    measured = measure_each(evaluation, config.metrics, work.out / METRIC_ROWS, work.progress)
+    measured.rows.save(work.out / "rows.parquet")
     _keep_clips(work.out / "clips.safetensors", evaluation, config.clips)
-    _write_facts(work, unavailable=unavailable, costs=evaluation.costs, future=evaluation.future)
+    _write_facts(
+        work,
+        unavailable=[asdict(why) for why in measured.unavailable],
+        failed=[asdict(why) for why in measured.failed],
+        costs=evaluation.costs,
+        future=evaluation.future,
+    )
+    if not measured.failed:  # else a second attempt starts from these
+        shutil.rmtree(work.out / METRIC_ROWS)
 
 
 def _keep_clips(path: Path, evaluation: Evaluation, count: int) -> None:

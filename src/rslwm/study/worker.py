@@ -28,6 +28,7 @@ PROGRESS_SECONDS = 0.1
 WATCH_SECONDS = 0.5
 ORPHAN_SECONDS = 30.0
 LOG_LINES = 40
+LOCK = ".lock"
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ def serve(connection: Connection, parent: int, threads: int) -> None:
 def _perform(job: Job, connection: Connection, stopwatch: Stopwatch, threads: int) -> float:
     """Run a stage in its partial folder, then rename that to the finished one in a single step."""
     job.partial.mkdir(parents=True, exist_ok=True)
-    with locked(job.partial, ORPHAN_SECONDS):
+    with locked(job.partial / LOCK, ORPHAN_SECONDS):
         _print_to(job.partial / LOG)
         attempt = stopwatch.start(job.partial / ".seconds")
         _reset_peak()
@@ -130,6 +131,7 @@ def _perform(job: Job, connection: Connection, stopwatch: Stopwatch, threads: in
         seconds = stopwatch.stop()
         _record(job, seconds, attempt, threads).write(job.partial)
         job.partial.rename(job.folder)
+    (job.folder / LOCK).unlink(missing_ok=True)
     return seconds
 
 

@@ -12,7 +12,7 @@ class Speedometer:
 
     Args:
         samples: of one step.
-        peak: FLOP/s of a matrix product, see :func:`rslwm.compute.peak_flops`.
+        peak: FLOP/s of a matrix product, see :func:`rslwm.compute.peak_flops`: one for all trainings of a run.
     """
 
     def __init__(self, samples: int, peak: float) -> None:

@@ -75,7 +75,7 @@ class Encode(EncoderCommand):
             config = replace(self.study(self.data, self.camera), compute=self.compute)
             data, fitted = native_space(self.entry, config)
             spec = self.entry.open(config).spec
-        dataset = EpisodeDataset(dataset_root(runner.run([data])[data]))
+        dataset = EpisodeDataset(dataset_root(runner.run([data])[data], self.data))
         if not len(dataset):
             raise ConfigError(f"{self.data} has no episodes")
         self._estimate(dataset, spec, root)
