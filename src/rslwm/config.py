@@ -290,7 +290,7 @@ class WorldModelConfig:
 
 @dataclass(frozen=True)
 class PlanConfig:
-    """Search for actions over the world model, started from zero inside the action bounds."""
+    """Search for actions over the world model, started from standing still, inside the action bounds."""
 
     planner: str = field(default="cem", metadata=known_by(lambda name: name.rpartition("/")[2]))
     """cem, mppi, or path/to/file.py:function."""
@@ -348,9 +348,12 @@ class EvalConfig:
     sampling: SamplingConfig = field(default_factory=lambda: SamplingConfig(steps=4))
     encoder_windows: int = 256
     """Held-out windows (or frames) for metrics on encoder latents."""
-    one_step_windows: int = 128
-    """Held-out windows for the one-step error."""
-    plan: PlanConfig = field(default_factory=PlanConfig)
+    one_step_windows: int = 512
+    """Held-out windows for the one-step error and for telling the true action from others."""
+    other_actions: int = 7
+    """Actions of other episodes that the true one is told from."""
+    plan: PlanConfig = field(default_factory=lambda: PlanConfig(candidates=24, iterations=3, elites=6, windows=160))
+    """A coarser search than the planner's own default: more windows say more about a space than closer plans."""
     plan_horizons: tuple[int, ...] = ()
     """Lengths of the plans that are measured; empty: plan.horizon alone."""
     probe: ProbeConfig = field(default_factory=ProbeConfig)

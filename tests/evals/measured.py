@@ -18,7 +18,8 @@ def measure(name: str, evaluation: Evaluation) -> list[MetricRow]:
 
 
 def select(rows: list[MetricRow], metric: str, role: str = "value") -> list[MetricRow]:
-    return [row for row in rows if (row.metric, row.role) == (metric, role)]
+    stored = metric_infos()[metric].source
+    return [row for row in rows if (row.metric, row.role) == (stored, role)]
 
 
 def summary(rows: list[MetricRow], metric: str, role: str = "value") -> float:

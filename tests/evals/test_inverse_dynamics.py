@@ -1,10 +1,22 @@
 """The correlation of read and true actions, for a perfect probe and with planted defects."""
 
+from dataclasses import replace
+
 import pytest
+import torch
+from torch import Tensor
 
 from measured import measure, select, summary, with_constant_rollouts, with_noise
+from point_world import PointWorldModel, ReadAction
 from rslwm.evals.base import NotAvailable
 from rslwm.evals.evaluation import Evaluation
+
+
+class Thrice(ReadAction):
+    """A third of the way for each of three actions."""
+
+    def forward(self, pair: Tensor) -> Tensor:
+        return torch.cat([super().forward(pair) / 3] * 3, 1)
 
 
 def test_a_perfect_probe_correlates_perfectly(evaluation: Evaluation) -> None:
@@ -40,6 +52,24 @@ def test_every_generated_frame_is_the_later_one_of_a_pair(evaluation: Evaluation
     assert len(rows) == evaluation.future * len(evaluation.main.windows)
     _, start = evaluation.main.windows[0]
     assert [row.window for row in rows[:: len(evaluation.main.windows)]] == [start + 2 * k for k in range(1, 5)]
+
+
+def test_no_action_between_real_frames_counts_as_imagined(evaluation: Evaluation) -> None:
+    """Otherwise a model that holds the last frame still would show the actions before it."""
+    probe = evaluation.config.probe
+    evaluation.config = replace(evaluation.config, probe=replace(probe, horizons=(3,)))
+    evaluation.probes.modules["inverse-3"] = Thrice()  # type: ignore[assignment]
+    rows = select(measure("inverse_dynamics", evaluation), "idm_r_generated")
+    last_real = [start + 2 for _, start in evaluation.main.windows.tolist()]
+    assert [row.window for row in rows[:: 3 * 4]] == last_real  # 3 actions of 4 dimensions
+
+
+def test_what_was_imagined_is_held_against_nothing_imagined(evaluation: Evaluation) -> None:
+    evaluation.world_model = PointWorldModel(gain=0)  # type: ignore[assignment]
+    rows = measure("inverse_dynamics", evaluation)
+    values, floors = (select(rows, "idm_r_generated", role) for role in ("value", "floor"))
+    assert [row.value for row in floors] == pytest.approx([row.value for row in values])
+    assert [row.target for row in floors] == [row.target for row in values]
 
 
 def test_a_missing_probe_says_why(evaluation: Evaluation) -> None:

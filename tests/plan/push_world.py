@@ -1,7 +1,6 @@
 """A world whose every frame is the last one moved by the action: goals tell the actions exactly."""
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 import torch
 from torch import Tensor, nn
@@ -9,6 +8,7 @@ from torch import Tensor, nn
 from rslwm.config import PlanConfig, SamplingConfig, WorldModelConfig
 from rslwm.plan.base import PlanResult, plan
 from rslwm.plan.memory import MEGABYTE, row_bytes
+from rslwm.types import ActionSpec
 
 DIMS = 3
 CONFIGS = {
@@ -18,7 +18,7 @@ CONFIGS = {
 
 
 class PushWorld:
-    action_spec = SimpleNamespace(dims=DIMS)
+    action_spec = ActionSpec(tuple("xyz"), ("translation",) * DIMS, ("m",) * DIMS, (-1.0,) * DIMS, (1.0,) * DIMS)
     config = WorldModelConfig()
     dit = nn.Linear(1, 1)  # tells the precision
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from push_world import CONFIGS, push, truths
+from push_world import CONFIGS, PushWorld, push, truths
 from rslwm.config import PlanConfig
 from rslwm.plan.base import PLANNERS, PlanResult, no_signal
 from rslwm.serialisation import ConfigError
@@ -82,3 +82,14 @@ def test_the_spread_never_falls_below_its_floor(config: PlanConfig) -> None:
 def test_impossible_settings_are_named(config: PlanConfig, field: str) -> None:
     with pytest.raises(ConfigError, match=rf"plan\.{field} is 0"):
         push(truths(), replace(config, **{field: 0}))
+
+
+def test_starts_where_it_is_told_and_stands_still_otherwise(config: PlanConfig) -> None:
+    """One candidate of next to no spread is where the search begins."""
+    at_once = replace(config, candidates=1, iterations=1, elites=1, std=1e-6, min_std=0.0)
+    world = PushWorld()
+    world.action_spec = replace(world.action_spec, low=(-0.5, -1.0, -1.0), mode=("delta", "velocity", "absolute"))
+    expected = torch.tensor([-1 / 3, 0.0, 0.0])  # of 0 between -0.5 and 1; the action before was 0
+    assert (push(truths(), at_once, world=world).actions - expected).abs().max() < 1e-4
+    start = torch.full((5, 1, 3), 0.4)
+    assert (push(truths(), at_once, world=world, start=start).actions - start).abs().max() < 1e-4

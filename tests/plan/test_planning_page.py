@@ -14,6 +14,7 @@ from rslwm.model.world_model import WorldModel
 from rslwm.types import end_effector_spec
 
 PAGE = Path(__file__).parents[2] / "docs/planning.md"
+SETTINGS = PAGE.read_text().split("## Settings")[1].split("\n## ")[0]
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
 
 
@@ -37,7 +38,7 @@ def test_a_planner_in_a_file_of_ones_own(tmp_path: Path) -> None:
 
 
 def test_its_table_has_the_defaults() -> None:
-    for names, values in re.findall(r"^\| (`.*?`) \| (.*?) \|", PAGE.read_text(), re.MULTILINE):
+    for names, values in re.findall(r"^\| (`.*?`) \| (.*?) \|", SETTINGS, re.MULTILINE):
         for name, value in zip(re.findall(r"`(.*?)`", names), values.replace("`", "").split(", "), strict=True):
             default: object = PlanConfig()
             for part in name.split("."):

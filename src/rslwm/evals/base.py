@@ -24,7 +24,8 @@ class MetricInfo:
     the sums of value and target (an error relative to a baseline's on the same windows); ``pearson``, ``r2``,
     ``balanced_accuracy`` (threshold 0.5) and ``auc`` compare value with target. ``floor`` and ``ceiling`` say in words
     what knows nothing and what loses nothing; where they are known without measuring, ``floor_value`` and
-    ``ceiling_value`` hold them.
+    ``ceiling_value`` hold them, and rows of that role don't count. ``rows_of`` names the metric whose rows this one is
+    another aggregate of: the same predictions are stored once.
     """
 
     name: str
@@ -38,6 +39,12 @@ class MetricInfo:
     scored: bool = True
     floor_value: float | None = None
     ceiling_value: float | None = None
+    rows_of: str = ""
+
+    @property
+    def source(self) -> str:
+        """The name that this metric's rows are stored under."""
+        return self.rows_of or self.name
 
 
 class NotAvailable(Exception):
@@ -65,7 +72,16 @@ class Metric:
 
 
 def _load_builtin() -> None:
-    for module in ("visual", "one_step", "rollout_error", "planning", "inverse_dynamics", "readout", "success"):
+    for module in (
+        "visual",
+        "identification",
+        "planning",
+        "one_step",
+        "rollout_error",
+        "inverse_dynamics",
+        "readout",
+        "success",
+    ):
         importlib.import_module(f"rslwm.evals.{module}")
 
 

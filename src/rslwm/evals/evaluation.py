@@ -164,12 +164,18 @@ def choose(windows: np.ndarray, count: int, seed: int, concern: str) -> np.ndarr
 
 
 def others(windows: np.ndarray, seed: int) -> Tensor:
-    """For each of the sorted windows (N, 2) the place (N,) of another one, to shuffle actions: a derangement.
+    """For each of the sorted windows (N, 2) the place (N,) of another one, to shuffle actions: a derangement."""
+    return strangers(windows, 1, seed)[:, 0]
 
-    The other is of another episode unless one episode has half of the windows: neighbours' actions are much alike.
+
+def strangers(windows: np.ndarray, count: int, seed: int) -> Tensor:
+    """For each of the sorted windows (N, 2) the places (N, K) of ``count`` others, or of as many as there are.
+
+    They are of other episodes unless one episode has half of the windows: neighbours' actions are much alike. Each is a
+    rotation of all windows, so that every window serves as often as any other.
     """
-    count = len(windows)
+    total = len(windows)
     most = int(np.unique(windows[:, 0], return_counts=True)[1].max())
-    drawn = 1 + int(torch.randint(max(1, count - 1), (1,), generator=generator(seed, "shuffle")))
-    shift = max(1, min(max(drawn, most), count - most))
-    return (torch.arange(count) - shift) % count
+    shifts = np.arange(most, total - most + 1) if 2 * most <= total else np.arange(1, total)
+    drawn = torch.randperm(len(shifts), generator=generator(seed, "shuffle"))[:count]
+    return (torch.arange(total)[:, None] - torch.from_numpy(shifts)[drawn]) % total

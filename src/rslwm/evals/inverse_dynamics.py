@@ -10,7 +10,7 @@ from torch import Tensor
 
 from rslwm.evals.base import METRICS, Metric, MetricInfo, NotAvailable
 from rslwm.evals.evaluation import Evaluation, others
-from rslwm.types import MetricRow
+from rslwm.types import MetricRow, Role
 
 R_ENCODER = MetricInfo(
     name="idm_r",
@@ -33,13 +33,20 @@ R2_ENCODER = replace(
     floor="predict the mean action",
     description="Share of the actions' variance that the same probe explains; unlike r it punishes a wrong scale.",
     floor_value=0.0,
+    rows_of="idm_r",
 )
 R_GENERATED = replace(
     R_ENCODER,
     name="idm_r_generated",
+    floor="hold the last context frame still: what the probe guesses where nothing was imagined",
     description="The same frozen probe on generated latents: are the commanded actions visible in what was imagined?",
 )
-R2_GENERATED = replace(R2_ENCODER, name="idm_r2_generated", description="R² of the frozen probe on generated latents.")
+R2_GENERATED = replace(
+    R2_ENCODER,
+    name="idm_r2_generated",
+    description="R² of the frozen probe on generated latents.",
+    rows_of="idm_r_generated",
+)
 
 
 @METRICS.register("inverse_dynamics")
@@ -57,35 +64,40 @@ class InverseDynamics(Metric):
     def _encoder(self, evaluation: Evaluation, k: int) -> Iterator[MetricRow]:
         windows = evaluation.windows(k + 1, evaluation.config.encoder_windows, f"inverse dynamics {k}")
         batch = evaluation.clips(k + 1).batch(windows)
-        yield from self._rows(evaluation, k, batch.x[:, [0, -1]], batch.actions, windows, (R_ENCODER, R2_ENCODER))
+        guess = self._read(evaluation, k, batch.x[:, [0, -1]])
+        shuffled = batch.actions[others(windows, evaluation.config.seed)]
+        yield from self._rows(evaluation, R_ENCODER, windows, guess, batch.actions)
+        yield from self._rows(evaluation, R_ENCODER, windows, guess, shuffled, "floor")
 
     def _generated(self, evaluation: Evaluation, k: int) -> Iterator[MetricRow]:
-        """Pairs of frames k apart, end to end along the rollouts; the later one is always generated."""
+        """Pairs of frames k apart, end to end from the last context frame on: all their actions were imagined."""
         rollouts, context = evaluation.main, evaluation.config.context
         clip = rollouts.clip
-        for start in range(max(0, context - k), clip.shape[1] - k, k):
+        still = self._read(evaluation, k, rollouts.context[:, [-1, -1]])
+        for start in range(context - 1, clip.shape[1] - k, k):
             windows = rollouts.windows.copy()
             windows[:, 1] += start * evaluation.corpus.config.frame_skip
             pair, actions = clip[:, [start, start + k]], rollouts.actions[:, start : start + k]
-            yield from self._rows(evaluation, k, pair, actions, windows, (R_GENERATED, R2_GENERATED))
+            yield from self._rows(evaluation, R_GENERATED, windows, self._read(evaluation, k, pair), actions)
+            yield from self._rows(evaluation, R_GENERATED, windows, still, actions, "floor")
+
+    @staticmethod
+    def _read(evaluation: Evaluation, k: int, pair: Tensor) -> Tensor:
+        """The actions (N, k, A) that the probe reads from pairs of frames (N, 2, h, w, C)."""
+        return evaluation.probes.apply(f"inverse-{k}", pair, evaluation.compute).unflatten(1, (k, -1))
 
     @staticmethod
     def _rows(
         evaluation: Evaluation,
-        k: int,
-        pair: Tensor,
-        actions: Tensor,
+        info: MetricInfo,
         windows: np.ndarray,
-        infos: tuple[MetricInfo, MetricInfo],
+        guess: Tensor,
+        actions: Tensor,
+        role: Role = "value",
     ) -> Iterator[MetricRow]:
-        """Rows for pairs (N, 2, h, w, C) and the actions between them (N, k, A)."""
-        guess = evaluation.probes.apply(f"inverse-{k}", pair, evaluation.compute).reshape(actions.shape)
-        shuffled = actions[others(windows, evaluation.config.seed)]
-        r, r2 = infos
-        for i, window in enumerate(windows):
-            for j in range(k):
-                for d, name in enumerate(evaluation.corpus.action_spec.names):
-                    value, target = float(guess[i, j, d]), float(actions[i, j, d])
-                    yield evaluation.row(r, window, value, target=target, k=k, dim=name)
-                    yield evaluation.row(r2, window, value, target=target, k=k, dim=name)
-                    yield evaluation.row(r, window, value, target=float(shuffled[i, j, d]), k=k, dim=name, role="floor")
+        """Rows of guessed and of compared actions, both (N, k, A)."""
+        names, k = evaluation.corpus.action_spec.names, actions.shape[1]
+        for window, values, targets in zip(windows, guess.tolist(), actions.tolist(), strict=True):
+            for read, done in zip(values, targets, strict=True):
+                for name, value, target in zip(names, read, done, strict=True):
+                    yield evaluation.row(info, window, value, target=target, k=k, dim=name, role=role)

@@ -1,9 +1,10 @@
-"""Planning: a search recovers the action between two real frames, started from zero (paper section 6.1)."""
+"""Planning: a search recovers the action between two real frames, started from standing still (paper section 6.1)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -12,8 +13,8 @@ from rslwm.compute import autocast, device, generator
 from rslwm.config import PlanConfig
 from rslwm.evals.base import METRICS, Metric, MetricInfo, NotAvailable
 from rslwm.evals.evaluation import Evaluation
-from rslwm.plan.base import PLANNERS, no_signal, plan
-from rslwm.types import MetricRow, Role
+from rslwm.plan.base import PLANNERS, Cost, Evaluate, latent_distance, no_signal, plan, stand_still
+from rslwm.types import ActionSpec, MetricRow, Role
 
 CEM_ERROR = MetricInfo(
     name="cem_error",
@@ -21,11 +22,11 @@ CEM_ERROR = MetricInfo(
     higher_is_better=False,
     unit="of the bounds",
     aggregate="mean",
-    floor="do nothing (zero action)",
-    ceiling="the true action",
+    floor="the same search with random costs",
+    ceiling="the same search with the distance to the true action as costs",
     description="Distance of the translation that the planner (CEM by default) finds from the true one, in "
-    "normalised action units (bounds at ±1).",
-    ceiling_value=0.0,
+    "normalised action units (bounds at ±1); of all that moves where the action has no translations, as with joints. "
+    "Translations and rotations are searched, starting from standing still; the gripper's action is given.",
 )
 CEM_ROTATION = replace(
     CEM_ERROR,
@@ -33,11 +34,12 @@ CEM_ROTATION = replace(
     scored=False,
     description="The same distance for the rotation, searched in the same plan.",
 )
-CEM_NO_SIGNAL = replace(
+CEM_STILL = replace(
     CEM_ERROR,
-    name="cem_error_no_signal",
+    name="cem_error_still",
     scored=False,
-    description="The same search with random costs: what it returns when the world model tells nothing.",
+    description="The same distance of the action that keeps the robot where it is. Not the floor: a search that is "
+    "told nothing wanders off and ends farther away.",
 )
 CEM_R = replace(
     CEM_ERROR,
@@ -47,49 +49,57 @@ CEM_R = replace(
     aggregate="pearson",
     scored=False,
     floor="no correlation",
-    description="Correlation of planned and true translations over windows, mean over dimensions.",
+    description="Correlation over windows of what was planned with what was done, in the dimensions of cem_error; mean "
+    "over these.",
     floor_value=0.0,
+    ceiling="perfect correlation",
     ceiling_value=1.0,
 )
+UNTIED = 1e-5
+"""By what share of themselves costs are moved at random."""
+REFERENCES = 16
+"""Searches without signal, and with a perfect one, whose distances are averaged; they cost no imagination."""
 
 
 @METRICS.register("planning")
 class Planning(Metric):
-    infos = (CEM_ERROR, CEM_ROTATION, CEM_NO_SIGNAL, CEM_R)
+    infos = (CEM_ERROR, CEM_ROTATION, CEM_STILL, CEM_R)
 
     def measure(self, evaluation: Evaluation) -> Iterator[MetricRow]:
-        config = evaluation.config.plan
-        if not evaluation.corpus.action_spec.where("translation"):
-            raise NotAvailable("the action spec has no translations to recover")
+        config, spec = evaluation.config.plan, evaluation.corpus.action_spec
+        if not spec.moving:
+            raise NotAvailable(f"nothing in the action ({', '.join(spec.names)}) moves the robot: no motion to recover")
         for horizon in evaluation.config.plan_horizons or (config.horizon,):
             yield from self._measure(evaluation, replace(config, horizon=horizon))
 
     def _measure(self, evaluation: Evaluation, config: PlanConfig) -> Iterator[MetricRow]:
         spec = evaluation.corpus.action_spec
-        moves, turns = spec.where("translation"), spec.where("rotation")
+        moves, turns = measured(spec)
         history = evaluation.world_model.config.dit.max_frames - 1
         windows = evaluation.windows(history + config.horizon, config.windows, "cem")
         batch = evaluation.clips(history + config.horizon).batch(windows)
-        true = batch.actions[:, history - 1 :]
-        planned, blind = self._plan(evaluation, config, batch.x.float(), batch.actions, history, (*moves, *turns))
+        past, true = batch.actions[:, : history - 1], batch.actions[:, history - 1 :]
+        start = true.clone()
+        start[..., spec.moving] = stand_still(spec, past, config.horizon)[..., spec.moving]
+        planned = self._search(evaluation, config, batch.x.float(), past, start)
+        perfect = partial(action_distance, true[:, None], spec.moving)
+        blind, seeing = (self._references(evaluation, config, start, costs) for costs in (None, perfect))
 
-        def distance(a: Tensor, dims: list[int]) -> list[float]:
-            return (a - true)[..., dims].norm(dim=-1).mean(1).tolist()
+        def distance(plans: Tensor, dims: list[int]) -> list[float]:
+            """Of plans (..., N, k, A), mean over all but the windows."""
+            return (plans - true)[..., dims].norm(dim=-1).mean(-1).reshape(-1, len(true)).mean(0).tolist()
 
-        nothing = torch.zeros_like(true)
-        measured: list[tuple[MetricInfo, Role, list[float]]] = [
-            (CEM_ERROR, "value", distance(planned, moves)),
-            (CEM_ERROR, "floor", distance(nothing, moves)),
-            (CEM_NO_SIGNAL, "value", distance(blind, moves)),
-            (CEM_NO_SIGNAL, "floor", distance(nothing, moves)),
+        found: list[tuple[MetricInfo, Role, Tensor, list[int]]] = [
+            (CEM_ERROR, "value", planned, moves),
+            (CEM_ERROR, "floor", blind, moves),
+            (CEM_ERROR, "ceiling", seeing, moves),
+            (CEM_STILL, "value", start, moves),
+            (CEM_ROTATION, "value", planned, turns),
+            (CEM_ROTATION, "floor", blind, turns),
+            (CEM_ROTATION, "ceiling", seeing, turns),
         ]
-        if turns:
-            measured += [
-                (CEM_ROTATION, "value", distance(planned, turns)),
-                (CEM_ROTATION, "floor", distance(nothing, turns)),
-            ]
-        for info, role, values in measured:
-            for window, value in zip(windows, values, strict=True):
+        for info, role, plans, dims in found:
+            for window, value in zip(windows, distance(plans, dims), strict=True) if dims else ():
                 yield evaluation.row(info, window, value, k=config.horizon, role=role)
         for i, window in enumerate(windows):
             for d in moves:
@@ -98,29 +108,53 @@ class Planning(Metric):
                     yield evaluation.row(CEM_R, window, value, target=target, k=config.horizon, dim=spec.names[d])
 
     @staticmethod
-    def _plan(
-        evaluation: Evaluation,
-        config: PlanConfig,
-        x: Tensor,
-        actions: Tensor,
-        history: int,
-        searched: tuple[int, ...],
-    ) -> tuple[Tensor, Tensor]:
-        """Plans (N, k, A) of the world model and of a search with random costs; dimensions not searched stay true."""
-        where = device(evaluation.compute)
-        fixed = actions[:, history - 1 :]
+    def _search(evaluation: Evaluation, config: PlanConfig, x: Tensor, past: Tensor, start: Tensor) -> Tensor:
+        """Plans (N, k, A) of the world model; what doesn't move the robot stays true."""
+        where, history = device(evaluation.compute), past.shape[1] + 1
         with torch.no_grad(), autocast(evaluation.compute):
             result = plan(
                 evaluation.world_model,
                 x[:, :history].to(where),
-                actions[:, : history - 1].to(where),
+                past.to(where),
                 x[:, history:].to(where),
                 config,
                 generator(evaluation.config.seed, "cem"),
-                searched,
-                fixed.to(where),
+                tuple(evaluation.corpus.action_spec.moving),
+                fixed=start.to(where),
+                start=start.to(where),
+                cost=untied_distance(generator(evaluation.config.seed, "cem ties")),
             )
         evaluation.costs.setdefault("plan_seconds", result.seconds / len(x))  # of the first horizon
-        g = generator(evaluation.config.seed, "cem without signal")
-        blind = PLANNERS.get(config.planner)(no_signal(g), fixed, config, g, searched)
-        return result.actions.cpu(), blind.actions
+        return result.actions.cpu()
+
+    @staticmethod
+    def _references(evaluation: Evaluation, config: PlanConfig, start: Tensor, costs: Evaluate | None = None) -> Tensor:
+        """Plans (REFERENCES, N, k, A) of the same search under other costs, by default such as tell nothing."""
+        g, search = generator(evaluation.config.seed, "cem references"), PLANNERS.get(config.planner)
+        searched = tuple(evaluation.corpus.action_spec.moving)
+        plans = (search(costs or no_signal(g), start, config, g, searched).actions for _ in range(REFERENCES))
+        return torch.stack([*plans])
+
+
+def untied_distance(generator: torch.Generator) -> Cost:
+    """The distance of latents, with ties broken at random as rounding breaks them in large networks: a search that is
+    told that all candidates are the same would stay where it is, and seem to know more than one that is told nothing.
+    """
+
+    def distance(imagined: Tensor, goals: Tensor) -> Tensor:
+        found = latent_distance(imagined, goals)
+        drawn = torch.rand(found.shape, generator=generator, device=generator.device)
+        return found * (1 + UNTIED * drawn.to(found.device))
+
+    return distance
+
+
+def action_distance(true: Tensor, dims: list[int], candidates: Tensor) -> Tensor:
+    """Costs (N, K) of candidates (N, K, k, A) from the true actions (N, 1, k, A)."""
+    return (candidates - true)[..., dims].square().sum((2, 3))
+
+
+def measured(spec: ActionSpec) -> tuple[list[int], list[int]]:
+    """The dimensions of cem_error: translations, or all that moves where there are none; and those of rotations."""
+    moves = spec.where("translation")
+    return (moves, spec.where("rotation", "angle", "quaternion")) if moves else (spec.moving, [])

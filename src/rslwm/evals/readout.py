@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rslwm.evals.base import METRICS, Metric, MetricInfo, NotAvailable
 from rslwm.evals.evaluation import Evaluation
-from rslwm.types import MetricRow
+from rslwm.types import MetricRow, Role
 
 GRIPPER = MetricInfo(
     name="gripper_error",
@@ -19,7 +19,7 @@ GRIPPER = MetricInfo(
     higher_is_better=False,
     unit="cm",
     aggregate="mean",
-    floor="predict the mean position",
+    floor="predict the training episodes' mean position",
     ceiling="the true state",
     description="Distance between the gripper's position read out of encoder latents and the true one.",
     ceiling_value=0.0,
@@ -30,6 +30,9 @@ OBJECT = replace(
     description="Distance between the objects' positions read out of encoder latents and the true ones, mean over the "
     "objects that are there.",
 )
+
+
+STILL = "hold the last context frame still and read that"
 
 
 class ReadOut(Metric):
@@ -45,27 +48,30 @@ class ReadOut(Metric):
             raise NotAvailable(f"the data record no {self.what} positions")
         encoder, generated = self.infos
         windows = evaluation.windows(1, evaluation.config.encoder_windows, "read-out")
-        yield from self._rows(evaluation, evaluation.clips(1).batch(windows).x, windows, windows, 0, encoder)
+        read = evaluation.probes.positions(evaluation.clips(1).batch(windows).x, evaluation.compute)
+        mean = evaluation.probes.mean.expand_as(read)
+        yield from self._rows(evaluation, encoder, windows, windows, 0, {"value": read, "floor": mean})
         rollouts, skip = evaluation.main, evaluation.corpus.config.frame_skip
+        still = evaluation.probes.positions(rollouts.context[:, -1:], evaluation.compute)
         for k in range(1, evaluation.future + 1):
             frames = rollouts.windows + np.array([0, (evaluation.config.context - 1 + k) * skip])
-            latents = rollouts.generated[:, k - 1 : k]
-            yield from self._rows(evaluation, latents, rollouts.windows, frames, k, generated)
+            read = evaluation.probes.positions(rollouts.generated[:, k - 1 : k], evaluation.compute)
+            guesses: dict[Role, Tensor] = {"value": read, "floor": still}
+            yield from self._rows(evaluation, generated, rollouts.windows, frames, k, guesses)
 
     def _rows(
         self,
         evaluation: Evaluation,
-        latents: Tensor,
+        info: MetricInfo,
         windows: np.ndarray,
         frames: np.ndarray,
         k: int,
-        info: MetricInfo,
+        guesses: dict[Role, Tensor],
     ) -> Iterator[MetricRow]:
-        """Rows for single frames' latents (N, 1, h, w, C) whose truth stands at ``frames`` (episode, frame)."""
+        """Rows of positions (N, 3 + 3n) whose truth stands at ``frames`` (episode, frame)."""
         truth, mask = evaluation.probes.targets.at(frames)
         there = mask[:, ::3][:, self.part]
-        guess = evaluation.probes.positions(latents, evaluation.compute)
-        for role, values in (("value", guess), ("floor", evaluation.probes.mean.expand_as(truth))):
+        for role, values in guesses.items():
             distance = 100 * (values - truth).unflatten(1, (-1, 3)).norm(dim=-1)[:, self.part]
             means = (distance * there).sum(1) / there.sum(1).clamp_min(1)
             for window, mean, count in zip(windows, means.tolist(), there.sum(1).tolist(), strict=True):
@@ -81,6 +87,7 @@ class GripperReadOut(ReadOut):
         replace(
             GRIPPER,
             name="gripper_error_generated",
+            floor=STILL,
             description="The same read-out on generated latents, against where the gripper really went.",
         ),
     )
@@ -94,6 +101,7 @@ class ObjectReadOut(ReadOut):
         replace(
             OBJECT,
             name="object_error_generated",
+            floor=STILL,
             description="The same read-out on generated latents, against where the objects really went.",
         ),
     )

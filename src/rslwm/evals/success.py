@@ -36,6 +36,7 @@ ACCURACY = replace(
     aggregate="balanced_accuracy",
     scored=False,
     description="Balanced accuracy of the success probe on encoder latents of an episode's last frames.",
+    rows_of="success_auc",
 )
 AUC_GENERATED = replace(
     AUC, name="success_auc_generated", description="The same frozen probe on generated latents of the same episodes."
@@ -44,6 +45,7 @@ ACCURACY_GENERATED = replace(
     ACCURACY,
     name="success_accuracy_generated",
     description="Balanced accuracy of the frozen probe on generated latents.",
+    rows_of="success_auc_generated",
 )
 
 
@@ -61,14 +63,10 @@ class Success(Metric):
                 f"{evaluation.config.context}. Raise evaluation.probe.success_frames."
             )
         rollouts = evaluation.rollouts(clips.batch(windows), "success rollouts")
-        for latents, infos in (
-            (clips.batch(windows).x.float(), (AUC, ACCURACY)),
-            (rollouts.clip, (AUC_GENERATED, ACCURACY_GENERATED)),
-        ):
+        for latents, info in ((clips.batch(windows).x.float(), AUC), (rollouts.clip, AUC_GENERATED)):
             scores = evaluation.probes.apply("success", spread(latents), evaluation.compute).sigmoid()[:, 0]
             for window, score, label in zip(windows, scores.tolist(), labels.tolist(), strict=True):
-                for info in infos:
-                    yield evaluation.row(info, window, score, target=label)
+                yield evaluation.row(info, window, score, target=label)
 
 
 def _windows(evaluation: Evaluation, episodes: list[int], which: str) -> tuple[Clips, np.ndarray]:

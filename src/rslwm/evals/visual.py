@@ -19,7 +19,7 @@ PSNR = MetricInfo(
     higher_is_better=True,
     unit="dB",
     aggregate="mean",
-    floor="copy the last context frame",
+    floor="hold the last context frame still, encoded and decoded",
     ceiling="encode and decode the true frames",
     description="Peak signal-to-noise ratio of the decoded rollout against the true frames.",
 )
@@ -29,7 +29,7 @@ SSIM = MetricInfo(
     higher_is_better=True,
     unit="1",
     aggregate="mean",
-    floor="copy the last context frame",
+    floor="hold the last context frame still, encoded and decoded",
     ceiling="encode and decode the true frames",
     description="Structural similarity of the decoded rollout to the true frames, luminance.",
 )
@@ -58,7 +58,7 @@ class Visual(Metric):
         true = frames[:, context:]
         candidates: dict[Role, Tensor] = {
             "value": evaluation.decode(rollouts.generated),
-            "floor": frames[:, context - 1 : context].expand_as(true),
+            "floor": evaluation.decode(rollouts.context[:, -1:]).expand_as(true),
             "ceiling": evaluation.decode(rollouts.true),
         }
         for role, images in candidates.items():

@@ -15,6 +15,7 @@ from rslwm.model.sampler import RolloutState
 from rslwm.model.world_model import WorldModel
 from rslwm.plan.memory import rows_at_once
 from rslwm.registry import Registry
+from rslwm.types import ActionSpec
 
 Evaluate = Callable[[Tensor], Tensor]
 """Candidate actions (B, K, k, A) in [-1, 1] -> their costs (B, K)."""
@@ -38,8 +39,9 @@ class PlanResult:
 
 
 Planner = Callable[[Evaluate, Tensor, PlanConfig, torch.Generator, tuple[int, ...] | None], PlanResult]
-"""Minimises ``evaluate`` over actions in [-1, 1]. Arguments: evaluate; fixed (B, k, A), the values of the dimensions
-that aren't searched; the settings; a generator for all draws; the dimensions to search, None for all."""
+"""Minimises ``evaluate`` over actions in [-1, 1]. Arguments: evaluate; start (B, k, A), the plan to begin with, which
+dimensions that aren't searched keep; the settings; a generator for all draws; the dimensions to search, None for all.
+"""
 
 
 def _load_builtin() -> None:
@@ -60,6 +62,16 @@ def no_signal(generator: torch.Generator) -> Evaluate:
     return lambda candidates: torch.rand(candidates.shape[:2], generator=generator)
 
 
+def stand_still(spec: ActionSpec, past: Tensor, horizon: int) -> Tensor:
+    """The normalised plan (B, k, A) that keeps the robot where it is, after the actions ``past`` (B, T-1, A).
+
+    Where the robot is isn't known of absolute actions without a past: then the middle of the bounds.
+    """
+    last = past[:, -1].float().cpu().numpy() if past.shape[1] else None
+    still = torch.from_numpy(spec.still(last)).to(past.device).nan_to_num(0.0)
+    return still.expand(len(past), -1)[:, None].expand(-1, horizon, -1)
+
+
 def plan(
     world_model: WorldModel,
     context: Tensor,
@@ -70,6 +82,7 @@ def plan(
     searched: tuple[int, ...] | None = None,
     fixed: Tensor | None = None,
     cost: Cost = latent_distance,
+    start: Tensor | None = None,
 ) -> PlanResult:
     """Search the k normalised actions that lead from the context through the goals.
 
@@ -79,7 +92,8 @@ def plan(
         context: (B, T, h, w, C), with ``context_actions`` (B, T-1, A) between its frames.
         goals: (B, k, h, w, C), the wanted latents after each of the k actions.
         searched: action dimensions to search; all by default.
-        fixed: (B, k, A), values of the other dimensions; zeros by default.
+        fixed: (B, k, A), values of the other dimensions; those of ``start`` by default.
+        start: (B, k, A), where the search begins; by default the action that keeps the robot where it is.
 
     Raises:
         ConfigError: a setting of the search is impossible.
@@ -88,13 +102,16 @@ def plan(
     """
     started = time.perf_counter()
     planner = PLANNERS.get(config.planner)
-    windows, steps = goals.shape[:2]
+    steps = goals.shape[1]
     if steps != config.horizon:
         raise ValueError(f"goals {tuple(goals.shape)} hold {steps} steps, plan.horizon is {config.horizon}")
-    if fixed is None:
-        fixed = torch.zeros(windows, steps, world_model.action_spec.dims, device=goals.device)
+    if start is None:
+        start = stand_still(world_model.action_spec, context_actions, steps)
+    if fixed is not None and searched is not None:
+        start, free = fixed.to(start, copy=True), start
+        start[..., searched] = free[..., searched]
     evaluate = imagination(world_model, context, context_actions, goals.float(), config, generator, cost)
-    result = planner(evaluate, fixed, config, generator, searched)
+    result = planner(evaluate, start, config, generator, searched)
     result.cost.sum().item()  # a device may still be computing; the clock stops when it has answered
     return replace(result, seconds=time.perf_counter() - started)
 

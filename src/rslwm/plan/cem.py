@@ -1,6 +1,7 @@
 """The cross-entropy method: fit a Gaussian to the best candidates, again and again (arXiv 2605.06388 section 6.1).
 
-Unlike the paper's search, which starts at the true action, this one starts at zero and never leaves the bounds.
+Unlike the paper's search, which starts at the true action, this one starts from standing still and never leaves the
+bounds.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from rslwm.serialisation import ConfigError
 @PLANNERS.register("cem")
 def cem(
     evaluate: Evaluate,
-    fixed: Tensor,
+    start: Tensor,
     config: PlanConfig,
     generator: torch.Generator,
     searched: tuple[int, ...] | None = None,
@@ -27,7 +28,7 @@ def cem(
     Raises:
         ConfigError: no elites, or more than there are candidates.
     """
-    proposal = Proposal.start(fixed, config, searched)
+    proposal = Proposal.start(start, config, searched)
     if not 0 < config.elites <= config.candidates:
         raise ConfigError(f"plan.elites is {config.elites}; choose 1 to plan.candidates ({config.candidates})")
     history = []

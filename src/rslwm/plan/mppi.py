@@ -20,7 +20,7 @@ from rslwm.serialisation import ConfigError
 @PLANNERS.register("mppi")
 def mppi(
     evaluate: Evaluate,
-    fixed: Tensor,
+    start: Tensor,
     config: PlanConfig,
     generator: torch.Generator,
     searched: tuple[int, ...] | None = None,
@@ -32,7 +32,7 @@ def mppi(
     Raises:
         ConfigError: the temperature isn't above zero.
     """
-    proposal = Proposal.start(fixed, config, searched)
+    proposal = Proposal.start(start, config, searched)
     if not config.temperature > 0:
         raise ConfigError(f"plan.temperature is {config.temperature}; mppi needs one above 0")
     history = []

@@ -24,8 +24,8 @@ class Proposal:
     min_std: float
 
     @classmethod
-    def start(cls, fixed: Tensor, config: PlanConfig, searched: tuple[int, ...] | None) -> Proposal:
-        """Around zero in the ``searched`` dimensions (all by default); ``fixed`` (B, k, A) fills the others.
+    def start(cls, start: Tensor, config: PlanConfig, searched: tuple[int, ...] | None) -> Proposal:
+        """Around ``start`` (B, k, A) in the ``searched`` dimensions (all by default), and nowhere else in the others.
 
         Raises:
             ConfigError: settings with which no planner could search.
@@ -33,10 +33,11 @@ class Proposal:
         for name in ("candidates", "iterations"):
             if getattr(config, name) < 1:
                 raise ConfigError(f"plan.{name} is {getattr(config, name)}; a search needs at least 1")
-        mask = torch.zeros(fixed.shape[-1], dtype=torch.bool, device=fixed.device)
-        mask[list(range(fixed.shape[-1]) if searched is None else searched)] = True
-        fixed = fixed.float()
-        return cls(torch.where(mask, 0.0, fixed), mask * torch.full_like(fixed, config.std), mask, config.min_std)
+        mask = torch.zeros(start.shape[-1], dtype=torch.bool, device=start.device)
+        mask[list(range(start.shape[-1]) if searched is None else searched)] = True
+        start = start.float()
+        mean = torch.where(mask, start.clamp(-1, 1), start)
+        return cls(mean, mask * torch.full_like(start, config.std), mask, config.min_std)
 
     def sample(self, candidates: int, generator: torch.Generator) -> Tensor:
         """Candidates (B, K, k, A).

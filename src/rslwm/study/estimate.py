@@ -319,7 +319,9 @@ class Estimator:
         history, one_step = dit.max_frames - 1, SamplingConfig(steps=1)
         imagined, horizons = plans.candidates * plans.iterations, config.plan_horizons or (plans.horizon,)
         passes = config.clips * counting.generating(config.sampling, config.context, config.future)
-        passes += 2 * DRAWS * config.one_step_windows * counting.generating(one_step, history, 1)
+        passes += DRAWS * config.one_step_windows * counting.generating(one_step, history, 1)
+        told_apart = (1 + config.other_actions) * counting.generating(one_step, 0, 1)
+        passes += config.one_step_windows * (history + told_apart)
         for horizon in horizons:  # candidates share the context
             passes += plans.windows * (history + imagined * counting.generating(plans.sampling, 0, horizon))
         # The generated frames, and the true ones as a ceiling.

@@ -72,7 +72,8 @@ def measure(rows: Rows, info: MetricInfo, resampling: Resampling) -> Measurement
     Rows are aggregated per cell (split, k, dim), then cells are averaged with equal weight. A cell that is undefined
     for one space (a correlation with a constant) is left out for all, so that all are averaged over the same cells.
     """
-    rows = rows.where(rows["metric"] == info.name)
+    known = [role for role in ("floor", "ceiling") if getattr(info, f"{role}_value") is not None]
+    rows = rows.where((rows["metric"] == info.source) & ~np.isin(rows["role"], known))
     finite = np.isfinite(rows["value"])
     if info.aggregate != "mean":
         finite &= np.isfinite(rows["target"])

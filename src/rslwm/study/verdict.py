@@ -71,7 +71,7 @@ def decide(
     """
     if not len(rows):
         raise DataError("the table of measurements has no rows; measure a metric before asking for a verdict")
-    unknown = sorted(set(rows.distinct("metric")) - set(metrics))
+    unknown = sorted(set(rows.distinct("metric")) - {info.source for info in metrics.values()})
     if unknown:
         raise DataError(f"rows of the metric {unknown[0]!r}, which isn't declared; declared: {', '.join(metrics)}")
     resampling = Resampling.of(rows, config.resamples, config.confidence, config.seed)
@@ -105,13 +105,14 @@ def _measure_all(
 ) -> tuple[list[Summary], list[Score], list[Unavailable]]:
     elsewhere = noise.values if noise and not noise.unlike else {}
     summaries, scores, left_out = [], [], []
-    for name in rows.distinct("metric"):
-        measurement = measure(rows, metrics[name], resampling)
+    stored = rows.distinct("metric")
+    for info in sorted((i for i in metrics.values() if i.source in stored), key=lambda i: stored.index(i.source)):
+        measurement = measure(rows, info, resampling)
         scale = find_scale(measurement, config.min_room)
         summaries.append(summarise(measurement, scale, resampling))
-        if metrics[name].scored and isinstance(scale, Scale):
-            scores.append(score(measurement, scale, elsewhere.get(name)))
-        elif metrics[name].scored and isinstance(scale, Unavailable):
+        if info.scored and isinstance(scale, Scale):
+            scores.append(score(measurement, scale, elsewhere.get(info.name)))
+        elif info.scored and isinstance(scale, Unavailable):
             left_out.append(scale)
     return summaries, scores, left_out
 

@@ -1,0 +1,180 @@
+"""What knows nothing scores 0: every scored metric, through the study's own scale, for several ways to know nothing."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from measured import measure
+from point_world import PointState, PointWorldModel, ReadAction, ReadState, ReadSuccess, write_corpus, write_latents
+from rslwm.compute import generator
+from rslwm.config import ComputeConfig, EvalConfig, PlanConfig, ProbeConfig
+from rslwm.data.corpus import Corpus
+from rslwm.data.store import TensorStore
+from rslwm.evals.base import METRICS, metric_infos
+from rslwm.evals.evaluation import Evaluation, Label
+from rslwm.evals.probes import Probes
+from rslwm.study.rows import Rows
+from rslwm.study.score import Scale, find_scale, score
+from rslwm.study.stats import Resampling
+from rslwm.study.stats import measure as condense
+
+SCORED = [name for name, info in metric_infos().items() if info.scored]
+FAMILY = {info.name: name for name in METRICS for info in METRICS.get(name).infos}
+CONFIG = EvalConfig(
+    clips=60,
+    future=4,
+    encoder_windows=200,
+    one_step_windows=200,
+    plan=PlanConfig(windows=100, candidates=24, iterations=3, elites=6),
+    probe=ProbeConfig(width=8, horizons=(1,), success_frames=7),
+)
+ERRORS = 3.0
+"""Standard errors that a score may be away from 0 by chance."""
+
+
+class Says(nn.Module):
+    """A probe whose output doesn't depend on what it looks at: ``say`` of the number of rows."""
+
+    def __init__(self, say: Callable[[int], Tensor]) -> None:
+        super().__init__()
+        self.say = say
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.say(len(z))
+
+
+class StillWorldModel(PointWorldModel):
+    """Predicts that nothing happens, and shows it chequered: what decoding loses isn't ignorance."""
+
+    def __init__(self) -> None:
+        super().__init__(gain=0)
+
+    def decode(self, z: Tensor) -> Tensor:
+        frames = super().decode(z)
+        chequered = torch.arange(frames.shape[-2])[:, None] + torch.arange(frames.shape[-2])
+        return (frames + 0.15 * (chequered % 2)[..., None] - 0.075).clamp(0, 1)
+
+
+class NoiseWorldModel(PointWorldModel):
+    """Predicts noise, whatever was and whatever is done."""
+
+    def rollout(self, context, actions, sampling, generator=None):  # type: ignore[no-untyped-def]
+        future = actions.shape[1] - context.shape[1] + 1
+        return torch.randn((len(context), future, *context.shape[2:]), generator=generator)
+
+    def unroll(self, state: PointState, actions, sampling, noise=None):  # type: ignore[no-untyped-def]
+        return noise
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Corpus, TensorStore]:
+    root = tmp_path_factory.mktemp("nothing")
+    corpus = write_corpus(root, [bool(i % 2) for i in range(48)])
+    return corpus, write_latents(corpus, root / "latents")
+
+
+def evaluation_of(world: tuple[Corpus, TensorStore], model: PointWorldModel, seed: int = 0) -> Evaluation:
+    """With the right probes, on true latents."""
+    corpus, store = world
+    probes = Probes(corpus, store, CONFIG.probe)
+    probes.modules = {"inverse-1": ReadAction(), "state": ReadState(probes.mean, probes.std), "success": ReadSuccess()}  # type: ignore[dict-item]
+    config, compute = replace(CONFIG, seed=seed), ComputeConfig(device="cpu", dtype="float32")
+    return Evaluation(corpus, store, model, probes, config, compute, Label("nothing", "floor", "", 0))  # type: ignore[arg-type]
+
+
+def holds_still(world: tuple[Corpus, TensorStore], seed: int = 0) -> Evaluation:
+    """Knows nothing of the future, but reads latents perfectly."""
+    return evaluation_of(world, StillWorldModel(), seed)
+
+
+def predicts_noise(world: tuple[Corpus, TensorStore], seed: int = 0) -> Evaluation:
+    return evaluation_of(world, NoiseWorldModel(), seed)
+
+
+def reads_constants(world: tuple[Corpus, TensorStore], seed: int = 0) -> Evaluation:
+    """Nothing can be read from its latents: trained probes settle on what is right on average. Nor does it predict."""
+    found = holds_still(world, seed)
+    for name, out in (("inverse-1", 4), ("state", 9), ("success", 1)):
+        found.probes.modules[name] = Says(lambda n, out=out: torch.zeros(n, out))  # type: ignore[assignment, misc]
+    return found
+
+
+def reads_noise(world: tuple[Corpus, TensorStore], seed: int = 0) -> Evaluation:
+    found, g = reads_constants(world, seed), generator(seed, "read")
+    for name, out in (("inverse-1", 4), ("success", 1)):
+        found.probes.modules[name] = Says(lambda n, out=out: torch.randn(n, out, generator=g))  # type: ignore[assignment, misc]
+    return found
+
+
+def standing(metric: str, evaluation: Evaluation) -> tuple[float, float]:
+    """Score and its standard error over episodes."""
+    rows = Rows.of(measure(FAMILY[metric], evaluation))
+    resampling = Resampling.of(rows, 400, 0.95, seed=0)
+    measurement = condense(rows, metric_infos()[metric], resampling)
+    scale = find_scale(measurement, 0.0)
+    assert isinstance(scale, Scale), scale
+    estimates = score(measurement, scale).estimates[:, 0]
+    return float(estimates[0]), float(estimates[1:].std())
+
+
+@pytest.mark.parametrize("metric", SCORED)
+def test_nothing_read_and_nothing_predicted_is_a_score_of_0(metric: str, world: tuple[Corpus, TensorStore]) -> None:
+    """Every scored metric, those of plug-ins too."""
+    value, error = standing(metric, reads_constants(world))
+    assert abs(value) <= ERRORS * error + 1e-4
+
+
+OF_THE_FUTURE = [
+    name for name in SCORED if metric_infos()[name].axis != "representation" or name.endswith("_generated")
+]
+
+
+@pytest.mark.parametrize("metric", OF_THE_FUTURE)
+def test_a_future_that_stands_still_scores_0_however_well_it_is_read(
+    metric: str, world: tuple[Corpus, TensorStore]
+) -> None:
+    value, error = standing(metric, holds_still(world))
+    assert abs(value) <= ERRORS * error + 1e-4
+
+
+@pytest.mark.parametrize("metric", ["action_identification", "cem_error", "idm_r_generated", "success_auc_generated"])
+def test_predictions_of_noise_score_0(metric: str, world: tuple[Corpus, TensorStore]) -> None:
+    """Noise is worse than nothing where squared errors count: it isn't asked of images and positions."""
+    value, error = standing(metric, predicts_noise(world))
+    assert abs(value) <= ERRORS * error + 1e-4
+
+
+@pytest.mark.parametrize("metric", ["idm_r", "idm_r_generated", "success_auc", "success_auc_generated"])
+def test_readings_of_noise_score_0(metric: str, world: tuple[Corpus, TensorStore]) -> None:
+    value, error = standing(metric, reads_noise(world))
+    assert abs(value) <= ERRORS * error + 1e-4
+
+
+@pytest.mark.parametrize("planner", ["cem", "mppi"])
+@pytest.mark.parametrize("model", [holds_still, predicts_noise])
+def test_a_search_without_signal_scores_0_over_many_draws(
+    planner: str, model: Callable[..., Evaluation], world: tuple[Corpus, TensorStore]
+) -> None:
+    scores = []
+    for seed in range(8):
+        found = model(world, seed)
+        found.config = replace(found.config, plan=replace(found.config.plan, planner=planner))
+        scores.append(standing("cem_error", found)[0])
+    assert abs(np.mean(scores)) <= ERRORS * np.std(scores, ddof=1) / np.sqrt(len(scores))
+
+
+@pytest.mark.parametrize("metric", SCORED)
+def test_what_knows_everything_scores_1(metric: str, world: tuple[Corpus, TensorStore]) -> None:
+    """The scale isn't held at 0 by a floor that nothing could leave."""
+    value, _ = standing(metric, evaluation_of(world, PointWorldModel()))
+    assert value > 0.8
+
+
+def test_every_scored_metric_says_what_knows_nothing(tmp_path: Path) -> None:
+    for name in SCORED:
+        assert len(metric_infos()[name].floor) > 5, name

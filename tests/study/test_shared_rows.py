@@ -1,0 +1,54 @@
+"""Metrics that are computed from the same rows."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from rslwm.config import VerdictConfig
+from rslwm.evals.base import MetricInfo
+from rslwm.study.rows import Rows
+from rslwm.study.stats import Resampling, measure
+from rslwm.study.verdict import decide
+from rslwm.types import DataError, MetricRow
+
+R = MetricInfo(
+    "r", "representation", True, "Pearson r", "pearson", "others' actions", "the true ones", "", ceiling_value=1.0
+)
+R2 = replace(R, name="r2", aggregate="r2", floor_value=0.0, scored=False, rows_of="r")
+
+
+def rows(metric: str = "r") -> Rows:
+    """Predictions at twice the scale of their targets, and a floor with other targets."""
+    rng = np.random.default_rng(0)
+    found = []
+    for space in ("a", "b"):
+        for unit in range(8):
+            for role, target in (("value", rng.normal()), ("floor", rng.normal())):
+                row = MetricRow(space, "semantic", "", 0, metric, "representation", "test", f"e{unit}", 0, 0.0, True)
+                value = 2 * target if role == "value" else rng.normal()
+                found.append(replace(row, value=value, target=target, role=role))  # type: ignore[arg-type]
+    return Rows.of(found)
+
+
+def test_each_is_its_own_aggregate_of_them() -> None:
+    resampling = Resampling.of(rows(), 50, 0.95, 0)
+    r, r2 = (measure(rows(), info, resampling).estimates["value"][0, 0, 0, 0] for info in (R, R2))
+    assert r == pytest.approx(1)
+    assert r2 < 0.2
+
+
+def test_a_floor_that_is_known_takes_no_rows() -> None:
+    resampling = Resampling.of(rows(), 50, 0.95, 0)
+    assert np.isfinite(measure(rows(), R, resampling).estimates["floor"]).all()
+    assert np.isnan(measure(rows(), R2, resampling).estimates["floor"]).all()
+
+
+def test_the_verdict_shows_both() -> None:
+    verdict = decide(rows(), {"r": R, "r2": R2}, VerdictConfig(resamples=50))
+    assert [summary.info.name for summary in verdict.metrics] == ["r", "r2"]
+
+
+def test_rows_under_the_name_of_one_that_has_none_of_its_own_are_refused() -> None:
+    with pytest.raises(DataError, match="rows of the metric 'r2', which isn't declared"):
+        decide(rows("r2"), {"r": R, "r2": R2}, VerdictConfig(resamples=50))
