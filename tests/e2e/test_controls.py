@@ -1,4 +1,4 @@
-"""Controls on the whole pipeline: a space against itself must come out undecided, a spoiled one worse."""
+"""Controls on the whole pipeline: a space against itself must come out undecided, spoiled ones worse."""
 
 import json
 from pathlib import Path
@@ -36,6 +36,15 @@ class Blurred(Patches):
     def encode(self, frames):
         z = super().encode(frames)
         return z + 5 * z.std() * torch.randn(z.shape, generator=self.noise).to(z)
+
+
+class Blind(Patches):
+    """The same, with grey in the left 60 % of the picture."""
+
+    def encode(self, frames):
+        seen = frames.clone()
+        seen[..., : round(0.6 * frames.shape[-2]), :] = 0.5
+        return super().encode(seen)
 '''
 LEARNING = {
     "data.sim.episodes": "60",
@@ -51,12 +60,12 @@ LEARNING = {
 
 @pytest.fixture(scope="module")
 def verdict(tmp_path_factory: pytest.TempPathFactory) -> dict:
-    """Of a study with the same space twice and a planted defect, with enough training for probes to read something and
-    two seeds, which measure the noise of training."""
+    """Of a study with the same space twice and two planted defects, with enough training for probes to read something
+    and two seeds, which measure the noise of training."""
     folder: Path = tmp_path_factory.mktemp("controls")
     file = folder / "encoders.py"
     file.write_text(ENCODERS)
-    spaces = f"clean={file}:Patches,twin={file}:Patches@1,blurred={file}:Blurred"
+    spaces = f"clean={file}:Patches,twin={file}:Patches@1,blurred={file}:Blurred,blind={file}:Blind"
     flags = [word for name, value in LEARNING.items() for word in (f"--{name}", value)]
     run = rslwm("compare", "smoke", "--seeds", "2", "--latents", spaces, *flags, out=folder / "run")
     return json.loads((run.folder / "verdict.json").read_text())
@@ -67,8 +76,9 @@ def test_a_space_is_not_told_from_itself(verdict: dict):
         assert not axis["winner"], f"{name}: {verdict['decisions'][name]}"
 
 
-def test_a_blurred_space_is_ruled_out(verdict: dict):
-    assert "blurred" not in verdict["axes"]["representation"]["contenders"], verdict["decisions"]["representation"]
+@pytest.mark.parametrize("spoiled", ["blurred", "blind"])
+def test_a_spoiled_space_is_ruled_out(verdict: dict, spoiled: str):
+    assert spoiled not in verdict["axes"]["representation"]["contenders"], verdict["decisions"]["representation"]
 
 
 def test_from_a_blurred_space_less_is_read(verdict: dict):
