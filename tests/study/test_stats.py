@@ -115,3 +115,36 @@ def test_many_spaces_are_permuted_at_random_and_reproducibly():
     found = agreement(x, x)
     assert found == agreement(x, x)
     assert found.p < 0.001
+
+
+def test_a_window_without_a_number_for_one_space_counts_for_none():
+    """Space b fails where it is hardest: it must not look better for that."""
+    hard = np.where(np.arange(30) < 3, 10.0, 1.0)
+    table = rows(
+        latent=["a", "b"],
+        metric="skill",
+        unit=EPISODES[:, None],
+        value=np.stack([hard, np.where(hard > 5, np.nan, 1)], 1),
+    )
+    measurement = measure(table, info(), Resampling.of(table, 9, 0.95, 0))
+    np.testing.assert_allclose(measurement.estimates["value"][0, :, 0, 0], 1)
+    assert (measurement.dropped, measurement.units) == (3, 27)
+
+
+def test_a_floor_is_that_of_the_windows_that_count():
+    easy = np.arange(30) < 20
+    table = join(
+        rows(latent="a", metric="skill", unit=EPISODES, value=np.where(easy, 1, np.nan)),
+        rows(latent="a", metric="skill", unit=EPISODES, role="floor", value=np.where(easy, 0, 9)),
+    )
+    found = measure(table, info(floor_value=None), Resampling.of(table, 9, 0.95, 0)).estimates
+    assert (found["value"][0, 0, 0, 0], found["floor"][0, 0, 0, 0]) == (1, 0)
+
+
+def test_a_floor_may_be_measured_on_other_windows_than_the_value():
+    table = join(
+        rows(latent=["a", "b"], metric="skill", unit=EPISODES[:, None], window=4, value=2.0),
+        rows(latent=["a", "b"], metric="skill", unit=EPISODES[:5, None], role="floor", value=1.0),
+    )
+    found = measure(table, info(floor_value=None), Resampling.of(table, 9, 0.95, 0)).estimates
+    assert (found["value"][0, 0, 0, 0], found["floor"][0, 0, 0, 0]) == (2, 1)
