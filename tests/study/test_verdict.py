@@ -161,10 +161,7 @@ def test_a_metric_that_is_no_number_anywhere_counts_for_none(spaces):
     )
     verdict = decide(table, {"skill": info(), "luxury": info("luxury")}, QUICK)
     assert [u.metric for u in verdict.left_out] == ["luxury"]
-    assert (
-        f"luxury: {30 * len(spaces)} rows aren't finite numbers; these windows were left out for every space."
-        in verdict.notes()
-    )
+    assert any(f"{30 * len(spaces)} rows aren't finite numbers" in note for note in verdict.notes())
     json.dumps(verdict.to_dict(), allow_nan=False)
 
 
