@@ -94,6 +94,15 @@ def test_few_units_widen_the_interval_to_students():
     assert small_sample_factor(5, 0.95) == pytest.approx(distributions.t.ppf(0.975, 4) / 1.95996 * 1.25**0.5, rel=1e-4)
 
 
+def test_the_interval_of_few_units_is_students():
+    units = EPISODES[:6]
+    table = rows(latent="a", metric="skill", unit=units, value=(value := np.array([0.0, 3.0, 1.0, 5.0, 2.0, 4.0])))
+    found = measure(table, info(), Resampling.of(table, 8000, 0.95, 0)).estimates["value"][1:, 0, 0, 0]
+    low, high = np.quantile(found, [0.025, 0.975])
+    half = distributions.t.ppf(0.975, 5) * value.std(ddof=1) / 6**0.5
+    assert (high - low) / 2 == pytest.approx(half, rel=0.06)
+
+
 def test_agreement_of_equal_and_opposite_rankings():
     x = np.array([0.1, 0.4, 0.5, 0.9, 1.0])
     assert agreement(x, x**3).rho == pytest.approx(1)

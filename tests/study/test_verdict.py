@@ -208,9 +208,11 @@ def test_room_is_needed_in_standard_errors_of_the_paired_difference():
     assert decide(table, {"skill": metric}, QUICK).axes["planning"].standings[0].score == pytest.approx(0.5)
 
 
-def test_few_episodes_decide_nothing():
-    verdict = decide(study({"a": 0.9, "b": 0.1}, np.random.default_rng(0), episodes=4), INFOS, QUICK)
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_few_episodes_decide_nothing(seeds):
+    verdict = decide(study({"a": 0.9, "b": 0.1}, np.random.default_rng(0), episodes=4, seeds=seeds), INFOS, QUICK)
     assert not verdict.axes["planning"].winner
+    assert len(verdict.axes["planning"].contenders) == 2
     assert "at least 5" in verdict.sentences()[0]
 
 
