@@ -1,5 +1,6 @@
 """Things found by name: built in, in a user's file, or not at all."""
 
+import importlib
 import sys
 import threading
 import time
@@ -134,3 +135,33 @@ def test_code_is_known_by_a_hash_unless_it_is_ours(tmp_path: Path, registry: Reg
     file.write_text("class Mine:\n    more = 1\n")
     assert code_of(mine) != before != ""
     assert code_of(Registry) == ""
+
+
+def test_code_beside_a_file_that_it_imports_counts_too(
+    tmp_path: Path, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "mine_beside.py").write_text("import numpy\nfrom helper_beside import scale\nclass Mine: ...\n")
+    (tmp_path / "helper_beside.py").write_text("scale = 1\n")
+    (tmp_path / "unrelated.py").write_text("")
+    mine = registry.get(f"{tmp_path}/mine_beside.py:Mine")
+    before = code_of(mine)
+    (tmp_path / "unrelated.py").write_text("1\n")
+    assert code_of(mine) == before
+    (tmp_path / "helper_beside.py").write_text("scale = 2\n")
+    assert code_of(mine) != before
+
+
+def test_the_whole_package_that_a_plugin_uses_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    package = tmp_path / "plugged_in"
+    (package / "inner").mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "inner" / "__init__.py").write_text("")
+    (package / "inner" / "metric.py").write_text("from .. import core\nclass Mine: ...\n")
+    (package / "core.py").write_text("from .inner.deep import depth\n")
+    (package / "inner" / "deep.py").write_text("depth = 1\n")
+    mine = importlib.import_module("plugged_in.inner.metric").Mine
+    before = code_of(mine)
+    (package / "inner" / "deep.py").write_text("depth = 2\n")
+    assert code_of(mine) != before

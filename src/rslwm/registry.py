@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import difflib
 import hashlib
 import importlib.util
@@ -121,10 +122,45 @@ def _identity(entry: Any) -> Any:
 
 
 def code_of(entry: Any) -> str:
-    """`` by `` and a hash of the file that a plug-in is in; empty for what is ours, which declares a version."""
+    """`` by `` and a hash of the code that a plug-in is in; empty for what is ours, which declares a version.
+
+    That is its file and what this imports of the same package or, where it is in none, from the same folder.
+    """
     if entry.__module__.startswith(f"{__package__}."):
         return ""
-    return f" by {hashlib.sha256(Path(inspect.getfile(entry)).read_bytes()).hexdigest()[:12]}"
+    path, package = Path(inspect.getfile(entry)), sys.modules[entry.__module__].__package__ or ""
+    own, found, unread = package.partition(".")[0], {path: package}, [path]
+    while unread:
+        file = unread.pop()
+        for name in _imported(file, found[file]):
+            near = name.partition(".")[0] == own if own else "." not in name
+            beside = _file_of(name) if near else None
+            if beside and beside not in found and (own or beside.parent == path.parent):
+                found[beside] = name if beside.name == "__init__.py" else name.rpartition(".")[0]
+                unread.append(beside)
+    first, *others = found
+    code = b"".join(file.read_bytes() for file in [first, *sorted(others)])
+    return f" by {hashlib.sha256(code).hexdigest()[:12]}"
+
+
+def _imported(file: Path, package: str) -> Iterator[str]:
+    """Names of the modules that a file of a package imports, at its top or later, and of what it imports from them."""
+    for node in ast.walk(ast.parse(file.read_bytes())):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom):
+            origin = "." * node.level + (node.module or "")
+            origin = importlib.util.resolve_name(origin, package) if node.level else origin
+            names = [origin, *(f"{origin}.{alias.name}" for alias in node.names)]
+        yield from names
+
+
+def _file_of(module: str) -> Path | None:
+    """Where the source of a module is; None for what is no module, or has none."""
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ImportError, ValueError):
+        return None
+    return Path(spec.origin) if spec and spec.origin and spec.origin.endswith(".py") else None
 
 
 def import_file(path: Path) -> ModuleType:

@@ -3,7 +3,7 @@ import pytest
 
 from planted import info, join, record, rows
 from rslwm.config import VerdictConfig
-from rslwm.study.combination import BELIEVED, weigh
+from rslwm.study.combination import BELIEVED, Member, _episodes, combine, weigh
 from rslwm.study.rows import DTYPES, Rows
 from rslwm.study.verdict import decide
 
@@ -164,3 +164,39 @@ def test_training_noise_counts_for_weights_as_well():
     table = join(*(metric(n, [0.5, 0.5, 0.5], rng, 0.02, seeds=4, training=t) for n, t in (("m0", 0.0), ("m1", 0.2))))
     steady, moody = judged(table, infos("m0", "m1")).parts
     assert steady.weight > 1.5 * moody.weight
+
+
+def member(name: str, noise: float, trainings: np.ndarray, rng: np.random.Generator, draws: int = 4000) -> Member:
+    return Member(name, rng.normal(0, noise, (draws + 1, len(trainings))), trainings, None, 40)
+
+
+def test_metrics_whose_few_trainings_happen_to_agree_are_not_taken_for_precise():
+    """As sure by episodes, two trainings of one space: those of one metric are the same by luck."""
+    rng = np.random.default_rng(0)
+    _, (agreed, differed) = combine(
+        "planning",
+        [member("agreed", 0.05, np.array([[0.5, 0.5], [0.5, np.nan], [0.5, np.nan]]), rng),
+         member("differed", 0.05, np.array([[0.4, 0.6], [0.5, np.nan], [0.5, np.nan]]), rng)],
+    )  # fmt: skip
+    assert differed.weight < agreed.weight < 1.1 * differed.weight
+
+
+def test_training_noise_weighs_less_where_more_trainings_are_averaged():
+    """The same noise from the same six degrees of freedom, in three trainings of every space or seven of one."""
+    even = np.tile([-0.3, 0.0, 0.3], (3, 1))
+    uneven = np.full((3, 7), np.nan)
+    uneven[0], uneven[1:, 0] = np.repeat([-0.3, 0.0, 0.3], [3, 1, 3]), 0.0
+    found = []
+    for luck in (even, uneven):
+        rng = np.random.default_rng(0)
+        members = [member("steady", 0.1, 0 * luck, rng), member("moody", 0.1, luck, rng)]
+        found.append(combine("planning", members)[1][1].weight)
+    assert found[0] > found[1] + 0.01
+
+
+@pytest.mark.parametrize("spaces", [1, 2, 5])
+def test_noise_of_differences_is_that_of_a_single_space_however_many_there_are(spaces):
+    rng = np.random.default_rng(0)
+    own, common = rng.normal(0, 0.1, (1, 20001, spaces)), rng.normal(0, 1, (1, 20001, 1))
+    noise = _episodes(own + (common if spaces > 1 else 0.0))
+    assert noise[0, 0] == pytest.approx(0.01, rel=0.05)

@@ -13,7 +13,8 @@ import pytest
 from holders import taken
 from rslwm.cli.failures import report_failures
 from rslwm.data.corpus import Corpus
-from rslwm.evals.base import METRICS, Metric, MetricInfo, NotAvailable
+from rslwm.evals.base import METRICS, Metric, MetricInfo, NotAvailable, metric_infos
+from rslwm.serialisation import ConfigError
 from rslwm.study.compare import compare
 from rslwm.study.measuring import Measured, measure_each
 from rslwm.study.rows import Rows
@@ -91,6 +92,34 @@ def test_a_second_attempt_measures_only_what_failed(measured, monkeypatch: pytes
     assert not result.failed
     assert Good.measured == 1
     assert costs == {"good": 5.0}
+
+
+def test_rows_that_a_metric_does_not_declare_are_its_failure(measured, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Bad, "measure", lambda self, evaluation: [row("good")])
+    result, _ = measured()
+    assert {why.metric: why.reason for why in result.failed}["bad"].startswith(
+        "rslwm.types.DataError: Bad returned rows of 'good'"
+    )
+    assert len(result.rows) == 1
+
+
+def test_a_metric_without_rows_is_listed_as_not_available(measured, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Bad, "measure", lambda self, evaluation: [row("bad")])
+    for _ in range(2):  # also when its rows are found
+        result, _ = measured("bad")
+        assert [(why.metric, why.reason) for why in result.unavailable] == [("worse", "its metric returned no rows")]
+
+
+@pytest.mark.parametrize("changes", [{"axis": "planing"}, {"aggregate": "median"}])
+def test_a_metric_of_an_unknown_axis_or_aggregate_is_refused(changes) -> None:
+    with pytest.raises(ConfigError, match=r"planing|median"):
+        replace(info("good"), **changes)
+
+
+def test_two_metrics_of_one_name_are_refused(measured, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Unasked, "infos", (info("good"),))
+    with pytest.raises(ConfigError, match="metric 'good' of unasked"):
+        metric_infos()
 
 
 def test_no_metric_at_all_is_an_empty_table(measured) -> None:

@@ -94,6 +94,15 @@ def test_few_units_widen_the_interval_to_students():
     assert small_sample_factor(5, 0.95) == pytest.approx(distributions.t.ppf(0.975, 4) / 1.95996 * 1.25**0.5, rel=1e-4)
 
 
+def test_the_interval_of_few_units_is_students():
+    units = EPISODES[:6]
+    table = rows(latent="a", metric="skill", unit=units, value=(value := np.array([0.0, 3.0, 1.0, 5.0, 2.0, 4.0])))
+    found = measure(table, info(), Resampling.of(table, 8000, 0.95, 0)).estimates["value"][1:, 0, 0, 0]
+    low, high = np.quantile(found, [0.025, 0.975])
+    half = distributions.t.ppf(0.975, 5) * value.std(ddof=1) / 6**0.5
+    assert (high - low) / 2 == pytest.approx(half, rel=0.06)
+
+
 def test_agreement_of_equal_and_opposite_rankings():
     x = np.array([0.1, 0.4, 0.5, 0.9, 1.0])
     assert agreement(x, x**3).rho == pytest.approx(1)
@@ -115,3 +124,36 @@ def test_many_spaces_are_permuted_at_random_and_reproducibly():
     found = agreement(x, x)
     assert found == agreement(x, x)
     assert found.p < 0.001
+
+
+def test_a_window_without_a_number_for_one_space_counts_for_none():
+    """Space b fails where it is hardest: it must not look better for that."""
+    hard = np.where(np.arange(30) < 3, 10.0, 1.0)
+    table = rows(
+        latent=["a", "b"],
+        metric="skill",
+        unit=EPISODES[:, None],
+        value=np.stack([hard, np.where(hard > 5, np.nan, 1)], 1),
+    )
+    measurement = measure(table, info(), Resampling.of(table, 9, 0.95, 0))
+    np.testing.assert_allclose(measurement.estimates["value"][0, :, 0, 0], 1)
+    assert (measurement.dropped, measurement.units) == (3, 27)
+
+
+def test_a_floor_is_that_of_the_windows_that_count():
+    easy = np.arange(30) < 20
+    table = join(
+        rows(latent="a", metric="skill", unit=EPISODES, value=np.where(easy, 1, np.nan)),
+        rows(latent="a", metric="skill", unit=EPISODES, role="floor", value=np.where(easy, 0, 9)),
+    )
+    found = measure(table, info(floor_value=None), Resampling.of(table, 9, 0.95, 0)).estimates
+    assert (found["value"][0, 0, 0, 0], found["floor"][0, 0, 0, 0]) == (1, 0)
+
+
+def test_a_floor_may_be_measured_on_other_windows_than_the_value():
+    table = join(
+        rows(latent=["a", "b"], metric="skill", unit=EPISODES[:, None], window=4, value=2.0),
+        rows(latent=["a", "b"], metric="skill", unit=EPISODES[:5, None], role="floor", value=1.0),
+    )
+    found = measure(table, info(floor_value=None), Resampling.of(table, 9, 0.95, 0)).estimates
+    assert (found["value"][0, 0, 0, 0], found["floor"][0, 0, 0, 0]) == (2, 1)

@@ -74,6 +74,8 @@ def test_knobs_and_the_list_of_spaces_do_not_matter_but_budgets_and_data_do(tmp_
     assert find(naming(path, longer), trained(1)).unlike == (f"world_model.optim.steps {optim.steps} there, 900 here",)
     fewer = replace(DEMO, data=replace(DEMO.data, sim=replace(DEMO.data.sim, episodes=60)))
     assert find(naming(path, fewer), trained(1)).unlike == ("data.sim.episodes 320 there, 60 here",)
+    short = replace(DEMO, evaluation=replace(DEMO.evaluation, future=2))
+    assert [fact.split()[0] for fact in find(naming(path, short), trained(1)).unlike] == ["evaluation.future"]
 
 
 def test_a_field_that_the_record_does_not_know_yet_counts_by_its_default(tmp_path):

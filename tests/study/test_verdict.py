@@ -153,6 +153,35 @@ def test_a_metric_that_one_space_lacks_counts_for_none():
     assert verdict.metrics[1].bars[0].value == 1.0  # it is still shown
 
 
+@pytest.mark.parametrize("spaces", [["a"], ["a", "b"]])
+def test_a_metric_that_is_no_number_anywhere_counts_for_none(spaces):
+    table = join(
+        rows(latent=spaces, metric="skill", unit=EPISODES[:, None], value=[0.4, 0.6][: len(spaces)]),
+        rows(latent=spaces, metric="luxury", unit=EPISODES[:, None], value=np.nan),
+    )
+    verdict = decide(table, {"skill": info(), "luxury": info("luxury")}, QUICK)
+    assert [u.metric for u in verdict.left_out] == ["luxury"]
+    assert any(f"{30 * len(spaces)} rows aren't finite numbers" in note for note in verdict.notes())
+    json.dumps(verdict.to_dict(), allow_nan=False)
+
+
+def test_a_metric_that_failed_in_one_training_counts_for_none_and_the_failure_is_the_reason():
+    table = study({"a": 0.5, "b": 0.4}, np.random.default_rng(0), seeds=2)
+    extra = rows(latent=["a", "b"], metric="extra", unit=EPISODES[:, None, None], seed=[[0], [1]], value=0.5)
+    extra = extra.where((extra["latent"] == "a") | (extra["seed"] == 0))
+    why = {"unavailable": [{"metric": "extra", "reason": "failed for b seed 1: out of luck"}]}
+    verdict = decide(join(table, extra), {**INFOS, "extra": info("extra")}, QUICK, study=why)
+    assert [part.name for part in verdict.axes["planning"].parts] == ["planning"]
+    assert "planning: scored without extra: failed for b seed 1: out of luck." in verdict.notes()
+
+
+def test_a_space_may_have_fewer_trainings_than_another():
+    table = study({"a": 0.5, "b": 0.4}, np.random.default_rng(0), seeds=2)
+    verdict = decide(table.where((table["latent"] == "a") | (table["seed"] == 0)), INFOS, QUICK)
+    assert not verdict.left_out
+    assert verdict.axes["planning"].noise.freedom == 1
+
+
 @pytest.mark.parametrize(
     ("ceiling", "says"), [(0.3, "no better: there is no room"), (1.05, "times the standard error")]
 )
@@ -179,9 +208,11 @@ def test_room_is_needed_in_standard_errors_of_the_paired_difference():
     assert decide(table, {"skill": metric}, QUICK).axes["planning"].standings[0].score == pytest.approx(0.5)
 
 
-def test_few_episodes_decide_nothing():
-    verdict = decide(study({"a": 0.9, "b": 0.1}, np.random.default_rng(0), episodes=4), INFOS, QUICK)
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_few_episodes_decide_nothing(seeds):
+    verdict = decide(study({"a": 0.9, "b": 0.1}, np.random.default_rng(0), episodes=4, seeds=seeds), INFOS, QUICK)
     assert not verdict.axes["planning"].winner
+    assert len(verdict.axes["planning"].contenders) == 2
     assert "at least 5" in verdict.sentences()[0]
 
 

@@ -9,6 +9,7 @@ import tyro
 
 from rslwm.cli.output import console
 from rslwm.serialisation import ConfigError
+from rslwm.types import DataError
 
 
 @dataclass
@@ -27,6 +28,16 @@ class Report:
     seed take it as --verdict.training-noise."""
 
     def run(self) -> None:
+        from rslwm.study.compare import run_of
+        from rslwm.study.lock import locked
+        from rslwm.study.runner import LOCK, LOCK_SECONDS
+
+        if not self.run_folder.is_dir():
+            raise DataError(f"{self.run_folder} is no folder; name what `rslwm compare` was given as --out")
+        with locked(run_of(self.run_folder) / LOCK, LOCK_SECONDS):  # a run that goes on rewrites all that is read here
+            self._write()
+
+    def _write(self) -> None:
         from rslwm.report.page import build_report
         from rslwm.report.run import write_training_noise
         from rslwm.study.compare import comparisons

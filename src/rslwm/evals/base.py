@@ -5,10 +5,11 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 
 from rslwm.registry import Registry
-from rslwm.types import Axis, MetricRow
+from rslwm.serialisation import ConfigError
+from rslwm.types import AXES, Axis, MetricRow
 
 if TYPE_CHECKING:
     from rslwm.evals.evaluation import Evaluation
@@ -26,6 +27,9 @@ class MetricInfo:
     what knows nothing and what loses nothing; where they are known without measuring, ``floor_value`` and
     ``ceiling_value`` hold them, and rows of that role don't count. ``rows_of`` names the metric whose rows this one is
     another aggregate of: the same predictions are stored once.
+
+    Raises:
+        ConfigError: there is no such axis or aggregate.
     """
 
     name: str
@@ -40,6 +44,11 @@ class MetricInfo:
     floor_value: float | None = None
     ceiling_value: float | None = None
     rows_of: str = ""
+
+    def __post_init__(self) -> None:
+        for name, value, known in (("axis", self.axis, AXES), ("aggregate", self.aggregate, get_args(Aggregate))):
+            if value not in known:
+                raise ConfigError(f"metric {self.name!r}: {name} {value!r} is not one of {', '.join(known)}")
 
     @property
     def source(self) -> str:
@@ -89,5 +98,15 @@ METRICS: Registry[type[Metric]] = Registry("metric", "rslwm.metrics", _load_buil
 
 
 def metric_infos() -> dict[str, MetricInfo]:
-    """Every declared metric by name, in the order of registration."""
-    return {info.name: info for name in METRICS for info in METRICS.get(name).infos}
+    """Every declared metric by name, in the order of registration.
+
+    Raises:
+        ConfigError: two declare the same name, and their rows couldn't be told apart.
+    """
+    found: dict[str, MetricInfo] = {}
+    for name in METRICS:
+        for info in METRICS.get(name).infos:
+            if info.name in found:
+                raise ConfigError(f"the metric {info.name!r} of {name} is declared by another one, too; rename it")
+            found[info.name] = info
+    return found

@@ -72,10 +72,10 @@ class Noise:
 class AxisVerdict:
     """The decision on one axis.
 
-    ``winner`` is empty unless one space beats every other and every other was trained several times; ``contenders`` are
-    those that aren't ruled out, the leader first. ``standings`` are best first, ``lead`` is the first over the second,
-    ``reason`` the part with the most of that lead, ``units`` the fewest episodes behind a scored metric, ``parts`` what
-    the axis is made of, ``contrast`` these semantic minus these reconstruction spaces.
+    ``winner`` is empty unless one space beats every other and training noise was measured in the study; ``contenders``
+    are those that aren't ruled out, the leader first. ``standings`` are best first, ``lead`` is the first over the
+    second, ``reason`` the part with the most of that lead, ``units`` the fewest episodes behind a scored metric,
+    ``parts`` what the axis is made of, ``contrast`` these semantic minus these reconstruction spaces.
     """
 
     axis: str

@@ -233,9 +233,9 @@ def measure(
     with runner.alone():
         retry_failed([rows], runner)
         folder = runner.run([rows])[rows]
-    facts = stages.read_facts(folder)
+        facts, table = stages.read_facts(folder), Rows.load(folder / "rows.parquet")
     unavailable, failed = ([Unavailable(**why) for why in facts[kind]] for kind in ("unavailable", "failed"))
-    return Measured([Rows.load(folder / "rows.parquet")], unavailable, failed, known)
+    return Measured([table], unavailable, failed, known)
 
 
 def _seen(model: WorldModel, corpus: Corpus) -> tuple[str, ...]:

@@ -79,6 +79,11 @@ def comparisons(out: Path) -> list[Path]:
     return sorted(path.parent for path in out.glob("*/rows.parquet")) or [out]
 
 
+def run_of(folder: Path) -> Path:
+    """The folder of the run that a comparison's folder is in: itself or, where the study names sizes, the one above."""
+    return folder.absolute().parent if (folder.absolute().parent / "stages").is_dir() else folder
+
+
 def _conclude(study: Study, folders: Folders, out: Path, command: str) -> Verdict:
     rows = Rows.concatenate([Rows.load(folders[space.rows] / "rows.parquet") for space in study.spaces])
     rows.save(out / "rows.parquet")

@@ -8,19 +8,24 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rslwm.evals.base import METRICS, NotAvailable
+from rslwm.evals.base import METRICS, Metric, NotAvailable, metric_infos
 from rslwm.evals.evaluation import Evaluation
 from rslwm.plan.base import PLANNERS
 from rslwm.registry import code_of
 from rslwm.study.rows import Rows
 from rslwm.train.loop import Progress
-from rslwm.types import Unavailable
+from rslwm.types import DataError, Unavailable
 
 COSTS = "costs.json"
 
 
 def metric_versions() -> dict[str, str]:
-    """The version of every metric by its name: of ours the number that it declares, of a plug-in's its code, too."""
+    """The version of every metric by its name: of ours the number that it declares, of a plug-in's its code, too.
+
+    Raises:
+        ConfigError: two metrics can't be told apart.
+    """
+    metric_infos()
     return {name: f"{METRICS.get(name).version}{code_of(METRICS.get(name))}" for name in sorted(METRICS)}
 
 
@@ -56,7 +61,7 @@ def measure_each(evaluation: Evaluation, names: Iterable[str], folder: Path, pro
         progress(number, len(names), name)
         kept, metric = folder / f"{number:02d}.parquet", METRICS.get(name)
         try:
-            rows = Rows.load(kept) if kept.is_file() else Rows.of(metric().measure(evaluation))
+            rows = Rows.load(kept) if kept.is_file() else _checked(Rows.of(metric().measure(evaluation)), metric)
         except NotAvailable as reason:
             measured.unavailable += [Unavailable(info.name, str(reason)) for info in metric.infos]
             continue
@@ -68,4 +73,16 @@ def measure_each(evaluation: Evaluation, names: Iterable[str], folder: Path, pro
         rows.save(kept)
         (folder / COSTS).write_text(json.dumps(evaluation.costs))
         measured.tables.append(rows)
+        lacking = [info for info in metric.infos if info.scored and info.source not in rows["metric"]]
+        measured.unavailable += [Unavailable(info.name, "its metric returned no rows") for info in lacking]
     return measured
+
+
+def _checked(rows: Rows, metric: type[Metric]) -> Rows:
+    """Raises :class:`DataError` if a metric returned rows that it doesn't declare: no verdict could be made of them."""
+    declared = {info.source for info in metric.infos}
+    if unknown := sorted(set(rows.distinct("metric")) - declared):
+        raise DataError(
+            f"{metric.__name__} returned rows of {unknown[0]!r}, which isn't among its infos: {', '.join(declared)}"
+        )
+    return rows

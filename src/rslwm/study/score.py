@@ -41,6 +41,8 @@ def find_scale(measurement: Measurement, min_room: float) -> Scale | Unavailable
     missing = np.isnan(measurement.estimates["value"][0, :, :, 0]).all(1)
     if missing.any():
         return Unavailable(info.name, "not measured for every latent space")
+    if not measurement.complete:
+        return Unavailable(info.name, "not measured for every training of a latent space")
     if measurement.units < 2:
         return Unavailable(info.name, "measured on a single episode")
     floors, ceilings = (mean_over_seeds(measurement.estimates[role][..., 0], 2) for role in ("floor", "ceiling"))

@@ -35,6 +35,8 @@ class Resampling:
     units: tuple[str, ...]
     weights: np.ndarray
     confidence: float
+    trained: np.ndarray
+    """Which space was trained under which seed, (L, S) bool."""
 
     @classmethod
     def of(cls, rows: Rows, draws: int, confidence: float, seed: int) -> Resampling:
@@ -42,8 +44,10 @@ class Resampling:
         units = tuple(np.unique(rows["unit"]).tolist())
         n = len(units)
         counts = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=draws)
-        seeds = tuple(np.unique(rows["seed"]).tolist())
-        return cls(rows.distinct("latent"), seeds, units, np.vstack([np.ones(n), counts]), confidence)
+        seeds, spaces = tuple(np.unique(rows["seed"]).tolist()), rows.distinct("latent")
+        trained = np.zeros((len(spaces), len(seeds)), bool)
+        trained[_positions(rows["latent"], spaces), _positions(rows["seed"], seeds)] = True
+        return cls(spaces, seeds, units, np.vstack([np.ones(n), counts]), confidence, trained)
 
 
 @dataclass(frozen=True)
@@ -52,8 +56,9 @@ class Measurement:
 
     L runs over spaces, S over seeds and O over outputs: output 0 is the mean over all horizons, output 1 + i is horizon
     ``ks[i]``. NaN where a space or seed has no rows. ``units`` counts the episodes behind it, ``dropped`` the rows that
-    weren't finite, and ``undefined`` names the cells left out because some space lacks them. For a metric with
-    dimensions (of the action, say), ``by_dim`` is (L, cells), the sample's value in each cell that ``dims`` names.
+    weren't finite, and ``undefined`` names the cells left out because some space lacks them; ``complete`` says whether
+    every training of the study has the metric. For a metric with dimensions (of the action, say), ``by_dim`` is
+    (L, cells), the sample's value in each cell that ``dims`` names.
     """
 
     info: MetricInfo
@@ -64,6 +69,7 @@ class Measurement:
     estimates: dict[Role, np.ndarray]
     dims: tuple[str, ...]
     by_dim: np.ndarray
+    complete: bool
 
 
 def measure(rows: Rows, info: MetricInfo, resampling: Resampling) -> Measurement:
@@ -71,13 +77,14 @@ def measure(rows: Rows, info: MetricInfo, resampling: Resampling) -> Measurement
 
     Rows are aggregated per cell (split, k, dim), then cells are averaged with equal weight. A cell that is undefined
     for one space (a correlation with a constant) is left out for all, so that all are averaged over the same cells.
+    So is a window inside a cell that one space has no finite number for: it may have been the hardest.
     """
     known = [role for role in ("floor", "ceiling") if getattr(info, f"{role}_value") is not None]
     rows = rows.where((rows["metric"] == info.source) & ~np.isin(rows["role"], known))
     finite = np.isfinite(rows["value"])
     if info.aggregate != "mean":
         finite &= np.isfinite(rows["target"])
-    dropped, rows = int((~finite).sum()), rows.where(finite)
+    dropped, rows = int((~finite).sum()), rows.where(_comparable(rows, finite))
     cells, cell = _cells(rows)
     ks = tuple(sorted({k for _, k, _ in cells}))
     shape = (len(ROLES), len(resampling.spaces), len(resampling.seeds), len(cells))
@@ -91,7 +98,7 @@ def measure(rows: Rows, info: MetricInfo, resampling: Resampling) -> Measurement
     unit = _positions(rows["unit"], resampling.units)
     table = np.full((len(resampling.weights), int(np.prod(shape))), np.nan)
     table[:, present] = evaluate(info.aggregate, rows["value"], rows["target"], group, unit, resampling.weights)
-    table = table.reshape(-1, *shape)
+    table = table.reshape(len(table), *shape)
     sample, units = table[:1].copy(), len(np.unique(unit))
     table -= table[:1]
     # A draw without a single failure has no AUC; it says nothing about that cell and takes the sample's value.
@@ -103,7 +110,33 @@ def measure(rows: Rows, info: MetricInfo, resampling: Resampling) -> Measurement
     named = [i for i, (_, _, dim) in enumerate(cells) if dim]
     dims = tuple(_name(cells[i]) for i in named)
     by_dim = mean_over_seeds(sample[0, ROLES.index("value")], axis=1)[:, named]
-    return Measurement(info, ks, units, dropped, _undefined(sample[0, 0], cells), estimates, dims, by_dim)
+    complete = bool(np.isfinite(estimates["value"][0, ..., 0])[resampling.trained].all())
+    return Measurement(info, ks, units, dropped, _undefined(sample[0, 0], cells), estimates, dims, by_dim, complete)
+
+
+def _comparable(rows: Rows, finite: np.ndarray) -> np.ndarray:
+    """Which rows (rows,) are finite, and stand where every training that is measured in this cell has such a row."""
+
+    def codes(*columns: str) -> np.ndarray:
+        found = [np.unique(rows[name], return_inverse=True) for name in columns]
+        shape = [max(len(values), 1) for values, _ in found]
+        return np.unique(np.ravel_multi_index([code for _, code in found], shape), return_inverse=True)[1]
+
+    if not finite.any():
+        return finite
+    training, cell, place = codes("latent", "seed"), ("split", "k", "dim"), ("unit", "window")
+    many = training.max() + 1
+
+    def trainings(where: np.ndarray) -> np.ndarray:
+        """How many have a finite row where each row is."""
+        pairs = np.unique(where[finite] * many + training[finite])
+        return np.bincount(pairs // many, minlength=where.max() + 1)[where]
+
+    measured = codes("role", *cell)
+    known = np.isin(measured * many + training, (measured * many + training)[finite])
+    spoilt = known & (~finite | (trainings(codes("role", *cell, *place)) < trainings(measured)))
+    window = codes(*cell, *place)  # whatever the role: floors and ceilings are compared on the same ones
+    return finite & ~np.isin(window, window[spoilt])
 
 
 def _name(cell: tuple[str, int, str]) -> str:

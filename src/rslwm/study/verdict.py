@@ -79,7 +79,7 @@ def decide(
     axes = axis_scores(scores, resampling, config)
     families = tuple(str(rows["family"][rows["latent"] == space][0]) for space in resampling.spaces)
     verdicts = {name: judge(name, axis, resampling, families) for name, axis in axes.items()}
-    missing = _missing(metrics, left_out, study or {})
+    missing = _missing(metrics, left_out, study or {}, {score.name for score in scores})
     remarks = wording.gaps(verdicts, missing) + wording.omissions(summaries) + wording.numerics(study or {})
     return Verdict(
         spaces=resampling.spaces,
@@ -118,14 +118,15 @@ def _measure_all(
 
 
 def _missing(
-    metrics: Mapping[str, MetricInfo], left_out: Sequence[Unavailable], study: Mapping[str, Any]
+    metrics: Mapping[str, MetricInfo], left_out: Sequence[Unavailable], study: Mapping[str, Any], counted: set[str]
 ) -> dict[str, dict[str, str]]:
-    """By axis, the metrics that would count for its score and don't, with the reason."""
-    reasons = {entry["metric"]: entry["reason"] for entry in study.get("unavailable", [])}
-    reasons |= {entry.metric: entry.reason for entry in left_out}
+    """By axis, the metrics that would count for its score and aren't among those counted, with the reason: why it
+    wasn't measured, if that is known, says more than that it wasn't."""
+    reasons = {entry.metric: entry.reason for entry in left_out}
+    reasons |= {entry["metric"]: entry["reason"] for entry in study.get("unavailable", [])}
     found: dict[str, dict[str, str]] = {}
     for name, reason in reasons.items():
-        if name in metrics and metrics[name].scored:
+        if name in metrics and metrics[name].scored and name not in counted:
             found.setdefault(metrics[name].axis, {})[name] = reason
     return found
 

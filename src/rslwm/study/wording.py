@@ -109,7 +109,8 @@ def omissions(metrics: Sequence[Summary]) -> list[str]:
     notes = []
     for metric in metrics:
         if metric.dropped:
-            notes.append(f"{metric.info.name}: {metric.dropped} rows aren't finite numbers and were left out.")
+            count = f"{metric.info.name}: {metric.dropped} rows aren't finite numbers"
+            notes.append(f"{count}; their windows were left out for every space.")
         if metric.undefined:
             cells = ", ".join(metric.undefined)
             notes.append(f"{metric.info.name}: undefined for some space and left out for all: {cells}.")
