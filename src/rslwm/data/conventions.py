@@ -97,9 +97,11 @@ def derive_spec(names: Sequence[str], actions: np.ndarray, fps: float, where: st
         ActionsUntold: some name doesn't tell; a wrong guess would silently ruin every frame-skipped action.
         DataError: no step is finite.
     """
+    recorded = len(actions)
     actions = actions[np.isfinite(actions).all(axis=1)]
     if not len(actions):
-        raise DataError(f"{where}: no recorded action is finite, so there is nothing to take their bounds from")
+        what = "no recorded action is finite" if recorded else "no action is recorded"
+        raise DataError(f"{where}: {what}, so there is nothing to take their bounds from")
     told = read_names(names)
     spec = _spec(names, [guess(each) for each in told], actions, fps)
     if all(each.enough for each in told):

@@ -15,7 +15,7 @@ from rslwm.config import DataConfig
 from rslwm.data.consistency import contradictions
 from rslwm.data.conventions import derive_spec, read_spec, stored_spec
 from rslwm.data.fingerprint import fingerprint
-from rslwm.data.lerobot_episodes import read_episodes, read_tasks
+from rslwm.data.lerobot_episodes import read_episodes, read_tasks, tables_below
 from rslwm.data.lerobot_info import ACTION, CAMERA, LABELLED, STATE, SUCCESS, dimension_names, read_info
 from rslwm.data.lerobot_pictures import Pictures
 from rslwm.data.lerobot_table import Table
@@ -167,6 +167,9 @@ class EpisodeDataset:
         found = self._info.left_out()
         if self._empty:
             found.append(f"empty episodes (no steps) left out: {', '.join(str(e.number) for e in self._empty)}")
+        if strangers := [*{*tables_below(self.root / "data")} - {*self._table.files}]:
+            first = min(strangers).relative_to(self.root)
+            found.append(f"data files that no episode refers to left out: {len(strangers)}, the first {first}")
         if several := [name for name, texts in zip(self.ids, self.texts, strict=True) if len(texts) > 1]:
             found.append(
                 f"{len(several)} of {len(self)} episodes have several instructions, the first {several[0]!r}; the one "
@@ -221,7 +224,7 @@ class EpisodeDataset:
         vectors = [ACTION, *self._info.states.values(), *({SUCCESS, LABELLED} & {*self.features})]
         files = dict.fromkeys(episode.table for episode in self._episodes)
         if None in files:  # the metadata don't say where rows are
-            files = dict.fromkeys(sorted((self.root / "data").rglob("*.parquet")))
+            files = dict.fromkeys(tables_below(self.root / "data"))
         if not files and self._episodes:
             raise DataError(f"{self.root / 'data'} holds no parquet file: the data set is incomplete")
         return Table([f for f in files if f], {k: self._info.columns[k] for k in vectors}, self._episodes)
