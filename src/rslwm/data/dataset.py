@@ -13,7 +13,7 @@ import numpy as np
 
 from rslwm.config import DataConfig
 from rslwm.data.consistency import contradictions
-from rslwm.data.conventions import derive_spec, read_spec, stored_spec
+from rslwm.data.conventions import derive_spec, read_spec, require_order, stored_spec
 from rslwm.data.fingerprint import fingerprint
 from rslwm.data.lerobot_episodes import read_episodes, read_tasks, tables_below
 from rslwm.data.lerobot_info import ACTION, CAMERA, LABELLED, STATE, SUCCESS, dimension_names, read_info
@@ -115,11 +115,11 @@ class EpisodeDataset:
         Raises:
             DataError: it can't be told, see :func:`rslwm.data.conventions.derive_spec`.
         """
-        if self.action_spec:
-            return read_spec(Path(self.action_spec).expanduser())
-        if (own := self._own_spec) is not None:
-            return own
         names = dimension_names(self.features[ACTION], ACTION)
+        spec = read_spec(Path(self.action_spec).expanduser()) if self.action_spec else self._own_spec
+        if spec is not None:
+            require_order(spec, names, self.action_spec or str(self.root))
+            return spec
         return derive_spec(names, self._table.column(ACTION), self.fps, str(self.info_file))
 
     @property

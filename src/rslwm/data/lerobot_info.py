@@ -132,7 +132,8 @@ def read_info(root: Path, mapping: Sequence[str] = ()) -> Info:
     """
     file = root / "meta/info.json"
     if not file.is_file():
-        raise DataError(f"{file} does not exist: {root} is not a LeRobot data set")
+        what = "not a LeRobot data set" if root.exists() else "no folder"
+        raise DataError(f"{file} does not exist: {root} is {what}")
     values = read_json(file)
     version = _version(values, file)
     for name in ("fps", "features", "total_episodes"):
