@@ -37,7 +37,8 @@ class Evaluate:
     out: Path
     """Folder to write to."""
     data: str = ""
-    """sim:tabletop, lerobot:FOLDER or rlds:FOLDER; the episodes that the model was trained on if it isn't given."""
+    """sim:tabletop, lerobot:FOLDER, hf://datasets/OWNER/NAME, rlds:FOLDER or hdf5:FILE; the episodes that the model was
+    trained on if it isn't given."""
     camera: str = ""
     """Of these data; several, comma separated, for a model of several. The name in training if it isn't given."""
     seen: bool = False

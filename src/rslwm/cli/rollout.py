@@ -37,8 +37,8 @@ class Rollout:
     out: Path
     """Folder to write to."""
     data: str = ""
-    """sim:tabletop, lerobot:FOLDER or rlds:FOLDER; the model's own data if it isn't given. Episodes of its training are
-    left out."""
+    """sim:tabletop, lerobot:FOLDER, hf://datasets/OWNER/NAME, rlds:FOLDER or hdf5:FILE; the model's own data if
+    it isn't given. Episodes of its training are left out."""
     camera: str = ""
     """Of these data; several, comma separated, for a model of several. The name in training if it isn't given."""
     seen: bool = False
