@@ -82,7 +82,8 @@ class Info:
         """One sentence for every kind of feature that isn't used, and what an import noted."""
         used = {ACTION, SUCCESS, LABELLED, *BOOKKEEPING, *self.states.values(), *self._pictures}
         rest = {key: feature for key, feature in self.features.items() if key not in used} | self.replaced
-        found = [str(note) for note in self.own.get("left_out") or ()]
+        noted = self.own.get("left_out")
+        found = [str(note) for note in noted] if isinstance(noted, list) else []
         found += [
             f"camera {_short(k, CAMERA)!r} is a depth map, and left out" for k in self._pictures if not self._colour(k)
         ]
