@@ -193,3 +193,47 @@ def test_an_empty_set_is_described(tmp_path: Path) -> None:
     info = (root / "meta/info.json").read_text()
     (root / "meta/info.json").write_text(info.replace('"total_episodes": 1', '"total_episodes": 0'))
     assert describe(EpisodeDataset(root)).row_count
+
+
+@pytest.mark.parametrize("key", ["action", "observation.state"])
+def test_rows_of_another_width_than_the_declared_one_are_named(tmp_path: Path, key: str) -> None:
+    root = Foreign().write(tmp_path / "set")
+    changed(root / DATA, key, pa.array([[1.0, 2.0, 3.0]] * 28))
+    dataset = EpisodeDataset(root)
+    with pytest.raises(DataError, match=rf"'{key}' has shape \((7|2),\), its rows hold 3 values"):
+        require_sound(dataset)
+    assert any("its rows hold 3 values" in f.what for f in check(dataset).findings)
+
+
+@pytest.mark.parametrize("feature", [{"dtype": "string", "shape": [1]}, {"dtype": "float32", "shape": [-1]}])
+def test_an_action_that_is_no_vector_of_numbers_is_refused(tmp_path: Path, feature: dict[str, Any]) -> None:
+    with pytest.raises(DataError, match=r"'action' has shape .*; expected one vector of numbers"):
+        EpisodeDataset(Foreign(features={"action": feature | {"names": None}}).write(tmp_path / "set"))
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "message"),
+    [
+        ("timestamp", pa.array([[]] * 28, pa.list_(pa.float32())), "'timestamp' are empty"),
+        ("episode_index", pa.array([float("nan")] * 28), "'episode_index' hold NaN or fractions"),
+        ("frame_index", pa.array([0.5] * 28), "'frame_index' hold NaN or fractions"),
+    ],
+)
+def test_index_columns_of_another_kind_are_named(tmp_path: Path, column: str, values: Any, message: str) -> None:
+    root = Foreign().write(tmp_path / "set")
+    changed(root / DATA, column, values)
+    with pytest.raises(DataError, match=f"the rows of {message}"):
+        require_sound(EpisodeDataset(root))
+
+
+def test_an_episode_s_length_is_a_number_that_there_can_be(tmp_path: Path) -> None:
+    root = Foreign().write(tmp_path / "set")
+    changed(root / EPISODES, "length", pa.array([2**63 + 1] * 3, pa.uint64()))
+    with pytest.raises(DataError, match=r"length is \d+; expected a whole number"):
+        EpisodeDataset(root)
+
+
+def test_tasks_of_another_kind_are_none(tmp_path: Path) -> None:
+    root = Foreign(left_out=("task_index",)).write(tmp_path / "set")
+    changed(root / EPISODES, "tasks", pa.array([1, 2, 3]))
+    assert EpisodeDataset(root).instructions == ["", "", ""]

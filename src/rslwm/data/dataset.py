@@ -120,7 +120,7 @@ class EpisodeDataset:
         if spec is not None:
             require_order(spec, names, self.action_spec or str(self.root))
             return spec
-        return derive_spec(names, self._table.column(ACTION), self.fps, str(self.info_file))
+        return derive_spec(names, self._column(ACTION), self.fps, str(self.info_file))
 
     @property
     def _own_spec(self) -> ActionSpec | None:
@@ -239,7 +239,16 @@ class EpisodeDataset:
         return rows
 
     def _vectors(self, key: str, i: int) -> np.ndarray:
-        return self._table.column(key)[self._rows(i)]
+        return self._column(key)[self._rows(i)]
+
+    def _column(self, key: str) -> np.ndarray:
+        values, shape = self._table.column(key), self.features[key]["shape"]
+        if len(values) and values.shape[1] != np.prod(shape):
+            raise DataError(
+                f"{self.info_file}: {self._info.columns[key]!r} has shape {tuple(shape)}, its rows hold "
+                f"{values.shape[1]} values. Correct whichever is wrong."
+            )
+        return values
 
 
 def open_folder(root: Path, config: DataConfig) -> EpisodeDataset:

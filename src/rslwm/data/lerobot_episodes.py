@@ -14,6 +14,9 @@ import pyarrow.parquet as pq
 from rslwm.data.lerobot_info import Info
 from rslwm.types import DataError
 
+LARGEST = 2**53
+"""No count or index is as large."""
+
 
 @dataclass(frozen=True)
 class VideoPlace:
@@ -128,7 +131,7 @@ def _listed(row: dict[str, Any], info: Info, path: Path) -> Listed:
     return Listed(
         number=number,
         length=_whole(row, "length", path),
-        tasks=(tasks,) if isinstance(tasks, str) else tuple(tasks or ()),
+        tasks=(tasks,) if isinstance(tasks, str) else tuple(map(str, tasks)) if isinstance(tasks, list) else (),
         span=(span[0], span[1]) if len(span) == 2 else None,
         table=info.path("data_path", **place) if place else None,
         videos={camera: _video(row, camera, info, path) for camera in info.cameras if _is_video(info, camera)},
@@ -142,7 +145,8 @@ def _is_video(info: Info, camera: str) -> bool:
 
 def _whole(row: dict[str, Any], name: str, path: Path) -> int:
     value = row.get(name)
-    if isinstance(value, bool) or not (isinstance(value, int) or (isinstance(value, float) and value.is_integer())):
+    whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+    if isinstance(value, bool) or not whole or abs(value) >= LARGEST:
         raise DataError(f"{path}: {name} is {value!r}; expected a whole number")
     return int(value)
 

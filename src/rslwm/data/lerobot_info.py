@@ -155,8 +155,9 @@ def read_info(root: Path, mapping: Sequence[str] = ()) -> Info:
     info = Info(file, values, version, {k: found[v] for k, v in columns.items()}, columns, replaced)
     if ACTION not in columns:
         raise DataError(_no_action(info))
-    if len(shape := _shape(info.features[ACTION])) > 1:
-        raise DataError(f"{file}: 'action' has shape {shape} a step; expected one vector, (A,)")
+    if not _is_vector(action := info.features[ACTION]):
+        what = f"shape {_shape(action)} a step, dtype {action['dtype']}"
+        raise DataError(f"{file}: {columns[ACTION]!r} has {what}; expected one vector of numbers, (A,)")
     return info
 
 
@@ -289,7 +290,8 @@ def _is_single(feature: Feature) -> bool:
 
 
 def _is_vector(feature: Feature) -> bool:
-    return feature["dtype"].startswith(("float", "int", "uint", "bool")) and len(feature["shape"]) <= 1
+    numbers = feature["dtype"].startswith(("float", "int", "uint", "bool"))
+    return numbers and len(feature["shape"]) <= 1 and all(n > 0 for n in feature["shape"])
 
 
 def _is_state(key: str, feature: Feature) -> bool:
