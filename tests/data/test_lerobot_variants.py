@@ -237,3 +237,9 @@ def test_tasks_of_another_kind_are_none(tmp_path: Path) -> None:
     root = Foreign(left_out=("task_index",)).write(tmp_path / "set")
     changed(root / EPISODES, "tasks", pa.array([1, 2, 3]))
     assert EpisodeDataset(root).instructions == ["", "", ""]
+
+
+def test_an_action_of_a_size_that_there_cannot_be_is_refused(tmp_path: Path) -> None:
+    action = {"dtype": "float32", "shape": [10**30], "names": None}
+    with pytest.raises(DataError, match="expected one vector of numbers"):
+        EpisodeDataset(Foreign(features={"action": action}).write(tmp_path / "set"))

@@ -241,6 +241,8 @@ class _Sorter:
             for leaf in found
             if leaf.kind == "numbers" and not leaf.obstacle
         }
+        if long := next((leaf for leaf in numbers.values() if leaf.size > LARGEST_STATE), None):
+            raise DataError(f"{self.where}: {long} are no action. Name another feature: {_FLAG} action=KEY")
         if not numbers:
             raise DataError(
                 f"{self.where}: the action ({'; '.join(map(_reason, found))}) is not numbers. Name another feature: "

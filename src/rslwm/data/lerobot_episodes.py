@@ -145,10 +145,10 @@ def _is_video(info: Info, camera: str) -> bool:
 
 def _whole(row: dict[str, Any], name: str, path: Path) -> int:
     value = row.get(name)
-    whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
-    if isinstance(value, bool) or not whole or abs(value) >= LARGEST:
+    number = value if isinstance(value, int | float) and not isinstance(value, bool) else 0.5
+    if number % 1 or abs(number) >= LARGEST or number != number:
         raise DataError(f"{path}: {name} is {value!r}; expected a whole number")
-    return int(value)
+    return int(number)
 
 
 def _place(row: dict[str, Any], prefix: str, path: Path) -> dict[str, int] | None:

@@ -17,6 +17,7 @@ from rslwm.types import DataError
 CAMERA, STATE, ACTION = "observation.images.", "observation.state", "action"
 SUCCESS, LABELLED = "next.success", "next.success_labelled"
 CHANNELS = (1, 3, 4)
+LONGEST = 2**16  # values of a vector
 BOOKKEEPING = ("timestamp", "frame_index", "episode_index", "index", "task_index")
 
 PATHS = {
@@ -291,7 +292,7 @@ def _is_single(feature: Feature) -> bool:
 
 def _is_vector(feature: Feature) -> bool:
     numbers = feature["dtype"].startswith(("float", "int", "uint", "bool"))
-    return numbers and len(feature["shape"]) <= 1 and all(n > 0 for n in feature["shape"])
+    return numbers and len(feature["shape"]) <= 1 and all(0 < n < LONGEST for n in feature["shape"])
 
 
 def _is_state(key: str, feature: Feature) -> bool:

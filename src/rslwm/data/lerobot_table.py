@@ -151,6 +151,7 @@ def _numbers(column: pa.ChunkedArray, kind: type) -> np.ndarray:
     numbers = values.to_numpy(zero_copy_only=False)
     if numbers.dtype.kind not in "fiub":
         raise ValueError(f"hold {values.type}, not numbers")
-    if kind is np.int64 and numbers.dtype.kind == "f" and not (np.isfinite(numbers) & (np.trunc(numbers) == numbers)).all():
+    whole = numbers.dtype.kind != "f" or (np.isfinite(numbers) & (np.trunc(numbers) == numbers)).all()
+    if kind is np.int64 and not whole:
         raise ValueError("hold NaN or fractions; expected whole numbers")
     return numbers.astype(kind).reshape(rows, -1) if rows else np.empty((0, 1), kind)
