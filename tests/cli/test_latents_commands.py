@@ -1,11 +1,13 @@
 """rslwm latents list, check, train and encode, from the command line."""
 
+import json
 import re
 import sys
 from pathlib import Path
 
 import pytest
 
+from foreign import Foreign
 from rslwm.cli.flags import parse
 from rslwm.cli.latents.listing import HERE, MISSING, SHIPPED, TRAINED
 from rslwm.cli.latents.named import EncoderCommand
@@ -16,6 +18,7 @@ from rslwm.data.store import TensorStore
 from rslwm.latents.base import ENCODERS
 from rslwm.latents.space import LatentSpace, SpaceConfig
 from rslwm.presets import PRESETS
+from rslwm.types import end_effector_spec
 from tiny_checkpoints import sd3
 
 WIDTH = 120
@@ -128,6 +131,20 @@ def test_a_frozen_encoder_encodes_a_data_set_by_its_name(plugin, corpus: Corpus,
     again = ["latents", "encode", str(tmp_path / "space"), "--data", corpus.config.uri, "--out", str(tmp_path / "2")]
     assert main(again) == 0
     assert all(TensorStore(tmp_path / "2/latents")[key].equal(store[key]) for key in store.keys)
+
+
+def test_data_of_other_names_are_taken_as_the_flags_say(plugin, tmp_path, capsys):
+    front, action = "observation.images.front", {"dtype": "float32", "shape": [7], "names": None}
+    root = Foreign(cameras=("image",), features={"action": action}).write(tmp_path / "set")
+    spec = end_effector_spec(1, 1).to_dict() | {"low": [-9.0] * 7, "high": [9.0] * 7}
+    (tmp_path / "spec.json").write_text(json.dumps(spec))
+    data = ["--data", f"lerobot:{root}", "--data.features", f"{front}=image", "--camera", "front"]
+    data += ["--data.action-spec", str(tmp_path / "spec.json")]
+    assert main(["latents", "check", f"{plugin}:PatchMean", "--frames", "6", *data]) == 0
+    words = ["latents", "encode", f"{plugin}:PatchMean", "--out", str(tmp_path / "out"), *data]
+    assert main(words) == 0
+    assert TensorStore(tmp_path / "out/latents").keys
+    capsys.readouterr()
 
 
 def test_a_folder_without_a_space_is_named(tmp_path, capsys):

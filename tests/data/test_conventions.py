@@ -107,6 +107,12 @@ def test_stored_specs_are_read_strictly() -> None:
         stored_spec({**values, "colour": "red"}, "here")
     with pytest.raises(DataError, match="mode has 'relative'"):
         stored_spec({**values, "mode": "relative"}, "here")
+    others = {**values, "kinds": ["other"] * 7}
+    with pytest.raises(DataError, match="mode has 'deltas'"):
+        stored_spec({**others, "mode": "deltas"}, "here")
+    for hz in (0, -5.0, float("nan"), float("inf")):
+        with pytest.raises(DataError, match=r"action_spec\.hz is"):
+            stored_spec({**values, "hz": hz}, "here")
     with pytest.raises(DataError, match="is not valid"):
         stored_spec(None, "here")
     with pytest.raises(DataError, match=r"action_spec\.low is 3, not a list"):

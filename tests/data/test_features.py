@@ -116,3 +116,14 @@ def test_a_spec_that_is_given_stands_above_the_data_s_own_and_that_is_said(tmp_p
     assert dataset.spec.high[0] == 2 * SPEC.high[0]
     assert "the data's own action spec is left out" in dataset.left_out[0]
     assert EpisodeDataset(root).left_out == []
+
+
+def test_a_spec_with_the_data_s_names_in_another_order_is_refused(tmp_path: Path) -> None:
+    root = Foreign().write(tmp_path / "set")
+    names = dict(zip(SPEC.names, NAMES, strict=True))
+    values = SPEC.to_dict() | {"names": [names[name] for name in SPEC.names]}
+    (root / "rslwm.json").write_text(json.dumps(values))
+    assert EpisodeDataset(root).spec.names == tuple(NAMES)
+    (root / "rslwm.json").write_text(json.dumps(values | {"names": [*reversed(NAMES)]}))
+    with pytest.raises(DataError, match=r"same in another order: delta_x, .* the order of the data"):
+        _ = EpisodeDataset(root).spec

@@ -8,7 +8,7 @@ import pytest
 
 from rslwm import caches
 from rslwm.data import fingerprint
-from rslwm.data.fingerprint import files_key
+from rslwm.data.fingerprint import changed, files_key, recorded
 
 
 @pytest.fixture
@@ -105,3 +105,11 @@ def test_long_reading_is_announced(folder: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(fingerprint, "LONG", 4)
     files_key(folder)
     assert f"reading 5 bytes of {folder} once" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", ["[1]", '{"a": 1}', '{"a": {"sha1": "x"}}', "{half", "\xff"])
+def test_sums_of_another_writer_say_nothing(folder: Path, content: str) -> None:
+    (folder / "meta").mkdir(exist_ok=True)
+    (folder / "meta/fingerprint.json").write_bytes(content.encode("latin-1"))
+    assert recorded(folder) == {}
+    assert changed(folder) == []

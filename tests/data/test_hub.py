@@ -7,8 +7,12 @@ from pathlib import Path
 import pytest
 
 from foreign import Foreign, shown, told
+from rslwm.config import DataConfig, StudyConfig
 from rslwm.data.dataset import open_dataset
-from rslwm.data.hub import local_folder
+from rslwm.data.hub import commit, local_folder
+from rslwm.serialisation import ConfigError
+from rslwm.study.estimate import data_size
+from rslwm.study.graph import source_key
 from rslwm.types import DataError
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -59,6 +63,38 @@ def test_what_is_asked_of_the_hub_is_the_named_revision(tmp_path: Path, monkeypa
     monkeypatch.setattr(hub, "snapshot_download", download)
     assert local_folder("hf://datasets/someone/pushes@v2.1") == tmp_path
     assert asked == [("someone/pushes", {"repo_type": "dataset", "revision": "v2.1"})]
+
+
+@pytest.mark.parametrize("uri", ["hf://datasets/someone/pushes", "lerobot:hf://datasets/someone/pushes@v3.0/small"])
+def test_a_uri_on_the_hub_is_known_by_the_commit_that_it_names(cache: Path, uri: str) -> None:
+    def key() -> str:
+        return source_key(DataConfig(uri))
+
+    before = key()
+    assert commit(uri) == COMMIT
+    assert before.startswith(COMMIT)
+    assert key() == source_key(DataConfig(f"{uri.partition('@')[0]}@{COMMIT}"))
+    moved = COMMIT[::-1]
+    shutil.copytree(cache, cache.with_name(moved))
+    for ref in cache.parents[1].glob("refs/*"):
+        ref.write_text(moved)
+    assert commit(uri) == moved
+    assert key() != before
+
+
+def test_a_commit_that_nobody_knows_leaves_the_uri(cache: Path) -> None:
+    uri = "hf://datasets/someone/other"
+    assert commit(uri) == ""
+    assert source_key(DataConfig(uri)).startswith("//datasets/someone/other")
+
+
+def test_a_set_on_the_hub_is_counted_by_its_metadata(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.rmtree(cache / "data")
+    shutil.rmtree(cache / "videos")
+    found = data_size(StudyConfig(data=DataConfig("hf://datasets/someone/pushes")), None)
+    assert (found.episodes, found.frames, found.source) == (3, 28, "counted")
+    with pytest.raises(ConfigError, match=r"holds \(.* can't be downloaded.*\); say so with --data-size\.episodes"):
+        data_size(StudyConfig(data=DataConfig("hf://datasets/someone/other")), None)
 
 
 def test_what_cannot_be_reached_is_said(cache: Path, tmp_path: Path) -> None:

@@ -68,6 +68,48 @@ def test_a_grey_camera_is_taken_when_asked_for(tmp_path: Path) -> None:
     assert imported(folder, tmp_path, "observation.images.grey=camera").cameras == ["grey", "image"]
 
 
+@pytest.mark.parametrize(
+    "feature",
+    [tensor(16, 16, 3), tensor(16, 16, 1), tensor(3, 16, 16, dtype="uint8"), tensor(16, 16, 1, dtype="uint16")],
+)
+def test_numbers_in_the_shape_of_pictures_are_no_state_and_said(tmp_path: Path, feature: dict[str, Any]) -> None:
+    count = STEPS * int(np.prod([int(n) for n in feature["tensor"]["shape"]["dimensions"]]))
+    values: Any = np.ones(count) if feature["tensor"]["dtype"] == "float32" else [1] * count
+    folder = robot(tmp_path / "r", {"steps/observation/view": (feature, values)})
+    dataset = imported(folder, tmp_path)
+    assert "view" not in dataset.state_names
+    assert "shaped like pictures, which are read as uint8 (H, W, channels) only" in left_out(dataset)
+    assert "view" in imported(folder, tmp_path, "observation.state.view=view").state_names
+
+
+@pytest.mark.parametrize(
+    ("mapping", "message"),
+    [
+        (("action=action", "action=action"), "names action twice"),
+        (("observation.images.a=image", "observation.images.a=image"), r"names observation\.images\.a twice"),
+        (("instruction=language_instruction", "instruction=file_path"), "names instruction twice"),
+        (("observation.images.=image",), "is not OURS=THEIRS"),
+    ],
+)
+def test_a_name_is_given_once(tmp_path: Path, mapping: tuple[str, ...], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        RldsFolder(robot(tmp_path / "r", {}), mapping)
+
+
+def test_a_folder_of_configurations_names_the_versions_below(tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    robot(tmp_path / "set/1.0.0", {})
+    (tmp_path / "above").mkdir()
+    (tmp_path / "set").rename(tmp_path / "above/small")
+    with pytest.raises(DataError, match=r"Give one of the folders in it: small/1\.0\.0"):
+        RldsFolder(tmp_path / "above")
+
+
+def test_an_episode_s_number_may_be_a_text(tmp_path: Path) -> None:
+    named: Features = {"episode_metadata/episode_id": (TEXT, [b"ep-7"])}
+    assert next(RldsFolder(robot(tmp_path / "r", named)).episodes()).id == "/raw/0.h5:ep-7"
+
+
 def test_pictures_in_a_tensor_are_a_camera(tmp_path: Path) -> None:
     frames = rendered(STEPS, 16, 4)
     raw = (tensor(16, 16, 3, dtype="uint8"), frames.ravel().tolist())
@@ -76,6 +118,7 @@ def test_pictures_in_a_tensor_are_a_camera(tmp_path: Path) -> None:
     episode = next(RldsFolder(folder).episodes())
     np.testing.assert_array_equal(episode.frames["raw"], frames)
     np.testing.assert_array_equal(episode.frames["packed"], frames)
+    assert imported(folder, tmp_path).cameras == ["image", "packed", "raw"]
 
 
 def test_a_goals_picture_is_not_the_default_camera(tmp_path: Path) -> None:

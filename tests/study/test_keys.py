@@ -159,6 +159,19 @@ def test_an_action_spec_is_known_by_its_content(corpus: Corpus, tmp_path: Path) 
         keys(on(corpus.dataset.root, action_spec=str(tmp_path / "missing.yaml")))
 
 
+def test_a_spec_beside_an_hdf5_file_moves_every_key(tmp_path: Path) -> None:
+    (tmp_path / "demo.hdf5").write_bytes(b"whatever it holds")
+    config = replace(CONFIG, data=replace(CONFIG.data, uri=f"hdf5:{tmp_path / 'demo.hdf5'}"))
+    without = keys(config)
+    (tmp_path / "notes.yaml").write_text("nothing about actions")
+    assert keys(config) == without
+    (tmp_path / "rslwm.yaml").write_text("action_spec: one")
+    first = keys(config)
+    (tmp_path / "rslwm.yaml").write_text("action_spec: another")
+    second = keys(config)
+    assert all(len({without[name], first[name], second[name]}) == 3 for name in without)
+
+
 def test_features_under_other_names_are_another_recording(corpus: Corpus) -> None:
     renamed = keys(on(corpus.dataset.root, features=("action=actions",)))
     assert not set(renamed.values()) & set(keys(on(corpus.dataset.root)).values())

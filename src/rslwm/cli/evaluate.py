@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 from rich.table import Table
@@ -37,9 +37,14 @@ class Evaluate:
     out: Path
     """Folder to write to."""
     data: str = ""
-    """sim:tabletop, lerobot:FOLDER or rlds:FOLDER; the episodes that the model was trained on if it isn't given."""
+    """sim:tabletop, lerobot:FOLDER, hf://datasets/OWNER/NAME, rlds:FOLDER or hdf5:FILE; the episodes that the model was
+    trained on if it isn't given."""
     camera: str = ""
     """Of these data; several, comma separated, for a model of several. The name in training if it isn't given."""
+    features: Annotated[tuple[str, ...], tyro.conf.arg(name="data.features")] = ()
+    """With --data: features that these call otherwise, each as OURS=THEIRS, such as action=actions."""
+    action_spec: Annotated[str, tyro.conf.arg(name="data.action-spec")] = ""
+    """With --data: YAML or JSON file with their action spec, where they don't carry one."""
     seen: bool = False
     """Measure also on held-out episodes that the model was trained on, which tells what it remembers; without it they
     are left out."""
@@ -61,6 +66,8 @@ class Evaluate:
             raise ConfigError(f"{self.out} holds a comparison, whose rows this would overwrite; give another --out")
         model = WorldModel.load(self.checkpoint)
         data = clip_settings(model, self.checkpoint, self.data, self.camera)
+        if self.data:  # other data, other names
+            data = replace(data, features=self.features, action_spec=self.action_spec)
         stages = self.out if self.data else run_folder(self.checkpoint, self.out)
         measured = measure(
             self.checkpoint, data, self.evaluation, self.compute, stages, self.jobs, self.stream_above_kb, self.seen

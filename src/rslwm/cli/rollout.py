@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 from rich.table import Table
@@ -37,10 +37,14 @@ class Rollout:
     out: Path
     """Folder to write to."""
     data: str = ""
-    """sim:tabletop, lerobot:FOLDER or rlds:FOLDER; the model's own data if it isn't given. Episodes of its training are
-    left out."""
+    """sim:tabletop, lerobot:FOLDER, hf://datasets/OWNER/NAME, rlds:FOLDER or hdf5:FILE; the model's own data if
+    it isn't given. Episodes of its training are left out."""
     camera: str = ""
     """Of these data; several, comma separated, for a model of several. The name in training if it isn't given."""
+    features: Annotated[tuple[str, ...], tyro.conf.arg(name="data.features")] = ()
+    """With --data: features that these call otherwise, each as OURS=THEIRS, such as action=actions."""
+    action_spec: Annotated[str, tyro.conf.arg(name="data.action-spec")] = ""
+    """With --data: YAML or JSON file with their action spec, where they don't carry one."""
     seen: bool = False
     """Roll out also clips of episodes that the model was trained on, which tells what it remembers."""
     clips: int = 8
@@ -64,6 +68,8 @@ class Rollout:
         torch.set_num_threads(self.compute.threads)
         model = WorldModel.load(self.checkpoint)
         data = clip_settings(model, self.checkpoint, self.data, self.camera)
+        if self.data:  # other data, other names
+            data = replace(data, features=self.features, action_spec=self.action_spec)
         corpus = open_corpus(data, model, self.out if self.data else run_folder(self.checkpoint, self.out))
         asked = EvalConfig(
             clips=self.clips,

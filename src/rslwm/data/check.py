@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -214,5 +215,6 @@ def _videos(dataset: EpisodeDataset, progress: Progress | None) -> Iterator[Find
         what = f"black in {len(names)} of {len(dataset)} episodes, the first {names[0]!r}"
         yield Finding("warning", f"camera {camera!r}", what, "learn from another camera (data.camera), or drop them")
     if not dataset.cameras:
-        what = f"there is no colour camera{''.join(f'; {text}' for text in dataset.left_out if 'camera' in text)}"
+        seen = (text for text in dataset.left_out if re.search("camera|depth|image|picture|video", text))
+        what = f"there is no colour camera{''.join(f'; {text}' for text in seen)}"
         yield Finding("error", str(dataset.info_file), what, "record at least one, or name it with --data.features")

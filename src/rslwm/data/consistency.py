@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from rslwm.data.lerobot_episodes import Listed, read_tasks
-from rslwm.data.lerobot_info import Info
+from rslwm.data.lerobot_info import Info, video_details
 from rslwm.data.lerobot_table import Table
 from rslwm.data.video import length
 from rslwm.types import DataError
@@ -40,7 +40,8 @@ def contradictions(
 
 def _totals(info: Info, episodes: Sequence[Listed], table: Table) -> Iterator[Place]:
     recorded, listed = len(table), sum(episode.length for episode in episodes)
-    total = info.values.get("total_frames", listed)
+    total = info.values.get("total_frames")
+    total = listed if total is None else total
     if not recorded == listed == total:
         yield str(info.file), f"{recorded} rows in data, {listed} in the metadata's episodes, {total} in total_frames"
 
@@ -139,12 +140,14 @@ def _videos(episode: Listed, table: Table, info: Info, where: str) -> Iterator[P
             continue
         if end and abs(end - video.start - (times[-1] + 1 / info.fps)) > allowed:
             what = f"{video.start:.3f} to {end:.3f} s of video at {info.fps:g} Hz for {len(times)} steps"
-            yield f"{where}, camera {camera!r}", f"{what}, which end at {times[-1] + 1 / info.fps:.3f} s"
+            what += f", which end at {times[-1] + 1 / info.fps:.3f} s"
+            if times[0] > 1 / info.fps:
+                what += f" and begin at {times[0]:.3f} s: time stamps count from the beginning of an episode"
+            yield f"{where}, camera {camera!r}", what
 
 
 def _rate(info: Info, camera: str) -> float:
     """Frames a second of a camera's video, as declared."""
-    feature = info.features[info.cameras[camera]]
-    details = {**(feature.get("video_info") or {}), **(feature.get("info") or {})}
+    details = video_details(info.features[info.cameras[camera]])
     rate = details.get("video.fps") or details.get("fps")
     return float(rate) if isinstance(rate, int | float) and rate > 0 else info.fps

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -78,11 +79,23 @@ def stored_spec(values: Any, where: str) -> ActionSpec:
     try:
         spec = ActionSpec.from_dict(values)
     except (TypeError, ValueError) as error:
-        raise DataError(f"{invalid}{error}. {known}") from None
-    for name, found, allowed in (("kinds", spec.kinds, get_args(ActionKind)), ("mode", spec.modes, _MODES)):
+        raise DataError(f"{invalid}{str(error).rstrip('.')}. {known}") from None
+    modes = spec.mode if isinstance(spec.mode, tuple) else (spec.mode,)
+    for name, found, allowed in (("kinds", spec.kinds, get_args(ActionKind)), ("mode", modes, _MODES)):
         if wrong := {*found} - {*allowed}:
             raise DataError(f"{where}: action_spec.{name} has {min(wrong)!r}; known: {', '.join(allowed)}")
+    if not 0 < spec.hz < math.inf:
+        raise DataError(f"{where}: action_spec.hz is {spec.hz}; expected how many actions were recorded a second")
     return spec
+
+
+def require_order(spec: ActionSpec, names: Sequence[str], where: str) -> None:
+    """Raises :class:`DataError` if the spec has the data's names in another order: values aren't moved to follow it."""
+    if sorted(spec.names) == sorted(names) and [*spec.names] != [*names]:
+        raise DataError(
+            f"{where}: action_spec.names are {', '.join(spec.names)}; the data have the same in another order: "
+            f"{', '.join(names)}. Put every list of the spec into the order of the data."
+        )
 
 
 def derive_spec(names: Sequence[str], actions: np.ndarray, fps: float, where: str) -> ActionSpec:
@@ -97,9 +110,11 @@ def derive_spec(names: Sequence[str], actions: np.ndarray, fps: float, where: st
         ActionsUntold: some name doesn't tell; a wrong guess would silently ruin every frame-skipped action.
         DataError: no step is finite.
     """
+    recorded = len(actions)
     actions = actions[np.isfinite(actions).all(axis=1)]
     if not len(actions):
-        raise DataError(f"{where}: no recorded action is finite, so there is nothing to take their bounds from")
+        what = "no recorded action is finite" if recorded else "no action is recorded"
+        raise DataError(f"{where}: {what}, so there is nothing to take their bounds from")
     told = read_names(names)
     spec = _spec(names, [guess(each) for each in told], actions, fps)
     if all(each.enough for each in told):

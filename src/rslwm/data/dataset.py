@@ -13,9 +13,9 @@ import numpy as np
 
 from rslwm.config import DataConfig
 from rslwm.data.consistency import contradictions
-from rslwm.data.conventions import derive_spec, read_spec, stored_spec
+from rslwm.data.conventions import derive_spec, read_spec, require_order, stored_spec
 from rslwm.data.fingerprint import fingerprint
-from rslwm.data.lerobot_episodes import read_episodes, read_tasks
+from rslwm.data.lerobot_episodes import read_episodes, read_tasks, tables_below
 from rslwm.data.lerobot_info import ACTION, CAMERA, LABELLED, STATE, SUCCESS, dimension_names, read_info
 from rslwm.data.lerobot_pictures import Pictures
 from rslwm.data.lerobot_table import Table
@@ -115,12 +115,12 @@ class EpisodeDataset:
         Raises:
             DataError: it can't be told, see :func:`rslwm.data.conventions.derive_spec`.
         """
-        if self.action_spec:
-            return read_spec(Path(self.action_spec).expanduser())
-        if (own := self._own_spec) is not None:
-            return own
         names = dimension_names(self.features[ACTION], ACTION)
-        return derive_spec(names, self._table.column(ACTION), self.fps, str(self.info_file))
+        spec = read_spec(Path(self.action_spec).expanduser()) if self.action_spec else self._own_spec
+        if spec is not None:
+            require_order(spec, names, self.action_spec or str(self.root))
+            return spec
+        return derive_spec(names, self._column(ACTION), self.fps, str(self.info_file))
 
     @property
     def _own_spec(self) -> ActionSpec | None:
@@ -167,6 +167,9 @@ class EpisodeDataset:
         found = self._info.left_out()
         if self._empty:
             found.append(f"empty episodes (no steps) left out: {', '.join(str(e.number) for e in self._empty)}")
+        if strangers := [*{*tables_below(self.root / "data")} - {*self._table.files}]:
+            first = min(strangers).relative_to(self.root)
+            found.append(f"data files that no episode refers to left out: {len(strangers)}, the first {first}")
         if several := [name for name, texts in zip(self.ids, self.texts, strict=True) if len(texts) > 1]:
             found.append(
                 f"{len(several)} of {len(self)} episodes have several instructions, the first {several[0]!r}; the one "
@@ -221,7 +224,7 @@ class EpisodeDataset:
         vectors = [ACTION, *self._info.states.values(), *({SUCCESS, LABELLED} & {*self.features})]
         files = dict.fromkeys(episode.table for episode in self._episodes)
         if None in files:  # the metadata don't say where rows are
-            files = dict.fromkeys(sorted((self.root / "data").rglob("*.parquet")))
+            files = dict.fromkeys(tables_below(self.root / "data"))
         if not files and self._episodes:
             raise DataError(f"{self.root / 'data'} holds no parquet file: the data set is incomplete")
         return Table([f for f in files if f], {k: self._info.columns[k] for k in vectors}, self._episodes)
@@ -236,7 +239,16 @@ class EpisodeDataset:
         return rows
 
     def _vectors(self, key: str, i: int) -> np.ndarray:
-        return self._table.column(key)[self._rows(i)]
+        return self._column(key)[self._rows(i)]
+
+    def _column(self, key: str) -> np.ndarray:
+        values, shape = self._table.column(key), self.features[key]["shape"]
+        if len(values) and values.shape[1] != np.prod(shape):
+            raise DataError(
+                f"{self.info_file}: {self._info.columns[key]!r} has shape {tuple(shape)}, its rows hold "
+                f"{values.shape[1]} values. Correct whichever is wrong."
+            )
+        return values
 
 
 def open_folder(root: Path, config: DataConfig) -> EpisodeDataset:

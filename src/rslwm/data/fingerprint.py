@@ -56,9 +56,13 @@ def content(root: Path) -> list[str]:
 
 
 def recorded(root: Path) -> dict[str, dict[str, Any]]:
-    """SHA-256 of every file as a data set's writer noted them in it; empty if it didn't."""
-    path = root / FILE
-    return json.loads(path.read_text()) if path.is_file() else {}
+    """SHA-256 of every file as a data set's writer noted them in it; empty if it didn't, or wrote something else."""
+    try:
+        noted = json.loads((root / FILE).read_text())
+    except (OSError, ValueError):
+        return {}
+    sums = noted.values() if isinstance(noted, dict) else [None]
+    return noted if all(isinstance(each, dict) and isinstance(each.get("sha256"), str) for each in sums) else {}
 
 
 def changed(root: Path) -> list[str]:

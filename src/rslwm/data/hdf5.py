@@ -37,7 +37,7 @@ from rslwm.types import ActionSpec, DataError, Episode
 
 SUFFIXES = (".hdf5", ".h5")
 DIALECT = Dialect(action="actions", observation="obs/", ignored=("rewards", "dones"), instructed=True)
-VERSION = 1
+VERSION = 2
 """Raised when the importer reads the same files otherwise, so that what it imported before isn't taken for it."""
 
 log = logging.getLogger(__name__)

@@ -55,6 +55,13 @@ class Leaf:
         tensor = len(self.shape) == 3 and self.shape[2] in (1, 3, 4) and min(self.shape[:2]) >= 8
         return self.kind == "image" or (self.kind == "numbers" and self.dtype == "uint8" and tensor)
 
+    @property
+    def unlike_pictures(self) -> bool:
+        """Whether it has the shape of pictures and isn't read as such: channels first, or not uint8."""
+        sides = [n for n in self.shape if n not in (1, 3, 4)]
+        shaped = len(self.shape) == 3 and len(sides) == 2 and min(sides) >= 8
+        return self.kind == "numbers" and shaped and not self.pictures
+
 
 @dataclass(frozen=True)
 class Dialect:
@@ -91,11 +98,14 @@ class Names:
 
     @classmethod
     def parse(cls, features: Iterable[str]) -> Names:
-        names = cls()
+        names, given = cls(), set[str]()
         for entry in features:
             ours, equals, theirs = (part.strip() for part in entry.partition("="))
-            if not (ours and equals and theirs):
+            if not (ours and equals and theirs) or ours.endswith("."):
                 raise DataError(f"data.features: {entry!r} is not OURS=THEIRS, as in action=actions")
+            if (ours in given and ours != "action") or (ours == "action" and theirs in names.action):
+                raise DataError(f"data.features names {ours} twice; leave {entry!r} out")
+            given.add(ours)
             if ours == "action":
                 names.action.append(theirs)
             elif ours in ("instruction", "task"):
@@ -231,6 +241,8 @@ class _Sorter:
             for leaf in found
             if leaf.kind == "numbers" and not leaf.obstacle
         }
+        if long := next((leaf for leaf in numbers.values() if leaf.size > LARGEST_STATE), None):
+            raise DataError(f"{self.where}: {long} are no action. Name another feature: {_FLAG} action=KEY")
         if not numbers:
             raise DataError(
                 f"{self.where}: the action ({'; '.join(map(_reason, found))}) is not numbers. Name another feature: "
@@ -258,6 +270,9 @@ class _Sorter:
             return f"an instruction as numbers, not as text; {_FLAG} instruction={leaf.key} reads them as characters"
         if DEPTH.search(leaf.name) and leaf.size > 1:
             return "depth"
+        if leaf.unlike_pictures:
+            take = f"{_FLAG} {_STATE}.NAME={leaf.key} takes it as numbers"
+            return f"shaped like pictures, which are read as uint8 (H, W, channels) only: convert it; {take}"
         if not 0 < leaf.size <= LARGEST_STATE:
             return f"{leaf.size} values a step are no state"
         name = self.dialect.short(leaf.key)

@@ -14,6 +14,9 @@ import pyarrow.parquet as pq
 from rslwm.data.lerobot_info import Info
 from rslwm.types import DataError
 
+LARGEST = 2**53
+"""No count or index is as large."""
+
 
 @dataclass(frozen=True)
 class VideoPlace:
@@ -67,21 +70,39 @@ def read_tasks(info: Info) -> dict[int, str] | None:
     if info.version == 2:
         lines = info.root / "meta/tasks.jsonl"
         rows = _lines(lines, ("task_index", "task")) if lines.is_file() else None
-        return None if rows is None else {_whole(row, "task_index", lines): str(row["task"]) for row in rows}
+        return None if rows is None else _texts(rows, lines)
     path = info.root / "meta/tasks.parquet"
     if not path.is_file():
         return None
     table = read_columns(path, lambda name: True)
     names = table.column_names  # LeRobot writes pandas tables with the text as index, called "task" or nothing
-    column = "task" if "task" in names else next((name for name in names if name != "task_index"), "")
+    known = [name for name in ("task", "__index_level_0__") if name in names]
+    column = next(iter([*known, *(name for name in names if name != "task_index")]), "")
     if "task_index" not in names or not column:
         raise DataError(f"{path} has the columns {names}; expected task_index and task")
-    return {_whole(row, "task_index", path): str(row[column] or "") for row in rows_of(table, path)}
+    return _texts([{"task_index": row["task_index"], "task": row[column]} for row in rows_of(table, path)], path)
+
+
+def _texts(rows: list[dict[str, Any]], path: Path) -> dict[int, str]:
+    texts: dict[int, str] = {}
+    for row in rows:
+        number, text = _whole(row, "task_index", path), str(row["task"] or "")
+        if texts.setdefault(number, text) != text:
+            raise DataError(f"{path}: task_index {number} is both {texts[number]!r} and {text!r}. Keep the right one.")
+    return texts
+
+
+def tables_below(folder: Path) -> list[Path]:
+    """Its parquet files by name, without hidden ones: other systems leave ``._file-000.parquet`` beside a file."""
+    found = ((path.relative_to(folder), path) for path in folder.rglob("*.parquet"))
+    return sorted(path for inside, path in found if not any(part.startswith(".") for part in inside.parts))
 
 
 def _from_tables(info: Info) -> list[Listed]:
     folder = info.root / "meta/episodes"
-    files = sorted(folder.rglob("*.parquet"))
+    files = tables_below(folder)
+    if not files and info.values["total_episodes"] == 0:
+        return []  # created, and nothing recorded
     if not files:
         raise DataError(
             f"{folder} holds no chunk-*/file-*.parquet. Part of the data set is missing: copy it again, or "
@@ -110,7 +131,7 @@ def _listed(row: dict[str, Any], info: Info, path: Path) -> Listed:
     return Listed(
         number=number,
         length=_whole(row, "length", path),
-        tasks=(tasks,) if isinstance(tasks, str) else tuple(tasks or ()),
+        tasks=(tasks,) if isinstance(tasks, str) else tuple(map(str, tasks)) if isinstance(tasks, list) else (),
         span=(span[0], span[1]) if len(span) == 2 else None,
         table=info.path("data_path", **place) if place else None,
         videos={camera: _video(row, camera, info, path) for camera in info.cameras if _is_video(info, camera)},
@@ -124,9 +145,10 @@ def _is_video(info: Info, camera: str) -> bool:
 
 def _whole(row: dict[str, Any], name: str, path: Path) -> int:
     value = row.get(name)
-    if isinstance(value, bool) or not (isinstance(value, int) or (isinstance(value, float) and value.is_integer())):
+    number = value if isinstance(value, int | float) and not isinstance(value, bool) else 0.5
+    if number % 1 or abs(number) >= LARGEST or number != number:
         raise DataError(f"{path}: {name} is {value!r}; expected a whole number")
-    return int(value)
+    return int(number)
 
 
 def _place(row: dict[str, Any], prefix: str, path: Path) -> dict[str, int] | None:
@@ -148,10 +170,13 @@ def _video(row: dict[str, Any], camera: str, info: Info, path: Path) -> VideoPla
                 raise DataError(f"{path}: videos/{key} lasts from {start!r} to {end!r}; expected seconds")
             return VideoPlace(video, float(start), None if end is None else float(end))
     there = sorted({name.split("/")[1] for name in row if name.startswith("videos/")})
-    hint = f"; --data.features {there[0]}={info.columns[ours]} would take those of {there[0]!r}" if there else ""
+    hint = "there are none of any feature: they weren't encoded. Let LeRobot do that, or record the episode again"
+    if there:
+        hint = f"there are videos of {', '.join(there)}; "
+        hint += f"--data.features {there[0]}={info.columns[ours]} would take those of {there[0]!r}"
     raise DataError(
         f"{path}: episode {row['episode_index']} has no videos/{info.columns[ours]}/chunk_index, file_index and "
-        f"from_timestamp; there are videos of {', '.join(there) or 'no feature'}{hint}"
+        f"from_timestamp; {hint}"
     )
 
 

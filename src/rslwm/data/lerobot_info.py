@@ -16,6 +16,8 @@ from rslwm.types import DataError
 
 CAMERA, STATE, ACTION = "observation.images.", "observation.state", "action"
 SUCCESS, LABELLED = "next.success", "next.success_labelled"
+CHANNELS = (1, 3, 4)
+LONGEST = 2**16  # values of a vector
 BOOKKEEPING = ("timestamp", "frame_index", "episode_index", "index", "task_index")
 
 PATHS = {
@@ -58,8 +60,9 @@ class Info:
 
     @cached_property
     def cameras(self) -> dict[str, str]:
-        """Colour cameras: names to features."""
-        return _by_name([k for k in self._pictures if not _is_depth(k, self.features[k])], CAMERA)
+        """Colour cameras: names to features, those of one channel last."""
+        keys = [k for k in self._pictures if not _is_depth(k, self.features[k])]
+        return _by_name(sorted(keys, key=lambda k: _is_single(self.features[k])), CAMERA)
 
     @cached_property
     def states(self) -> dict[str, str]:
@@ -68,7 +71,7 @@ class Info:
 
     @property
     def _pictures(self) -> list[str]:
-        return [key for key, feature in self.features.items() if feature["dtype"] in ("video", "image")]
+        return [key for key, feature in self.features.items() if _is_picture(feature)]
 
     @cached_property
     def own(self) -> dict[str, Any]:
@@ -80,7 +83,8 @@ class Info:
         """One sentence for every kind of feature that isn't used, and what an import noted."""
         used = {ACTION, SUCCESS, LABELLED, *BOOKKEEPING, *self.states.values(), *self._pictures}
         rest = {key: feature for key, feature in self.features.items() if key not in used} | self.replaced
-        found = [str(note) for note in self.own.get("left_out") or ()]
+        noted = self.own.get("left_out")
+        found = [str(note) for note in noted] if isinstance(noted, list) else []
         found += [
             f"camera {_short(k, CAMERA)!r} is a depth map, and left out" for k in self._pictures if not self._colour(k)
         ]
@@ -99,12 +103,12 @@ class Info:
         """Declared height and width of a camera's frames."""
         feature = self.features[self.cameras[camera]]
         shape, names = _shape(feature), feature.get("names")
-        places = [0, 1]
-        if isinstance(names, list) and {"height", "width"} <= {*names}:
+        if isinstance(names, list) and {"height", "width"} <= {*map(str, names[: len(shape)])}:
             places = [names.index("height"), names.index("width")]
-        elif len(shape) == 3 and shape[0] in (1, 3) and shape[2] not in (1, 3, 4):
-            places = [1, 2]
-        return shape[places[0]], shape[places[1]]
+            if all(shape[i] in CHANNELS for i in range(len(shape)) if i not in places):
+                return shape[places[0]], shape[places[1]]
+        first = len(shape) == 3 and shape[0] in CHANNELS and shape[2] not in CHANNELS
+        return (shape[1], shape[2]) if first else (shape[0], shape[1])
 
     def path(self, template: str, **parts: Any) -> Path:
         """A file by ``data_path`` or ``video_path``.
@@ -130,7 +134,8 @@ def read_info(root: Path, mapping: Sequence[str] = ()) -> Info:
     """
     file = root / "meta/info.json"
     if not file.is_file():
-        raise DataError(f"{file} does not exist: {root} is not a LeRobot data set")
+        what = "not a LeRobot data set" if root.exists() else "no folder"
+        raise DataError(f"{file} does not exist: {root} is {what}")
     values = read_json(file)
     version = _version(values, file)
     for name in ("fps", "features", "total_episodes"):
@@ -143,14 +148,17 @@ def read_info(root: Path, mapping: Sequence[str] = ()) -> Info:
     for key, feature in found.items() if isinstance(found, dict) else [("features", found)]:
         if not (isinstance(feature, dict) and isinstance(feature.get("dtype"), str) and _is_shape(feature)):
             raise DataError(f"{file}: feature {key!r} has no dtype or shape: {str(feature)[:80]}")
+        if _is_picture(feature) and len(_shape(feature)) < 2:
+            raise DataError(f"{file}: {describe(key, feature)} has no height and width; expected (H, W, channels)")
     ours = _renamed(found, mapping, file)
     replaced = {key: found[key] for key in found if ours.get(key, key) != key and key not in ours.values()}
     columns = ours | {key: key for key in found if key not in ours and key not in ours.values()}
     info = Info(file, values, version, {k: found[v] for k, v in columns.items()}, columns, replaced)
     if ACTION not in columns:
         raise DataError(_no_action(info))
-    if len(shape := _shape(info.features[ACTION])) > 1:
-        raise DataError(f"{file}: 'action' has shape {shape} a step; expected one vector, (A,)")
+    if not _is_vector(action := info.features[ACTION]):
+        what = f"shape {_shape(action)} a step, dtype {action['dtype']}"
+        raise DataError(f"{file}: {columns[ACTION]!r} has {what}; expected one vector of numbers, (A,)")
     return info
 
 
@@ -163,7 +171,7 @@ def read_json(file: Path) -> dict[str, Any]:
     try:
         values = json.loads(file.read_text(encoding="utf-8-sig"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"{file} is not JSON: {error}") from None
+        raise DataError(f"{file} is not JSON: {error}. Copy it again, or write it again in UTF-8.") from None
     if not isinstance(values, dict):
         raise DataError(f"{file} holds {str(values)[:40]!r}; expected a JSON object, {{...}}")
     return values
@@ -172,6 +180,12 @@ def read_json(file: Path) -> dict[str, Any]:
 def describe(key: str, feature: Feature) -> str:
     """A feature in three words: ``actions float32 (7,)``."""
     return f"{key} {feature['dtype']} {_shape(feature)}"
+
+
+def video_details(feature: Feature) -> dict[str, Any]:
+    """What a feature says of its video, in any version's place."""
+    found = (feature.get(name) for name in ("video_info", "info"))
+    return {key: value for each in found if isinstance(each, dict) for key, value in each.items()}
 
 
 def dimension_names(feature: Feature, name: str) -> list[str]:
@@ -205,7 +219,7 @@ def _renamed(features: dict[str, Feature], mapping: Sequence[str], file: Path) -
     renamed: dict[str, str] = {}
     for entry in mapping:
         ours, equals, theirs = (part.strip() for part in entry.partition("="))
-        known = ours in (ACTION, SUCCESS, LABELLED) or ours.startswith("observation.")
+        known = ours in (ACTION, SUCCESS, LABELLED) or (ours.startswith("observation.") and ours[-1] != ".")
         if not (equals and known):
             raise DataError(
                 f"data.features: {entry!r} is not OURS=THEIRS; ours are {ACTION}, {CAMERA}NAME, {STATE}, "
@@ -213,6 +227,12 @@ def _renamed(features: dict[str, Feature], mapping: Sequence[str], file: Path) -
             )
         if theirs not in features:
             raise DataError(f"data.features: {entry!r}: {file} has no feature {theirs!r}; {_listed(features)}")
+        camera = ours.startswith(CAMERA)
+        if not (_is_picture(features[theirs]) if camera else _is_vector(features[theirs])):
+            wanted = "pictures (dtype video or image)" if camera else "a vector of numbers"
+            raise DataError(f"data.features: {entry!r}: {describe(theirs, features[theirs])} of {file} is not {wanted}")
+        if ours in renamed:
+            raise DataError(f"data.features names {ours} twice: {renamed[ours]} and {theirs}; leave one out")
         renamed[ours] = theirs
     return renamed
 
@@ -229,7 +249,7 @@ def _no_action(info: Info) -> str:
     known = {*info.features}
     folders = [p.name for p in (info.root / "videos").glob("*") if p.name.startswith(CAMERA) and p.name not in known]
     for key, feature in info.features.items():
-        if feature["dtype"] in ("video", "image") and not key.startswith(CAMERA):
+        if _is_picture(feature) and not key.startswith(CAMERA):
             own = folders.pop(0) if folders and feature["dtype"] == "video" else CAMERA + key.split(".")[-1]
             flags.append(f"{own}={key}")
     if STATE not in known:
@@ -260,8 +280,19 @@ def _short(key: str, prefix: str) -> str:
     return key.removeprefix(prefix).removeprefix("observation.")
 
 
+def _is_picture(feature: Feature) -> bool:
+    return feature["dtype"] in ("video", "image")
+
+
+def _is_single(feature: Feature) -> bool:
+    """Whether its pictures have one channel."""
+    shape = _shape(feature)
+    return len(shape) == 2 or (len(shape) == 3 and 1 in (shape[0], shape[2]))
+
+
 def _is_vector(feature: Feature) -> bool:
-    return feature["dtype"].startswith(("float", "int", "uint", "bool")) and len(feature["shape"]) <= 1
+    numbers = feature["dtype"].startswith(("float", "int", "uint", "bool"))
+    return numbers and len(feature["shape"]) <= 1 and all(0 < n < LONGEST for n in feature["shape"])
 
 
 def _is_state(key: str, feature: Feature) -> bool:
@@ -270,10 +301,8 @@ def _is_state(key: str, feature: Feature) -> bool:
 
 def _is_depth(key: str, feature: Feature) -> bool:
     """Flagged as LeRobot flags it, or one channel of more than 8 bits, or of that name."""
-    details = {**(feature.get("video_info") or {}), **(feature.get("info") or {}), **feature}
+    details = video_details(feature) | feature
     if details.get("is_depth_map") or details.get("video.is_depth_map"):
         return True
-    shape = _shape(feature)
-    single = len(shape) == 2 or (len(shape) == 3 and 1 in (shape[0], shape[2]))
     deep = re.match(r"gray(9|1\d)", str(details.get("video.pix_fmt") or details.get("pix_fmt") or ""))
-    return bool(deep) or (single and "depth" in key.lower())
+    return bool(deep) or (_is_single(feature) and "depth" in key.lower())

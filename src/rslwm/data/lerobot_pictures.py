@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from rslwm.data.lerobot_episodes import open_table
 from rslwm.data.lerobot_table import Table
@@ -65,13 +65,22 @@ def _decode(value: Any, root: Path, where: str) -> np.ndarray:
         raise DataError(f"{where} is missing. Record the picture again, or remove the episode.")
     if isinstance(data, str) and not (root / data).is_file():
         raise DataError(f"{where} lies in {root / data}, which does not exist. Copy it there.")
+    if not isinstance(data, str | bytes):
+        raise DataError(
+            f"{where} is {type(data).__name__} {str(data)[:40]}, not an encoded picture as LeRobot writes it (bytes or "
+            "path). Pixels as numbers aren't supported: write them as PNG, with LeRobot's add_frame()."
+        )
     try:
         picture = Image.open(root / data if isinstance(data, str) else io.BytesIO(data))
-        if picture.mode[0] in "IF":
-            raise DataError(
-                f"{where} has one channel of more than 8 bits: a depth map, not colours. Choose another camera with "
-                "data.camera, or flag it with is_depth_map in meta/info.json."
-            )
-        return np.asarray(picture.convert("RGB"))
-    except (OSError, TypeError, ValueError, SyntaxError) as error:
+        colours = picture if picture.mode[0] in "IF" else picture.convert("RGB")
+    except UnidentifiedImageError:
+        begins = "" if isinstance(data, str) else f": it begins with {data[:8]!r}"
+        raise DataError(f"{where} is no picture{begins}. Copy or record the file again.") from None
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise DataError(f"{where} can't be decoded ({error}). Copy or record the file again.") from None
+    if colours.mode != "RGB":
+        raise DataError(
+            f"{where} has one channel of more than 8 bits: a depth map, not colours. Choose another camera with "
+            "data.camera, or flag it with is_depth_map in meta/info.json."
+        )
+    return np.asarray(colours)

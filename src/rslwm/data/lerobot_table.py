@@ -144,9 +144,14 @@ def _numbers(column: pa.ChunkedArray, kind: type) -> np.ndarray:
         if values.null_count:
             raise ValueError("have gaps; expected as many values in each")
         values = values.flatten()
+    if rows and not len(values):
+        raise ValueError("are empty")
     if values.null_count or len(values) % max(rows, 1):
         raise ValueError("have gaps or differ in length; expected as many values in each")
     numbers = values.to_numpy(zero_copy_only=False)
     if numbers.dtype.kind not in "fiub":
         raise ValueError(f"hold {values.type}, not numbers")
+    whole = numbers.dtype.kind != "f" or (np.isfinite(numbers) & (np.trunc(numbers) == numbers)).all()
+    if kind is np.int64 and not whole:
+        raise ValueError("hold NaN or fractions; expected whole numbers")
     return numbers.astype(kind).reshape(rows, -1) if rows else np.empty((0, 1), kind)

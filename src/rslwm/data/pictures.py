@@ -24,7 +24,7 @@ def video(example: dict[str, Value], leaf: Leaf, where: str) -> np.ndarray:
     if not len(example.get(leaf.key, [])):
         raise DataError(f"{where} has no pictures of {leaf.key!r}, which other episodes have. Remove the episode.")
     if leaf.kind == "numbers":
-        return rgb(numbers(example, leaf, where))
+        return rgb(numbers(example, leaf, where).astype(np.uint8))  # a tf.Example has no smaller integers than int64
     frames = [_decode(data, leaf, where) for data in example[leaf.key]]
     if len(sizes := {frame.shape[:2] for frame in frames}) > 1:
         raise DataError(f"{where}: the pictures of {leaf.key!r} differ in size: {', '.join(map(str, sorted(sizes)))}")

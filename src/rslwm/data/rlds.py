@@ -32,7 +32,7 @@ DIALECT = Dialect(
     ),
     step="steps/",
 )
-VERSION = 2
+VERSION = 3
 """Raised when the importer reads the same files otherwise, so that what it imported before isn't taken for it."""
 SAMPLE = 64
 """Episodes of which the actions are looked at to tell whether a convention can be theirs."""
@@ -76,7 +76,7 @@ class RldsReport:
         if self.black:
             found.append(f"cameras dropped, black in every episode: {', '.join(self.black)}")
         if not self.rewarded:
-            found.append("every reward is 0: success is taken as unlabelled")
+            found.append("no reward is above 0: success is taken as unlabelled")
         if self.changing:
             found.append(f"the instruction changes inside {self.changing} episodes, whose first one is kept")
         return found + self.left_out
@@ -291,7 +291,8 @@ def _identity(example: dict[str, Value], where: str) -> tuple[str, str]:
             content.update(value[0])
         elif key.startswith(DIALECT.action) or (key.startswith("steps/") and not isinstance(value, list)):
             content.update(value.tobytes() if isinstance(value, np.ndarray) else b"".join(value))
-    parts = _source(example, where) + [str(number) for number in example.get("episode_metadata/episode_id", [])]
+    numbered = example.get("episode_metadata/episode_id", [])
+    parts = _source(example, where) + [n.decode(errors="replace") if isinstance(n, bytes) else str(n) for n in numbered]
     digest = content.hexdigest()[:12]
     return ":".join(parts) or digest, digest
 

@@ -28,9 +28,11 @@ def read_json(path: Path) -> dict[str, Any]:
         DataError: no such file, or it is something else.
     """
     if not path.is_file():
-        versions = sorted(p.parent.name for p in path.parent.glob(f"*/{path.name}"))
+        below = (p.parent for pattern in ("*", "*/*") for p in path.parent.glob(f"{pattern}/{path.name}"))
+        versions = sorted(p.relative_to(path.parent).as_posix() for p in below)
         remedy = f" Give one of the folders in it: {', '.join(versions)}" if versions else ""
-        raise DataError(f"{path} does not exist: {path.parent} is not one version of a TFDS data set.{remedy}")
+        what = "not one version of a TFDS data set" if path.parent.exists() else "no folder"
+        raise DataError(f"{path} does not exist: {path.parent} is {what}.{remedy}")
     try:
         content = json.loads(path.read_text("utf-8"))
     except ValueError as error:

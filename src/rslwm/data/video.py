@@ -66,7 +66,7 @@ def read_video(
     Args:
         times: seconds in the file, ascending.
         fps: of the table.
-        start, end: of the episode in the file; a frame outside is another episode's.
+        start, end: of the episode in the file; a frame outside is another episode's, and never taken.
 
     Raises:
         DataError: the file is missing or damaged, or has no frame at one of these times.
@@ -80,7 +80,8 @@ def read_video(
             _require_colour(stream, path)
             rate = float(stream.average_rate or stream.guessed_rate or fps)
             reach = (0.25 if abs(rate / fps - 1) < SAME_RATE else 0.5) / rate
-            chosen = _Nearest(times, reach + 1e-4, start - reach, np.inf if end is None else end - 0.5 / rate)
+            last = np.inf if end is None else end - 0.5 / max(rate, fps)
+            chosen = _Nearest(times, reach + 1e-4, start - reach, last)
             for frame in _decoded(container, stream, float(times[0]), reach):
                 if chosen.offer(float(frame.time), frame):
                     break
@@ -116,27 +117,38 @@ class _Nearest:
         self.times, self.reach, self.start, self.end = times.tolist(), reach, start, end
         self.frames: list[np.ndarray] = []
         self.problem = ""
+        self._seen: float | None = None
         self._last: tuple[float, av.VideoFrame] | None = None
         self._picture: tuple[float, np.ndarray] | None = None
 
     def offer(self, time: float, frame: av.VideoFrame) -> bool:
         """Whether no more frames are needed."""
+        self._seen = time
+        if time < self.start:
+            return False
+        if time > self.end:
+            self.close(f"the frame at {time:.3f} s is another episode's, see from_timestamp and to_timestamp")
+            return True
         while not self._done and self._next <= time:
             before = self._last
             self._take(*(before if before and self._next - before[0] < time - self._next else (time, frame)))
         self._last = time, frame
         return self._done
 
-    def close(self) -> None:
-        """There are no more frames."""
+    def close(self, stranger: str = "") -> None:
+        """There are no more frames, or none of this episode because of ``stranger``."""
         while not self._done and self._last is not None and self._next - self._last[0] <= self.reach:
             self._take(*self._last)
         if not self._done:
-            if self._last is None:
+            if stranger:
+                step = f"step {len(self.frames)} at {self._next:.3f} s"
+                self.problem = f"{step} shows a frame of another episode: {stranger}. Correct these or the time stamps"
+                return
+            if self._seen is None:
                 self.problem = "there is no frame. The file is cut off: copy or record it again"
                 return
             self.problem = (
-                f"the video ends at {self._last[0]:.3f} s, step {len(self.frames)} is at {self._next:.3f} s. Either "
+                f"the video ends at {self._seen:.3f} s, step {len(self.frames)} is at {self._next:.3f} s. Either "
                 "the file is cut off (copy it again), or from_timestamp and timestamp point past its end (correct them)"
             )
 
@@ -154,11 +166,6 @@ class _Nearest:
             self.problem = (
                 f"step {step} is at {self._next:.3f} s, the nearest frame at {time:.3f} s, {off:.3f} s away; up to "
                 f"{self.reach:.3f} s is taken. A frame is missing, or time stamps and video run apart"
-            )
-        elif not self.start <= time <= self.end:
-            self.problem = (
-                f"step {step} at {self._next:.3f} s shows a frame of another episode: this one's lie between "
-                f"from_timestamp and to_timestamp. Correct these or the time stamps"
             )
         else:
             if self._picture is None or self._picture[0] != time:

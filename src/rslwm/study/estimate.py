@@ -20,6 +20,7 @@ from rslwm.config import (
     WorldModelConfig,
 )
 from rslwm.data.dataset import open_folder
+from rslwm.data.hub import is_hub, local_folder
 from rslwm.evals.one_step import DRAWS
 from rslwm.evals.probes import SUCCESS_FRAMES
 from rslwm.latents.base import TrainableEncoder
@@ -32,7 +33,7 @@ from rslwm.study.graph import Study
 from rslwm.study.stage import Stage, closure
 from rslwm.train.latents import budget
 from rslwm.train.normaliser import SAMPLE
-from rslwm.types import LatentSpec
+from rslwm.types import DataError, LatentSpec
 
 KINDS = ("data", "frames", "encoder", "features", "adapter", "latents", "decoder", "probes", "world-model", "rows")
 """In the order of work."""
@@ -59,16 +60,23 @@ def data_size(config: StudyConfig, data: Path | None) -> DataSize:
     if data is not None:
         facts = stages.read_facts(data)
         return DataSize(facts["episodes"], facts["frames"], "counted")
-    if scheme == "lerobot" and Path(location).expanduser().is_dir():
-        lengths = open_folder(Path(location).expanduser(), config.data).lengths
-        return DataSize(len(lengths), int(lengths.sum()), "counted")
+    hub, unknown = is_hub(config.data.uri), ""
+    if hub or (scheme == "lerobot" and Path(location).expanduser().is_dir()):
+        try:
+            folder = local_folder(config.data.uri.removeprefix("lerobot:"), "meta/*")  # tables and videos aren't needed
+            lengths = open_folder(folder, config.data).lengths
+            return DataSize(len(lengths), int(lengths.sum()), "counted")
+        except DataError as error:
+            if not hub:
+                raise
+            unknown = f" ({error})"
     sim = config.data.sim if scheme == "sim" else None
     episodes = config.data_size.episodes or (sim.episodes if sim else 0)
     steps = config.data_size.steps or (sim.max_steps if sim else 0)
     if not episodes * steps:
         raise ConfigError(
-            f"nobody knows yet how much data {config.data.uri!r} holds; say so with --data-size.episodes N and "
-            "--data-size.steps N (of an episode)"
+            f"nobody knows yet how much data {config.data.uri!r} holds{unknown}; say so with --data-size.episodes N "
+            "and --data-size.steps N (of an episode)"
         )
     return DataSize(episodes, episodes * steps, "assumed, see --data-size.episodes and --data-size.steps")
 

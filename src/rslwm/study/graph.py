@@ -20,6 +20,8 @@ from rslwm.config import (
 )
 from rslwm.data.dataset import SOURCES
 from rslwm.data.fingerprint import files_key
+from rslwm.data.hub import commit, is_hub
+from rslwm.data.parts import SIDECARS
 from rslwm.evals.evaluation import Label
 from rslwm.latents.space import LatentSpace
 from rslwm.model.dit import size_of
@@ -33,6 +35,9 @@ from rslwm.study.stage import Stage, closure
 from rslwm.study.stored import too_wide
 from rslwm.train.latents import budget
 from rslwm.train.pixel_loss import PixelLoss
+
+URIS = "lerobot:FOLDER, hf://datasets/OWNER/NAME, rlds:FOLDER or hdf5:FILE"
+"""Where data of one's own may be."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +82,7 @@ class Study:
             ConfigError, DataError: see :meth:`Entry.check` and :class:`PixelLoss`.
         """
         if not self.config.data.uri:
-            raise ConfigError("data.uri is empty: this study brings no data; give --data rlds:FOLDER or lerobot:FOLDER")
+            raise ConfigError(f"data.uri is empty: this study brings no data; give --data {URIS}")
         for stage, space in {space.encoder: space for space in self.spaces}.items():
             if not finished(stage):
                 space.entry.check(self.config)
@@ -103,7 +108,7 @@ class Builder:
         self.init = _checkpoint_key(config.world_model.init)
         uri = config.data.uri
         if uri and ":" not in uri:
-            raise ConfigError(f"data.uri: {uri!r} has no scheme; write sim:tabletop, lerobot:FOLDER or rlds:FOLDER")
+            raise ConfigError(f"data.uri: {uri!r} has no scheme; write sim:tabletop, {URIS}")
         simulated = uri.startswith("sim:")
         episodes = config.data.sim.episodes
         # What doesn't change the episodes must not change their key: another frame skip needs no new recording.
@@ -256,7 +261,8 @@ def evaluate_stage(label: Label, config: EvalConfig, data: DataConfig, compute: 
 
 def source_key(data: DataConfig) -> str:
     """What determines the episodes beside their configuration: the content of the files that this names, wherever they
-    lie, and of a data source of the user's own; what the URI says, where that isn't a place on this machine.
+    lie, and of a data source of the user's own; on the hub, the commit that it names here and now; what the URI says,
+    where that isn't a place on this machine.
 
     Raises:
         ConfigError: there is no such action spec.
@@ -265,7 +271,13 @@ def source_key(data: DataConfig) -> str:
     place, spec = Path(location).expanduser(), Path(data.action_spec).expanduser()
     if data.action_spec and not spec.is_file():
         raise ConfigError(f"data.action_spec: {spec} does not exist; name a YAML or JSON file")
-    source = "" if scheme == "sim" else files_key(place) if location and place.exists() else location
+    source = "" if scheme == "sim" else location
+    if is_hub(data.uri):
+        source = commit(data.uri) or location
+    elif scheme != "sim" and location and place.exists():
+        source = files_key(place)
+        beside = [place.parent / name for name in SIDECARS if place.is_file()]
+        source += "".join(f" {files_key(path)}" for path in beside if path.is_file())
     code = code_of(SOURCES.get(scheme)) if scheme in SOURCES else ""
     return f"{source}{code} {files_key(spec)}" if data.action_spec else f"{source}{code}"
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Annotated
 
+import tyro
 from rich.table import Table
 
 from rslwm.cli.latents.named import EncoderCommand
@@ -25,9 +27,13 @@ class Check(EncoderCommand):
     """
 
     data: str = DataConfig.uri
-    """Where frames come from: sim:tabletop, lerobot:FOLDER or rlds:FOLDER."""
+    """Where frames come from: sim:tabletop, lerobot:FOLDER, hf://datasets/OWNER/NAME, rlds:FOLDER or hdf5:FILE."""
     camera: str = DataConfig.camera
     """The camera; empty takes the data set's first."""
+    features: Annotated[tuple[str, ...], tyro.conf.arg(name="data.features")] = ()
+    """Features that the data call otherwise, each as OURS=THEIRS: action=actions,observation.images.front=image."""
+    action_spec: Annotated[str, tyro.conf.arg(name="data.action-spec")] = ""
+    """YAML or JSON file with the action spec of data that don't carry one."""
     frames: int = 32
     """How many."""
     batch: int = 8
@@ -46,7 +52,9 @@ class Check(EncoderCommand):
         torch.set_num_threads(self.compute.threads)
         where = device(self.compute)
         encoder = self.open().to(where)
-        frames = to_float(few_frames(self.study(self.data, self.camera).data, max(self.frames, 6))).to(where)
+        data = self.study(self.data, self.camera).data
+        data = replace(data, features=self.features, action_spec=self.action_spec)
+        frames = to_float(few_frames(data, max(self.frames, 6))).to(where)
         spread = frames[torch.linspace(0, len(frames) - 1, 6).long()]
         report = check_encoder(encoder, spread.unflatten(0, (2, 3)))
         console().print(report)

@@ -34,13 +34,15 @@ class Encode(EncoderCommand):
     """
 
     data: str = field(kw_only=True)
-    """lerobot:FOLDER, rlds:FOLDER or sim:tabletop."""
+    """sim:tabletop, lerobot:FOLDER, hf://datasets/OWNER/NAME, rlds:FOLDER or hdf5:FILE."""
     out: Path = field(kw_only=True)
     """Folder to write to; the store is its subfolder latents, a fitted space its subfolder space."""
     camera: str = DataConfig.camera
     """The camera, or several, comma separated, for a space of several views; empty takes the data set's first."""
     features: Annotated[tuple[str, ...], tyro.conf.arg(name="data.features")] = ()
     """Features that the data call otherwise, each as OURS=THEIRS: action=actions,observation.images.front=image."""
+    action_spec: Annotated[str, tyro.conf.arg(name="data.action-spec")] = ""
+    """YAML or JSON file with the action spec of data that don't carry one."""
     processes: int = 1
     """That encode side by side, each with its own copy of the network; on several GPUs in turns. Changes no byte."""
     compute: ComputeConfig = field(default_factory=ComputeConfig)
@@ -60,7 +62,7 @@ class Encode(EncoderCommand):
 
     @property
     def _source(self) -> DataConfig:
-        return DataConfig(uri=self.data, features=self.features)
+        return DataConfig(uri=self.data, features=self.features, action_spec=self.action_spec)
 
     def _space(self, root: Path) -> tuple[Path, EpisodeDataset]:
         """The folder of the space, fitted if it isn't there yet, and the data set, imported or recorded if need be."""
@@ -80,7 +82,8 @@ class Encode(EncoderCommand):
             spec = LatentSpace.load(folder).spec
         else:
             config = replace(self.study(self.data, self.camera), compute=self.compute)
-            config = replace(config, data=replace(config.data, features=self.features))
+            named = replace(config.data, features=self.features, action_spec=self.action_spec)
+            config = replace(config, data=named)
             data, fitted = native_space(self.entry, config)
             spec = self.entry.open(config).spec
         dataset = open_folder(dataset_root(runner.run([data])[data], self.data), self._source)

@@ -1,0 +1,42 @@
+"""rslwm rollout and eval on data of the user's own."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from rslwm.cli.main import FAILED, main
+from rslwm.config import DataConfig
+from rslwm.model.world_model import WorldModel
+from rslwm.study import checkpoint
+from rslwm.types import DataError
+
+
+@pytest.mark.parametrize("command", ["rollout", "eval"])
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ([], ("lerobot:trained", ("action=actions",), "a.yaml")),
+        (["--data", "lerobot:other"], ("lerobot:other", (), "")),
+        (
+            ["--data", "lerobot:other", "--data.features", "action=act", "--data.action-spec", "b.yaml"],
+            ("lerobot:other", ("action=act",), "b.yaml"),
+        ),
+    ],
+)
+def test_other_data_have_names_and_a_spec_of_their_own(
+    command: str, flags: list[str], expected: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained = DataConfig("lerobot:trained", features=("action=actions",), action_spec="a.yaml")
+    asked: list[DataConfig] = []
+
+    def stop(*given: Any, **more: Any) -> None:
+        asked.extend(each for each in given if isinstance(each, DataConfig))
+        raise DataError("enough")
+
+    monkeypatch.setattr(WorldModel, "load", lambda folder: SimpleNamespace(data=trained, seen=None))
+    monkeypatch.setattr(checkpoint, "open_corpus", stop)
+    monkeypatch.setattr(checkpoint, "measure", stop)
+    assert main([command, str(tmp_path / "a"), "--out", str(tmp_path / "out"), *flags]) == FAILED
+    assert [(data.uri, data.features, data.action_spec) for data in asked] == [expected]
