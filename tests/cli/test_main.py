@@ -85,7 +85,7 @@ def test_an_unknown_flag_is_a_usage_error_that_names_its_neighbours(capsys):
         (["latents", "check", "mine.py:Mine"], "mine.py does not exist"),
         (["data", "show", "lerobot:nowhere"], "nowhere/meta/info.json does not exist"),
         (["data", "import", "nowhere", "there"], "nowhere/dataset_info.json does not exist"),
-        (["report", "nowhere"], "nowhere/rows.parquet does not exist"),
+        (["report", "nowhere"], "nowhere is no folder; name what `rslwm compare` was given as --out"),
     ],
 )
 def test_what_the_user_can_put_right_is_one_message_and_exit_code_1(words, expected, capsys, tmp_path, monkeypatch):

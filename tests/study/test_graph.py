@@ -118,7 +118,7 @@ def test_another_recording_moves_everything() -> None:
 
 def test_a_new_metric_is_measured_and_nothing_is_trained_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     before = keys(build().spaces[0])
-    monkeypatch.setitem(METRICS._entries, "mine", Metric)
+    monkeypatch.setitem(METRICS._entries, "mine", type("Mine", (Metric,), {"infos": ()}))
     after = keys(build().spaces[0])
     assert {name for name, key in before.items() if after[name] != key} == {"rows"}
 

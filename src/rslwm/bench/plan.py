@@ -51,8 +51,9 @@ class Plans:
     def ours(self, search: PlanConfig) -> Tensor:
         """(1, k, A), the context shared by all candidates."""
         drawn = generator(self.config.seed, "bench candidates")
+        start = self.goals.new_zeros(1, search.horizon, SPEC.dims)
         with autocast(self.compute):
-            return plan(self.model, self.context, self.actions, self.goals, search, drawn).actions
+            return plan(self.model, self.context, self.actions, self.goals, search, drawn, start=start).actions
 
     def baseline(self, search: PlanConfig) -> Tensor:
         """(1, k, A), with a context for every candidate."""
