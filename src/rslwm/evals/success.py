@@ -10,12 +10,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from rslwm.data.clips import Clips
 from rslwm.evals.base import METRICS, Metric, MetricInfo, NotAvailable
 from rslwm.evals.evaluation import Evaluation
 from rslwm.evals.probes import StateTargets, final_windows, labelled_clips, spread
-from rslwm.types import MetricRow
+from rslwm.types import MetricRow, Role
 
 AUC = MetricInfo(
     name="success_auc",
@@ -38,13 +40,20 @@ ACCURACY = replace(
     description="Balanced accuracy of the success probe on encoder latents of an episode's last frames.",
     rows_of="success_auc",
 )
+STILL = "hold the last context frame still: what stands in it of the outcome already"
 AUC_GENERATED = replace(
-    AUC, name="success_auc_generated", description="The same frozen probe on generated latents of the same episodes."
+    AUC,
+    name="success_auc_generated",
+    floor=STILL,
+    description="The same frozen probe on generated latents of the same episodes.",
+    floor_value=None,
 )
 ACCURACY_GENERATED = replace(
     ACCURACY,
     name="success_accuracy_generated",
+    floor=STILL,
     description="Balanced accuracy of the frozen probe on generated latents.",
+    floor_value=None,
     rows_of="success_auc_generated",
 )
 
@@ -52,6 +61,7 @@ ACCURACY_GENERATED = replace(
 @METRICS.register("success")
 class Success(Metric):
     infos = (AUC, ACCURACY, AUC_GENERATED, ACCURACY_GENERATED)
+    version = 2
 
     def measure(self, evaluation: Evaluation) -> Iterator[MetricRow]:
         evaluation.probes.require("success")
@@ -63,10 +73,16 @@ class Success(Metric):
                 f"{evaluation.config.context}. Raise evaluation.probe.success_frames."
             )
         rollouts = evaluation.rollouts(clips.batch(windows), "success rollouts")
-        for latents, info in ((clips.batch(windows).x.float(), AUC), (rollouts.clip, AUC_GENERATED)):
+        still = torch.cat([rollouts.context, rollouts.context[:, -1:].expand_as(rollouts.generated)], 1)
+        seen: list[tuple[MetricInfo, Role, Tensor]] = [
+            (AUC, "value", clips.batch(windows).x.float()),
+            (AUC_GENERATED, "value", rollouts.clip),
+            (AUC_GENERATED, "floor", still),
+        ]
+        for info, role, latents in seen:
             scores = evaluation.probes.apply("success", spread(latents), evaluation.compute).sigmoid()[:, 0]
             for window, score, label in zip(windows, scores.tolist(), labels.tolist(), strict=True):
-                yield evaluation.row(info, window, score, target=label)
+                yield evaluation.row(info, window, score, target=label, role=role)
 
 
 def _windows(evaluation: Evaluation, episodes: list[int], which: str) -> tuple[Clips, np.ndarray]:
