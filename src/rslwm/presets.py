@@ -49,7 +49,7 @@ def _smoke() -> StudyConfig:
 
 DEMO_NOTE = (
     "A ranking made in ten minutes on two cores is a demonstration, not evidence: encoders of a million parameters, "
-    "one training each, a few dozen held-out clips. Train longer, on several seeds and on your own data, before you "
+    "minutes of training, a few dozen held-out clips. Train longer, on several seeds and on your own data, before you "
     "decide."
 )
 
