@@ -3,13 +3,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from rich.console import Console
 from scipy.stats import norm
 
 from planted import INFOS, info, join, record, rows, study
 from rslwm.config import VerdictConfig
 from rslwm.study.axis import REACH, AxisScores, Noise, _needed
-from rslwm.study.table import render
 from rslwm.study.verdict import decide
 from rslwm.types import DataError
 
@@ -343,24 +341,3 @@ def test_rows_of_an_undeclared_metric_are_refused():
         decide(table, {"skill": info()}, QUICK)
     with pytest.raises(DataError, match="no rows"):
         decide(table.where(np.zeros(len(table), bool)), INFOS, QUICK)
-
-
-def test_the_terminal_table_shows_scores_intervals_and_relative_cost():
-    verdict = decide(study({"good": 0.6, "small-vae": 0.3}, np.random.default_rng(0), seeds=3), INFOS, QUICK)
-    console = Console(width=140, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
-    console.print(render(verdict, {"good": 30.0, "small-vae": 20.0}))
-    lines = console.export_text().splitlines()
-    assert lines[0].split() == [
-        "latent",
-        "space",
-        "family",
-        "fidelity",
-        "planning",
-        "representation",
-        "overall",
-        "cost",
-    ]
-    assert lines[1].startswith("good")
-    assert lines[1].rstrip().endswith("1.5x")
-    assert "reconstruction" in lines[2]
-    assert "planning: good (chance of being best over 99 %), ahead of small-vae" in "\n".join(lines)

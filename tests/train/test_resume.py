@@ -117,16 +117,22 @@ def test_twenty_interruptions_change_no_bit(
     assert_same(tmp_path, whole)
 
 
-@pytest.mark.parametrize("step", random.Random(1).sample(range(1, STEPS), 20))
-def test_interrupted_once_at_any_step(
-    step: int, corpus: Corpus, point_latents: TensorStore, whole: Path, tmp_path: Path
-) -> None:
+def interrupted(step: int, corpus: Corpus, latents: TensorStore, folder: Path) -> None:
+    """Train until Ctrl-C at this step."""
+
     def interrupt(done: int, total: int, message: str) -> None:
         if done == step:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(corpus, point_latents, tmp_path, interrupt)
+        train(corpus, latents, folder, interrupt)
+
+
+@pytest.mark.parametrize("step", random.Random(1).sample(range(1, STEPS), 20))
+def test_interrupted_once_at_any_step(
+    step: int, corpus: Corpus, point_latents: TensorStore, whole: Path, tmp_path: Path
+) -> None:
+    interrupted(step, corpus, point_latents, tmp_path)
     train(corpus, point_latents, tmp_path)
     assert_same(tmp_path, whole)
 
@@ -161,12 +167,7 @@ def test_killed_twice_it_ends_with_the_same_bits(
 def test_it_goes_on_under_other_operational_knobs_to_the_same_bits(
     step: int, corpus: Corpus, point_latents: TensorStore, whole: Path, tmp_path: Path
 ) -> None:
-    def interrupt(done: int, total: int, message: str) -> None:
-        if done == step:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        train(corpus, point_latents, tmp_path, interrupt)
+    interrupted(step, corpus, point_latents, tmp_path)
     knobs = {"checkpoint_every": 7, "keep": 1, "log_every": 5, "monitor_every": 10}
     train(corpus, point_latents, tmp_path, config=replace(CONFIG, optim=replace(CONFIG.optim, **knobs)))
     (state, _), (expected, _) = outcome(tmp_path), outcome(whole)
