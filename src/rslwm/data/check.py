@@ -14,7 +14,7 @@ from rich.console import Group, RenderableType
 from rich.table import Column, Table
 from rich.text import Text
 
-from rslwm.data.conventions import ActionsUntold
+from rslwm.data.conventions import MOST, ActionsUntold, outside
 from rslwm.data.dataset import EpisodeDataset, Progress
 from rslwm.data.fingerprint import changed, recorded
 from rslwm.data.frames import BLACK
@@ -165,16 +165,16 @@ def _dimensions(dataset: EpisodeDataset, actions: np.ndarray) -> Iterator[Findin
         yield Finding("error", where, what, "correct rslwm.action_spec")
         return
     finite = actions[np.isfinite(actions).all(axis=1)]
+    beyond = outside(spec, finite)
     for d, (name, low, high) in enumerate(zip(spec.names, spec.low, spec.high, strict=True)):
-        values = finite[:, d]
-        outside = np.maximum(low - values, values - high)
+        values, excess = finite[:, d], beyond[:, d]
         if len(values) and np.ptp(values) == 0:
             what = f"always {values[0]:g}"
             yield Finding("warning", f"action {name!r}", what, "leave the dimension out if it never moves")
-        if (excess := outside > 1e-5 * (high - low)).any():
-            what = f"{excess.sum()} of {len(values)} steps outside [{low:g}, {high:g}]"
-            what += f", the farthest {values[outside.argmax()]:g}"
-            if excess.mean() > 0.5:
+        if excess.any():
+            farthest = values[np.maximum(low - values, values - high).argmax()]
+            what = f"{excess.sum()} of {len(values)} steps outside [{low:g}, {high:g}], the farthest {farthest:g}"
+            if excess.mean() > MOST:
                 what += ": most are, so these actions are something else than the action spec says"
                 yield Finding("error", f"action {name!r}", what, "correct kinds, mode and units in the action spec")
             else:

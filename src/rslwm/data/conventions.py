@@ -122,6 +122,16 @@ def derive_spec(names: Sequence[str], actions: np.ndarray, fps: float, where: st
     raise ActionsUntold(question(names, told, where), draft(spec, told))
 
 
+MOST = 0.5
+"""Of a dimension's steps outside its bounds: above this share the convention is wrong, not a value."""
+
+
+def outside(spec: ActionSpec, actions: np.ndarray) -> np.ndarray:
+    """Which of the finite values (N, A) lie outside their bounds by more than rounding, (N, A) bool."""
+    low, high = np.array(spec.low), np.array(spec.high)
+    return np.maximum(low - actions, actions - high) > 1e-5 * (high - low)
+
+
 def check_bounds(spec: ActionSpec, actions: np.ndarray, where: str) -> str | None:
     """Why the recorded actions (N, A) can't be what the spec says, or None.
 
@@ -130,15 +140,14 @@ def check_bounds(spec: ActionSpec, actions: np.ndarray, where: str) -> str | Non
     if actions.shape[1] != spec.dims:
         return f"{where}: the action spec names {spec.dims} dimensions, recorded are {actions.shape[1]}"
     finite = actions[np.isfinite(actions).all(axis=1)]
-    low, high = np.array(spec.low), np.array(spec.high)
-    outside = (np.maximum(low - finite, finite - high) > 1e-5 * (high - low)).mean(axis=0) if len(finite) else low * 0
-    wrong = np.flatnonzero(outside > 0.5).tolist()
+    shares = outside(spec, finite).mean(axis=0) if len(finite) else np.zeros(spec.dims)
+    wrong = np.flatnonzero(shares > MOST).tolist()
     if not wrong:
         return None
-    worst = max(wrong, key=lambda d: outside[d])
+    worst = max(wrong, key=lambda d: shares[d])
     recorded = np.percentile(finite[:, worst], (5, 95))
     return (
-        f"{where}: {outside[worst]:.0%} of the steps of {spec.names[worst]!r} lie outside its bounds "
+        f"{where}: {shares[worst]:.0%} of the steps of {spec.names[worst]!r} lie outside its bounds "
         f"[{spec.low[worst]:g}, {spec.high[worst]:g}], nine in ten are {recorded[0]:.4g} to {recorded[1]:.4g}"
         f"{f'; so do most of {[spec.names[d] for d in wrong if d != worst]}' if len(wrong) > 1 else ''}. These aren't "
         f"the {_PLURALS[spec.modes[worst]]} in {spec.units[worst]!r} that the action spec says: another mode (poses in "
