@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from point_world import write_corpus, write_latents
-from rslwm.config import ComputeConfig
+from rslwm.compute import ComputeConfig
 from rslwm.data.corpus import Corpus
 from rslwm.data.store import TensorStore
 

@@ -12,11 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rslwm.config import DataConfig, SamplingConfig, WorldModelConfig
+from rslwm.data.config import DataConfig
 from rslwm.data.corpus import Corpus
 from rslwm.data.frames import build_frame_store
 from rslwm.data.lerobot import write_lerobot
 from rslwm.data.store import TensorStore
+from rslwm.model.sampler import SamplingConfig
+from rslwm.model.world_model import WorldModelConfig
 from rslwm.types import ActionSpec, Episode
 
 SPEC = ActionSpec(

@@ -9,6 +9,7 @@ import torch
 from rslwm import caches
 from rslwm.compute import (
     PEAKS,
+    ComputeConfig,
     _known_peak,
     autocast,
     device,
@@ -19,7 +20,6 @@ from rslwm.compute import (
     resolved,
     seeded,
 )
-from rslwm.config import ComputeConfig
 from rslwm.serialisation import ConfigError
 
 

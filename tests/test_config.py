@@ -8,10 +8,13 @@ from typing import Any
 
 import pytest
 
-from rslwm.config import AdapterConfig, OptimConfig, PlanConfig, StudyConfig
+from rslwm.latents.adapters.base import AdapterConfig
 from rslwm.latents.space import SpaceConfig
-from rslwm.presets import PRESETS
+from rslwm.optim import OptimConfig
+from rslwm.plan.base import PlanConfig
 from rslwm.serialisation import ConfigError, content_hash, dump, from_dict, load, to_dict
+from rslwm.study.config import StudyConfig
+from rslwm.study.presets import PRESETS
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -80,7 +83,7 @@ def test_a_whole_number_in_a_floats_place_survives_a_file(tmp_path: Path) -> Non
 
 
 def test_equal_content_has_equal_hashes_in_every_process() -> None:
-    imports = "from rslwm.config import StudyConfig; from rslwm.serialisation import content_hash"
+    imports = "from rslwm.study.config import StudyConfig; from rslwm.serialisation import content_hash"
     code = imports + "; print(content_hash(StudyConfig(), {'b': 1, 'a': (2,)}))"
     other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
     assert content_hash(StudyConfig(), {"a": [2], "b": 1}) == other

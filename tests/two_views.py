@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 import point_world
-from rslwm.config import DataConfig
+from rslwm.data.config import DataConfig
 from rslwm.data.corpus import Corpus
 from rslwm.data.dataset import EpisodeDataset
 from rslwm.data.frames import build_frame_store

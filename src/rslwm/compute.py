@@ -9,14 +9,31 @@ import math
 import platform
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 import torch
 
 from rslwm import caches
-from rslwm.config import ComputeConfig
-from rslwm.serialisation import ConfigError
+from rslwm.serialisation import ConfigError, known_by
+
+
+@dataclass(frozen=True)
+class ComputeConfig:
+    """Where and in which precision a run computes. All of it can change the last digits of a result."""
+
+    device: str = field(default="auto", metadata=known_by(lambda name: name.partition(":")[0]))
+    """auto (cuda where there is one, else cpu), cpu, cuda, cuda:1, mps."""
+    dtype: Literal["auto", "bfloat16", "float32"] = "auto"
+    """Precision of matrix products in training and rollouts; auto is bfloat16 where the hardware is faster at it."""
+    compile: bool = False
+    """Compile the transformer with torch.compile (pays off from minutes of training upwards)."""
+    checkpoint_activations: bool = False
+    """Recompute the transformer's activations in the backward pass: a third more time, memory for one layer only."""
+    threads: int = 1
+    """CPU threads of one stage; stages run side by side on the cores. Fixed, so that results repeat exactly."""
+
 
 PEAK_SECONDS = 0.2
 PEAKS = "peaks.json"

@@ -4,10 +4,11 @@ from rslwm.bench.config import ModelBenchConfig
 from rslwm.bench.result import load
 from rslwm.cli.main import FAILED, main
 from rslwm.compute import generator
-from rslwm.config import DecoderConfig, DiTConfig, WorldModelConfig
 from rslwm.data.seen import SeenEpisodes
+from rslwm.latents.decoder import DecoderConfig
 from rslwm.latents.space import LatentSpace, SpaceConfig
-from rslwm.model.world_model import WorldModel
+from rslwm.model.dit import DiTConfig
+from rslwm.model.world_model import WorldModel, WorldModelConfig
 
 TINY = ["--size", "demo", "--grid", "2", "--channels", "3", "--threads", "1", "--device", "cpu"]
 

@@ -15,8 +15,7 @@ from rslwm.bench.data import measure
 from rslwm.bench.footage import SPEC, Footage, moving_picture, write_footage
 from rslwm.bench.straightforward.encoder import ViT
 from rslwm.cli.main import main
-from rslwm.compute import generator
-from rslwm.config import ComputeConfig
+from rslwm.compute import ComputeConfig, generator
 from rslwm.serialisation import ConfigError
 from tiny_footage import TINY, flags
 

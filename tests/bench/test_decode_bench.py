@@ -11,8 +11,8 @@ from rslwm.bench.config import DecodeBenchConfig
 from rslwm.bench.decode import decoding, frame_by_frame, measure
 from rslwm.bench.world import world_model
 from rslwm.cli.main import main
-from rslwm.compute import generator
-from rslwm.config import ComputeConfig, DecoderConfig
+from rslwm.compute import ComputeConfig, generator
+from rslwm.latents.decoder import DecoderConfig
 from rslwm.serialisation import ConfigError
 
 TINY = DecodeBenchConfig(size="demo", grid=2, channels=6, image_size=16, frames=3, batch=2, steps=2, rounds=2)

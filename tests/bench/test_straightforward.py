@@ -14,7 +14,7 @@ from rslwm.bench.plan import Plans
 from rslwm.bench.rollout import Rollouts
 from rslwm.bench.straightforward.dit import StraightforwardDiT
 from rslwm.bench.straightforward.sampler import StraightforwardSampler
-from rslwm.config import DiTConfig
+from rslwm.model.dit import DiTConfig
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 ROLLOUT = RolloutBenchConfig(size="demo", grid=4, channels=3, frames=(3,), batch=2, steps=3)

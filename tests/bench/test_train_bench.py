@@ -14,7 +14,7 @@ from rslwm.bench.footage import write_footage
 from rslwm.bench.profile import BETWEEN, OPTIMISER, shares
 from rslwm.bench.train import Trainings, measure
 from rslwm.cli.main import main
-from rslwm.config import ComputeConfig
+from rslwm.compute import ComputeConfig
 from tiny_footage import TINY, flags
 
 CONFIG = TrainBenchConfig(**vars(TINY), size="demo", batch=2, accumulate=2, rounds=2)

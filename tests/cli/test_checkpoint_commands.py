@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from rslwm.cli.main import FAILED, main
-from rslwm.config import DataConfig
+from rslwm.data.config import DataConfig
 from rslwm.model.world_model import WorldModel
 from rslwm.study import checkpoint
 from rslwm.types import DataError

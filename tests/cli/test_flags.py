@@ -9,9 +9,10 @@ from rslwm.cli.compare import Compare
 from rslwm.cli.data import Make
 from rslwm.cli.flags import parse
 from rslwm.cli.train import Train
-from rslwm.config import SimConfig, StudyConfig
-from rslwm.presets import PRESETS
 from rslwm.serialisation import ConfigError, dump
+from rslwm.sim.config import SimConfig
+from rslwm.study.config import StudyConfig
+from rslwm.study.presets import PRESETS
 
 
 def compare(*words: str) -> Compare:

@@ -13,7 +13,7 @@ from rslwm.cli.compare import Compare
 from rslwm.cli.flags import parse
 from rslwm.cli.track import tracked
 from rslwm.cli.train import Train
-from rslwm.presets import PRESETS
+from rslwm.study.presets import PRESETS
 
 SMOKE = replace(PRESETS["smoke"], latents=("small-vae", "other=small-vae@1", "small-vae+16"))
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from recordings import rendered
-from rslwm.config import DataConfig
+from rslwm.data.config import DataConfig
 from rslwm.data.dataset import EpisodeDataset, build_dataset
 
 STEPS = 6

@@ -11,10 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from recordings import SPEC, rendered
-from rslwm.config import DataConfig, SimConfig
+from rslwm.data.config import DataConfig
 from rslwm.data.dataset import SOURCES, EpisodeDataset, build_dataset, open_dataset
 from rslwm.data.lerobot import write_lerobot
 from rslwm.registry import UnknownName
+from rslwm.sim.config import SimConfig
 from rslwm.types import DataError
 
 Edit = Callable[[EpisodeDataset, Callable[[dict[str, Any]], object]], EpisodeDataset]

@@ -9,7 +9,7 @@ import yaml
 
 from foreign import NAMES, Foreign, shown, told
 from recordings import SPEC
-from rslwm.config import DataConfig
+from rslwm.data.config import DataConfig
 from rslwm.data.corpus import Corpus
 from rslwm.data.dataset import EpisodeDataset, build_dataset, open_folder
 from rslwm.data.frames import build_frame_store

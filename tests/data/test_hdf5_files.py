@@ -8,7 +8,7 @@ import pytest
 from demonstrations import OSC, STEPS, commands, demo, env_args, left_out, libero, opened, written
 from recordings import rendered
 from rslwm.cli.main import main
-from rslwm.config import DataConfig
+from rslwm.data.config import DataConfig
 from rslwm.data.dataset import EpisodeDataset
 from rslwm.data.hdf5 import Hdf5Files
 from rslwm.data.samples import few_frames

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from foreign import Foreign, shown, told
-from rslwm.config import DataConfig, StudyConfig
+from rslwm.data.config import DataConfig
 from rslwm.data.dataset import open_dataset
 from rslwm.data.hub import commit, local_folder
 from rslwm.serialisation import ConfigError
+from rslwm.study.config import StudyConfig
 from rslwm.study.estimate import data_size
 from rslwm.study.graph import source_key
 from rslwm.types import DataError

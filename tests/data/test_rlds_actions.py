@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import yaml
 
-from rslwm.config import DataConfig
+from rslwm.data.config import DataConfig
 from rslwm.data.conventions import read_spec
 from rslwm.data.dataset import EpisodeDataset, build_dataset
 from rslwm.data.parts import dictionary_parts

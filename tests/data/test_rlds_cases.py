@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rslwm.config import DataConfig
+from rslwm.data.config import DataConfig
 from rslwm.data.dataset import EpisodeDataset, build_dataset
 from rslwm.types import DataError
 

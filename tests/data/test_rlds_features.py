@@ -10,7 +10,7 @@ import pytest
 
 from recordings import rendered
 from rslwm.cli.main import main
-from rslwm.config import DataConfig
+from rslwm.data.config import DataConfig
 from rslwm.data.dataset import EpisodeDataset, build_dataset
 from rslwm.data.rlds import RldsFolder
 from rslwm.types import DataError

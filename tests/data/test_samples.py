@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from rslwm.config import DataConfig
+from rslwm.data.config import DataConfig
 from rslwm.data.dataset import EpisodeDataset
 from rslwm.data.samples import few_frames
 from rslwm.types import DataError

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rslwm.config import DEMO_LATENTS
-from rslwm.study.rows import DTYPES, Rows
-from rslwm.study.stage import RECORD, StageRecord
+from rslwm.evals.rows import DTYPES, Rows
+from rslwm.run.stage import RECORD, StageRecord
+from rslwm.study.config import DEMO_LATENTS
 from rslwm.types import AXES
 from terminal import COMMAND, ENVIRONMENT, Run, rslwm
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from rslwm.presets import PRESETS
-from rslwm.study.rows import Rows
-from rslwm.study.stage import StageRecord
+from rslwm.evals.rows import Rows
+from rslwm.run.stage import StageRecord
+from rslwm.study.presets import PRESETS
 from rslwm.types import AXES
 from terminal import Run, rslwm
 

@@ -7,7 +7,7 @@ import av
 import pytest
 from safetensors.torch import load_file
 
-from rslwm.study.rows import Rows
+from rslwm.evals.rows import Rows
 from terminal import Run, rslwm
 
 TWO = ("--latents", "small-vae", "--data.sim.cameras", "front,side", "--data.camera", "front,side")

@@ -8,9 +8,9 @@ import pytest
 from safetensors.torch import load_file
 
 from rslwm.data.store import TensorStore
+from rslwm.evals.rows import Rows
 from rslwm.latents.space import LatentSpace
 from rslwm.model.world_model import WorldModel
-from rslwm.study.rows import Rows
 from terminal import Run, rslwm
 
 

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 
 from rslwm.compute import generator
+from rslwm.evals.aggregates import evaluate
 from rslwm.evals.base import METRICS, metric_infos
 from rslwm.evals.evaluation import Evaluation
-from rslwm.study.aggregates import evaluate
 from rslwm.types import MetricRow
 
 

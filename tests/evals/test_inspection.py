@@ -5,9 +5,8 @@ import torch
 from einops import reduce, repeat
 
 from rslwm.compute import generator
-from rslwm.config import EncoderConfig
 from rslwm.evals.inspection import inspect
-from rslwm.latents.base import Encoder
+from rslwm.latents.base import Encoder, EncoderConfig
 from rslwm.types import LatentSpec
 
 

@@ -11,17 +11,18 @@ from torch import Tensor, nn
 
 from measured import measure
 from point_world import PointState, PointWorldModel, ReadAction, ReadState, ReadSuccess, write_corpus, write_latents
-from rslwm.compute import generator
-from rslwm.config import ComputeConfig, EvalConfig, PlanConfig, ProbeConfig
+from rslwm.compute import ComputeConfig, generator
 from rslwm.data.corpus import Corpus
 from rslwm.data.store import TensorStore
 from rslwm.evals.base import METRICS, metric_infos
-from rslwm.evals.evaluation import Evaluation, Label
+from rslwm.evals.evaluation import EvalConfig, Evaluation, Label
+from rslwm.evals.grid_probe import ProbeConfig
 from rslwm.evals.probes import Probes, final_windows
-from rslwm.study.rows import Rows
-from rslwm.study.score import Scale, find_scale, score
-from rslwm.study.stats import Resampling
-from rslwm.study.stats import measure as condense
+from rslwm.evals.rows import Rows
+from rslwm.plan.base import PlanConfig
+from rslwm.verdict.bootstrap import Resampling
+from rslwm.verdict.bootstrap import measure as condense
+from rslwm.verdict.scale import Scale, find_scale, score
 
 SCORED = [name for name, info in metric_infos().items() if info.scored]
 FAMILY = {info.name: name for name in METRICS for info in METRICS.get(name).infos}

@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from measured import measure, summary
-from rslwm.config import ComputeConfig, ProbeConfig
+from rslwm.compute import ComputeConfig
 from rslwm.data.corpus import Corpus
 from rslwm.data.store import TensorStore
 from rslwm.evals.base import NotAvailable
 from rslwm.evals.evaluation import Evaluation
-from rslwm.evals.grid_probe import GridProbe
+from rslwm.evals.grid_probe import GridProbe, ProbeConfig
 from rslwm.evals.probes import Probes, StateTargets, balanced, final_windows, spread
 from rslwm.types import DataError
 

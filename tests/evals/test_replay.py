@@ -6,11 +6,14 @@ import pytest
 import torch
 
 from rslwm.compute import generator
-from rslwm.config import DecoderConfig, DiTConfig, EvalConfig, SamplingConfig, WorldModelConfig
 from rslwm.data.seen import SeenEpisodes
+from rslwm.evals.evaluation import EvalConfig
 from rslwm.evals.replay import Replay, replay
+from rslwm.latents.decoder import DecoderConfig
 from rslwm.latents.space import LatentSpace, SpaceConfig
-from rslwm.model.world_model import WorldModel
+from rslwm.model.dit import DiTConfig
+from rslwm.model.sampler import SamplingConfig
+from rslwm.model.world_model import WorldModel, WorldModelConfig
 from rslwm.types import DataError
 
 ASKED = EvalConfig(clips=5, context=2, future=3, sampling=SamplingConfig(steps=2))

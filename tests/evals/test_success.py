@@ -9,13 +9,15 @@ import pytest
 
 from measured import measure, select, summary, with_constant_rollouts
 from point_world import PointWorldModel, write_corpus, write_latents
-from rslwm.config import ComputeConfig, OptimConfig, ProbeConfig
+from rslwm.compute import ComputeConfig
 from rslwm.data.corpus import Corpus
 from rslwm.data.store import TensorStore
 from rslwm.evals.base import NotAvailable, metric_infos
 from rslwm.evals.evaluation import Evaluation
+from rslwm.evals.grid_probe import ProbeConfig
 from rslwm.evals.probes import Probes, final_windows, labelled_clips, left_out, spread
 from rslwm.evals.success import linear_scores
+from rslwm.optim import OptimConfig
 
 
 def test_a_perfect_probe_ranks_and_decides_perfectly(evaluation: Evaluation) -> None:

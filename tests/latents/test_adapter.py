@@ -12,10 +12,11 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from rslwm.compute import generator, seeded
-from rslwm.config import AdapterConfig, EncoderConfig
+from rslwm.latents.adapters.base import AdapterConfig
 from rslwm.latents.adapters.svae import SVAE, published_name
+from rslwm.latents.base import EncoderConfig
 from rslwm.latents.space import LatentSpace, SpaceConfig
-from rslwm.presets import PRESETS
+from rslwm.study.presets import PRESETS
 
 GOLDEN = Path(__file__).parents[1] / "golden/svae.safetensors"
 

@@ -8,10 +8,12 @@ import torch
 from torch import Tensor
 
 from rslwm.compute import generator, seeded
-from rslwm.config import AdapterConfig, DecoderConfig, EncoderConfig
+from rslwm.latents.adapters.base import AdapterConfig
 from rslwm.latents.adapters.mlp import MLP
 from rslwm.latents.adapters.pca import PCA, ROWS
 from rslwm.latents.adapters.svae import SVAE
+from rslwm.latents.base import EncoderConfig
+from rslwm.latents.decoder import DecoderConfig
 from rslwm.latents.space import LatentSpace, SpaceConfig, open_adapter
 from rslwm.types import DataError
 

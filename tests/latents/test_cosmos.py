@@ -2,7 +2,7 @@
 
 import torch
 
-from rslwm.config import EncoderConfig
+from rslwm.latents.base import EncoderConfig
 from rslwm.latents.small.backbone import PatchTransformer
 from rslwm.latents.small.cosmos import WaveletTransformer, haar
 

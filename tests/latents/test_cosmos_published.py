@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from rslwm.compute import generator
-from rslwm.config import EncoderConfig
+from rslwm.latents.base import EncoderConfig
 from rslwm.latents.check import check_encoder
 from rslwm.latents.flops import encoder_flops
 from rslwm.latents.published.base import Options

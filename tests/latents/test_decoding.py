@@ -9,8 +9,9 @@ from einops import rearrange, reduce, repeat
 from torch import Tensor
 
 from rslwm.compute import generator, seeded
-from rslwm.config import AdapterConfig, DecoderConfig, EncoderConfig
-from rslwm.latents.base import ENCODERS, Encoder
+from rslwm.latents.adapters.base import AdapterConfig
+from rslwm.latents.base import ENCODERS, Encoder, EncoderConfig
+from rslwm.latents.decoder import DecoderConfig
 from rslwm.latents.space import LatentSpace, SpaceConfig
 from rslwm.types import DataError, LatentSpec
 

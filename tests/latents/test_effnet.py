@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from rslwm.compute import generator
-from rslwm.config import EncoderConfig
+from rslwm.latents.base import EncoderConfig
 from rslwm.latents.check import check_encoder
 from rslwm.latents.normaliser import effective_rank
 from rslwm.latents.published.effnet import STAGES, EffNetLite0, EffNetOptions

@@ -7,8 +7,7 @@ import torch
 from einops import reduce, repeat
 from torch import nn
 
-from rslwm.config import EncoderConfig
-from rslwm.latents.base import ENCODERS, Encoder, TrainableEncoder
+from rslwm.latents.base import ENCODERS, Encoder, EncoderConfig, TrainableEncoder
 from rslwm.latents.check import check_encoder
 from rslwm.latents.published.base import PublishedEncoder
 from rslwm.types import LatentSpec

@@ -6,14 +6,15 @@ from pathlib import Path
 import pytest
 
 from rslwm.compute import seeded
-from rslwm.config import DataConfig, EncoderConfig, StudyConfig
+from rslwm.data.config import DataConfig
 from rslwm.data.samples import few_frames
 from rslwm.evals.inspection import inspect
-from rslwm.latents.base import ENCODERS
+from rslwm.latents.base import ENCODERS, EncoderConfig
 from rslwm.latents.check import check_encoder
 from rslwm.latents.published.base import PublishedEncoder
 from rslwm.latents.space import open_encoder
 from rslwm.latents.store import to_float
+from rslwm.study.config import StudyConfig
 from rslwm.study.entry import Entry
 
 PAGE = (Path(__file__).parents[2] / "docs/encoders.md").read_text()

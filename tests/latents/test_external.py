@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from rslwm.compute import generator, seeded
-from rslwm.config import AdapterConfig, DecoderConfig
+from rslwm.latents.adapters.base import AdapterConfig
+from rslwm.latents.decoder import DecoderConfig
 from rslwm.latents.external import EXTERNAL, ExternalConfig
 from rslwm.latents.space import LatentSpace, SpaceConfig
 from rslwm.types import DataError

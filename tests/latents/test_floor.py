@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from rslwm.compute import generator
-from rslwm.config import EncoderConfig
+from rslwm.latents.base import EncoderConfig
 from rslwm.latents.check import check_encoder
 from rslwm.latents.floor.pixels import PixelOptions, RawPixels
 from rslwm.latents.floor.projection import ProjectionOptions, RandomProjection

@@ -4,8 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from rslwm.config import EncoderConfig
-from rslwm.latents.base import ENCODERS, Encoder
+from rslwm.latents.base import ENCODERS, Encoder, EncoderConfig
 from rslwm.latents.flops import encoder_flops
 from rslwm.types import LatentSpec
 from toy_published import CHANNELS, PATCH, Toy

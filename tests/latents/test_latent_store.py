@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from rslwm.config import ComputeConfig
+from rslwm.compute import ComputeConfig
 from rslwm.data.corpus import Corpus
 from rslwm.data.store import TensorStore
 from rslwm.latents.store import encode_episodes, to_float, write_latents

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from rslwm.compute import generator, seeded
-from rslwm.config import DecoderConfig, EncoderConfig
+from rslwm.latents.base import EncoderConfig
+from rslwm.latents.decoder import DecoderConfig
 from rslwm.latents.ldm_decoder import LDMDecoder, PixelAttention
 from rslwm.latents.space import LatentSpace, SpaceConfig
-from rslwm.presets import PRESETS
+from rslwm.study.presets import PRESETS
 from rslwm.types import LatentSpec
 
 GOLDEN = Path(__file__).parents[1] / "golden/pixel_decoder.safetensors"

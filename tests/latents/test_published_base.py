@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from rslwm.compute import generator
-from rslwm.config import EncoderConfig
+from rslwm.latents.base import EncoderConfig
 from rslwm.latents.check import check_encoder
 from rslwm.latents.published.base import MOST
 from rslwm.latents.published.weights import MissingWeights

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from rslwm.config import DecoderConfig, EncoderConfig
+from rslwm.latents.base import EncoderConfig
+from rslwm.latents.decoder import DecoderConfig
 from rslwm.latents.published.weights import MissingWeights
 from rslwm.latents.space import LatentSpace, SpaceConfig
 from rslwm.types import DataError

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from rslwm.compute import generator
-from rslwm.config import EncoderConfig
+from rslwm.latents.base import EncoderConfig
 from rslwm.latents.check import check_encoder
 from rslwm.latents.flops import encoder_flops
 from rslwm.latents.published.sd3 import SD3VAE, SD3Options

@@ -8,8 +8,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from rslwm.compute import generator, seeded
-from rslwm.config import EncoderConfig
-from rslwm.latents.base import ENCODERS, FrameBatch, TrainableEncoder
+from rslwm.latents.base import ENCODERS, EncoderConfig, FrameBatch, TrainableEncoder
 
 NAMES = ("small-vae", "small-vavae", "small-cosmos", "small-vjepa", "small-dino", "small-siglip")
 SEMANTIC = NAMES[3:]

@@ -8,8 +8,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from rslwm.compute import generator, seeded
-from rslwm.config import AdapterConfig, DecoderConfig, EncoderConfig
-from rslwm.latents.decoder import SubPixelDecoder
+from rslwm.latents.adapters.base import AdapterConfig
+from rslwm.latents.base import EncoderConfig
+from rslwm.latents.decoder import DecoderConfig, SubPixelDecoder
 from rslwm.latents.space import LatentSpace, SpaceConfig
 from rslwm.serialisation import ConfigError
 from rslwm.types import DataError

@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from rslwm.compute import generator
-from rslwm.config import ComputeConfig
+from rslwm.compute import ComputeConfig, generator
 from rslwm.data.store import TensorStore
 from rslwm.latents.store import encode_episodes, to_float
 from rslwm.latents.streaming import StreamedTensors

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rslwm.compute import generator
-from rslwm.config import EncoderConfig
+from rslwm.latents.base import EncoderConfig
 from rslwm.latents.check import check_encoder
 from rslwm.latents.flops import encoder_flops
 from rslwm.latents.published.vavae import STATISTICS, VAVAE, VAVAEOptions, ldm_name

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from rslwm.config import EncoderConfig
+from rslwm.latents.base import EncoderConfig
 from rslwm.latents.check import check_encoder
 from rslwm.latents.published.vjepa import FILE, VJEPA21, VJEPAOptions
 from rslwm.latents.published.weights import MissingWeights

@@ -9,11 +9,10 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from rslwm.config import DDPMConfig, DiTConfig, FlowConfig, SamplingConfig
-from rslwm.model.ddpm import VPrediction
-from rslwm.model.dit import DiT
-from rslwm.model.flow import FlowMatching
-from rslwm.model.sampler import Objective, Sampler
+from rslwm.model.ddpm import DDPMConfig, VPrediction
+from rslwm.model.dit import DiT, DiTConfig
+from rslwm.model.flow import FlowConfig, FlowMatching
+from rslwm.model.sampler import Objective, Sampler, SamplingConfig
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 SAMPLING = SamplingConfig(steps=10, full_window=True)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from rslwm.config import SamplingConfig
+from rslwm.model.sampler import SamplingConfig
 from rslwm.model.world_model import WorldModel
 from rslwm.serialisation import ConfigError
 from tiny import TINY, draw, same, tiny_world_model

@@ -5,10 +5,9 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from rslwm.config import FlowConfig, SamplingConfig
 from rslwm.model.cache import Cache, first_frames
-from rslwm.model.flow import FlowMatching
-from rslwm.model.sampler import RolloutState, Sampler
+from rslwm.model.flow import FlowConfig, FlowMatching
+from rslwm.model.sampler import RolloutState, Sampler, SamplingConfig
 from tiny import draw, tiny_dit
 
 LAYERS = 2

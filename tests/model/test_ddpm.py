@@ -5,8 +5,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from rslwm.config import DDPMConfig
-from rslwm.model.ddpm import VPrediction
+from rslwm.model.ddpm import DDPMConfig, VPrediction
 from tiny import draw
 
 OBJECTIVE = VPrediction(DDPMConfig())

@@ -6,11 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from rslwm.config import DiTConfig, FlowConfig, SamplingConfig
 from rslwm.model.cache import Cache
-from rslwm.model.dit import Conditions, DiT
-from rslwm.model.flow import FlowMatching
-from rslwm.model.sampler import Sampler
+from rslwm.model.dit import Conditions, DiT, DiTConfig
+from rslwm.model.flow import FlowConfig, FlowMatching
+from rslwm.model.sampler import Sampler, SamplingConfig
 from tiny import draw, same, tiny_dit
 
 MEAN, SPREAD = 0.7, 0.3

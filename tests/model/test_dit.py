@@ -5,9 +5,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from rslwm.config import DiTConfig
 from rslwm.model.cache import Cache
-from rslwm.model.dit import SIZES, DiT, Layer, forward_flops, size_of
+from rslwm.model.dit import SIZES, DiT, DiTConfig, Layer, forward_flops, size_of
 from rslwm.serialisation import ConfigError
 from tiny import TINY, draw, same, tiny_dit
 

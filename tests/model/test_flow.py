@@ -5,8 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from rslwm.config import FlowConfig
-from rslwm.model.flow import FlowMatching, NoisyClip, shift, shift_factor
+from rslwm.model.flow import FlowConfig, FlowMatching, NoisyClip, shift, shift_factor
 from tiny import draw
 
 CONFIG = FlowConfig(history=2, history_noise=0.1)

@@ -16,10 +16,11 @@ from torch import Tensor, nn
 
 from mutations import torch_functions
 from published import GOLDEN, relative_error
-from rslwm.config import AdapterConfig, DecoderConfig
 from rslwm.latents import ldm_decoder as decoder_module
 from rslwm.latents.adapters import svae as adapter_module
+from rslwm.latents.adapters.base import AdapterConfig
 from rslwm.latents.adapters.svae import SVAE, AdapterBlock, published_name
+from rslwm.latents.decoder import DecoderConfig
 from rslwm.latents.ldm_decoder import LDMDecoder, ResidualBlock
 from rslwm.types import LatentSpec
 

@@ -16,11 +16,10 @@ from torch import Tensor
 import published
 from mutations import Mutation, change, objective, rebuilt
 from published import SAMPLING, Golden, load, relative_error, rollout_error
-from rslwm.config import SamplingConfig
 from rslwm.model import dit
 from rslwm.model.ddpm import VPrediction
 from rslwm.model.flow import FlowMatching
-from rslwm.model.sampler import Sampler
+from rslwm.model.sampler import Sampler, SamplingConfig
 from tiny import draw
 
 TOLERANCE = 3e-6

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from rslwm.config import DiTConfig
+from rslwm.model.dit import DiTConfig
 from rslwm.model.rotary import rotary_table, rotary_tables, rotate, spatial_table, temporal_table
 from tiny import draw
 

@@ -8,11 +8,10 @@ import torch
 from torch import Tensor
 
 from rslwm.attention import causal_bias
-from rslwm.config import DDPMConfig, FlowConfig, SamplingConfig
-from rslwm.model.ddpm import VPrediction
+from rslwm.model.ddpm import DDPMConfig, VPrediction
 from rslwm.model.dit import DiT
-from rslwm.model.flow import FlowMatching
-from rslwm.model.sampler import Objective, RolloutState, Sampler
+from rslwm.model.flow import FlowConfig, FlowMatching
+from rslwm.model.sampler import Objective, RolloutState, Sampler, SamplingConfig
 from rslwm.serialisation import ConfigError
 from tiny import draw, same, tiny_dit
 

@@ -11,13 +11,13 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from rslwm.compute import generator
-from rslwm.config import EncoderConfig, SamplingConfig
+from rslwm.latents.base import EncoderConfig
 from rslwm.latents.published.base import Options
 from rslwm.latents.published.sd3 import SD3VAE
 from rslwm.latents.published.webdino import WebDINO
 from rslwm.model.flow import FlowMatching
 from rslwm.model.published import PublishedAdapter, PublishedDiT
-from rslwm.model.sampler import Sampler
+from rslwm.model.sampler import Sampler, SamplingConfig
 from rslwm.model.semantic_wm import ACTIONS, Facts, import_world_model
 from rslwm.model.world_model import WorldModel
 from rslwm.serialisation import ConfigError

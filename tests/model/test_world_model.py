@@ -7,7 +7,8 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
-from rslwm.config import ComputeConfig, SamplingConfig
+from rslwm.compute import ComputeConfig
+from rslwm.model.sampler import SamplingConfig
 from rslwm.model.world_model import WorldModel
 from rslwm.types import DataError
 from tiny import TINY, draw, same, tiny_world_model

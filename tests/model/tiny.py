@@ -7,10 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rslwm.config import DiTConfig, WorldModelConfig
 from rslwm.latents.space import LatentSpace, SpaceConfig
-from rslwm.model.dit import DiT
-from rslwm.model.world_model import WorldModel
+from rslwm.model.dit import DiT, DiTConfig
+from rslwm.model.world_model import WorldModel, WorldModelConfig
 from rslwm.types import end_effector_spec
 
 TINY = DiTConfig(width=32, depth=2, heads=2, patch=2, max_frames=4)

@@ -5,8 +5,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from rslwm.config import PlanConfig, SamplingConfig, WorldModelConfig
-from rslwm.plan.base import PlanResult, plan
+from rslwm.model.sampler import SamplingConfig
+from rslwm.model.world_model import WorldModelConfig
+from rslwm.plan.base import PlanConfig, PlanResult, plan
 from rslwm.plan.memory import MEGABYTE, row_bytes
 from rslwm.types import ActionSpec
 

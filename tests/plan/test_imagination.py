@@ -7,9 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from push_world import CONFIGS, DIMS, PushWorld, push, room_for, truths
-from rslwm.config import DiTConfig, PlanConfig, SamplingConfig, WorldModelConfig
-from rslwm.model.world_model import WorldModel
-from rslwm.plan.base import PlanResult, plan
+from rslwm.model.dit import DiTConfig
+from rslwm.model.sampler import SamplingConfig
+from rslwm.model.world_model import WorldModel, WorldModelConfig
+from rslwm.plan.base import PlanConfig, PlanResult, plan
 from rslwm.registry import UnknownName
 from rslwm.types import LatentSpec, end_effector_spec
 

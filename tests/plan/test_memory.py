@@ -6,7 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from rslwm.config import DiTConfig, PlanConfig, SamplingConfig, WorldModelConfig
+from rslwm.model.dit import DiTConfig
+from rslwm.model.sampler import SamplingConfig
+from rslwm.model.world_model import WorldModelConfig
+from rslwm.plan.base import PlanConfig
 from rslwm.plan.memory import MEGABYTE, row_bytes, rows_at_once
 
 MODEL = WorldModelConfig(dit=DiTConfig(width=128, depth=4, heads=2, patch=1, max_frames=6))
@@ -17,7 +20,7 @@ import sys
 from test_memory import LATENT, MODEL, peak_bytes
 import torch
 from torch import nn
-from rslwm.config import PlanConfig
+from rslwm.plan.base import PlanConfig
 from rslwm.model.world_model import WorldModel
 from rslwm.plan.base import plan
 from rslwm.types import LatentSpec, end_effector_spec

@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 
 from push_world import CONFIGS, PushWorld, push, truths
-from rslwm.config import PlanConfig
-from rslwm.plan.base import PLANNERS, PlanResult, no_signal
+from rslwm.plan.base import PLANNERS, PlanConfig, PlanResult, no_signal
 from rslwm.serialisation import ConfigError
 
 pytestmark = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)

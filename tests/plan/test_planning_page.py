@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from push_world import CONFIGS, push, truths
-from rslwm.config import PlanConfig, WorldModelConfig
 from rslwm.latents.space import LatentSpace, SpaceConfig
-from rslwm.model.world_model import WorldModel
+from rslwm.model.world_model import WorldModel, WorldModelConfig
+from rslwm.plan.base import PlanConfig
 from rslwm.types import end_effector_spec
 
 PAGE = Path(__file__).parents[2] / "docs/planning.md"

@@ -10,9 +10,9 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from rslwm.evals.base import MetricInfo
-from rslwm.presets import PRESETS
+from rslwm.evals.rows import Rows
 from rslwm.serialisation import dump
-from rslwm.study.rows import Rows
+from rslwm.study.presets import PRESETS
 from rslwm.types import LatentSpec, MetricRow
 
 SPACES = {

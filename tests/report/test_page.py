@@ -5,9 +5,9 @@ from html.parser import HTMLParser
 import pytest
 
 from rslwm.cli.report import Report
+from rslwm.evals.rows import Rows
 from rslwm.report.page import build_report, format_cost, prose
 from rslwm.report.run import load_run
-from rslwm.study.rows import Rows
 from rslwm.types import DataError
 from synthetic import SPACES, measurements, write_run
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from rslwm.presets import PRESETS
 from rslwm.report.palette import inks
 from rslwm.study.entry import Entry
+from rslwm.study.presets import PRESETS
 
 
 @pytest.mark.parametrize("preset", ["demo", "bridge"])

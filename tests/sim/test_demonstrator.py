@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from rslwm.config import SimConfig
+from rslwm.sim.config import SimConfig
 from rslwm.sim.demonstrator import AFTERWARDS
 from rslwm.sim.record import record, record_episode
 from rslwm.types import Episode

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from rslwm.config import SimConfig
+from rslwm.sim.config import SimConfig
 from rslwm.sim.experts import expert_action
 from rslwm.sim.record import record_episode
 from rslwm.sim.tabletop import SPEC, Tabletop, random_stream

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from rslwm.config import SimConfig
 from rslwm.serialisation import ConfigError
+from rslwm.sim.config import SimConfig
 from rslwm.sim.record import record, record_episode
 from rslwm.sim.state import STATE_NAMES
 from rslwm.types import Episode
@@ -69,7 +69,7 @@ def test_a_reader_that_leaves_early_leaves_no_process_behind():
 KILLED = """
 import os, signal
 from multiprocessing import active_children
-from rslwm.config import SimConfig
+from rslwm.sim.config import SimConfig
 from rslwm.sim.record import record
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 import subprocess
 import sys
 
-from rslwm.config import SimConfig
 from rslwm.sim.bench import measure
+from rslwm.sim.config import SimConfig
 
 WITHOUT_EGL = """
 import ctypes

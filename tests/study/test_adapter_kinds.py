@@ -5,12 +5,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from rslwm.config import AdapterConfig, ComputeConfig, EncoderConfig, OptimConfig, StudyConfig
+from rslwm.compute import ComputeConfig
 from rslwm.data.corpus import Corpus
 from rslwm.data.store import TensorStore
+from rslwm.latents.adapters.base import AdapterConfig
+from rslwm.latents.base import EncoderConfig
 from rslwm.latents.space import LatentSpace
+from rslwm.optim import OptimConfig
+from rslwm.run.stage import Stage, Workspace, closure
+from rslwm.study.config import StudyConfig
 from rslwm.study.graph import Builder
-from rslwm.study.stage import Stage, Workspace, closure
 from rslwm.study.stages import read_facts
 
 KINDS = ["svae", "mlp", "pca"]

@@ -7,14 +7,16 @@ import pytest
 
 import point_world
 from rslwm.compute import generator
-from rslwm.config import DataConfig, DecoderConfig, DiTConfig, WorldModelConfig
+from rslwm.data.config import DataConfig
 from rslwm.data.lerobot import write_lerobot
 from rslwm.data.seen import SeenEpisodes
+from rslwm.latents.decoder import DecoderConfig
 from rslwm.latents.space import LatentSpace, SpaceConfig
-from rslwm.model.world_model import WorldModel
+from rslwm.model.dit import DiTConfig
+from rslwm.model.world_model import WorldModel, WorldModelConfig
+from rslwm.run.runner import StageFailed
 from rslwm.serialisation import ConfigError
 from rslwm.study.checkpoint import clip_settings, measure, open_corpus, run_folder, train_world_models
-from rslwm.study.runner import StageFailed
 from rslwm.types import DataError
 from test_stages import tiny
 

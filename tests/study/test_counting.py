@@ -4,10 +4,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from rslwm.config import AdapterConfig, DiTConfig, FlowConfig, OptimConfig, SamplingConfig
-from rslwm.model.dit import DiT, forward_flops
-from rslwm.model.flow import FlowMatching
-from rslwm.model.sampler import Sampler
+from rslwm.latents.adapters.base import AdapterConfig
+from rslwm.model.dit import DiT, DiTConfig, forward_flops
+from rslwm.model.flow import FlowConfig, FlowMatching
+from rslwm.model.sampler import Sampler, SamplingConfig
+from rslwm.optim import OptimConfig
 from rslwm.study import counting
 from rslwm.study.counting import PRECISION, Pass, blank, count
 

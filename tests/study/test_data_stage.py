@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from foreign import NAMES, Foreign, shown
-from rslwm.config import DataConfig, StudyConfig
+from rslwm.data.config import DataConfig
 from rslwm.data.store import TensorStore
+from rslwm.run.stage import Stage, Workspace
+from rslwm.study.config import StudyConfig
 from rslwm.study.graph import Builder
-from rslwm.study.stage import Stage, Workspace
 from rslwm.study.stages import read_facts
 from rslwm.types import DataError
 

@@ -8,15 +8,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from rslwm.config import ComputeConfig, EncoderConfig, StudyConfig
+from rslwm.compute import ComputeConfig
 from rslwm.data.corpus import Corpus
 from rslwm.data.store import TensorStore
+from rslwm.latents.base import EncoderConfig
 from rslwm.latents.space import LatentSpace, SpaceConfig
+from rslwm.run.stage import Stage, Workspace
 from rslwm.serialisation import ConfigError
 from rslwm.study import stages
+from rslwm.study.config import StudyConfig
 from rslwm.study.encoding import SPACE, Encoding, disk_needed, make_space, native_space
 from rslwm.study.entry import Entry
-from rslwm.study.stage import Stage, Workspace
 from rslwm.types import DataError
 from tiny_checkpoints import sd3
 

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from rslwm.config import AdapterConfig, DataConfig, EncoderConfig, StudyConfig
-from rslwm.latents.base import ENCODERS
+from rslwm.data.config import DataConfig
+from rslwm.latents.adapters.base import AdapterConfig
+from rslwm.latents.base import ENCODERS, EncoderConfig
 from rslwm.registry import UnknownName
 from rslwm.serialisation import ConfigError
+from rslwm.study.config import StudyConfig
 from rslwm.study.entry import Entry
 from rslwm.study.graph import Builder
 

@@ -6,15 +6,15 @@ from pathlib import Path
 import pytest
 
 from rslwm.cli.estimate import estimate
-from rslwm.config import DataSizeConfig, StudyConfig
 from rslwm.data.corpus import Corpus
 from rslwm.latents.space import LatentSpace
 from rslwm.model.dit import DiT
-from rslwm.presets import PRESETS
 from rslwm.serialisation import ConfigError
+from rslwm.study.config import DataSizeConfig, StudyConfig
 from rslwm.study.counting import ACTION_DIMS, looking, training_disk
 from rslwm.study.estimate import Estimator, Line, data_size
 from rslwm.study.graph import Builder
+from rslwm.study.presets import PRESETS
 
 TABLE_4 = {
     "sd3-vae": 1207.5,

@@ -6,12 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from rslwm.config import DataConfig, DecoderConfig, DiTConfig, EncoderConfig, StudyConfig
+from rslwm.data.config import DataConfig
 from rslwm.evals.base import METRICS, Metric
+from rslwm.latents.base import EncoderConfig
+from rslwm.latents.decoder import DecoderConfig
 from rslwm.latents.published.weights import MissingWeights
+from rslwm.model.dit import DiTConfig
+from rslwm.run.stage import Stage, closure
 from rslwm.serialisation import ConfigError
+from rslwm.study.config import StudyConfig
 from rslwm.study.graph import Builder, SpaceStages, Study
-from rslwm.study.stage import Stage, closure
 from rslwm.study.stages import make_decoder, share_decoder, take_own_decoder
 from tiny_checkpoints import vjepa
 

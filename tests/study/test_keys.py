@@ -11,14 +11,17 @@ from typing import Any
 import pytest
 
 from rslwm.cli.estimate import estimate
-from rslwm.config import ComputeConfig, DataConfig, EncoderConfig, StudyConfig
+from rslwm.compute import ComputeConfig
+from rslwm.data.config import DataConfig
 from rslwm.data.corpus import Corpus
 from rslwm.data.dataset import SOURCES
 from rslwm.evals.base import METRICS
+from rslwm.latents.base import EncoderConfig
 from rslwm.registry import import_file
+from rslwm.run.stage import closure
 from rslwm.serialisation import ConfigError, determining, dump, to_dict
+from rslwm.study.config import StudyConfig
 from rslwm.study.graph import Builder
-from rslwm.study.stage import closure
 
 CONFIG = StudyConfig(
     latents=("small-vavae", "small-dino+4"),
@@ -67,7 +70,7 @@ def test_the_order_of_imports_moves_no_key() -> None:
     def printed(*modules: str) -> str:
         imports = "".join(f"import rslwm.evals.{module}\n" for module in modules)
         program = (
-            f"{imports}from rslwm.study.graph import Builder\nfrom rslwm.config import StudyConfig\n"
+            f"{imports}from rslwm.study.graph import Builder\nfrom rslwm.study.config import StudyConfig\n"
             "print(Builder(StudyConfig(latents=('raw-pixels',))).build().spaces[0].rows.key)"
         )
         return subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout
@@ -80,8 +83,8 @@ def test_estimate_finds_finished_rows(tmp_path: Path, capsys: pytest.CaptureFixt
     config = replace(CONFIG, latents=("raw-pixels",))
     program = (
         "import sys, rslwm.evals.success\nfrom pathlib import Path\nfrom rslwm.study.graph import Builder\n"
-        "from rslwm.serialisation import load\nfrom rslwm.config import StudyConfig\n"
-        "from rslwm.study.runner import Runner\nfolder = Path(sys.argv[1])\n"
+        "from rslwm.serialisation import load\nfrom rslwm.study.config import StudyConfig\n"
+        "from rslwm.run.runner import Runner\nfolder = Path(sys.argv[1])\n"
         "study = Builder(load(StudyConfig, folder / 'config.yaml')).build()\n"
         "made = Runner(folder).folder(study.spaces[0].rows)\nmade.mkdir(parents=True)\n(made / 'stage.json').touch()\n"
     )

@@ -14,11 +14,11 @@ from holders import taken
 from rslwm.cli.failures import report_failures
 from rslwm.data.corpus import Corpus
 from rslwm.evals.base import METRICS, Metric, MetricInfo, NotAvailable, metric_infos
+from rslwm.evals.rows import Rows
+from rslwm.run.stage import RECORD
 from rslwm.serialisation import ConfigError
 from rslwm.study.compare import compare
 from rslwm.study.measuring import Measured, measure_each
-from rslwm.study.rows import Rows
-from rslwm.study.stage import RECORD
 from rslwm.types import MetricRow
 from test_stages import tiny
 

@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from rslwm.config import VerdictConfig
 from rslwm.evals.base import MetricInfo
-from rslwm.study.rows import Rows
-from rslwm.study.stats import Resampling, measure
-from rslwm.study.verdict import decide
+from rslwm.evals.rows import Rows
 from rslwm.types import DataError, MetricRow
+from rslwm.verdict.axis import VerdictConfig
+from rslwm.verdict.bootstrap import Resampling, measure
+from rslwm.verdict.decide import decide
 
 R = MetricInfo(
     "r", "representation", True, "Pearson r", "pearson", "others' actions", "the true ones", "", ceiling_value=1.0

@@ -5,30 +5,26 @@ from pathlib import Path
 
 import pytest
 
-from rslwm.config import (
-    ComputeConfig,
-    DataConfig,
-    DecoderConfig,
-    DiTConfig,
-    EncoderConfig,
-    EvalConfig,
-    OptimConfig,
-    PlanConfig,
-    ProbeConfig,
-    SamplingConfig,
-    ScalingConfig,
-    StudyConfig,
-    WorldModelConfig,
-)
+from rslwm.compute import ComputeConfig
+from rslwm.data.config import DataConfig
 from rslwm.data.corpus import Corpus
-from rslwm.model.dit import SIZES
-from rslwm.presets import PRESETS
+from rslwm.evals.evaluation import EvalConfig
+from rslwm.evals.grid_probe import ProbeConfig
+from rslwm.evals.rows import Rows
+from rslwm.latents.base import EncoderConfig
+from rslwm.latents.decoder import DecoderConfig
+from rslwm.model.dit import SIZES, DiTConfig
+from rslwm.model.sampler import SamplingConfig
+from rslwm.model.world_model import WorldModelConfig
+from rslwm.optim import OptimConfig
+from rslwm.plan.base import PlanConfig
 from rslwm.report.page import build_report
 from rslwm.serialisation import ConfigError
 from rslwm.study.compare import compare, comparisons
+from rslwm.study.config import StudyConfig
 from rslwm.study.graph import Builder
-from rslwm.study.rows import Rows
-from rslwm.study.scaling import scaled
+from rslwm.study.presets import PRESETS
+from rslwm.study.scaling import ScalingConfig, scaled
 from rslwm.types import LatentSpec
 
 OPTIM = OptimConfig(steps=2, batch_size=4, warmup=1)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from rslwm.run.stage import Stage, Workspace
 from rslwm.study import stages, versions
-from rslwm.study.stage import Stage, Workspace
 
 Edit = Callable[[str, str, str], None]
 WORLD_MODEL = ("rslwm.study.stages", "make_world_model")
@@ -44,7 +44,7 @@ def test_a_change_of_what_a_stage_uses_is_found_and_others_are_left_alone(edit: 
 @pytest.mark.parametrize(
     ("module", "old", "new"),
     [
-        ("rslwm.train.optim", "weight_decay", "weight_deca"),
+        ("rslwm.optim", "weight_decay", "weight_deca"),
         ("rslwm.latents.decoder", "class ResidualBlock(nn.Module):", "class ResidualBlock(nn.Module):\n    more = 1\n"),
         ("rslwm.study.stages", 'seeded(config.seed, "decoder weights")', 'seeded(config.seed, "weights")'),
     ],

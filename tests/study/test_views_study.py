@@ -7,31 +7,28 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from rslwm.config import (
-    AdapterConfig,
-    ComputeConfig,
-    DataConfig,
-    DecoderConfig,
-    DiTConfig,
-    EncoderConfig,
-    EvalConfig,
-    OptimConfig,
-    PlanConfig,
-    ProbeConfig,
-    SamplingConfig,
-    StudyConfig,
-    WorldModelConfig,
-)
+from rslwm.compute import ComputeConfig
+from rslwm.data.config import DataConfig
 from rslwm.data.corpus import Corpus
 from rslwm.data.store import TensorStore
+from rslwm.evals.evaluation import EvalConfig
+from rslwm.evals.grid_probe import ProbeConfig
 from rslwm.evals.replay import replay
+from rslwm.evals.rows import Rows
+from rslwm.latents.adapters.base import AdapterConfig
+from rslwm.latents.base import EncoderConfig
+from rslwm.latents.decoder import DecoderConfig
 from rslwm.latents.views import one_view
-from rslwm.model.world_model import WorldModel
+from rslwm.model.dit import DiTConfig
+from rslwm.model.sampler import SamplingConfig
+from rslwm.model.world_model import WorldModel, WorldModelConfig
+from rslwm.optim import OptimConfig
+from rslwm.plan.base import PlanConfig
+from rslwm.run.stage import Stage, Workspace, closure
 from rslwm.serialisation import ConfigError
 from rslwm.study.checkpoint import measure
+from rslwm.study.config import StudyConfig
 from rslwm.study.graph import Builder, Study
-from rslwm.study.rows import Rows
-from rslwm.study.stage import Stage, Workspace, closure
 from rslwm.study.stages import read_facts
 from rslwm.types import AXES
 from two_views import SIZE, open_corpus, write_dataset

@@ -9,14 +9,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from rslwm.compute import seeded
-from rslwm.config import AdapterConfig, ComputeConfig, DecoderConfig, EncoderConfig, OptimConfig
+from rslwm.compute import ComputeConfig, seeded
 from rslwm.data.corpus import Corpus
 from rslwm.data.store import TensorStore
+from rslwm.latents.adapters.base import AdapterConfig
 from rslwm.latents.adapters.pca import PCA
-from rslwm.latents.base import ENCODERS, Encoder, FrameBatch, TrainableEncoder
-from rslwm.latents.decoder import SubPixelDecoder
+from rslwm.latents.base import ENCODERS, Encoder, EncoderConfig, FrameBatch, TrainableEncoder
+from rslwm.latents.decoder import DecoderConfig, SubPixelDecoder
 from rslwm.latents.small.vae import SmallVAE
+from rslwm.optim import OptimConfig
 from rslwm.serialisation import ConfigError
 from rslwm.train.latents import FramePairs, StoredFrames, sample_frames, train_adapter, train_decoder, train_encoder
 from rslwm.train.loop import TrainingFailed

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
-from rslwm.compute import generator, seeded
-from rslwm.config import ComputeConfig, OptimConfig
+from rslwm.compute import ComputeConfig, generator, seeded
+from rslwm.optim import OptimConfig
 from rslwm.train.loop import Loss, Trained, TrainingFailed, fit
 from rslwm.types import DataError
 

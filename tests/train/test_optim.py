@@ -6,9 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from rslwm.config import OptimConfig
+from rslwm.optim import OptimConfig, build, learning_rate
 from rslwm.serialisation import ConfigError
-from rslwm.train.optim import build, learning_rate
 
 CONFIG = OptimConfig(steps=110, lr=2.0, final_lr=0.1, warmup=10)
 

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from rslwm.compute import generator
-from rslwm.config import DecoderConfig
+from rslwm.latents.decoder import DecoderConfig
 from rslwm.latents.published.weights import MissingWeights
-from rslwm.presets import PRESETS
 from rslwm.serialisation import ConfigError
+from rslwm.study.presets import PRESETS
 from rslwm.train import pixel_loss
 from rslwm.train.pixel_loss import PixelLoss, ms_ssim
 

@@ -13,12 +13,15 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from rslwm.compute import generator, seeded
-from rslwm.config import ComputeConfig, DataConfig, DiTConfig, EncoderConfig, OptimConfig, WorldModelConfig
+from rslwm.compute import ComputeConfig, generator, seeded
+from rslwm.data.config import DataConfig
 from rslwm.data.corpus import Corpus
 from rslwm.data.store import TensorStore
+from rslwm.latents.base import EncoderConfig
 from rslwm.latents.space import LatentSpace, SpaceConfig
-from rslwm.model.world_model import WorldModel
+from rslwm.model.dit import DiTConfig
+from rslwm.model.world_model import WorldModel, WorldModelConfig
+from rslwm.optim import OptimConfig
 from rslwm.train.checkpoint import TrainingStates
 from rslwm.train.loop import Progress
 from rslwm.train.world_model import train_world_model

@@ -6,12 +6,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from rslwm.compute import generator, seeded
-from rslwm.config import ComputeConfig, DDPMConfig, DiTConfig, EncoderConfig, OptimConfig, WorldModelConfig
+from rslwm.compute import ComputeConfig, generator, seeded
 from rslwm.data.corpus import Corpus
 from rslwm.data.store import TensorStore
+from rslwm.latents.base import EncoderConfig
 from rslwm.latents.space import LatentSpace, SpaceConfig
-from rslwm.model.world_model import WorldModel
+from rslwm.model.ddpm import DDPMConfig
+from rslwm.model.dit import DiTConfig
+from rslwm.model.world_model import WorldModel, WorldModelConfig
+from rslwm.optim import OptimConfig
 from rslwm.train.transfer import start_from
 from rslwm.train.world_model import train_world_model
 from rslwm.types import DataError

@@ -11,14 +11,16 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from rslwm.compute import generator, seeded
-from rslwm.config import ComputeConfig, DiTConfig, EncoderConfig, OptimConfig, SamplingConfig, WorldModelConfig
+from rslwm.compute import ComputeConfig, generator, seeded
 from rslwm.data.clips import Clips
 from rslwm.data.corpus import Corpus
 from rslwm.data.store import TensorStore
+from rslwm.latents.base import EncoderConfig
 from rslwm.latents.space import LatentSpace, SpaceConfig
-from rslwm.model.dit import DiT
-from rslwm.model.world_model import WorldModel
+from rslwm.model.dit import DiT, DiTConfig
+from rslwm.model.sampler import SamplingConfig
+from rslwm.model.world_model import WorldModel, WorldModelConfig
+from rslwm.optim import OptimConfig
 from rslwm.train.world_model import train_world_model
 
 CONFIG = WorldModelConfig(

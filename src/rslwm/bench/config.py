@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from rslwm.config import ComputeConfig, PlanConfig
+from rslwm.compute import ComputeConfig
+from rslwm.plan.base import PlanConfig
 
 Size = Literal["S", "B", "L", "XL", "demo"]
 """Of the transformer: the paper's, or the one that the demo trains."""

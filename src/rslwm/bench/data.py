@@ -15,8 +15,7 @@ from rslwm.bench.footage import SEED, Footage, write_footage
 from rslwm.bench.result import Comparison, Measurement
 from rslwm.bench.straightforward.encoder import ViT
 from rslwm.bench.timing import Work, interleaved
-from rslwm.compute import device, generator, peak_flops, precision, seeded
-from rslwm.config import ComputeConfig
+from rslwm.compute import ComputeConfig, device, generator, peak_flops, precision, seeded
 
 
 def measure(

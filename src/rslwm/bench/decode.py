@@ -13,9 +13,10 @@ from rslwm.bench.config import DecodeBenchConfig
 from rslwm.bench.result import Comparison, Measurement
 from rslwm.bench.timing import Work, announce, interleaved, timed
 from rslwm.bench.world import SPEC, world_model
-from rslwm.compute import autocast, generator, peak_flops, precision, seeded
-from rslwm.config import ComputeConfig, DecoderConfig, SamplingConfig
+from rslwm.compute import ComputeConfig, autocast, generator, peak_flops, precision, seeded
+from rslwm.latents.decoder import DecoderConfig
 from rslwm.latents.space import open_decoder
+from rslwm.model.sampler import SamplingConfig
 from rslwm.model.world_model import WorldModel
 from rslwm.serialisation import from_dict
 

@@ -16,8 +16,7 @@ from rslwm.bench.config import EncodeBenchConfig, FootageConfig
 from rslwm.bench.footage import moving_picture
 from rslwm.bench.result import Comparison, Measurement
 from rslwm.bench.timing import Work, interleaved
-from rslwm.compute import autocast, device, peak_flops, precision
-from rslwm.config import ComputeConfig
+from rslwm.compute import ComputeConfig, autocast, device, peak_flops, precision
 from rslwm.data.store import TensorStore
 from rslwm.latents.base import Encoder
 from rslwm.latents.flops import encoder_flops

@@ -9,8 +9,7 @@ from typing import Any
 
 import torch
 
-from rslwm.compute import device
-from rslwm.config import ComputeConfig
+from rslwm.compute import ComputeConfig, device
 from rslwm.processes import cores
 
 CPUINFO = Path("/proc/cpuinfo")

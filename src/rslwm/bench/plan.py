@@ -15,10 +15,10 @@ from rslwm.bench.result import Comparison, Measurement
 from rslwm.bench.straightforward import planner
 from rslwm.bench.timing import Work, announce, paired, timed
 from rslwm.bench.world import SPEC, led_here, straightforward, world_model
-from rslwm.compute import autocast, device, generator, peak_flops, precision
-from rslwm.config import ComputeConfig, PlanConfig, SamplingConfig
+from rslwm.compute import ComputeConfig, autocast, device, generator, peak_flops, precision
 from rslwm.model.dit import forward_flops
-from rslwm.plan.base import plan
+from rslwm.model.sampler import SamplingConfig
+from rslwm.plan.base import PlanConfig, plan
 
 SIDES = ("ours", "baseline")
 TRIAL = 20

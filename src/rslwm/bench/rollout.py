@@ -14,9 +14,9 @@ from rslwm.bench.passes import cached, recomputed
 from rslwm.bench.result import Comparison, Measurement
 from rslwm.bench.timing import announce, interleaved, timed
 from rslwm.bench.world import SPEC, led_here, straightforward, world_model
-from rslwm.compute import autocast, device, generator, peak_flops, precision
-from rslwm.config import ComputeConfig, SamplingConfig
+from rslwm.compute import ComputeConfig, autocast, device, generator, peak_flops, precision
 from rslwm.model.dit import forward_flops
+from rslwm.model.sampler import SamplingConfig
 
 
 class Rollouts:

@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 import torch
 from torch import Tensor
 
+from rslwm import optim
 from rslwm.bench.config import ModelBenchConfig, TrainBenchConfig
 from rslwm.bench.footage import SEED, Footage, write_footage
 from rslwm.bench.profile import Share, shares
@@ -21,11 +22,11 @@ from rslwm.bench.straightforward.encoder import ViT
 from rslwm.bench.straightforward.training import StraightforwardTraining
 from rslwm.bench.timing import Work, interleaved
 from rslwm.bench.world import world_model
-from rslwm.compute import generator, peak_flops, precision, seeded
-from rslwm.config import ComputeConfig, WorldModelConfig
+from rslwm.compute import ComputeConfig, generator, peak_flops, precision, seeded
 from rslwm.model.dit import forward_flops
 from rslwm.model.flow import FlowMatching
-from rslwm.train import loop, optim
+from rslwm.model.world_model import WorldModelConfig
+from rslwm.train import loop
 from rslwm.train.checkpoint import Training
 
 

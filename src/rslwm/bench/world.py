@@ -10,13 +10,12 @@ from torch import Tensor
 from rslwm.bench.config import ModelBenchConfig
 from rslwm.bench.straightforward.dit import StraightforwardDiT
 from rslwm.bench.straightforward.sampler import StraightforwardSampler
-from rslwm.compute import device, generator
-from rslwm.config import ComputeConfig, DiTConfig, EncoderConfig, WorldModelConfig
-from rslwm.latents.base import Encoder
+from rslwm.compute import ComputeConfig, device, generator
+from rslwm.latents.base import Encoder, EncoderConfig
 from rslwm.latents.space import LatentSpace, SpaceConfig
-from rslwm.model.dit import SIZES
+from rslwm.model.dit import SIZES, DiTConfig
 from rslwm.model.flow import FlowMatching
-from rslwm.model.world_model import WorldModel
+from rslwm.model.world_model import WorldModel, WorldModelConfig
 from rslwm.serialisation import ConfigError
 from rslwm.types import LatentSpec, end_effector_spec
 

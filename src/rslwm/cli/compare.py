@@ -54,7 +54,7 @@ class Compare(StudyCommand):
     def _compare(self, out: Path) -> None:
         from rslwm.report.page import build_report
         from rslwm.study.compare import compare
-        from rslwm.study.table import render
+        from rslwm.verdict.table import render
 
         screen, failed, pages = console(), list[dict[str, str]](), dict[Path, Path]()
         command = shlex.join(["rslwm", *sys.argv[1:]])

@@ -14,8 +14,9 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from rslwm.cli.output import console, counting
-from rslwm.config import DataConfig, SimConfig
+from rslwm.data.config import DataConfig
 from rslwm.data.dataset import EpisodeDataset, build_dataset
+from rslwm.sim.config import SimConfig
 from rslwm.types import ActionSpec
 
 CACHE = Path("runs/data")

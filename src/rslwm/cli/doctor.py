@@ -59,8 +59,7 @@ def _python() -> Iterator[Fact]:
 def _torch() -> Iterator[Fact]:
     import torch
 
-    from rslwm.compute import precision
-    from rslwm.config import ComputeConfig
+    from rslwm.compute import ComputeConfig, precision
 
     cuda = torch.cuda.get_device_name() if torch.cuda.is_available() else "no CUDA device"
     yield Fact("torch", f"{torch.__version__}, {cuda}")
@@ -83,7 +82,7 @@ def _torchvision() -> Iterator[Fact]:
 
 
 def _simulator() -> Iterator[Fact]:
-    from rslwm.config import SimConfig
+    from rslwm.sim.config import SimConfig
 
     try:
         from rslwm.sim.tabletop import Tabletop

@@ -8,14 +8,14 @@ from pathlib import Path
 from rich.table import Table
 
 from rslwm.cli.output import console
-from rslwm.config import StudyConfig
+from rslwm.run.progress import duration
+from rslwm.run.runner import Runner
+from rslwm.run.schedule import Schedule
 from rslwm.serialisation import ConfigError
+from rslwm.study.config import StudyConfig
 from rslwm.study.counting import GPUS
 from rslwm.study.estimate import Demand, Estimator, FrameCost, Line, data_size
 from rslwm.study.graph import Builder
-from rslwm.study.progress import duration
-from rslwm.study.runner import Runner
-from rslwm.study.schedule import Schedule
 
 COUNTED = (
     "Training counts three forward passes, and holds weights, gradients, two moments and the moving average in "

@@ -13,11 +13,14 @@ from rich.table import Table
 
 from rslwm.cli.failures import report_failures
 from rslwm.cli.output import console
-from rslwm.config import ComputeConfig, EvalConfig, StudyConfig, VerdictConfig
+from rslwm.compute import ComputeConfig
+from rslwm.evals.evaluation import EvalConfig
 from rslwm.serialisation import ConfigError
+from rslwm.study.config import StudyConfig
+from rslwm.verdict.axis import VerdictConfig
 
 if TYPE_CHECKING:
-    from rslwm.study.verdict import Verdict
+    from rslwm.verdict.decide import Verdict
 
 
 @dataclass
@@ -60,7 +63,7 @@ class Evaluate:
         from rslwm.evals.base import metric_infos
         from rslwm.model.world_model import WorldModel
         from rslwm.study.checkpoint import clip_settings, measure, run_folder
-        from rslwm.study.verdict import decide
+        from rslwm.verdict.decide import decide
 
         if (self.out / "study.json").is_file():
             raise ConfigError(f"{self.out} holds a comparison, whose rows this would overwrite; give another --out")

@@ -12,9 +12,9 @@ from typing import Annotated, Any, ClassVar, Protocol, TypeVar, get_args, get_or
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
-from rslwm.config import StudyConfig
-from rslwm.presets import PRESETS
 from rslwm.serialisation import ConfigError, load
+from rslwm.study.config import StudyConfig
+from rslwm.study.presets import PRESETS
 
 
 class Command(Protocol):

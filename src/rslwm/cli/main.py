@@ -12,8 +12,8 @@ from importlib import import_module
 from rslwm import __version__
 from rslwm.cli.flags import Command, parse
 from rslwm.registry import UnknownName
+from rslwm.run.runner import StageFailed
 from rslwm.serialisation import ConfigError
-from rslwm.study.runner import StageFailed
 from rslwm.trust import FLAG, trusting
 from rslwm.types import DataError
 

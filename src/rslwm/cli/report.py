@@ -28,9 +28,9 @@ class Report:
     seed take it as --verdict.training-noise."""
 
     def run(self) -> None:
+        from rslwm.run.lock import locked
+        from rslwm.run.runner import LOCK, LOCK_SECONDS
         from rslwm.study.compare import run_of
-        from rslwm.study.lock import locked
-        from rslwm.study.runner import LOCK, LOCK_SECONDS
 
         if not self.run_folder.is_dir():
             raise DataError(f"{self.run_folder} is no folder; name what `rslwm compare` was given as --out")

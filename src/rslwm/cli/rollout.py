@@ -10,7 +10,9 @@ import tyro
 from rich.table import Table
 
 from rslwm.cli.output import console
-from rslwm.config import ComputeConfig, EvalConfig, SamplingConfig
+from rslwm.compute import ComputeConfig
+from rslwm.evals.evaluation import EvalConfig
+from rslwm.model.sampler import SamplingConfig
 
 if TYPE_CHECKING:
     from rslwm.evals.replay import Replay

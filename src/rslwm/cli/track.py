@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from rslwm.config import StudyConfig
+from rslwm.study.config import StudyConfig
 from rslwm.train.track import Kind, tracking
 
 
@@ -16,8 +16,8 @@ def tracked(kind: Kind | None, config: StudyConfig, out: Path) -> Iterator[None]
     if kind is None:
         yield
         return
+    from rslwm.run.stage import closure
     from rslwm.study.graph import Builder
-    from rslwm.study.stage import closure
 
     stages = closure(Builder(config).build().targets)
     names = {f"{s.kind}-{s.key}": f"{s}-{s.key[:6]}".replace(" ", "-") for s in stages}

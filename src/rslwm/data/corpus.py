@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from rslwm.config import DataConfig
 from rslwm.data.clips import Clips, split_episodes
+from rslwm.data.config import DataConfig
 from rslwm.data.dataset import EpisodeDataset, open_folder
 from rslwm.data.fingerprint import episode_key
 from rslwm.data.store import Readable, TensorStore

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from rslwm.config import DataConfig
+from rslwm.data.config import DataConfig
 from rslwm.data.consistency import contradictions
 from rslwm.data.conventions import derive_spec, read_spec, require_order, stored_spec
 from rslwm.data.fingerprint import fingerprint

@@ -51,7 +51,7 @@ def hdf5_files(path: Path) -> Iterator[Path]:
 class Hdf5Files:
     """One file of demonstrations, or a folder of them with the same cameras, states and controller.
 
-    ``features`` and ``action_spec`` are those of :class:`rslwm.config.DataConfig`.
+    ``features`` and ``action_spec`` are those of :class:`rslwm.data.config.DataConfig`.
 
     Raises:
         DataError: h5py is missing, a file is absent, damaged or of another layout, or nothing is an action.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from rslwm.config import DataConfig
+from rslwm.data.config import DataConfig
 from rslwm.data.dataset import SOURCES, EpisodeDataset, Progress, open_folder
 from rslwm.types import DataError
 

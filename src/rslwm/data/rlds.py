@@ -85,7 +85,7 @@ class RldsReport:
 class RldsFolder:
     """A folder with features.json, dataset_info.json and the shards of one version of a data set.
 
-    ``features`` and ``action_spec`` are those of :class:`rslwm.config.DataConfig`.
+    ``features`` and ``action_spec`` are those of :class:`rslwm.data.config.DataConfig`.
 
     Raises:
         DataError: a metadata file or every shard is missing, the container isn't TFRecord, or nothing is an action.

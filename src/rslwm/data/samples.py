@@ -11,11 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rslwm.config import DataConfig, SimConfig
+from rslwm.data.config import DataConfig
 from rslwm.data.dataset import CAMERA, build_dataset
 from rslwm.data.frames import resize
 from rslwm.data.hdf5 import read_hdf5
 from rslwm.data.rlds import read_rlds
+from rslwm.sim.config import SimConfig
 from rslwm.types import DataError
 
 EPISODES = 4

@@ -7,13 +7,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from rslwm.config import DataConfig, SimConfig
+from rslwm.data.config import DataConfig
 from rslwm.data.dataset import SOURCES, EpisodeDataset, Progress, open_folder
 from rslwm.data.hdf5 import SUFFIXES, Hdf5Files, hdf5_files
 from rslwm.data.hub import local_folder
 from rslwm.data.lerobot import write_lerobot
 from rslwm.data.rlds import RldsFolder
 from rslwm.serialisation import content_hash
+from rslwm.sim.config import SimConfig
 from rslwm.types import ActionSpec, DataError, Episode
 
 
@@ -86,7 +87,7 @@ def convert(source: Foreign, root: Path, progress: Progress | None = None) -> Ep
 
 @SOURCES.register("sim")
 def record_sim(location: str, config: DataConfig, root: Path, progress: Progress | None) -> EpisodeDataset:
-    """``sim:tabletop``, recorded once for every :class:`rslwm.config.SimConfig`."""
+    """``sim:tabletop``, recorded once for every :class:`rslwm.sim.config.SimConfig`."""
     if location != "tabletop":
         raise DataError(f"data.uri: there is no simulator {location!r}; the embedded one is sim:tabletop")
     recorded = root / f"sim-tabletop-{content_hash(config.sim)}"

@@ -11,16 +11,42 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rslwm.compute import autocast, device, generator
-from rslwm.config import ComputeConfig, EvalConfig, SamplingConfig
+from rslwm.compute import ComputeConfig, autocast, device, generator
 from rslwm.data.clips import ClipBatch, Clips
 from rslwm.data.corpus import Corpus
 from rslwm.data.store import Readable
 from rslwm.evals.base import MetricInfo, NotAvailable
+from rslwm.evals.grid_probe import ProbeConfig
 from rslwm.evals.probes import Probes
 from rslwm.latents.store import to_float
+from rslwm.model.sampler import SamplingConfig
 from rslwm.model.world_model import WorldModel
+from rslwm.plan.base import PlanConfig
 from rslwm.types import DataError, MetricRow
+
+
+@dataclass(frozen=True)
+class EvalConfig:
+    """What is measured on the held-out episodes."""
+
+    clips: int = 48
+    context: int = 2
+    """Real frames that a rollout starts from."""
+    future: int = 8
+    """Generated frames."""
+    sampling: SamplingConfig = field(default_factory=lambda: SamplingConfig(steps=4))
+    encoder_windows: int = 256
+    """Held-out windows (or frames) for metrics on encoder latents."""
+    one_step_windows: int = 512
+    """Held-out windows for the one-step error and for telling the true action from others."""
+    other_actions: int = 7
+    """Actions of other episodes that the true one is told from."""
+    plan: PlanConfig = field(default_factory=lambda: PlanConfig(candidates=24, iterations=3, elites=6, windows=160))
+    """A coarser search than the planner's own default: more windows say more about a space than closer plans."""
+    plan_horizons: tuple[int, ...] = ()
+    """Lengths of the plans that are measured; empty: plan.horizon alone."""
+    probe: ProbeConfig = field(default_factory=ProbeConfig)
+    seed: int = 1234
 
 
 @dataclass(frozen=True)

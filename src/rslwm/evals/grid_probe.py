@@ -3,13 +3,38 @@ probe's error would tell the size of its reader."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from rslwm.config import ProbeConfig
 from rslwm.latents.decoder import ResidualBlock
+from rslwm.optim import OptimConfig
+
+
+@dataclass(frozen=True)
+class ProbeConfig:
+    """Probes: trained on encoder latents of the training episodes, applied frozen to generated ones."""
+
+    width: int = 48
+    """Channels of its convolutions: the capacity of a probe, the same for every space."""
+    grid: int = 8
+    """Cells a side that a probe reads: finer latents are folded into channels, coarser ones are interpolated."""
+    channels: int = 256
+    """Channels of a cell that it reads; of more, as many random mixtures."""
+    noise: float = 0.05
+    """Standard deviation of the noise added to the (normalised) latents in training."""
+    success_noise: float = 1.0
+    """The same for the success probe: of labels there is one an episode, and it would learn these by heart."""
+    success_frames: int = 10
+    """Frames of the clip, at an episode's end, of which the success probe reads the first, the middle and the last.
+    Shorter episodes are left out."""
+    horizons: tuple[int, ...] = (1, 4)
+    """Inverse dynamics over this many kept frames."""
+    optim: OptimConfig = field(default_factory=lambda: OptimConfig(steps=400, batch_size=96, lr=4e-3))
+
 
 _HIDDEN = 256
 

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rslwm.config import SamplingConfig
 from rslwm.evals.base import METRICS, Metric, MetricInfo
 from rslwm.evals.evaluation import Evaluation
+from rslwm.model.sampler import SamplingConfig
 from rslwm.types import MetricRow
 
 ONE_STEP = MetricInfo(

@@ -10,10 +10,9 @@ import torch
 from torch import Tensor
 
 from rslwm.compute import autocast, device, generator
-from rslwm.config import PlanConfig
 from rslwm.evals.base import METRICS, Metric, MetricInfo, NotAvailable
 from rslwm.evals.evaluation import Evaluation
-from rslwm.plan.base import PLANNERS, Cost, Evaluate, latent_distance, no_signal, plan, stand_still
+from rslwm.plan.base import PLANNERS, Cost, Evaluate, PlanConfig, latent_distance, no_signal, plan, stand_still
 from rslwm.types import ActionSpec, MetricRow, Role
 
 CEM_ERROR = MetricInfo(

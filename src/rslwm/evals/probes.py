@@ -12,13 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rslwm.compute import autocast, device, generator, seeded
-from rslwm.config import ComputeConfig, ProbeConfig
+from rslwm.compute import ComputeConfig, autocast, device, generator, seeded
 from rslwm.data.clips import Clips
 from rslwm.data.corpus import Corpus
 from rslwm.data.store import Readable
 from rslwm.evals.base import NotAvailable
-from rslwm.evals.grid_probe import GridProbe
+from rslwm.evals.grid_probe import GridProbe, ProbeConfig
 from rslwm.tensors import load_weights, write_tensors
 from rslwm.train.loop import Progress, fit
 

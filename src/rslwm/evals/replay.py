@@ -7,11 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rslwm.compute import autocast, device, generator
-from rslwm.config import ComputeConfig, EvalConfig
+from rslwm.compute import ComputeConfig, autocast, device, generator
 from rslwm.data.corpus import Corpus
 from rslwm.data.seen import unseen
-from rslwm.evals.evaluation import choose
+from rslwm.evals.evaluation import EvalConfig, choose
 from rslwm.evals.visual import psnr
 from rslwm.latents.store import to_float
 from rslwm.model.world_model import WorldModel

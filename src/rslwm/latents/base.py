@@ -4,16 +4,40 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from rslwm.config import EncoderConfig
+from rslwm.optim import OptimConfig
 from rslwm.registry import Registry
+from rslwm.serialisation import OPERATIONAL
 from rslwm.types import DataError, LatentSpec
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """The small encoders, one backbone, so that nothing but the objective differs; and what published ones share."""
+
+    weights: str = field(default="", metadata=OPERATIONAL)
+    """Folder of published weights, a subfolder for each encoder's name; what isn't there is looked for in the hub's
+    cache."""
+    input_size: int = 256
+    """Side in pixels at which published encoders with patches of 8 or 16 px see a frame; those with 14 px see 14/16 of
+    it, so that the grids are the same."""
+    width: int = 128
+    depth: int = 5
+    heads: int = 4
+    patch: int = 8
+    channels: int = 16
+    """Latent channels of the reconstruction encoders."""
+    pair_gap: tuple[int, ...] = (2, 6)
+    """Training frames come in pairs of one episode, this many recorded steps apart (from, to)."""
+    min_rank: float = 4.0
+    """Effective rank of the latents below which training counts as collapsed."""
+    optim: OptimConfig = field(default_factory=lambda: OptimConfig(steps=200, lr=1e-3, weight_decay=0.02))
 
 
 class Encoder(nn.Module):

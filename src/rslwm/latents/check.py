@@ -8,10 +8,9 @@ import torch
 from torch import Tensor
 
 from rslwm.compute import generator
-from rslwm.config import DecoderConfig
 from rslwm.data.check import Finding, Report
 from rslwm.latents.base import ENCODERS, Encoder, FrameBatch, TrainableEncoder
-from rslwm.latents.decoder import SubPixelDecoder
+from rslwm.latents.decoder import DecoderConfig, SubPixelDecoder
 from rslwm.latents.normaliser import deviation
 from rslwm.latents.published.base import PublishedEncoder
 

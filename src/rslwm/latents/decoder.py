@@ -2,13 +2,51 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from rslwm.config import DecoderConfig
+from rslwm.optim import OptimConfig
+from rslwm.serialisation import OPERATIONAL
 from rslwm.types import LatentSpec
+
+
+@dataclass(frozen=True)
+class DecoderConfig:
+    """Pixel decoder, trained on detached latents, the same for every space."""
+
+    own: bool = False
+    """Spaces whose encoder has a decoder of its own decode with that one; nothing is trained for them."""
+    through: int = 0
+    """Native semantic spaces decode through an adapter to this many channels and the pixel decoder of its latents,
+    both the same as those of NAME+THROUGH (the paper: 96); 0 gives them a pixel decoder of their own."""
+    kind: Literal["sub-pixel", "ldm"] = "sub-pixel"
+    """sub-pixel is small and quick; ldm is the paper's, level by level to the frame's resolution."""
+    width: int = 128
+    """Channels at the latent grid (sub-pixel) or at the frame's resolution (ldm; the paper: 160)."""
+    multipliers: tuple[int, ...] = (1, 1, 2, 4, 8)
+    """ldm: widths of the levels, from the frame's resolution down to the latent grid; each step halves the side."""
+    blocks: int = 2
+    """ldm: residual blocks a level."""
+    heads: int = 4
+    """ldm: attention heads at the latent grid."""
+    noise: float = 0.05
+    """Standard deviation of the noise added to the (normalised) latents, so that generated ones decode well."""
+    loss: Literal["absolute", "published"] = "absolute"
+    """absolute + 8 squared error, or the paper's: squared error + ``structure_weight`` (1 - MS-SSIM)."""
+    structure_weight: float = 0.5
+    perceptual: Literal["none", "lpips-alex", "lpips-vgg", "effnet-lite0"] = "none"
+    """Perceptual distance, added to either loss. LPIPS needs a download; effnet-lite0, a package's, isn't LPIPS."""
+    perceptual_weight: float = 0.5
+    perceptual_after: int = 0
+    """Training frames seen before the perceptual distance counts."""
+    perceptual_folder: str = field(default="", metadata=OPERATIONAL)
+    """Folder of the networks that LPIPS compares with; empty is where torchvision keeps its downloads."""
+    optim: OptimConfig = field(default_factory=lambda: OptimConfig(steps=180, lr=2e-3))
 
 
 class ResidualBlock(nn.Module):

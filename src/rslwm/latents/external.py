@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from rslwm.config import EncoderConfig
-from rslwm.latents.base import Encoder
+from rslwm.latents.base import Encoder, EncoderConfig
 from rslwm.types import DataError, Family, LatentSpec
 
 EXTERNAL = "external"

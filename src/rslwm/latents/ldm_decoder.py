@@ -13,8 +13,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from rslwm.attention import attend
-from rslwm.config import DecoderConfig
-from rslwm.latents.decoder import PixelDecoder
+from rslwm.latents.decoder import DecoderConfig, PixelDecoder
 from rslwm.types import LatentSpec
 
 

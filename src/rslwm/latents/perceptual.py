@@ -17,7 +17,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from rslwm.compute import seeded
-from rslwm.config import EncoderConfig
+from rslwm.latents.base import EncoderConfig
 from rslwm.latents.published.effnet import EffNetLite0, EffNetOptions
 from rslwm.latents.published.weights import MissingWeights, Source
 from rslwm.tensors import take_weights

@@ -13,13 +13,12 @@ import yaml
 from torch import Tensor, nn
 
 from rslwm import serialisation
-from rslwm.config import AdapterConfig, DecoderConfig, EncoderConfig
-from rslwm.latents.adapters.base import Adapter
+from rslwm.latents.adapters.base import Adapter, AdapterConfig
 from rslwm.latents.adapters.mlp import MLP
 from rslwm.latents.adapters.pca import PCA
 from rslwm.latents.adapters.svae import SVAE
-from rslwm.latents.base import ENCODERS, Encoder
-from rslwm.latents.decoder import PixelDecoder, SubPixelDecoder
+from rslwm.latents.base import ENCODERS, Encoder, EncoderConfig
+from rslwm.latents.decoder import DecoderConfig, PixelDecoder, SubPixelDecoder
 from rslwm.latents.external import EXTERNAL, ExternalConfig, ExternalEncoder
 from rslwm.latents.ldm_decoder import LDMDecoder
 from rslwm.latents.normaliser import Normaliser

@@ -10,8 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rslwm.compute import autocast, device
-from rslwm.config import ComputeConfig
+from rslwm.compute import ComputeConfig, autocast, device
 from rslwm.data.store import SHARD, Item, Source, TensorStore, finished_shards
 
 Encode = Callable[[Tensor], Tensor]

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 from torch.utils._python_dispatch import _disable_current_modes
 
-from rslwm.config import ComputeConfig
+from rslwm.compute import ComputeConfig
 from rslwm.data.store import Places, TensorStore
 from rslwm.latents.store import Encode, encode_episode
 

@@ -13,8 +13,21 @@ from math import sqrt
 import torch
 from torch import Tensor
 
-from rslwm.config import DDPMConfig
 from rslwm.model.flow import NoisyClip, draw_like
+
+
+@dataclass(frozen=True)
+class DDPMConfig:
+    """Denoising diffusion with velocity targets, independent noise on all frames: what the paper's code defaults to."""
+
+    timesteps: int = 1000
+    schedule_start: float = -3.0
+    schedule_end: float = 3.0
+    schedule_tau: float = 1.0
+    """Of the sigmoid noise schedule: the sigmoid's range and temperature."""
+    context_step: int = 14
+    """Diffusion step that context frames are declared to be at when sampling; they are scaled to it, without noise."""
+
 
 EMBEDDING_SCALE = 1000
 """The transformer multiplies its noise levels by this; diffusion steps have to arrive unscaled."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import cast
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -16,11 +16,35 @@ from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import FlopCounterMode
 
 from rslwm.attention import KeyValues
-from rslwm.config import DiTConfig
 from rslwm.model.cache import Cache, first_frames
 from rslwm.model.layers import Block, FinalLayer, SpatialAttention, TemporalAttention, sinusoidal_embedding
 from rslwm.model.rotary import rotary_tables
 from rslwm.serialisation import ConfigError
+
+
+@dataclass(frozen=True)
+class DiTConfig:
+    """Architecture of the action-conditioned diffusion transformer (paper section 4)."""
+
+    width: int = 96
+    depth: int = 3
+    heads: int = 3
+    patch: int = 2
+    wide_head: int = 0
+    """Width of the wide readout head for wide latents; 0 is the plain head."""
+    max_frames: int = 4
+    """Frames that temporal attention sees; the sampling window slides over them."""
+    temporal: Literal["factorised", "joint"] = "factorised"
+    """A token attends to its own position in earlier frames, or to all tokens of all earlier frames."""
+    views: int = 1
+    """Camera views side by side in a frame's width; more than one makes the spatial rotary embedding view-aware."""
+    view_order: Literal["side-by-side", "interleaved"] = "side-by-side"
+    """How a token's place in the width is read as (view, column). Views lie side by side, but the published function
+    reads them as interleaved; its weights need the same reading."""
+    action_inputs: int = 0
+    """Inputs of the action embedding; 0 is the action's own dimensions. Further ones are zero, except that the last is
+    1 for the null action (which dropped actions and guidance use)."""
+
 
 TIME_CHANNELS = 256
 

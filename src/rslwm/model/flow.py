@@ -7,11 +7,28 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import sqrt
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from rslwm.config import FlowConfig
+
+@dataclass(frozen=True)
+class FlowConfig:
+    """Flow matching: linear path, target noise minus data, diffusion forcing over the future frames."""
+
+    history: int = 2
+    """Clean context frames of a training clip."""
+    history_noise: float = 0.06
+    """Spread of the standard deviation of the noise that augments them, drawn anew for every frame (the paper's code:
+    0.3)."""
+    context_level: float = 0.0
+    """Noise level that context frames are declared to have when sampling."""
+    time_shift: Literal["dimension", "none"] = "dimension"
+    """Shift of the noise levels by the square root of tokens x channels (paper section 4), or none."""
+    shift_base: float = 16.0
+    """Tokens x channels at which the shift is 1 (the paper: 4096). Small grids are learned from nearly clean frames in
+    no time, actions only from noisy ones: a strong shift is what makes a small model heed them."""
 
 
 def shift_factor(config: FlowConfig, tokens: int, channels: int) -> float:

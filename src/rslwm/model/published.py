@@ -13,8 +13,9 @@ from typing import Any, Self
 
 from torch import Tensor
 
-from rslwm.config import AdapterConfig, DecoderConfig, DiTConfig
-from rslwm.model.dit import SIZES, size_of
+from rslwm.latents.adapters.base import AdapterConfig
+from rslwm.latents.decoder import DecoderConfig
+from rslwm.model.dit import SIZES, DiTConfig, size_of
 from rslwm.torch_file import read_tensors
 from rslwm.types import DataError
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from rslwm.config import DiTConfig
+if TYPE_CHECKING:
+    from rslwm.model.dit import DiTConfig
 
 
 def rotary_table(positions: Tensor, shares: Sequence[int], width: int) -> Tensor:

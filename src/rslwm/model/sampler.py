@@ -12,16 +12,33 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from rslwm.config import SamplingConfig
 from rslwm.model.cache import Cache
 from rslwm.model.ddpm import VPrediction
 from rslwm.model.dit import Conditions, DiT
 from rslwm.model.flow import FlowMatching
 from rslwm.serialisation import ConfigError
+
+
+@dataclass(frozen=True)
+class SamplingConfig:
+    """How a frame is sampled."""
+
+    steps: int = 10
+    """Denoising steps of a frame."""
+    method: Literal["euler", "heun"] = "euler"
+    """Euler, or Heun's second-order steps (two evaluations each but the last). A ddpm model takes DDIM steps."""
+    guidance: float = 1.0
+    """Classifier-free guidance on the action: 1 is off, above 1 exaggerates its effect. Needs a model trained with
+    ``action_dropout``."""
+    full_window: bool = False
+    """Once the window slides, recompute all of it, as the published sampler does, instead of keeping what the frames
+    left in it computed when they still saw those that dropped out."""
+
 
 Objective = FlowMatching | VPrediction
 

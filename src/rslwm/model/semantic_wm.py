@@ -6,22 +6,18 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from rslwm.compute import seeded
-from rslwm.config import (
-    AdapterConfig,
-    DataConfig,
-    DecoderConfig,
-    EncoderConfig,
-    FlowConfig,
-    OptimConfig,
-    WorldModelConfig,
-)
+from rslwm.data.config import DataConfig
+from rslwm.latents.adapters.base import AdapterConfig
 from rslwm.latents.adapters.svae import published_name
-from rslwm.latents.base import ENCODERS, Encoder, TrainableEncoder
+from rslwm.latents.base import ENCODERS, Encoder, EncoderConfig, TrainableEncoder
+from rslwm.latents.decoder import DecoderConfig
 from rslwm.latents.external import EXTERNAL, ExternalConfig
 from rslwm.latents.published.base import PublishedEncoder
 from rslwm.latents.space import LatentSpace, SpaceConfig
+from rslwm.model.flow import FlowConfig
 from rslwm.model.published import PublishedAdapter, PublishedDiT
-from rslwm.model.world_model import WorldModel
+from rslwm.model.world_model import WorldModel, WorldModelConfig
+from rslwm.optim import OptimConfig
 from rslwm.serialisation import ConfigError
 from rslwm.tensors import take_weights
 from rslwm.types import GRIPPERS, DataError, Family, end_effector_spec

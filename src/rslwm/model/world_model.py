@@ -6,26 +6,50 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import torch
 import torch.nn.functional as F
 import yaml
 from torch import Tensor, nn
 
-from rslwm.compute import device, precision
-from rslwm.config import ComputeConfig, DataConfig, SamplingConfig, WorldModelConfig
+from rslwm.compute import ComputeConfig, device, precision
+from rslwm.data.config import DataConfig
 from rslwm.data.conventions import stored_spec
 from rslwm.data.seen import SeenEpisodes
 from rslwm.latents.space import LatentSpace
-from rslwm.model.ddpm import VPrediction
-from rslwm.model.dit import DiT
-from rslwm.model.flow import FlowMatching, shift_factor
-from rslwm.model.sampler import RolloutState, Sampler
-from rslwm.serialisation import ConfigError, from_dict, to_dict
+from rslwm.model.ddpm import DDPMConfig, VPrediction
+from rslwm.model.dit import DiT, DiTConfig
+from rslwm.model.flow import FlowConfig, FlowMatching, shift_factor
+from rslwm.model.sampler import RolloutState, Sampler, SamplingConfig
+from rslwm.optim import OptimConfig
+from rslwm.serialisation import OPERATIONAL, ConfigError, from_dict, to_dict
 from rslwm.tensors import load_weights, write_tensors
 from rslwm.types import ActionSpec, DataError
+
+
+@dataclass(frozen=True)
+class WorldModelConfig:
+    """One world model, the same budget for every latent space."""
+
+    init: str = field(default="", metadata=OPERATIONAL)
+    """Folder of a world model whose weights the transformer starts from, for instance a single-view one's; empty draws
+    them."""
+    dit: DiTConfig = field(default_factory=DiTConfig)
+    objective: Literal["flow", "ddpm"] = "flow"
+    flow: FlowConfig = field(default_factory=FlowConfig)
+    ddpm: DDPMConfig = field(default_factory=DDPMConfig)
+    action_dropout: float = 0.0
+    """Probability that a training frame gets the null action (the paper's code: 0.1)."""
+    alignment: Literal["incoming", "outgoing"] = "incoming"
+    """A frame is conditioned on the action that led to it, or on the one taken from it (the paper's code). Incoming
+    lets K candidate actions share the whole context."""
+    optim: OptimConfig = field(
+        default_factory=lambda: OptimConfig(steps=450, batch_size=30, lr=3e-3, final_lr=0.02, ema=0.995)
+    )
+
 
 FORMAT = 1
 PIXELS_AT_ONCE = 2**21
@@ -300,7 +324,7 @@ def _read_record(file: Path) -> dict[str, Any]:
     if not isinstance(record, dict) or record.get("format") != FORMAT:
         found = record.get("format") if isinstance(record, dict) else record
         raise DataError(f"{file}: format {found!r}, but this version reads {FORMAT}; use the version that wrote it")
-    for field in ("world_model", "latent_space", "action_spec", "data_fingerprint"):
-        if field not in record:
-            raise DataError(f"{file}: field {field!r} is missing; the file is not as it was saved")
+    for name in ("world_model", "latent_space", "action_spec", "data_fingerprint"):
+        if name not in record:
+            raise DataError(f"{file}: field {name!r} is missing; the file is not as it was saved")
     return record

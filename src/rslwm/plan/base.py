@@ -5,17 +5,44 @@ from __future__ import annotations
 import importlib
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
-from rslwm.config import PlanConfig
-from rslwm.model.sampler import RolloutState
+from rslwm.model.sampler import RolloutState, SamplingConfig
 from rslwm.model.world_model import WorldModel
 from rslwm.plan.memory import rows_at_once
 from rslwm.registry import Registry
+from rslwm.serialisation import OPERATIONAL, known_by
 from rslwm.types import ActionSpec
+
+
+@dataclass(frozen=True)
+class PlanConfig:
+    """Search for actions over the world model, started from standing still, inside the action bounds."""
+
+    planner: str = field(default="cem", metadata=known_by(lambda name: name.rpartition("/")[2]))
+    """cem, mppi, or path/to/file.py:function."""
+    horizon: int = 1
+    """Actions of a plan, one a frame."""
+    candidates: int = 64
+    iterations: int = 4
+    elites: int = 8
+    """cem: candidates that the next iteration is fitted to."""
+    temperature: float = 0.5
+    """mppi: of the candidates' weights, in standard deviations of their costs; less is greedier."""
+    std: float = 0.4
+    """Initial standard deviation in normalised action units (the bounds are at -1 and 1)."""
+    min_std: float = 0.02
+    sampling: SamplingConfig = field(default_factory=lambda: SamplingConfig(steps=1))
+    """Of an imagined frame; one step is the model's mean prediction, whose distances carry no sampling noise."""
+    windows: int = 48
+    """Held-out windows that an evaluation plans for."""
+    memory_mb: float = field(default=128.0, metadata=OPERATIONAL)
+    """Memory for imagined futures; more than fit are rolled out in turn, which changes a result by rounding at most.
+    Enough to keep a CPU busy; a GPU wants thousands."""
+
 
 Evaluate = Callable[[Tensor], Tensor]
 """Candidate actions (B, K, k, A) in [-1, 1] -> their costs (B, K)."""

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 
-from rslwm.config import PlanConfig, WorldModelConfig
+from rslwm.model.world_model import WorldModelConfig
+
+if TYPE_CHECKING:
+    from rslwm.plan.base import PlanConfig
 
 MEGABYTE = 2**20
 ALLOCATOR = 2.0

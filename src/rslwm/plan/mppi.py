@@ -11,8 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from rslwm.config import PlanConfig
-from rslwm.plan.base import PLANNERS, Evaluate, PlanResult
+from rslwm.plan.base import PLANNERS, Evaluate, PlanConfig, PlanResult
 from rslwm.plan.proposal import Proposal
 from rslwm.serialisation import ConfigError
 

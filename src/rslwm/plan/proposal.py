@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from rslwm.config import PlanConfig
 from rslwm.serialisation import ConfigError
+
+if TYPE_CHECKING:
+    from rslwm.plan.base import PlanConfig
 
 
 @dataclass(frozen=True)

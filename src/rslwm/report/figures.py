@@ -12,12 +12,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from rslwm.evals.rows import TRUTH
 from rslwm.report import sprites
 from rslwm.report.palette import Ink, inks
 from rslwm.report.run import Run
-from rslwm.study.axis import OVERALL
-from rslwm.study.rows import TRUTH
 from rslwm.types import AXES
+from rslwm.verdict.axis import OVERALL
 
 STYLE: Any = {
     "font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": "#8a8a8a",

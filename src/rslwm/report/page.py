@@ -10,12 +10,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 import rslwm
+from rslwm.evals.rows import TRUTH
 from rslwm.report import charts, figures, palette, sprites
 from rslwm.report.charts import Track, number
 from rslwm.report.run import Run, load_run
-from rslwm.study.axis import MIN_UNITS, OVERALL
-from rslwm.study.rows import TRUTH
 from rslwm.types import AXES
+from rslwm.verdict.axis import MIN_UNITS, OVERALL
 
 QUESTIONS = {
     "fidelity": "Do decoded rollouts look like what really happened?",

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 from safetensors import safe_open
 
-from rslwm.config import StudyConfig
 from rslwm.evals.base import MetricInfo
+from rslwm.evals.rows import TRUTH, Rows
 from rslwm.serialisation import load
-from rslwm.study import training_noise
-from rslwm.study.rows import TRUTH, Rows
-from rslwm.study.training_noise import TrainingNoise
-from rslwm.study.verdict import decide
+from rslwm.study.config import StudyConfig
 from rslwm.types import DataError
+from rslwm.verdict import training_noise
+from rslwm.verdict.decide import decide
+from rslwm.verdict.training_noise import TrainingNoise
 
 
 @dataclass(frozen=True)

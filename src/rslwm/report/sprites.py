@@ -9,8 +9,8 @@ import numpy as np
 from einops import rearrange
 from PIL import Image
 
+from rslwm.evals.rows import TRUTH
 from rslwm.report.run import Clips
-from rslwm.study.rows import TRUTH
 
 MAX_CLIPS = 6
 """Clips embedded in a page; a PNG of seven rows and ten 64-pixel frames is about 300 kB."""

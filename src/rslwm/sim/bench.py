@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from itertools import count
 
-from rslwm.config import SimConfig
+from rslwm.sim.config import SimConfig
 from rslwm.sim.experts import expert_action
 from rslwm.sim.tabletop import Tabletop
 

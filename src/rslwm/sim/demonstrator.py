@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from rslwm.config import SimConfig
+from rslwm.sim.config import SimConfig
 from rslwm.sim.experts import CLOSED, OPEN, expert_action, retreat, towards
 from rslwm.sim.scene import HALF
 from rslwm.sim.state import TableState

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from rslwm.config import SimConfig
 from rslwm.processes import cores, spread
 from rslwm.serialisation import ConfigError
+from rslwm.sim.config import SimConfig
 from rslwm.sim.demonstrator import Demonstrator
 from rslwm.sim.tabletop import Tabletop
 from rslwm.types import Episode

@@ -9,25 +9,26 @@ from pathlib import Path
 
 from torch import Tensor
 
-from rslwm.compute import device, measure_peak
-from rslwm.config import ComputeConfig, DataConfig, EvalConfig, StudyConfig
+from rslwm.compute import ComputeConfig, device, measure_peak
+from rslwm.data.config import DataConfig
 from rslwm.data.corpus import Corpus
 from rslwm.data.fingerprint import files_key
 from rslwm.data.seen import REMEDY, unseen
 from rslwm.data.store import TensorStore
-from rslwm.evals.evaluation import Label
+from rslwm.evals.evaluation import EvalConfig, Label
+from rslwm.evals.rows import Rows
 from rslwm.latents.space import LatentSpace
 from rslwm.latents.store import encode_episodes, to_float
 from rslwm.model.dit import size_of
 from rslwm.model.world_model import WorldModel
+from rslwm.run.runner import Runner
+from rslwm.run.stage import Stage, Workspace, versioned
 from rslwm.serialisation import OPERATIONAL, ConfigError
 from rslwm.study import stages
+from rslwm.study.config import StudyConfig
 from rslwm.study.encoding import latents_meta
 from rslwm.study.graph import Builder, SpaceStages, Study, evaluate_stage
 from rslwm.study.measuring import Measured
-from rslwm.study.rows import Rows
-from rslwm.study.runner import Runner
-from rslwm.study.stage import Stage, Workspace, versioned
 from rslwm.study.stored import SPACE, STORE, keep, too_wide
 from rslwm.train.loop import Progress
 from rslwm.types import DataError, Unavailable
@@ -40,7 +41,7 @@ def train_world_models(config: StudyConfig, out: Path, jobs: int = 0) -> list[Pa
     below ``out`` has trained already is taken from there.
 
     Raises:
-        StageFailed: a stage failed; see :meth:`rslwm.study.runner.Runner.run`.
+        StageFailed: a stage failed; see :meth:`rslwm.run.runner.Runner.run`.
         ConfigError: the configuration can't be run.
     """
     study, runner = Builder(config).build(), Runner(out, jobs, config.compute.threads)
@@ -209,7 +210,7 @@ def measure(
             split of these data they are on.
 
     Raises:
-        StageFailed: a stage failed; see :meth:`rslwm.study.runner.Runner.run`.
+        StageFailed: a stage failed; see :meth:`rslwm.run.runner.Runner.run`.
         DataError: the checkpoint can't be loaded, or was trained on all that is held out.
     """
     model = WorldModel.load(checkpoint)

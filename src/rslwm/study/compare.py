@@ -16,19 +16,19 @@ from safetensors import safe_open
 
 from rslwm import __version__
 from rslwm.compute import measure_peak
-from rslwm.config import StudyConfig
 from rslwm.evals.base import metric_infos
+from rslwm.evals.rows import TRUTH, Rows
 from rslwm.latents.space import LatentSpace
+from rslwm.run.runner import Runner, Stage, StageRecord, closure
+from rslwm.run.stage import LOG
 from rslwm.serialisation import dump
-from rslwm.study import training_noise
 from rslwm.study.checkpoint import export_world_models, retry_failed
+from rslwm.study.config import StudyConfig
 from rslwm.study.graph import Builder, SpaceStages, Study
-from rslwm.study.rows import TRUTH, Rows
-from rslwm.study.runner import Runner, Stage, StageRecord, closure
-from rslwm.study.stage import LOG
 from rslwm.study.stages import read_facts
-from rslwm.study.verdict import Verdict, decide
 from rslwm.tensors import write_tensors
+from rslwm.verdict import training_noise
+from rslwm.verdict.decide import Verdict, decide
 
 Folders = dict[Stage, Path]
 

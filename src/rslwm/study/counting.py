@@ -14,12 +14,14 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from rslwm.config import AdapterConfig, DecoderConfig, DiTConfig, OptimConfig, ProbeConfig, SamplingConfig
-from rslwm.evals.grid_probe import GridProbe
-from rslwm.latents.adapters.base import Adapter
+from rslwm.evals.grid_probe import GridProbe, ProbeConfig
+from rslwm.latents.adapters.base import Adapter, AdapterConfig
+from rslwm.latents.decoder import DecoderConfig
 from rslwm.latents.perceptual import Kind, blank_perceptual
 from rslwm.latents.space import open_adapter, open_decoder
-from rslwm.model.dit import DiT, forward_flops
+from rslwm.model.dit import DiT, DiTConfig, forward_flops
+from rslwm.model.sampler import SamplingConfig
+from rslwm.optim import OptimConfig
 from rslwm.types import LatentSpec
 
 N = TypeVar("N", bound=nn.Module)

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rslwm.compute import device, seeded
-from rslwm.config import ComputeConfig, DataConfig, StudyConfig
+from rslwm.compute import ComputeConfig, device, seeded
 from rslwm.data.clips import split_episodes
+from rslwm.data.config import DataConfig
 from rslwm.data.dataset import EpisodeDataset, open_folder
 from rslwm.data.frames import DecodedFrames, spread_frames
 from rslwm.data.store import Source, TensorStore
@@ -22,11 +22,12 @@ from rslwm.latents.base import TrainableEncoder
 from rslwm.latents.space import LatentSpace, SpaceConfig
 from rslwm.latents.store import Progress, encode_episode, to_float, write_latents
 from rslwm.processes import number, spread
+from rslwm.run.stage import Stage, Workspace, versioned
 from rslwm.serialisation import ConfigError
 from rslwm.study import stages
+from rslwm.study.config import StudyConfig
 from rslwm.study.entry import Entry
 from rslwm.study.graph import Builder
-from rslwm.study.stage import Stage, Workspace, versioned
 from rslwm.study.stored import SPACE, require_room
 from rslwm.train.normaliser import SAMPLE, fit_normaliser
 from rslwm.types import LatentSpec

@@ -9,13 +9,14 @@ from pathlib import Path
 import torch
 
 from rslwm.compute import seeded
-from rslwm.config import AdapterConfig, EncoderConfig, StudyConfig
-from rslwm.latents.base import ENCODERS, Encoder, TrainableEncoder
+from rslwm.evals.rows import TRUTH
+from rslwm.latents.adapters.base import AdapterConfig
+from rslwm.latents.base import ENCODERS, Encoder, EncoderConfig, TrainableEncoder
 from rslwm.latents.published.base import PublishedEncoder
 from rslwm.latents.space import LatentSpace, SpaceConfig, describe
 from rslwm.registry import code_of
 from rslwm.serialisation import ConfigError
-from rslwm.study.rows import TRUTH
+from rslwm.study.config import StudyConfig
 
 _PATTERN = re.compile(
     r"(?:(?P<alias>[^=\[]+)=)?(?P<reference>[^=@+\[]+?)(?:\[(?P<options>[^\[\]]*)\])?"

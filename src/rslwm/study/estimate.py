@@ -8,29 +8,27 @@ from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 
-from rslwm.config import (
-    AdapterConfig,
-    DecoderConfig,
-    DiTConfig,
-    EvalConfig,
-    OptimConfig,
-    ProbeConfig,
-    SamplingConfig,
-    StudyConfig,
-    WorldModelConfig,
-)
 from rslwm.data.dataset import open_folder
 from rslwm.data.hub import is_hub, local_folder
+from rslwm.evals.evaluation import EvalConfig
+from rslwm.evals.grid_probe import ProbeConfig
 from rslwm.evals.one_step import DRAWS
 from rslwm.evals.probes import SUCCESS_FRAMES
+from rslwm.latents.adapters.base import AdapterConfig
 from rslwm.latents.base import TrainableEncoder
+from rslwm.latents.decoder import DecoderConfig
 from rslwm.latents.flops import encoder_flops
 from rslwm.latents.space import LatentSpace, SpaceConfig, describe
+from rslwm.model.dit import DiTConfig
+from rslwm.model.sampler import SamplingConfig
+from rslwm.model.world_model import WorldModelConfig
+from rslwm.optim import OptimConfig
+from rslwm.run.stage import Stage, closure
 from rslwm.serialisation import ConfigError, content_hash
 from rslwm.study import counting, stages
+from rslwm.study.config import StudyConfig
 from rslwm.study.counting import Pass
 from rslwm.study.graph import Study
-from rslwm.study.stage import Stage, closure
 from rslwm.train.latents import budget
 from rslwm.train.normaliser import SAMPLE
 from rslwm.types import DataError, LatentSpec

@@ -8,30 +8,25 @@ from pathlib import Path
 
 import torch
 
-from rslwm.compute import resolved
-from rslwm.config import (
-    ComputeConfig,
-    DataConfig,
-    DecoderConfig,
-    DiTConfig,
-    EvalConfig,
-    SimConfig,
-    StudyConfig,
-)
+from rslwm.compute import ComputeConfig, resolved
+from rslwm.data.config import DataConfig
 from rslwm.data.dataset import SOURCES
 from rslwm.data.fingerprint import files_key
 from rslwm.data.hub import commit, is_hub
 from rslwm.data.parts import SIDECARS
-from rslwm.evals.evaluation import Label
+from rslwm.evals.evaluation import EvalConfig, Label
+from rslwm.latents.decoder import DecoderConfig
 from rslwm.latents.space import LatentSpace
-from rslwm.model.dit import size_of
+from rslwm.model.dit import DiTConfig, size_of
 from rslwm.registry import code_of
+from rslwm.run.stage import Stage, closure
 from rslwm.serialisation import ConfigError
+from rslwm.sim.config import SimConfig
 from rslwm.study import stages
+from rslwm.study.config import StudyConfig
 from rslwm.study.entry import Entry, parse_entries
 from rslwm.study.measuring import metric_versions, planner_code
 from rslwm.study.scaling import scaled, sizes
-from rslwm.study.stage import Stage, closure
 from rslwm.study.stored import too_wide
 from rslwm.train.latents import budget
 from rslwm.train.pixel_loss import PixelLoss

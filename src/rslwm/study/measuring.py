@@ -10,9 +10,9 @@ from pathlib import Path
 
 from rslwm.evals.base import METRICS, Metric, NotAvailable, metric_infos
 from rslwm.evals.evaluation import Evaluation
+from rslwm.evals.rows import Rows
 from rslwm.plan.base import PLANNERS
 from rslwm.registry import code_of
-from rslwm.study.rows import Rows
 from rslwm.train.loop import Progress
 from rslwm.types import DataError, Unavailable
 

@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from math import isqrt
+from typing import TYPE_CHECKING
 
-from rslwm.config import StudyConfig, WorldModelConfig
 from rslwm.model.dit import SIZES
+from rslwm.model.world_model import WorldModelConfig
+from rslwm.optim import OptimConfig
 from rslwm.serialisation import ConfigError
 from rslwm.types import LatentSpec
+
+if TYPE_CHECKING:
+    from rslwm.study.config import StudyConfig
+
+
+@dataclass(frozen=True)
+class ScalingConfig:
+    """What of a world model follows from its latent space and its size, where a study has several of either."""
+
+    tokens: int = 0
+    """Tokens of a frame and view: dit.patch follows from the latent grid, so that every space has as many; 0 takes
+    dit.patch as it is."""
+    wide_from: int = 0
+    """Latents of fewer channels do without dit.wide_head."""
+    optim: dict[str, OptimConfig] = field(default_factory=dict)
+    """Training of a size, by its name, where that isn't world_model.optim."""
 
 
 def scaled(config: StudyConfig, spec: LatentSpec, size: str = "") -> WorldModelConfig:

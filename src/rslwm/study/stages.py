@@ -11,30 +11,25 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from rslwm.compute import device, generator, seeded
-from rslwm.config import (
-    AdapterConfig,
-    ComputeConfig,
-    DataConfig,
-    DecoderConfig,
-    EvalConfig,
-    ProbeConfig,
-    WorldModelConfig,
-)
+from rslwm.compute import ComputeConfig, device, generator, seeded
 from rslwm.data.check import require_sound
+from rslwm.data.config import DataConfig
 from rslwm.data.corpus import Corpus
 from rslwm.data.dataset import build_dataset, open_folder
 from rslwm.data.frames import build_frame_store
 from rslwm.data.seen import SeenEpisodes
 from rslwm.data.store import TensorStore
-from rslwm.evals.evaluation import Evaluation, Label
+from rslwm.evals.evaluation import EvalConfig, Evaluation, Label
+from rslwm.evals.grid_probe import ProbeConfig
 from rslwm.evals.probes import Probes
+from rslwm.latents.adapters.base import AdapterConfig
 from rslwm.latents.base import Encoder
+from rslwm.latents.decoder import DecoderConfig
 from rslwm.latents.space import LatentSpace, SpaceConfig, open_decoder
 from rslwm.latents.store import encode_episodes, to_float
-from rslwm.model.world_model import WorldModel
+from rslwm.model.world_model import WorldModel, WorldModelConfig
+from rslwm.run.stage import Workspace, versioned
 from rslwm.study.measuring import measure_each
-from rslwm.study.stage import Workspace, versioned
 from rslwm.study.stored import SPACE, STORE, keep, open_features, open_latents
 from rslwm.tensors import load_weights, write_tensors
 from rslwm.train.latents import budget, sample_frames, train_adapter, train_decoder, train_encoder

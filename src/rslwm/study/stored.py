@@ -8,8 +8,7 @@ from pathlib import Path
 from rich.filesize import decimal
 from torch import Tensor
 
-from rslwm.compute import device
-from rslwm.config import ComputeConfig
+from rslwm.compute import ComputeConfig, device
 from rslwm.data.store import INDEX, Readable, TensorStore
 from rslwm.latents.space import LatentSpace
 from rslwm.latents.store import to_float

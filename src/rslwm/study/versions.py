@@ -28,9 +28,12 @@ from typing import Any
 PACKAGE = "rslwm"
 NOTED = Path(__file__).with_name("versions.json")
 NO_RESULT = {
-    *(f"{PACKAGE}.{name}" for name in ("config", "presets", "serialisation", "registry", "caches", "processes")),
+    *(
+        f"{PACKAGE}.{name}"
+        for name in ("serialisation", "registry", "caches", "processes", "study.config", "study.presets")
+    ),
     *(f"{PACKAGE}.train.{name}" for name in ("log", "speed", "checkpoint")),
-    f"{PACKAGE}.study.stage",
+    f"{PACKAGE}.run.stage",
 }
 """Modules that no result depends on, or only through values that are in the keys."""
 OWN_VERSIONS = {(f"{PACKAGE}.evals.base", "METRICS"), (f"{PACKAGE}.latents.base", "ENCODERS")}
@@ -132,7 +135,7 @@ def reached(start: Definition) -> set[Definition]:
     while waiting:
         place = waiting.pop()
         module, name = place
-        if place in found or module in NO_RESULT or not _is_module(module):
+        if place in found or module in NO_RESULT or name.endswith("Config") or not _is_module(module):
             continue
         found.add(place)
         parsed = parse(module)
@@ -209,8 +212,8 @@ def current() -> dict[str, dict[str, Any]]:
     """Version and digest of everything of ours that has a version, by kind and name."""
     from rslwm.evals.base import METRICS
     from rslwm.latents.base import ENCODERS
+    from rslwm.run.stage import VERSIONED
     from rslwm.study import checkpoint, encoding, stages
-    from rslwm.study.stage import VERSIONED
 
     modules: tuple[ModuleType, ...] = (stages, checkpoint, encoding)  # imported for what they mark
     found: dict[str, Any] = {f"stage {run.__name__}": run for run in VERSIONED if run.__module__ in _named(modules)}

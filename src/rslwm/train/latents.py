@@ -11,20 +11,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rslwm.compute import autocast, device, generator, seeded
-from rslwm.config import AdapterConfig, ComputeConfig, DecoderConfig, OptimConfig
+from rslwm.compute import ComputeConfig, autocast, device, generator, seeded
 from rslwm.data.clips import windows
 from rslwm.data.corpus import Corpus
 from rslwm.data.frames import spread_frames
 from rslwm.data.store import Readable
-from rslwm.latents.adapters.base import Adapter, TrainableAdapter
+from rslwm.latents.adapters.base import Adapter, AdapterConfig, TrainableAdapter
 from rslwm.latents.adapters.pca import PCA
 from rslwm.latents.base import Encoder, FrameBatch, TrainableEncoder
-from rslwm.latents.decoder import PixelDecoder
+from rslwm.latents.decoder import DecoderConfig, PixelDecoder
 from rslwm.latents.normaliser import deviation, effective_rank
 from rslwm.latents.space import open_adapter
 from rslwm.latents.store import to_float
 from rslwm.latents.views import apart, one_view_each
+from rslwm.optim import OptimConfig
 from rslwm.serialisation import ConfigError
 from rslwm.train.loop import Progress, Trained, TrainingFailed, fit
 from rslwm.train.pixel_loss import PixelLoss

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from rslwm.compute import autocast, device, peak_flops, precision
-from rslwm.config import ComputeConfig, OptimConfig
-from rslwm.train import optim
+from rslwm import optim
+from rslwm.compute import ComputeConfig, autocast, device, peak_flops, precision
+from rslwm.optim import OptimConfig
 from rslwm.train.checkpoint import Training, TrainingStates
 from rslwm.train.log import TrainingLog
 from rslwm.train.speed import Speedometer

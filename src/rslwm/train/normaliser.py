@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from rslwm.compute import autocast, device
-from rslwm.config import ComputeConfig
+from rslwm.compute import ComputeConfig, autocast, device
 from rslwm.latents.space import LatentSpace
 
 SAMPLE = 2048

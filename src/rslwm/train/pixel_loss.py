@@ -8,7 +8,7 @@ from einops import rearrange
 from torch import Tensor
 from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
 
-from rslwm.config import DecoderConfig
+from rslwm.latents.decoder import DecoderConfig
 from rslwm.latents.perceptual import open_perceptual
 from rslwm.serialisation import ConfigError
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from rslwm.config import WorldModelConfig
-from rslwm.model.world_model import WorldModel
+from rslwm.model.world_model import WorldModel, WorldModelConfig
 from rslwm.tensors import take_weights
 from rslwm.types import DataError
 

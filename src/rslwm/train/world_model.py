@@ -8,8 +8,7 @@ from pathlib import Path
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from rslwm.compute import autocast, device, generator
-from rslwm.config import ComputeConfig
+from rslwm.compute import ComputeConfig, autocast, device, generator
 from rslwm.data.clips import ClipBatch
 from rslwm.data.corpus import Corpus
 from rslwm.data.store import Readable

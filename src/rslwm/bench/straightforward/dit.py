@@ -13,7 +13,7 @@ from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from rslwm.attention import attend, causal_bias
-from rslwm.config import DiTConfig
+from rslwm.model.dit import DiTConfig
 
 TIME_CHANNELS = 256
 

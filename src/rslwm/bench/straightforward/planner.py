@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from rslwm.bench.straightforward.sampler import StraightforwardSampler
-from rslwm.config import PlanConfig
+from rslwm.plan.base import PlanConfig
 
 
 @torch.no_grad()

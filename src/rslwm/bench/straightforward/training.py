@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rslwm.bench.straightforward.dit import StraightforwardDiT
-from rslwm.compute import autocast
-from rslwm.config import ComputeConfig, OptimConfig
+from rslwm.compute import ComputeConfig, autocast
 from rslwm.model.flow import FlowMatching
+from rslwm.optim import OptimConfig
 
 Batch = Callable[[int], tuple[Tensor, Tensor, torch.Generator]]
 """Number of a micro-batch -> latents (B, T, h, w, C), normalised actions (B, T-1, A), and where noise comes from."""

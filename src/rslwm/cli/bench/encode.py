@@ -11,7 +11,7 @@ import tyro
 from rslwm.bench.config import EncodeBenchConfig
 from rslwm.cli.latents.named import EncoderCommand
 from rslwm.cli.output import console
-from rslwm.config import ComputeConfig
+from rslwm.compute import ComputeConfig
 
 
 @dataclass

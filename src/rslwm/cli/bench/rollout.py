@@ -10,7 +10,8 @@ import tyro
 
 from rslwm.bench.config import RolloutBenchConfig
 from rslwm.cli.output import console
-from rslwm.config import ComputeConfig, EvalConfig
+from rslwm.compute import ComputeConfig
+from rslwm.evals.evaluation import EvalConfig
 
 MOVED = Path("runs/bench")
 """Where the episodes of a checkpoint are recorded anew that has left its run."""

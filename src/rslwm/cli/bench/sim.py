@@ -10,7 +10,7 @@ import tyro
 from rich.table import Table
 
 from rslwm.cli.output import console
-from rslwm.config import SimConfig
+from rslwm.sim.config import SimConfig
 
 
 @dataclass

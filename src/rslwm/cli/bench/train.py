@@ -10,7 +10,7 @@ import tyro
 
 from rslwm.bench.config import TrainBenchConfig
 from rslwm.cli.output import console, counting
-from rslwm.config import ComputeConfig
+from rslwm.compute import ComputeConfig
 
 
 @dataclass

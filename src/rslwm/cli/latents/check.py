@@ -10,7 +10,8 @@ from rich.table import Table
 
 from rslwm.cli.latents.named import EncoderCommand
 from rslwm.cli.output import console
-from rslwm.config import ComputeConfig, DataConfig
+from rslwm.compute import ComputeConfig
+from rslwm.data.config import DataConfig
 
 
 @dataclass

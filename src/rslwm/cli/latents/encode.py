@@ -11,8 +11,10 @@ from rich.filesize import decimal
 
 from rslwm.cli.latents.named import EncoderCommand
 from rslwm.cli.output import console, counting
-from rslwm.config import ComputeConfig, DataConfig, StudyConfig
+from rslwm.compute import ComputeConfig
+from rslwm.data.config import DataConfig
 from rslwm.serialisation import ConfigError
+from rslwm.study.config import StudyConfig
 
 if TYPE_CHECKING:
     from rslwm.data.dataset import EpisodeDataset
@@ -68,10 +70,10 @@ class Encode(EncoderCommand):
         """The folder of the space, fitted if it isn't there yet, and the data set, imported or recorded if need be."""
         from rslwm.data.dataset import open_folder
         from rslwm.latents.space import LatentSpace
+        from rslwm.run.runner import Runner
         from rslwm.study.checkpoint import copy_folder
         from rslwm.study.encoding import native_space
         from rslwm.study.graph import Builder
-        from rslwm.study.runner import Runner
         from rslwm.study.stages import dataset_root
         from rslwm.study.stored import SPACE
 

@@ -14,7 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from rslwm.cli.output import console, counting
-from rslwm.config import DataConfig, EncoderConfig
+from rslwm.data.config import DataConfig
+from rslwm.latents.base import EncoderConfig
 
 if TYPE_CHECKING:
     from rslwm.latents.base import Encoder
@@ -77,7 +78,7 @@ class List:
             screen.print(f"{name} can't be opened: {why}", markup=False)
 
     def _open(self, entry: Any) -> Encoder:
-        from rslwm.config import StudyConfig
+        from rslwm.study.config import StudyConfig
 
         data = DataConfig(image_size=self.image_size)
         encoder: Encoder = entry.open(StudyConfig(data=data, encoder=self.encoder)).encoder

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 import tyro
 
-from rslwm.config import DataConfig, EncoderConfig, StudyConfig
+from rslwm.data.config import DataConfig
+from rslwm.latents.base import EncoderConfig
+from rslwm.study.config import StudyConfig
 
 if TYPE_CHECKING:
     from rslwm.latents.base import Encoder

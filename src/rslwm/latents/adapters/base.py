@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from rslwm.config import AdapterConfig
+from rslwm.optim import OptimConfig
+
+
+@dataclass(frozen=True)
+class AdapterConfig:
+    """Adapter: a wide semantic space compressed to a few channels."""
+
+    kind: Literal["svae", "mlp", "pca"] = "svae"
+    """svae is the paper's (section 5); its baselines: mlp, on each token alone and without noise; pca, closed form."""
+    blocks: int = 1
+    """svae: transformer blocks of either half."""
+    heads: int = 4
+    """svae: attention heads; they divide the channels of the native space."""
+    hidden: int = 0
+    """svae, mlp: width of the hidden layers; 0 is that of the native space."""
+    kl_weight: float = 1e-4
+    cosine_weight: float = 1.0
+    spectral_weight: float = 0.01
+    optim: OptimConfig = field(default_factory=lambda: OptimConfig(steps=150, lr=1e-3))
 
 
 class Adapter(nn.Module):

@@ -6,8 +6,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from rslwm.config import AdapterConfig
-from rslwm.latents.adapters.base import TrainableAdapter, reconstruction_terms
+from rslwm.latents.adapters.base import AdapterConfig, TrainableAdapter, reconstruction_terms
 
 
 class MLP(TrainableAdapter):

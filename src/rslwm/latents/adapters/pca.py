@@ -7,8 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from rslwm.config import AdapterConfig
-from rslwm.latents.adapters.base import Adapter
+from rslwm.latents.adapters.base import Adapter, AdapterConfig
 
 ROWS = 2**14
 """Tokens that are taken to double precision at once."""

@@ -8,8 +8,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from rslwm.attention import attend
-from rslwm.config import AdapterConfig
-from rslwm.latents.adapters.base import TrainableAdapter, reconstruction_terms
+from rslwm.latents.adapters.base import AdapterConfig, TrainableAdapter, reconstruction_terms
 
 PUBLISHED = {
     "encoder": "enc_blocks",

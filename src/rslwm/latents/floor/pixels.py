@@ -7,8 +7,7 @@ from dataclasses import asdict, dataclass
 from einops import reduce
 from torch import Tensor
 
-from rslwm.config import EncoderConfig
-from rslwm.latents.base import ENCODERS, Encoder
+from rslwm.latents.base import ENCODERS, Encoder, EncoderConfig
 from rslwm.serialisation import ConfigError
 from rslwm.types import LatentSpec
 

@@ -9,8 +9,7 @@ from einops import rearrange
 from torch import Tensor
 
 from rslwm.compute import generator
-from rslwm.config import EncoderConfig
-from rslwm.latents.base import ENCODERS, Encoder
+from rslwm.latents.base import ENCODERS, Encoder, EncoderConfig
 from rslwm.latents.floor.pixels import grid_side
 from rslwm.serialisation import ConfigError
 from rslwm.types import LatentSpec

@@ -13,8 +13,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from rslwm.compute import seeded
-from rslwm.config import EncoderConfig
-from rslwm.latents.base import Encoder
+from rslwm.latents.base import Encoder, EncoderConfig
 from rslwm.latents.published.preprocessing import HALF, Filter, Preprocessing
 from rslwm.latents.published.weights import Source, Weights, find_weights, missing
 from rslwm.serialisation import ConfigError

@@ -9,8 +9,7 @@ from typing import Any, Literal
 from einops import rearrange
 from torch import Tensor, nn
 
-from rslwm.config import EncoderConfig
-from rslwm.latents.base import ENCODERS
+from rslwm.latents.base import ENCODERS, EncoderConfig
 from rslwm.latents.published.base import Architecture, Options, PublishedEncoder, blank, require
 from rslwm.latents.published.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from rslwm.latents.published.vjepa_network import HEAD, LEVELS, VJEPA, VJEPAConfig

@@ -7,7 +7,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from rslwm.attention import attend
-from rslwm.config import EncoderConfig
+from rslwm.latents.base import EncoderConfig
 
 
 class Attention(nn.Module):

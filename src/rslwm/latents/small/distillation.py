@@ -11,8 +11,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from rslwm.config import EncoderConfig
-from rslwm.latents.base import TrainableEncoder
+from rslwm.latents.base import EncoderConfig, TrainableEncoder
 from rslwm.latents.small.backbone import PatchTransformer, follow
 from rslwm.types import LatentSpec
 

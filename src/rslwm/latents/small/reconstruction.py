@@ -8,8 +8,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from rslwm.config import EncoderConfig
-from rslwm.latents.base import FrameBatch, TrainableEncoder
+from rslwm.latents.base import EncoderConfig, FrameBatch, TrainableEncoder
 from rslwm.latents.small.backbone import PatchDecoder, PatchTransformer
 from rslwm.types import LatentSpec
 

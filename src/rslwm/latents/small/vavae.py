@@ -6,8 +6,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from rslwm.config import EncoderConfig
-from rslwm.latents.base import ENCODERS, FrameBatch
+from rslwm.latents.base import ENCODERS, EncoderConfig, FrameBatch
 from rslwm.latents.small.reconstruction import SmallAutoencoder
 
 

@@ -6,8 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rslwm.config import EncoderConfig
-from rslwm.latents.base import ENCODERS, FrameBatch
+from rslwm.latents.base import ENCODERS, EncoderConfig, FrameBatch
 from rslwm.latents.small.backbone import Block
 from rslwm.latents.small.distillation import SmallSemantic, photometric, random_mask, standardise, variance_covariance
 

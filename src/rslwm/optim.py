@@ -1,0 +1,62 @@
+"""AdamW and its learning-rate schedule."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+
+from rslwm.serialisation import OPERATIONAL, ConfigError
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """AdamW with linear warm-up and cosine decay; the same loop trains everything."""
+
+    steps: int = 400
+    batch_size: int = 64
+    lr: float = 1e-3
+    final_lr: float = 0.05
+    """Learning rate at the end, as a share of ``lr``."""
+    warmup: int = 30
+    """Warm-up steps."""
+    weight_decay: float = 1e-3
+    betas: tuple[float, float] = (0.9, 0.99)
+    clip_norm: float = 1.0
+    ema: float = 0.0
+    """Decay of the exponential moving average of the weights; 0 keeps none."""
+    checkpoint_every: int = field(default=200, metadata=OPERATIONAL)
+    """Steps between two checkpoints; a killed run loses at most these."""
+    keep: int = field(default=1, metadata=OPERATIONAL)
+    """Checkpoints to keep, the newest ones."""
+    accumulate: int = 1
+    """Batches whose gradients are added up before a step; the optimiser sees ``accumulate * batch_size`` clips."""
+    log_every: int = field(default=20, metadata=OPERATIONAL)
+    monitor_every: int = field(default=100, metadata=OPERATIONAL)
+    """Steps between two looks at figures that cost a forward pass, such as the effective rank of an encoder; a
+    multiple of ``log_every``."""
+
+
+def build(module: nn.Module, config: OptimConfig) -> torch.optim.AdamW:
+    """AdamW over the parameters that want a gradient.
+
+    Raises:
+        ConfigError: the configuration asks for steps without a batch, or for no checkpoint.
+    """
+    for name in ("batch_size", "accumulate", "keep"):
+        if (value := getattr(config, name)) < 1:
+            raise ConfigError(f"optim.{name} is {value}; at least 1")
+    parameters = [p for p in module.parameters() if p.requires_grad]
+    return torch.optim.AdamW(
+        parameters, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay, eps=1e-8, fused=True
+    )
+
+
+def learning_rate(config: OptimConfig, step: int) -> float:
+    """Linear warm-up over ``warmup`` steps, then a cosine that falls from ``lr`` to ``final_lr * lr`` at ``steps``."""
+    if step < config.warmup:
+        return config.lr * (step + 1) / config.warmup
+    done = (step - config.warmup) / max(1, config.steps - config.warmup)
+    return config.lr * (config.final_lr + (1 - config.final_lr) * 0.5 * (1 + math.cos(math.pi * done)))

@@ -1,0 +1,255 @@
+"""Paired bootstrap over episodes: one set of resampled episodes for every latent space, metric, floor and ceiling.
+
+Estimates are arrays whose first axis is N + 1: entry 0 is the sample itself, entries 1 to N are the draws. Whatever is
+computed from them (means over seeds, scores, differences, ranks) is computed once on the whole array, so the point
+estimate and its uncertainty can't come apart.
+"""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats as distributions
+
+from rslwm.evals.aggregates import BOUNDS, evaluate
+from rslwm.evals.base import MetricInfo
+from rslwm.evals.rows import Rows
+from rslwm.types import Role
+
+ROLES: tuple[Role, ...] = ("value", "floor", "ceiling")
+
+
+@dataclass(frozen=True)
+class Resampling:
+    """Which episodes each draw holds, and what is compared: the frame that all metrics of a study share.
+
+    ``weights`` is (N + 1, U): row 0 is the sample (ones), row n says how often draw n holds each unit.
+    """
+
+    spaces: tuple[str, ...]
+    seeds: tuple[int, ...]
+    units: tuple[str, ...]
+    weights: np.ndarray
+    confidence: float
+    trained: np.ndarray
+    """Which space was trained under which seed, (L, S) bool."""
+
+    @classmethod
+    def of(cls, rows: Rows, draws: int, confidence: float, seed: int) -> Resampling:
+        """Draw episodes with replacement from those that occur in the rows."""
+        units = tuple(np.unique(rows["unit"]).tolist())
+        n = len(units)
+        counts = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=draws)
+        seeds, spaces = tuple(np.unique(rows["seed"]).tolist()), rows.distinct("latent")
+        trained = np.zeros((len(spaces), len(seeds)), bool)
+        trained[_positions(rows["latent"], spaces), _positions(rows["seed"], seeds)] = True
+        return cls(spaces, seeds, units, np.vstack([np.ones(n), counts]), confidence, trained)
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One metric of every space: ``estimates[role]`` is (N + 1, L, S, O).
+
+    L runs over spaces, S over seeds and O over outputs: output 0 is the mean over all horizons, output 1 + i is horizon
+    ``ks[i]``. NaN where a space or seed has no rows. ``units`` counts the episodes behind it, ``dropped`` the rows that
+    weren't finite, and ``undefined`` names the cells left out because some space lacks them; ``complete`` says whether
+    every training of the study has the metric. For a metric with dimensions (of the action, say), ``by_dim`` is
+    (L, cells), the sample's value in each cell that ``dims`` names.
+    """
+
+    info: MetricInfo
+    ks: tuple[int, ...]
+    units: int
+    dropped: int
+    undefined: tuple[str, ...]
+    estimates: dict[Role, np.ndarray]
+    dims: tuple[str, ...]
+    by_dim: np.ndarray
+    complete: bool
+
+
+def measure(rows: Rows, info: MetricInfo, resampling: Resampling) -> Measurement:
+    """Condense the rows of one metric under every draw.
+
+    Rows are aggregated per cell (split, k, dim), then cells are averaged with equal weight. A cell that is undefined
+    for one space (a correlation with a constant) is left out for all, so that all are averaged over the same cells.
+    So is a window inside a cell that one space has no finite number for: it may have been the hardest.
+    """
+    known = [role for role in ("floor", "ceiling") if getattr(info, f"{role}_value") is not None]
+    rows = rows.where((rows["metric"] == info.source) & ~np.isin(rows["role"], known))
+    finite = np.isfinite(rows["value"])
+    if info.aggregate != "mean":
+        finite &= np.isfinite(rows["target"])
+    dropped, rows = int((~finite).sum()), rows.where(_comparable(rows, finite))
+    cells, cell = _cells(rows)
+    ks = tuple(sorted({k for _, k, _ in cells}))
+    shape = (len(ROLES), len(resampling.spaces), len(resampling.seeds), len(cells))
+    codes = [
+        _positions(rows["role"], ROLES),
+        _positions(rows["latent"], resampling.spaces),
+        _positions(rows["seed"], resampling.seeds),
+        cell,
+    ]
+    present, group = np.unique(np.ravel_multi_index(codes, shape), return_inverse=True)
+    unit = _positions(rows["unit"], resampling.units)
+    table = np.full((len(resampling.weights), int(np.prod(shape))), np.nan)
+    table[:, present] = evaluate(info.aggregate, rows["value"], rows["target"], group, unit, resampling.weights)
+    table = table.reshape(len(table), *shape)
+    sample, units = table[:1].copy(), len(np.unique(unit))
+    table -= table[:1]
+    # A draw without a single failure has no AUC; it says nothing about that cell and takes the sample's value.
+    table[np.isnan(table)] = 0.0
+    table *= small_sample_factor(units, resampling.confidence)
+    table += sample
+    np.clip(table, *BOUNDS[info.aggregate], out=table)
+    estimates = {role: _average_cells(table[:, i], cells, ks) for i, role in enumerate(ROLES)}
+    named = [i for i, (_, _, dim) in enumerate(cells) if dim]
+    dims = tuple(_name(cells[i]) for i in named)
+    by_dim = mean_over_seeds(sample[0, ROLES.index("value")], axis=1)[:, named]
+    complete = bool(np.isfinite(estimates["value"][0, ..., 0])[resampling.trained].all())
+    return Measurement(info, ks, units, dropped, _undefined(sample[0, 0], cells), estimates, dims, by_dim, complete)
+
+
+def _comparable(rows: Rows, finite: np.ndarray) -> np.ndarray:
+    """Which rows (rows,) are finite, and stand where every training that is measured in this cell has such a row."""
+
+    def codes(*columns: str) -> np.ndarray:
+        found = [np.unique(rows[name], return_inverse=True) for name in columns]
+        shape = [max(len(values), 1) for values, _ in found]
+        return np.unique(np.ravel_multi_index([code for _, code in found], shape), return_inverse=True)[1]
+
+    if not finite.any():
+        return finite
+    training, cell, place = codes("latent", "seed"), ("split", "k", "dim"), ("unit", "window")
+    many = training.max() + 1
+
+    def trainings(where: np.ndarray) -> np.ndarray:
+        """How many have a finite row where each row is."""
+        pairs = np.unique(where[finite] * many + training[finite])
+        return np.bincount(pairs // many, minlength=where.max() + 1)[where]
+
+    measured = codes("role", *cell)
+    known = np.isin(measured * many + training, (measured * many + training)[finite])
+    spoilt = known & (~finite | (trainings(codes("role", *cell, *place)) < trainings(measured)))
+    window = codes(*cell, *place)  # whatever the role: floors and ceilings are compared on the same ones
+    return finite & ~np.isin(window, window[spoilt])
+
+
+def _name(cell: tuple[str, int, str]) -> str:
+    return f"k={cell[1]} {cell[2]}".strip()
+
+
+def mean_over_seeds(values: np.ndarray, axis: int) -> np.ndarray:
+    """The mean over an axis of seeds; NaN where a space has no seed at all."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Mean of empty slice", RuntimeWarning)
+        return np.nanmean(values, axis)
+
+
+def _undefined(values: np.ndarray, cells: list[tuple[str, int, str]]) -> tuple[str, ...]:
+    """Names of the cells that some space has and another hasn't; values are (L, S, cells)."""
+    present = values[~np.isnan(values).all(-1)]
+    gaps = np.flatnonzero(np.isnan(present).any(0))
+    return tuple(_name(cells[i]) for i in gaps)
+
+
+def small_sample_factor(units: int, confidence: float) -> float:
+    """By how much draws are spread about the sample: the percentile interval of few units is too narrow.
+
+    The "expanded percentile interval" of Hesterberg (2015, arXiv 1411.5279, section 4.1) written as a spread of the
+    draws: variance n - 1 instead of n, Student's t instead of the normal quantile.
+    """
+    if units < 2:
+        return 1.0
+    level = 0.5 + confidence / 2
+    quantiles = distributions.t.ppf(level, units - 1) / distributions.norm.ppf(level)
+    return float(np.sqrt(units / (units - 1)) * quantiles)
+
+
+def _cells(rows: Rows) -> tuple[list[tuple[str, int, str]], np.ndarray]:
+    """The cells (split, k, dim) that occur, and each row's position among them."""
+    columns = [np.unique(rows[name], return_inverse=True) for name in ("split", "k", "dim")]
+    shape = [max(len(values), 1) for values, _ in columns]
+    found, cell = np.unique(np.ravel_multi_index([codes for _, codes in columns], shape), return_inverse=True)
+    names = (values[codes].tolist() for (values, _), codes in zip(columns, np.unravel_index(found, shape), strict=True))
+    return list(zip(*names, strict=True)), cell
+
+
+def _positions(column: np.ndarray, known: Sequence) -> np.ndarray:
+    values, inverse = np.unique(column, return_inverse=True)
+    return np.array([known.index(v) for v in values.tolist()], int)[inverse]
+
+
+def _average_cells(table: np.ndarray, cells: list[tuple[str, int, str]], ks: tuple[int, ...]) -> np.ndarray:
+    """(N + 1, L, S, cells) -> (N + 1, L, S, 1 + len(ks)), over the cells that every space has."""
+    present = ~np.isnan(table[0]).all(-1)  # (L, S)
+    shared = ~np.isnan(table[0][present]).any(0) if present.any() else np.zeros(len(cells), bool)
+    chosen = np.array([shared] + [shared & np.array([k == cell[1] for cell in cells]) for k in ks])
+    counts = chosen.sum(1)
+    means = np.nan_to_num(table[..., shared]) @ (chosen[:, shared] / np.maximum(counts, 1)[:, None]).T
+    return np.where(present[..., None] & (counts > 0), means, np.nan)
+
+
+def interval(estimates: np.ndarray, confidence: float) -> tuple[np.ndarray, np.ndarray]:
+    """Percentile interval of the draws: (N + 1, ...) -> low and high of shape (...)."""
+    low, high = np.quantile(estimates[1:], [(1 - confidence) / 2, (1 + confidence) / 2], axis=0)
+    return low, high
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A paired difference: ``p`` is two-sided, the share of draws on the other side of zero, doubled."""
+
+    value: float
+    low: float
+    high: float
+    p: float
+
+
+def difference(a: np.ndarray, b: np.ndarray, confidence: float) -> Difference:
+    """a - b, draw by draw: estimates (N + 1,) of two spaces on the same resampled episodes."""
+    delta = a - b
+    low, high = interval(delta, confidence)
+    tail = min((delta[1:] <= 0).sum(), (delta[1:] >= 0).sum())
+    return Difference(float(delta[0]), float(low), float(high), float(min(1.0, 2 * (tail + 1) / len(delta))))
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Spearman correlation of two axes over the spaces, with the two cheapest checks of so small a sample.
+
+    ``lowest`` and ``highest`` bound it when any one space is left out; ``p`` is the share of all orderings of the
+    spaces that agree (or disagree) at least as strongly: with four spaces it can't be below 1/12.
+    """
+
+    rho: float
+    lowest: float
+    highest: float
+    p: float
+
+
+def agreement(x: np.ndarray, y: np.ndarray, permutations: int = 5040, seed: int = 0) -> Agreement | None:
+    """Do two scores (L,) rank the spaces alike? None with fewer than four spaces, or where one score is constant."""
+    n = len(x)
+    if n < 4 or np.ptp(x) == 0 or np.ptp(y) == 0:
+        return None
+    rx, ry = distributions.rankdata(x), distributions.rankdata(y)
+    rho = _correlation(rx, ry)
+    keep = [np.arange(n) != i for i in range(n)]
+    dropped = [_correlation(distributions.rankdata(x[k]), distributions.rankdata(y[k])) for k in keep]
+    if n <= 7:
+        orders = np.array(list(itertools.permutations(range(n))))
+    else:
+        rng = np.random.default_rng(seed)
+        orders = np.vstack([np.arange(n), rng.permuted(np.tile(np.arange(n), (permutations, 1)), axis=1)])
+    null = (rx - rx.mean()) @ (ry[orders] - ry.mean()).T / (n * rx.std() * ry.std())
+    return Agreement(rho, min(dropped), max(dropped), float((np.abs(null) >= abs(rho) - 1e-9).mean()))
+
+
+def _correlation(x: np.ndarray, y: np.ndarray) -> float:
+    spread = x.std() * y.std()
+    return float(((x - x.mean()) * (y - y.mean())).mean() / spread) if spread > 0 else 0.0

@@ -1,0 +1,160 @@
+"""Scores: every metric between its floor (0) and its ceiling (1), on one scale for all latent spaces of a run.
+
+The floor is the mean of the spaces' floors; the ceiling is the best ceiling of any space. Were each space
+measured against its own ceiling, one whose encoder throws much away would be flattered.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from rslwm.evals.base import MetricInfo
+from rslwm.types import Unavailable
+from rslwm.verdict.bootstrap import Measurement, Resampling, interval, mean_over_seeds
+from rslwm.verdict.combination import Member
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Floor and ceiling of one metric, (N + 1,) each, in the metric's unit."""
+
+    floor: np.ndarray
+    ceiling: np.ndarray
+
+
+@dataclass(frozen=True)
+class Score(Member):
+    """Where one metric stands on its scale."""
+
+    info: MetricInfo
+
+
+def find_scale(measurement: Measurement, min_room: float) -> Scale | Unavailable:
+    """The metric's scale, or why it has none.
+
+    A score is divided by the room between floor and ceiling. Where that is known to no better than one part in
+    ``min_room``, a score would say more about the room than about the space.
+    """
+    info = measurement.info
+    missing = np.isnan(measurement.estimates["value"][0, :, :, 0]).all(1)
+    if missing.any():
+        return Unavailable(info.name, "not measured for every latent space")
+    if not measurement.complete:
+        return Unavailable(info.name, "not measured for every training of a latent space")
+    if measurement.units < 2:
+        return Unavailable(info.name, "measured on a single episode")
+    floors, ceilings = (mean_over_seeds(measurement.estimates[role][..., 0], 2) for role in ("floor", "ceiling"))
+    floor = _known(np.nanmean(floors, 1) if np.isfinite(floors[0]).any() else None, info.floor_value, floors)
+    best = np.nanmax if info.higher_is_better else np.nanmin
+    ceiling = _known(best(ceilings, 1) if np.isfinite(ceilings[0]).any() else None, info.ceiling_value, ceilings)
+    if floor is None or ceiling is None:
+        return Unavailable(info.name, f"no {'floor' if floor is None else 'ceiling'} was measured")
+    room = (ceiling - floor) * (1 if info.higher_is_better else -1)
+    error = float(room[1:].std())
+    if room[0] <= 0 or room[0] < min_room * error:
+        return Unavailable(info.name, _no_room(info, floor[0], ceiling[0], room[0], error, min_room))
+    return Scale(floor, ceiling)
+
+
+def _no_room(info: MetricInfo, floor: float, ceiling: float, room: float, error: float, min_room: float) -> str:
+    unit = "" if info.unit == "1" else f" {info.unit}"
+    bounds = f"its floor ({info.floor}) is {floor:.3g}{unit} and its ceiling ({info.ceiling}) {ceiling:.3g}{unit}"
+    if room <= 0:
+        return f"{bounds}, which is no better: there is no room for a score between them"
+    times = f"{room:.2g}{unit} apart, only {room / error:.1f} times the standard error of that"
+    return f"{bounds}: {times}, where a score needs {min_room:g}"
+
+
+def _known(measured: np.ndarray | None, analytic: float | None, like: np.ndarray) -> np.ndarray | None:
+    if measured is not None:
+        return measured
+    return None if analytic is None else np.full(len(like), analytic)
+
+
+def score(measurement: Measurement, scale: Scale, elsewhere: np.ndarray | None = None) -> Score:
+    """(value - floor) / (ceiling - floor), not clipped: below 0 is worse than knowing nothing.
+
+    ``elsewhere`` is (L', S'), values of the metric in the trainings of another study.
+    """
+    value = measurement.estimates["value"][..., 0]
+    spaces = (mean_over_seeds(value, 2) - scale.floor[:, None]) / (scale.ceiling - scale.floor)[:, None]
+    trainings, borrowed = (
+        None if values is None else (values - scale.floor[0]) / (scale.ceiling[0] - scale.floor[0])
+        for values in (value[0], elsewhere)
+    )
+    assert trainings is not None
+    return Score(measurement.info.name, spaces, trainings, borrowed, measurement.units, measurement.info)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One space's measurement by horizon, in the metric's unit; (horizons,) each, NaN where it has no rows."""
+
+    value: tuple[float, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    floor: tuple[float, ...]
+    ceiling: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One space's measurement in the metric's unit, with the interval over episodes and its own floor and ceiling."""
+
+    latent: str
+    value: float
+    low: float
+    high: float
+    floor: float
+    ceiling: float
+    score: float
+    trainings: tuple[float, ...]
+    curve: Curve
+    by_dim: tuple[float, ...] = ()
+    """The value in each of the summary's ``dims``."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One metric of every space. ``scale`` is (floor, ceiling), or None with the reason in ``unscored``."""
+
+    info: MetricInfo
+    ks: tuple[int, ...]
+    units: int
+    dropped: int
+    undefined: tuple[str, ...]
+    scale: tuple[float, float] | None
+    unscored: str
+    bars: tuple[Bar, ...]
+    dims: tuple[str, ...] = ()
+    """Horizon and dimension, for metrics that are averaged over several: "k=1 x"."""
+
+
+def summarise(measurement: Measurement, scale: Scale | Unavailable, resampling: Resampling) -> Summary:
+    """Condense a measurement to what a report shows."""
+    means = {role: mean_over_seeds(array, 2) for role, array in measurement.estimates.items()}
+    low, high = interval(means["value"], resampling.confidence)
+    columns = (means["value"][0], low, high, means["floor"][0], means["ceiling"][0])  # (L, O) each
+    scores = score(measurement, scale).estimates[0] if isinstance(scale, Scale) else np.full(len(low), np.nan)
+    bars = []
+    for i, latent in enumerate(resampling.spaces):
+        value, lower, upper, floor, ceiling = (float(column[i, 0]) for column in columns)
+        curve = Curve(*(tuple(column[i, 1:].tolist()) for column in columns))
+        trainings = measurement.estimates["value"][0, i, :, 0]
+        trained = tuple(trainings[np.isfinite(trainings)].tolist())
+        by_dim = tuple(measurement.by_dim[i].tolist())
+        bars.append(Bar(latent, value, lower, upper, floor, ceiling, float(scores[i]), trained, curve, by_dim))
+    reason = scale.reason if isinstance(scale, Unavailable) else ""
+    return Summary(
+        info=measurement.info,
+        ks=measurement.ks,
+        units=measurement.units,
+        dropped=measurement.dropped,
+        undefined=measurement.undefined,
+        scale=(float(scale.floor[0]), float(scale.ceiling[0])) if isinstance(scale, Scale) else None,
+        unscored=reason if measurement.info.scored else "shown, not scored",
+        bars=tuple(bars),
+        dims=measurement.dims,
+    )

@@ -1,0 +1,58 @@
+"""The verdict as a table for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from rslwm.types import AXES
+from rslwm.verdict.axis import OVERALL, AxisVerdict
+from rslwm.verdict.decide import Verdict
+from rslwm.verdict.wording import parts
+
+_LEGEND = "Scores: 0 knows nothing, 1 loses nothing; in brackets the interval over episodes and trainings."
+_ALONE = "Scores: 0 knows nothing, 1 loses nothing; in brackets the interval over episodes alone."
+
+
+def render(verdict: Verdict, cost: Mapping[str, float] | None = None) -> Group:
+    """One line a latent space, best first, then the verdict in sentences.
+
+    Args:
+        cost: training seconds of each space; shown as multiples of the cheapest.
+    """
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    shown = [name for name in (*AXES, OVERALL) if name in verdict.axes]
+    for column in ("latent space", "family", *shown, *(["cost"] if cost else [])):
+        table.add_column(column, no_wrap=True, justify="right" if column == "cost" else "left")
+    family = dict(zip(verdict.spaces, verdict.families, strict=True))
+    for latent in _ranking(verdict):
+        cells = [_cell(verdict.axes[name], latent) for name in shown]
+        relative = [f"{cost[latent] / min(cost.values()):.1f}x" if latent in cost else "-"] if cost else []
+        table.add_row(latent, family[latent], *cells, *relative)
+    lines = [Text(sentence) for sentence in verdict.sentences()]
+    made = [f"{name} = {parts(verdict.axes[name])}" for name in shown if len(verdict.axes[name].parts) > 1]
+    weights = f"Weights, and shares of the axis's noise: {'; '.join(made)}." if made else ""
+    alone = any(verdict.axes[name].noise.origin == "unknown" for name in shown)
+    dim = (_ALONE if alone else _LEGEND, verdict.training, weights)
+    return Group(table, Text(), *lines, *(Text(line, style="dim") for line in dim if line))
+
+
+def _ranking(verdict: Verdict) -> list[str]:
+    """The spaces by overall score or, without one, in the order of the study."""
+    if OVERALL not in verdict.axes:
+        return list(verdict.spaces)
+    return [standing.latent for standing in verdict.axes[OVERALL].standings]
+
+
+def _cell(axis: AxisVerdict, latent: str) -> Text:
+    standing = next(s for s in axis.standings if s.latent == latent)
+    text = f"{_short(standing.score)} [{_short(standing.low)} {_short(standing.high)}]"
+    return Text(text, style="bold green" if latent == axis.winner else "")
+
+
+def _short(score: float) -> str:
+    """Two decimals without the leading zero, as in .61."""
+    return f"{score:.2f}".replace("0.", ".", 1) if abs(score) < 0.995 else f"{score:.2f}"

@@ -1,0 +1,83 @@
+import io
+
+import pytest
+from rich.console import Console
+
+import toy_stages as toys
+from rslwm.run.progress import Bars, Lines, Meter, display, duration
+from rslwm.run.schedule import Schedule
+from rslwm.run.stage import Stage
+
+A = Stage("encoder", "small-vae@0", toys.write, "a", cost=10)
+B = Stage("model", "small-vae@0", toys.write, "b", inputs=(A,), cost=30)
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def screen(terminal: bool = False) -> Console:
+    return Console(file=io.StringIO(), force_terminal=terminal, width=200)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(7.4, "7 s"), (185, "3 min 05 s"), (7620, "2 h 07 min"), (59.6, "1 min 00 s")]
+)
+def test_durations_read_like_people_say_them(seconds, text):
+    assert duration(seconds) == text
+
+
+def test_the_time_left_of_a_resumed_stage_ignores_its_head_start():
+    meter = Meter(0.0)
+    meter.update(80, 100, "", now=1.0)
+    assert meter.seconds_left(1.0) is None
+    meter.update(90, 100, "", now=6.0)
+    assert meter.seconds_left(6.0) == pytest.approx(5.0)
+    assert meter.fraction == pytest.approx(0.9)
+
+
+def test_plain_lines_for_starts_ends_and_kept_stages_and_rarely_in_between():
+    clock, console, schedule = Clock(), screen(), Schedule([B], lambda s: s == A)
+    with Lines(console, schedule, 1, clock) as view:
+        schedule.next()
+        view.started(B)
+        for _ in range(100):
+            clock.now += 0.4
+            view.progressed(B, 5, 10, "loss 0.3")
+            view.tick()
+        schedule.finish(B, 40.0)
+        view.finished(B, 40.0)
+    kept, started, *between, finished, overall = console.file.getvalue().splitlines()
+    assert kept == "kept      encoder small-vae@0"
+    assert started == "started   model small-vae@0"
+    assert len(between) == 2  # 40 s
+    assert between[0].startswith("1/2 stages  15 s  about 15 s left")
+    assert between[0].endswith("model small-vae@0 5/10  loss 0.3")
+    assert finished == "finished  model small-vae@0  40 s"
+    assert overall == "2/2 stages  40 s"
+
+
+def test_bars_show_running_stages_on_a_terminal():
+    console, schedule = screen(terminal=True), Schedule([B], lambda s: s == A)
+    view = display(console, schedule, 1)
+    assert isinstance(view, Bars)
+    with view:
+        schedule.next()
+        view.started(B)
+        view.progressed(B, 5, 10, "loss 0.3")
+        view.tick()
+        view.bars.refresh()
+        schedule.fail(B)
+        view.failed(B, "it broke")
+    text = console.file.getvalue()
+    assert "5/10  loss 0.3" in text
+    assert "all stages" in text
+    assert "FAILED    model small-vae@0  it broke" in text
+
+
+def test_a_pipe_gets_plain_lines():
+    view = display(screen(), Schedule([A], lambda s: False), 1)
+    assert not isinstance(view, Bars)
