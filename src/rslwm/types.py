@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal, get_args
@@ -26,6 +27,9 @@ ActionMode = Literal["delta", "absolute", "velocity"]
 Family = Literal["reconstruction", "semantic", "floor"]
 Axis = Literal["fidelity", "planning", "representation"]
 Role = Literal["value", "floor", "ceiling"]
+
+Progress = Callable[[int, int, str], None]
+"""Told how much of a long job is done: done, of how many, and what is to be shown beside the bar."""
 
 AXES: tuple[Axis, ...] = ("fidelity", "planning", "representation")
 GRIPPERS = ("1 is open, 0 is closed", "0 is open, 1 is closed")
@@ -198,6 +202,10 @@ class ActionSpec:
         """Inverse of :meth:`to_dict`; raises TypeError for a field that is unknown or missing."""
         fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
         return cls(**fields)
+
+
+def silent(done: int, total: int, message: str) -> None:
+    """The :data:`Progress` of a job that nobody watches."""
 
 
 def end_effector_spec(translation: float, rotation: float, hz: float = 5.0) -> ActionSpec:
