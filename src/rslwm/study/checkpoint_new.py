@@ -1,0 +1,205 @@
+"""World models as what a study leaves behind: copied out of it, and measured on any data by their path."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rslwm.compute import measure_peak
+from rslwm.data.config import DataConfig
+from rslwm.data.corpus import Corpus
+from rslwm.data.seen import REMEDY, unseen
+from rslwm.evals.evaluation import EvalConfig, Label
+from rslwm.latents.stored import too_wide
+from rslwm.model.dit import size_of
+from rslwm.model.world_model import WorldModel
+from rslwm.run.runner import Runner
+from rslwm.run.stage import Stage
+from rslwm.serialisation import ConfigError
+from rslwm.study.config import StudyConfig
+from rslwm.study.graph import Study, Variant
+from rslwm.study.stages.checkpoint import CheckpointSpace, CheckpointStage
+from rslwm.study.stages.decoder import DecoderStage
+from rslwm.study.stages.frames import FramesStage
+from rslwm.study.stages.data import DataStage
+from rslwm.study.stages.space import SPACE, SpaceStage
+from rslwm.study.stages.world_model import CHECKPOINT, WorldModelStage
+from rslwm.tensors import copy_folder
+from rslwm.types import DataError
+
+
+def train_world_models(config: StudyConfig, out: Path, jobs: int = 0) -> list[Path]:
+    """Train what is missing for the configuration's world models and copy them to ``out/checkpoints``; what a study
+    below ``out`` has trained already is taken from there.
+
+    Raises:
+        StageFailed: a stage failed; see :meth:`rslwm.run.runner.Runner.run`.
+        ConfigError: the configuration can't be run.
+    """
+    return _train(Study(config), out, jobs, WorldModelStage, export_world_models)
+
+
+def train_spaces(config: StudyConfig, out: Path, jobs: int = 0) -> list[Path]:
+    """Like :func:`train_world_models`, but stops at the latent spaces with their pixel decoders: ``out/spaces``."""
+    return _train(Study(replace(config, sizes=())), out, jobs, DecoderStage, _export_spaces)
+
+
+def _train(
+    study: Study, out: Path, jobs: int, stage: type[Stage], export: Callable[[Study, Runner], list[Path]]
+) -> list[Path]:
+    runner = Runner(out, jobs, study.compute.threads)
+    study.check(runner.finished)
+    with runner.alone():
+        measure_peak(study.compute)
+        runner.run([variant.pull(stage) for variant in study.variants])
+        return export(study, runner)
+
+
+def export_world_models(study: Study, runner: Runner) -> list[Path]:
+    """Copy the world models of a finished run to ``checkpoints`` in its folder, under the names of their latent spaces,
+    and of their sizes where the study has several."""
+    return [
+        copy_folder(
+            runner.folder(variant.pull(WorldModelStage)) / CHECKPOINT, runner.root / "checkpoints" / variant.folder
+        )
+        for variant in study.variants
+    ]
+
+
+def _export_spaces(study: Study, runner: Runner) -> list[Path]:
+    return [
+        copy_folder(runner.folder(variant.pull(DecoderStage)) / SPACE, runner.root / "spaces" / variant.folder)
+        for variant in study.variants
+    ]
+
+
+# ----------------------------------------------------------------------------------------------- a checkpoint on data
+
+
+def clip_settings(model: WorldModel, checkpoint: Path, uri: str = "", camera: str = "") -> DataConfig:
+    """The data configuration under which a checkpoint was trained, with the episodes of ``uri`` and the cameras of
+    ``camera`` if they are given.
+
+    Raises:
+        DataError: the checkpoint doesn't say.
+    """
+    if model.data is None:
+        raise DataError(f"{checkpoint / 'config.yaml'}: field 'data' is missing, so nobody knows the frame skip")
+    return replace(model.data, uri=uri or model.data.uri, camera=camera or model.data.camera)
+
+
+def _require_frames(data: DataConfig, model: WorldModel) -> None:
+    """Raises :class:`ConfigError` if these data don't have the frames that a model was trained on."""
+    if data.image_size != model.space.config.image_size:
+        raise ConfigError(f"data.image_size is {data.image_size}; the checkpoint's is {model.space.config.image_size}")
+    if data.views != model.space.config.views:
+        raise ConfigError(
+            f"data.camera {data.camera!r} is {data.views} camera(s), but the checkpoint was trained on "
+            f"{model.space.config.views}; name as many, in the same order"
+        )
+
+
+def run_folder(checkpoint: Path, otherwise: Path) -> Path:
+    """The run that a checkpoint was exported from, with its episodes; ``otherwise`` if the checkpoint has moved."""
+    root = checkpoint.absolute().parents[1]
+    return root if (root / "stages").is_dir() else otherwise
+
+
+def open_corpus(data: DataConfig, model: WorldModel, out: Path, jobs: int = 0) -> Corpus:
+    """The episodes as a model sees them, recorded, imported and decoded below ``out`` where that isn't done yet.
+
+    Raises:
+        ConfigError: they have other frames than the model's.
+        StageFailed: the data can't be read.
+        DataError: their actions mean something else than the model's.
+    """
+    _require_frames(data, model)
+    episodes, runner = Subject(study=Study(StudyConfig(data=data))), Runner(out, jobs)
+    folders = runner.run([episodes.pull(FramesStage)])
+    corpus = Corpus(runner.open(episodes.pull(DataStage)), runner.open(episodes.pull(FramesStage)), data)
+    return corpus.for_model(model.action_spec)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Elsewhere(Subject):
+    """A world model that was trained elsewhere."""
+
+    path: Path
+    model: WorldModel
+    left_out: tuple[str, ...]  # type: ignore[misc]
+
+    @classmethod
+    def of(cls, study: Study, path: Path, model: WorldModel, left_out: tuple[str, ...]) -> Elsewhere:
+        checkpoint = CheckpointStage.of_folder(path, study.compute)
+        space = CheckpointSpace(label=str(path), checkpoint=checkpoint)
+        pulled = {WorldModelStage: checkpoint, SpaceStage: space}
+        return cls(study=study, pulled=pulled, path=path, model=model, left_out=left_out)
+
+    @property
+    def label(self) -> str:
+        return str(self.path)
+
+    @property
+    def row(self) -> Label:
+        spec = self.model.space.spec
+        return Label(spec.name, spec.family, size_of(self.model.config.dit), self.seed)
+
+    @property
+    def streamed(self) -> bool:
+        return too_wide(self.model.space.spec, self.study.config.stream_above_kb)
+
+    @property
+    def actions(self) -> ActionSpec:  # type: ignore[override]
+        return self.model.action_spec
+
+
+def evaluate(
+    checkpoint: Path,
+    data: DataConfig,
+    evaluation: EvalConfig,
+    compute: ComputeConfig,
+    out: Path,
+    jobs: int = 0,
+    stream_above_kb: float = StudyConfig.stream_above_kb,
+    seen: bool = False,
+) -> Measured:
+    """Rows of one checkpoint on any data, as a study would measure them: probes are trained on the training episodes,
+    everything is measured on the held-out ones. Also says which metrics the data can't give, and which failed.
+
+    Args:
+        seen: also on episodes that the checkpoint was trained on; without it they are left out, whatever side of the
+            split of these data they are on.
+
+    Raises:
+        StageFailed: a stage failed; see :meth:`rslwm.run.runner.Runner.run`.
+        DataError: the checkpoint can't be loaded, or was trained on all that is held out.
+    """
+    model = WorldModel.load(checkpoint)
+    known = _seen(model, open_corpus(data, model, out, jobs), seen, str(checkpoint))
+    config = StudyConfig(
+        metrics=metrics, data=data, evaluation=evaluation, compute=compute, stream_above_kb=stream_above_kb
+    )
+    subject = Elsewhere.of(Study(config), checkpoint, model, () if seen else known)
+    runner = Runner(out, jobs, compute.threads)
+    with runner.alone():
+        outcome = runner.run([*subject.metrics.values()])
+        return Measured.of([subject], outcome)
+
+
+def _seen(model: WorldModel, corpus: Corpus, allowed: bool, who: str) -> tuple[str, ...]:
+    """Ids of the held-out episodes that a model was trained on, as far as it knows.
+
+    Raises:
+        DataError: those are all, or it doesn't say, unless that is ``allowed``.
+    """
+    seen = model.seen.among(corpus) if model.seen else set()
+    known = tuple(corpus.dataset.ids[i] for i in corpus.test if i in seen)
+    if not allowed:
+        unseen(corpus, model.seen, model.fingerprint, who)
+        if len(known) == len(corpus.test):
+            raise DataError(
+                f"{who} was trained on all {len(known)} episodes that data.split_seed and data.test_fraction hold out "
+                f"of {corpus.dataset.root}. {REMEDY}."
+            )
+    return known

@@ -1,0 +1,277 @@
+"""Which stages a study consists of: they are pulled from its targets, the metrics of every latent space."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+
+from rslwm.compute import resolved
+from rslwm.data.config import DataConfig
+from rslwm.data.fingerprint import files_key
+from rslwm.data.sources.base import URIS, Source, open_source
+from rslwm.evals.base import METRICS, Metric, metric_infos
+from rslwm.evals.evaluation import Label
+from rslwm.latents.space import LatentSpace, SpaceConfig
+from rslwm.latents.stored import too_wide
+from rslwm.model.dit import SIZES, DiTConfig, size_of
+from rslwm.model.world_model import WorldModelConfig
+from rslwm.run.stage import Stage, closure
+from rslwm.serialisation import ConfigError
+from rslwm.study.config import StudyConfig
+from rslwm.study.entry import Entry, parse_entries
+from rslwm.train.pixel_loss import PixelLoss
+from rslwm.types import ActionSpec
+
+S = TypeVar("S", bound=Stage)
+
+
+class Study:
+    """A configuration, and what all its latent spaces share.
+
+    Raises:
+        ConfigError: it can't be run.
+        UnknownName: an encoder or a metric that doesn't exist.
+    """
+
+    def __init__(self, config: StudyConfig) -> None:
+        self.config, self.compute = _with_views(config), resolved(config.compute)
+        self.init = _checkpoint_key(config.world_model.init)
+        # Up to the latents everything works frame by frame, and how clips are cut must not change its key.
+        self.framewise = replace(config.data, frame_skip=DataConfig.frame_skip, actions=DataConfig.actions)
+        self.source: Source = open_source(config.data)
+        self.metrics = {reference: METRICS.named(reference) for reference in _metrics(config.metrics)}
+
+    @cached_property
+    def variants(self) -> tuple[Variant, ...]:
+        """Every space, seed and size.
+
+        Raises:
+            ConfigError: no row, a malformed one, or one that can't be built.
+            UnknownName: an encoder that doesn't exist.
+        """
+        entries, seeds = parse_entries(self.config), range(self.config.seeds)
+        return tuple(
+            Variant(study=self, seed=entry.seed + number, entry=entry, size=size)
+            for size in _sizes(self.config)
+            for entry in entries
+            for number in seeds
+        )
+
+    @property
+    def infos(self) -> dict[str, MetricInfo]:
+        """What is measured, by name, in the order of the metrics."""
+        return declared(type(metric) for metric in self.metrics.values())
+
+    @property
+    def targets(self) -> list[Stage]:
+        """What a study's results are put together from: a folder among them that was deleted is made again."""
+        return [stage for variant in self.variants for stage in variant.targets]
+
+    def check(self, finished: Callable[[Stage], bool]) -> None:
+        """Refuse, before anything runs, a study without data, networks without their weights, and encoders that aren't
+        what they say.
+
+        Raises:
+            ConfigError, DataError: see :meth:`Entry.check` and :class:`PixelLoss`.
+        """
+        if not self.config.data.uri:
+            raise ConfigError(f"data.uri is empty: this study brings no data; give --data {URIS}")
+        for stage, variant in {variant.pull(EncoderStage): variant for variant in self.variants}.items():
+            if not finished(stage):
+                variant.entry.check(self.config)
+        if any(isinstance(s, DecoderStage) and s.latents and not finished(s) for s in closure(self.targets)):
+            config = self.config.decoder
+            PixelLoss(config, budget(config.optim), torch.device("cpu"))
+
+    def by_size(self) -> dict[str, list[Variant]]:
+        """One comparison a size: models of different sizes are never compared with each other."""
+        sizes = dict.fromkeys(variant.size for variant in self.variants)
+        return {size: [v for v in self.variants if v.size == size] for size in sizes}
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Subject:
+    """What stages are pulled for: a latent space with its world model."""
+
+    study: Study
+    seed: int = 0
+    pulled: dict[type[Stage], Stage] = field(default_factory=dict)
+    """Stages by the class that they are asked for by."""
+
+    def pull(self, stage: type[S]) -> S:
+        """The stage of this class, made once; it pulls what it needs in turn."""
+        if stage not in self.pulled:
+            self.pulled[stage] = stage.of(self)  # type: ignore[attr-defined]
+        return cast(S, self.pulled[stage])
+
+    @cached_property
+    def metrics(self) -> dict[str, MetricStage]:
+        """By reference, in the order of the study's."""
+        return {name: MetricStage.of_metric(name, self) for name in self.study.metrics}
+
+    @property
+    def label(self) -> str:
+        """For people."""
+        raise NotImplementedError
+
+    @property
+    def sized(self) -> str:
+        """The same with the size of the world model."""
+        return self.label
+
+    @property
+    def row(self) -> Label:
+        """The columns by which its rows are told from another's."""
+        raise NotImplementedError
+
+    @property
+    def streamed(self) -> bool:
+        """Whether its latents are too wide to store, for all cameras together."""
+        raise NotImplementedError
+
+    compressed: ClassVar = False
+    """Whether its latents are encoded from the features of a native space."""
+    actions: ClassVar[ActionSpec | None] = None
+    """As a model takes them that was trained elsewhere; None as recorded."""
+    left_out: ClassVar[tuple[str, ...]] = ()
+    """Ids of episodes that such a model was trained on."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Variant(Subject):
+    """One latent space of a study, under one seed and with a transformer of one size."""
+
+    entry: Entry
+    size: str = ""
+    """Empty if the study doesn't name sizes."""
+
+    @property
+    def targets(self) -> list[Stage]:
+        """What its results are put together from."""
+        return [*self.metrics.values(), *map(self.pull, (DataStage, RolloutsStage)), *self.costly]
+
+    @property
+    def costly(self) -> list[Stage]:
+        """The stages whose costs the report tells."""
+        adapted = self.twin or self
+        adapter = [adapted.pull(AdapterStage)] if adapted.compressed else []
+        return [*map(self.pull, (EncoderStage, SpaceStage, DecoderStage, WorldModelStage)), *adapter]
+
+    # ------------------------------------------------------------------------------------------------ what is asked of it
+
+    @property
+    def compressed(self) -> bool:  # type: ignore[override]
+        return bool(self.entry.channels)
+
+    @cached_property
+    def space(self) -> SpaceConfig:
+        return self.entry.space(self.study.config)
+
+    @cached_property
+    def described(self) -> LatentSpace:
+        """What is known of the space without weights, see :meth:`Entry.open`."""
+        return self.entry.open(self.study.config)
+
+    @cached_property
+    def native(self) -> Variant:
+        """The same without an adapter."""
+        return self if not self.compressed else replace(self, entry=replace(self.entry, channels=0), pulled={})
+
+    @cached_property
+    def twin(self) -> Variant | None:
+        """The compressed space that this native semantic one decodes through, if it does."""
+        through = self.study.config.decoder.through
+        if not through or self.compressed or self.described.spec.family != "semantic":
+            return None
+        return replace(self, entry=replace(self.entry, name=f"{self.entry.name}+{through}", channels=through), pulled={})
+
+    @property
+    def label(self) -> str:
+        return f"{self.entry.name} seed {self.seed}"
+
+    @property
+    def sized(self) -> str:
+        return " ".join(filter(None, (self.entry.name, self.size, f"seed {self.seed}")))
+
+    @property
+    def streamed(self) -> bool:
+        """Whether the space is too wide to store, for all cameras together."""
+        return too_wide(self.described.spec, self.study.config.stream_above_kb)
+
+    @property
+    def world_model(self) -> WorldModelConfig:
+        config = self.study.config
+        return scaled(config.world_model, config.scaling, self.described.view_spec, self.size)
+
+    @property
+    def row(self) -> Label:
+        return Label(self.entry.name, self.described.spec.family, size_of(self.world_model.dit), self.seed)
+
+    @property
+    def folder(self) -> str:
+        """Name of what is copied out of the run."""
+        seed = f"seed{self.seed}" if self.study.config.seeds > 1 else ""
+        return "-".join(filter(None, (self.entry.name, self.size, seed)))
+
+    def taught_by(self, encoder: str) -> Variant:
+        """The variant of a frozen encoder, whose features this one's training reads."""
+        return replace(self, entry=Entry.parse(encoder), pulled={})
+
+    @property
+    def decodes_itself(self) -> bool:
+        """Whether pixels come from the encoder's own decoder, which isn't trained."""
+        return self.study.config.decoder.own and self.entry.encoder.decodes
+
+
+def _metrics(references: tuple[str, ...]) -> list[str]:
+    """``all`` stands for every registered one, in the order of their names."""
+    listed = [name for reference in references for name in (sorted(METRICS) if reference == "all" else [reference])]
+    return list(dict.fromkeys(listed))
+
+
+def _sizes(config: StudyConfig) -> tuple[str, ...]:
+    """Of a study; one without a name if it has only ``world_model.dit``.
+
+    Raises:
+        ConfigError: an unknown size, or one that is named twice.
+    """
+    for where, names in (("sizes", config.sizes), ("scaling.optim", tuple(config.scaling.optim))):
+        for name in names:
+            if name not in SIZES:
+                raise ConfigError(f"{where}: there is no size {name!r}; sizes: {', '.join(SIZES)}")
+            if names.count(name) > 1:
+                raise ConfigError(f"{where}: {name!r} occurs twice")
+    return config.sizes or ("",)
+
+
+def _checkpoint_key(folder: str) -> str:
+    """Changes with the files of a checkpoint; empty for none.
+
+    Raises:
+        ConfigError: the folder holds no checkpoint.
+    """
+    if not folder:
+        return ""
+    if not (Path(folder) / "model.safetensors").is_file():
+        raise ConfigError(f"world_model.init: {folder} holds no model.safetensors; name the folder of a world model")
+    return files_key(Path(folder))
+
+
+def _with_views(config: StudyConfig) -> StudyConfig:
+    """With a transformer of as many views as there are cameras.
+
+    Raises:
+        ConfigError: it is configured for another number.
+    """
+    model, views = config.world_model, config.data.views
+    if model.dit.views not in (DiTConfig.views, views):
+        raise ConfigError(
+            f"world_model.dit.views is {model.dit.views}, but data.camera {config.data.camera!r} is {views} camera(s); "
+            "leave dit.views out, it follows from data.camera"
+        )
+    return replace(config, world_model=replace(model, dit=replace(model.dit, views=views)))

@@ -1,0 +1,43 @@
+"""The frames of every episode."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from rslwm.data.config import DataConfig
+from rslwm.data.frames import build_frame_store
+from rslwm.data.store import TensorStore
+from rslwm.run.stage import Demand, Workspace
+from rslwm.study.graph import Variant
+from rslwm.study.stages.base import Sizes, StudyStage
+from rslwm.study.stages.data import DataStage
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class FramesStage(StudyStage[TensorStore]):
+    """Decode and resize every frame of every configured camera once."""
+
+    kind = "frames"
+
+    data: DataStage
+    settings: DataConfig
+
+    @classmethod
+    def of(cls, variant: Variant) -> FramesStage:
+        data, asked = variant.pull(DataStage), variant.study.config.data
+        config = replace(data.settings, camera=asked.camera, image_size=asked.image_size)
+        return cls(label=data.label, data=data, settings=config)
+
+    @property
+    def seconds(self) -> float:
+        return 5.0
+
+    def demand(self, sizes: Sizes) -> Demand:
+        return Demand(disk=sizes.frames * self.settings.views * 3 * self.settings.image_size**2)
+
+    def run(self, work: Workspace) -> None:
+        dataset = work.open(self.data)
+        build_frame_store(dataset, self.settings.camera, self.settings.image_size, work.out, work.progress)
+
+    def open(self, work: Workspace) -> TensorStore:
+        return TensorStore(work.out)

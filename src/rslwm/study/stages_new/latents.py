@@ -1,0 +1,74 @@
+"""Normalised latents of every frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rslwm.compute import ComputeConfig, device
+from rslwm.data.store import Readable
+from rslwm.latents.stored import leave_latents, open_latents
+from rslwm.run.stage import Demand, Workspace
+from rslwm.study.graph import Variant
+from rslwm.study.stages.base import Sizes, StudyStage, reading, saved_bytes
+from rslwm.study.stages.features import FeaturesStage
+from rslwm.study.stages.frames import FramesStage
+from rslwm.study.stages.space import SpaceStage
+from rslwm.types import LatentSpec
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class LatentsStage(StudyStage[Readable]):
+    """Encode every frame, or its native features: stored or, where latents are too wide, encoded when they are read."""
+
+    kind = "latents"
+
+    frames: FramesStage
+    space: SpaceStage | CheckpointSpace
+    features: FeaturesStage | None
+    """Of an adapted space, which is encoded from these."""
+    compute: ComputeConfig
+    streamed: bool
+
+    @classmethod
+    def of(cls, variant: Variant) -> LatentsStage:
+        return cls(
+            label=variant.label,
+            frames=variant.pull(FramesStage),
+            space=variant.pull(SpaceStage),
+            features=variant.pull(FeaturesStage) if variant.entry.channels else None,
+            compute=variant.study.compute,
+            streamed=variant.streamed,
+        )
+
+    @property
+    def seconds(self) -> float:
+        return 15.0
+
+    @property
+    def spec(self) -> LatentSpec:
+        return self.space.spec
+
+    @property
+    def flops_per_frame(self) -> float:
+        """Of encoding a frame anew."""
+        return self.space.encode_flops + self.space.compress_flops
+
+    def demand(self, sizes: Sizes) -> Demand:
+        if self.streamed:
+            return Demand(disk=saved_bytes(self.space.settings))
+        every = self.space.compress_flops or self.space.encode_flops  # an adapted space is made of the features
+        return reading(
+            self,
+            sizes.frames,
+            Demand(sizes.frames * every, sizes.frames * self.spec.bytes_per_frame, 2 * self.spec.parameters),
+        )
+
+    def run(self, work: Workspace) -> None:
+        features = work.open(self.features) if self.features else None
+        space, frames = work.open(self.space).to(device(self.compute)), work.open(self.frames)
+        leave_latents(
+            work.out, space, frames, self.compute, work.progress, streamed=self.streamed, features=features
+        )
+
+    def open(self, work: Workspace) -> Readable:
+        return open_latents(work.out, work.open(self.frames), self.compute)

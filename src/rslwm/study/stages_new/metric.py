@@ -1,0 +1,93 @@
+"""One metric of a space."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rslwm.evals.base import METRICS, Metric, NotAvailable, measure
+from rslwm.evals.probe import Probe
+from rslwm.evals.rollouts import ROLLOUTS
+from rslwm.evals.rows import Rows
+from rslwm.registry import code_of
+from rslwm.run.stage import Demand, Stage, Workspace
+from rslwm.serialisation import known_by
+from rslwm.study.stages.base import Sizes, reading
+from rslwm.study.stages.held_out import HeldOut, held_out
+from rslwm.study.stages.probe import ProbeStage
+from rslwm.study.stages.rollouts import RolloutsStage
+
+if TYPE_CHECKING:
+    from rslwm.study.graph import Variant
+
+ROWS = "rows.parquet"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class MetricStage(HeldOut[Rows]):
+    """Measure one metric. What the data can't give isn't a failure: there are no rows then, and the facts say why.
+    One that fails takes nothing with it: its rows are missing, and the next run tries it again."""
+
+    kind = "metric"
+    spared = True
+
+    reference: str = field(metadata=known_by(lambda name: name.rpartition("/")[2]))
+    """A name of the registry, or path/to/file.py:Class."""
+    settings: Any
+    source: str
+    """Of its code, and of what else of the user's own it calls."""
+    names: tuple[str, ...]
+    """Of what it needs, in the order of ``given``."""
+    given: tuple[Stage, ...]
+
+    @classmethod
+    def of_metric(cls, reference: str, variant: Variant) -> MetricStage:
+        """The stage of this metric, ``NAME[FIELD=VALUE,...]``, for a variant."""
+        name, metric = variant.study.metric(reference)
+        needs = {name: _stage(need, variant) for name, need in metric.needs.items()}
+        return cls(
+            **held_out(variant),
+            label=f"{variant.sized} {name}",
+            reference=name,
+            settings=metric.config,
+            source=f"{metric.version}{code_of(type(metric))}{metric.code()}",
+            names=tuple(needs),
+            given=tuple(needs.values()),
+        )
+
+    @property
+    def metric(self) -> Metric:
+        return METRICS.get(self.reference)(self.settings)
+
+    @property
+    def seconds(self) -> float:
+        return 3.0
+
+    def demand(self, sizes: Sizes) -> Demand:
+        dit = self.world_model.settings.dit
+        load = self.metric.load(dit.max_frames - 1)
+        return reading(self, load.read, self.predicting(load.passes, load.decoded, load.memory))
+
+    def run(self, work: Workspace) -> None:
+        evaluation = self.evaluation(work)
+        try:
+            needs = {name: work.open(stage) for name, stage in zip(self.names, self.given, strict=True)}
+            rows, reason = measure(self.metric, evaluation, needs), ""
+        except NotAvailable as why:
+            rows, reason = Rows.none(), str(why)
+        rows.save(work.out / ROWS)
+        missing = [i.name for i in self.metric.infos if reason or (i.scored and i.source not in rows["metric"])]
+        reason = reason or "its metric returned no rows"
+        unavailable = [{"metric": name, "reason": reason} for name in missing]
+        work.write_facts(unavailable=unavailable, costs=evaluation.costs)
+
+    def open(self, work: Workspace) -> Rows:
+        return Rows.load(work.out / ROWS)
+
+
+def _stage(need: Any, variant: Variant) -> Stage:
+    """The stage that makes what a metric needs."""
+    if need is ROLLOUTS:
+        return variant.pull(RolloutsStage)
+    return ProbeStage.of_probe(need, variant) if isinstance(need, Probe) else variant.pull(need)
