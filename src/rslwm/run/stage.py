@@ -7,7 +7,7 @@ import re
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields, replace
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar, cast
 
@@ -159,15 +159,20 @@ class Stage(Generic[T_co]):
         return {f.name for f in fields(self)} - needs - {"label"}
 
     @cached_property
+    def edition(self) -> str:
+        """The version that the class declares and, if it is outside the package, the hash of its code."""
+        return f"{self.version}{code_of(type(self))}"
+
+    @cached_property
     def key(self) -> str:
-        """Hash of everything that determines the output: kind, version, configuration, and the keys of the needs.
+        """Hash of everything that determines the output: kind, edition, configuration, and the keys of the needs.
 
         Raises:
             ConfigError: a field holds something that has no JSON form.
         """
         needs = {name: stage.key for name, stage in self.needs.items()}
         try:
-            return content_hash(self.kind, version_of(type(self)), determining(self, self._settings), needs)
+            return content_hash(self.kind, self.edition, determining(self, self._settings), needs)
         except (TypeError, ValueError) as error:
             raise ConfigError(
                 f"the config of {self} can't be hashed: {error}. Use JSON types, finite numbers."
@@ -191,12 +196,6 @@ def _stages(name: str, value: Any) -> Iterator[tuple[str, Stage[Any]]]:
         yield name, value
     elif isinstance(value, tuple) and any(isinstance(entry, Stage) for entry in value):
         yield from ((f"{name}.{i}", entry) for i, entry in enumerate(value))
-
-
-@cache
-def version_of(kind: type[Any]) -> str:
-    """The version that a class declares and, of a class outside the package, its code's hash."""
-    return f"{kind.version}{code_of(kind)}"
 
 
 def closure(stages: Iterable[Stage[Any]]) -> list[Stage[Any]]:
