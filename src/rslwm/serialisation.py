@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -33,19 +33,21 @@ OPERATIONAL = known_by(lambda value: None)
 """Metadata of a dataclass field that changes how a result is come by, and not what it is."""
 
 
-def to_dict(config: Any) -> Any:
-    """A dataclass as plain JSON/YAML types; a whole number in a float's place becomes the float that is read back."""
-    return _plain(config, whole=True)
+def to_dict(config: Any, only: Container[str] | None = None) -> Any:
+    """A dataclass, or only these fields of it, as plain JSON/YAML types; a whole number in a float's place becomes the
+    float that is read back."""
+    return _plain(config, True, only)
 
 
-def determining(config: Any) -> Any:
+def determining(config: Any, only: Container[str] | None = None) -> Any:
     """:func:`to_dict` of what determines a result, see :data:`OPERATIONAL` and :func:`known_by`."""
-    return _plain(config, whole=False)
+    return _plain(config, False, only)
 
 
-def _plain(config: Any, whole: bool) -> Any:
+def _plain(config: Any, whole: bool, only: Container[str] | None = None) -> Any:
     if dataclasses.is_dataclass(config) and not isinstance(config, type):
-        return {f.name: _plain(_value(f, getattr(config, f.name), whole), whole) for f in dataclasses.fields(config)}
+        fields = [f for f in dataclasses.fields(config) if only is None or f.name in only]
+        return {f.name: _plain(_value(f, getattr(config, f.name), whole), whole) for f in fields}
     if isinstance(config, tuple | list):
         return [_plain(v, whole) for v in config]
     if isinstance(config, dict):

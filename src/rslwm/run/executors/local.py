@@ -1,4 +1,4 @@
-"""Persistent worker processes, started when they are first needed and replaced when one dies."""
+"""Persistent worker processes on this machine, started when they are first needed and replaced when one dies."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
-from types import TracebackType
+from typing import Any
 
+from rslwm.run.executors.base import EXECUTORS, Advanced, Event, Executor
+from rslwm.run.executors.worker import serve
+from rslwm.run.perform import Failed, Job
 from rslwm.run.stage import Stage
-from rslwm.run.worker import Done, Failed, Job, Progress, serve
-
-Event = Progress | Done | Failed
 
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -22,20 +22,22 @@ THREAD_VARIABLES = (
     "NUMEXPR_NUM_THREADS",
     "LP_NUM_THREADS",
 )
-
-
 GRACE_SECONDS = 5.0
 """For an idle worker to end by itself."""
 
 
 class Worker:
-    """The main process's end of one worker."""
+    """The main process's end of one worker.
+
+    Every numerical library in it gets ``threads`` threads from its environment: results must not depend on how many
+    jobs run beside a stage.
+    """
 
     def __init__(self, threads: int) -> None:
         context = multiprocessing.get_context("spawn")
         self.connection, self._theirs = context.Pipe()
         # not a daemon: a stage may start processes of its own
-        self.process = context.Process(target=serve, args=(self._theirs, os.getpid(), threads))
+        self.process = context.Process(target=serve, args=(self._theirs, os.getpid()))
         self.threads = threads
         self.job: Job | None = None
 
@@ -44,10 +46,13 @@ class Worker:
             self.process.start()
         self._theirs.close()
 
+    def idle(self, threads: int) -> bool:
+        return self.job is None and self.threads == threads and self.process.is_alive()
+
     def send(self, job: Job) -> None:
         self.job = job
         with suppress(BrokenPipeError):  # it died while idle; the next poll reports that
-            self.connection.send(job)
+            self.connection.send_bytes(job.pack())
 
     def dismiss(self) -> None:
         """Let an idle worker end by itself: what its libraries clean up at exit would be reported as leaked else."""
@@ -68,49 +73,32 @@ class Worker:
         self.connection.close()
 
 
-class Pool:
-    """Up to ``jobs`` workers. Leaving the context kills them all.
+@EXECUTORS.register("local")
+class Local(Executor):
+    """Worker processes on this machine."""
 
-    Every numerical library in a worker gets ``threads`` threads from its environment: results must not depend on how
-    many jobs run beside a stage.
-    """
-
-    def __init__(self, jobs: int, threads: int) -> None:
-        self.jobs, self.threads = jobs, threads
+    def __init__(self, jobs: int) -> None:
+        super().__init__(jobs)
         self._workers: list[Worker] = []
 
-    def __enter__(self) -> Pool:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for worker in self._workers:
-            worker.dismiss()
-        for worker in self._workers:
-            worker.kill()
-        self._workers.clear()
-
-    @property
-    def free(self) -> int:
-        """How many more jobs can be started now."""
-        return self.jobs - sum(w.job is not None for w in self._workers)
+    def room(self, stage: Stage[Any]) -> bool:
+        running = [worker.job.stage for worker in self._workers if worker.job is not None]
+        if stage.exclusive:
+            return not running
+        return len(running) < self.jobs and not any(other.exclusive for other in running)
 
     def start(self, job: Job) -> None:
-        worker = next((w for w in self._workers if w.job is None and w.process.is_alive()), None)
+        worker = next((w for w in self._workers if w.idle(job.threads)), None)
         if worker is None:
-            worker = Worker(self.threads)
+            worker = Worker(job.threads)
             self._workers.append(worker)  # before it is launched: whatever happens, it will be killed
             worker.launch()
         worker.send(job)
 
-    def poll(self, seconds: float) -> list[tuple[Stage, Event]]:
-        """What the workers report, waiting at most this long for the first of it.
-
-        A worker that dies without a word is reported as :class:`Failed`, with the signal that ended it.
-        """
+    def poll(self, seconds: float) -> list[tuple[Stage[Any], Event]]:
+        """What the workers say. One that dies without a word has failed, with the signal that ended it."""
         wait([w.connection for w in self._workers], seconds)
-        reports: list[tuple[Stage, Event]] = []
+        reports: list[tuple[Stage[Any], Event]] = []
         for worker in list(self._workers):
             # a process of the stage may hold the pipe open beyond the worker's end, so asking the pipe isn't enough
             alive = worker.process.is_alive()
@@ -118,7 +106,7 @@ class Pool:
             for event in events:
                 assert worker.job is not None
                 reports.append((worker.job.stage, event))
-                if not isinstance(event, Progress):
+                if not isinstance(event, Advanced):
                     worker.job = None
             if closed or not alive or any(isinstance(e, Failed) for e in events):
                 self._workers.remove(worker)
@@ -126,6 +114,13 @@ class Pool:
                 if worker.job is not None:
                     reports.append((worker.job.stage, _obituary(worker.process.exitcode)))
         return reports
+
+    def close(self) -> None:
+        for worker in self._workers:
+            worker.dismiss()
+        for worker in self._workers:
+            worker.kill()
+        self._workers.clear()
 
 
 def _drain(connection: Connection) -> tuple[list[Event], bool]:
@@ -145,8 +140,8 @@ def _obituary(code: int | None) -> Failed:
         why = f"its worker process was killed by {name}"
         if name == "SIGKILL":
             return Failed(f"{why}, which usually means that memory ran out", "Run with fewer jobs or a smaller batch")
-        return Failed(why, "Correct the cause")
-    return Failed(f"its worker process ended by itself with exit code {code}", "Correct the cause")
+        return Failed(why)
+    return Failed(f"its worker process ended by itself with exit code {code}")
 
 
 @contextmanager
