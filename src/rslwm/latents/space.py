@@ -22,6 +22,7 @@ from rslwm.latents.decoder import DecoderConfig, PixelDecoder, SubPixelDecoder
 from rslwm.latents.external import EXTERNAL, ExternalConfig, ExternalEncoder
 from rslwm.latents.ldm_decoder import LDMDecoder
 from rslwm.latents.normaliser import Normaliser
+from rslwm.latents.store import to_float
 from rslwm.latents.views import apart, side_by_side
 from rslwm.serialisation import ConfigError, known_by
 from rslwm.tensors import load_weights, write_tensors
@@ -88,11 +89,16 @@ class LatentSpace(nn.Module):
         self.decoder = open_decoder(config.decoder, read, config.image_size) if trained else None
 
     def encode(self, frames: Tensor) -> Tensor:
-        """(B, T, H, W, 3) float in [0, 1] -> normalised latents (B, T, h, w, C)."""
+        """(B, T, H, W, 3), float in [0, 1] or uint8 as stores hold them -> normalised latents (B, T, h, w, C)."""
         return self.normaliser(self.compress(self.features(frames)))
 
+    def encode_features(self, features: Tensor) -> Tensor:
+        """Native features (B, T, h, w, D), also in the precision of a store -> normalised latents (B, T, h, w, C)."""
+        return self.normaliser(self.compress(features.float()))
+
     def features(self, frames: Tensor) -> Tensor:
-        """(B, T, H, W, 3) float in [0, 1] -> what the encoder makes of every view, (B, T, h, w, C), not normalised.
+        """(B, T, H, W, 3), float in [0, 1] or uint8 -> what the encoder makes of every view, (B, T, h, w, C), not
+        normalised.
 
         Raises:
             ValueError: the frames are no square views, as many as the space has.
@@ -100,7 +106,7 @@ class LatentSpace(nn.Module):
         (height, width), views = frames.shape[2:4], self.config.views
         if width != views * height:
             raise ValueError(f"{self.spec.name} reads {views} square view(s) side by side, not {height} x {width} px")
-        return self._each_view(self.encoder.encode, frames)
+        return self._each_view(self.encoder.encode, to_float(frames) if frames.dtype == torch.uint8 else frames)
 
     def compress(self, features: Tensor) -> Tensor:
         """Native features to the space's own channels, not normalised; the identity without an adapter."""

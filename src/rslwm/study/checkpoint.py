@@ -7,18 +7,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from torch import Tensor
-
 from rslwm.compute import ComputeConfig, device, measure_peak
 from rslwm.data.config import DataConfig
 from rslwm.data.corpus import Corpus
 from rslwm.data.fingerprint import files_key
 from rslwm.data.seen import REMEDY, unseen
-from rslwm.data.store import TensorStore
 from rslwm.evals.evaluation import EvalConfig, Label
 from rslwm.evals.rows import Rows
-from rslwm.latents.space import LatentSpace
-from rslwm.latents.store import encode_episodes, to_float
+from rslwm.latents.stored import SPACE, leave_latents, too_wide
 from rslwm.model.dit import size_of
 from rslwm.model.world_model import WorldModel
 from rslwm.run.runner import Runner
@@ -26,11 +22,8 @@ from rslwm.run.stage import Stage, Workspace, versioned
 from rslwm.serialisation import OPERATIONAL, ConfigError
 from rslwm.study import stages
 from rslwm.study.config import StudyConfig
-from rslwm.study.encoding import latents_meta
 from rslwm.study.graph import Builder, SpaceStages, Study, evaluate_stage
 from rslwm.study.measuring import Measured
-from rslwm.study.stored import SPACE, STORE, keep, too_wide
-from rslwm.train.loop import Progress
 from rslwm.types import DataError, Unavailable
 
 CHECKPOINT = "checkpoint"
@@ -169,27 +162,8 @@ def make_encoded(work: Workspace) -> None:
     corpus = Corpus.open(stages.dataset_root(data, config.data.uri), frames, config.data)
     model = WorldModel.load(checkpoint / CHECKPOINT)
     corpus.for_model(model.action_spec)
-    store = work.out / STORE
-    if keep(store, model.space, corpus.frames, config.streamed):
-        encode(model.space, corpus.frames, store, config.compute, work.progress)
-    else:
-        model.space.save(work.out / SPACE)
-
-
-def encode(
-    space: LatentSpace,
-    frames: TensorStore,
-    root: Path,
-    compute: ComputeConfig,
-    progress: Progress = lambda done, total, message: None,
-) -> TensorStore:
-    """Normalised latents of every episode of a store of frames; resumes where it was killed."""
-    space = space.to(device(compute))
-
-    def normalised(stored: Tensor) -> Tensor:
-        return space.encode(to_float(stored))
-
-    return encode_episodes(normalised, frames, root, latents_meta(space, frames), compute, progress)
+    space = model.space.to(device(config.compute))
+    leave_latents(work.out, space, corpus.frames, config.compute, work.progress, streamed=config.streamed)
 
 
 def measure(

@@ -1,36 +1,26 @@
-"""The latents of a whole data set, straight from its videos, made by as many processes as asked for."""
+"""The space of a frozen encoder, fitted to a data set without a study."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
-from functools import lru_cache, partial
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import torch
-from torch import Tensor
 
 from rslwm.compute import ComputeConfig, device, seeded
 from rslwm.data.clips import split_episodes
 from rslwm.data.config import DataConfig
-from rslwm.data.dataset import EpisodeDataset, open_folder
+from rslwm.data.dataset import open_folder
 from rslwm.data.frames import DecodedFrames, spread_frames
-from rslwm.data.store import Source, TensorStore
 from rslwm.latents.base import TrainableEncoder
 from rslwm.latents.space import LatentSpace, SpaceConfig
-from rslwm.latents.store import Progress, encode_episode, to_float, write_latents
-from rslwm.processes import number, spread
+from rslwm.latents.store import to_float
+from rslwm.latents.stored import SPACE
 from rslwm.run.stage import Stage, Workspace, versioned
 from rslwm.serialisation import ConfigError
 from rslwm.study import stages
 from rslwm.study.config import StudyConfig
 from rslwm.study.entry import Entry
 from rslwm.study.graph import Builder
-from rslwm.study.stored import SPACE, require_room
 from rslwm.train.normaliser import SAMPLE, fit_normaliser
-from rslwm.types import LatentSpec
 
 
 @dataclass(frozen=True)
@@ -76,70 +66,3 @@ def native_space(entry: Entry, config: StudyConfig) -> tuple[Stage, Stage]:
     source = entry.source() + builder.opened(entry).spec.revision
     stage = SpaceStage(entry.space(config), builder.framewise, config.compute, source)
     return builder.data, Stage("space", entry.name, make_space, stage, (builder.data,), cost=60.0)
-
-
-@dataclass(frozen=True)
-class Encoding:
-    """What any process needs to know to encode any episode."""
-
-    space: Path
-    dataset: Path
-    cameras: str
-    compute: ComputeConfig
-    data: DataConfig = field(default_factory=DataConfig)
-    """Of its features and actions."""
-
-    def open(self) -> tuple[LatentSpace, DecodedFrames]:
-        """The space, on this process's device, and the frames; loaded once a process."""
-        return _open(self)
-
-    def write(
-        self, root: Path, processes: int = 1, progress: Progress = lambda done, total, message: None
-    ) -> TensorStore:
-        """Write what is missing of the store; its bytes don't depend on the number of processes.
-
-        Raises:
-            DataError: the store doesn't fit on the disk, or is one of something else.
-        """
-        space, frames = self.open()
-        require_room(root, disk_needed(frames.dataset, space.spec))
-        meta = latents_meta(space, frames)
-
-        def latents(keys: list[str]) -> Iterator[Tensor]:
-            # As integers, for NumPy has no bfloat16; tensors would need shared memory, which containers are short of.
-            return (torch.from_numpy(x).view(torch.bfloat16) for x in spread(partial(_encode, self), keys, processes))
-
-        return write_latents(latents, frames.keys, root, meta, progress)
-
-
-@lru_cache(maxsize=1)
-def _open(job: Encoding) -> tuple[LatentSpace, DecodedFrames]:
-    torch.set_num_threads(job.compute.threads)  # as many in every process: the number changes last digits
-    space = LatentSpace.load(job.space)
-    frames = DecodedFrames(open_folder(job.dataset, job.data), job.cameras, space.config.image_size)
-    return space.to(device(_own_device(job.compute))), frames
-
-
-def _own_device(compute: ComputeConfig) -> ComputeConfig:
-    """On a machine of several GPUs, they are taken in turns."""
-    gpus = torch.cuda.device_count()
-    return replace(compute, device=f"cuda:{number() % gpus}") if compute.device == "auto" and gpus > 1 else compute
-
-
-def _encode(job: Encoding, key: str) -> np.ndarray:
-    space, frames = job.open()
-
-    def encode(stored: Tensor) -> Tensor:
-        return space.encode(to_float(stored))
-
-    return encode_episode(encode, frames[key], _own_device(job.compute)).view(torch.int16).numpy()
-
-
-def latents_meta(space: LatentSpace, frames: Source) -> dict[str, Any]:
-    """What identifies the latents of these frames in that space."""
-    return {"latents of": frames.meta, **space.spec.to_dict()}
-
-
-def disk_needed(dataset: EpisodeDataset, spec: LatentSpec) -> int:
-    """Bytes of the latents of a data set."""
-    return int(dataset.lengths.sum()) * spec.bytes_per_frame

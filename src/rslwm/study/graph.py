@@ -17,6 +17,7 @@ from rslwm.data.parts import SIDECARS
 from rslwm.evals.evaluation import EvalConfig, Label
 from rslwm.latents.decoder import DecoderConfig
 from rslwm.latents.space import LatentSpace
+from rslwm.latents.stored import too_wide
 from rslwm.model.dit import DiTConfig, size_of
 from rslwm.registry import code_of
 from rslwm.run.stage import Stage, closure
@@ -27,7 +28,6 @@ from rslwm.study.config import StudyConfig
 from rslwm.study.entry import Entry, parse_entries
 from rslwm.study.measuring import metric_versions, planner_code
 from rslwm.study.scaling import scaled, sizes
-from rslwm.study.stored import too_wide
 from rslwm.train.latents import budget
 from rslwm.train.pixel_loss import PixelLoss
 

@@ -26,11 +26,10 @@ from rslwm.latents.adapters.base import AdapterConfig
 from rslwm.latents.base import Encoder
 from rslwm.latents.decoder import DecoderConfig
 from rslwm.latents.space import LatentSpace, SpaceConfig, open_decoder
-from rslwm.latents.store import encode_episodes, to_float
+from rslwm.latents.stored import SPACE, leave_latents, open_latents
 from rslwm.model.world_model import WorldModel, WorldModelConfig
 from rslwm.run.stage import Workspace, versioned
 from rslwm.study.measuring import measure_each
-from rslwm.study.stored import SPACE, STORE, keep, open_features, open_latents
 from rslwm.tensors import load_weights, write_tensors
 from rslwm.train.latents import budget, sample_frames, train_adapter, train_decoder, train_encoder
 from rslwm.train.normaliser import SAMPLE, fit_normaliser
@@ -131,7 +130,7 @@ def make_encoder(work: Workspace) -> None:
     config: EncoderStage = work.config
     corpus = _corpus(work.inputs[0], work.inputs[1], config.data)
     teacher = work.inputs[2:]
-    features = open_features(teacher[0], corpus.frames, config.compute) if teacher else None
+    features = open_latents(teacher[0], corpus.frames, config.compute) if teacher else None
     # By the name alone: where a plug-in's file lies must not change its initial weights.
     with seeded(config.seed, f"encoder weights {Path(config.space.reference).name}"):
         encoder = LatentSpace(replace(config.space, channels=0)).encoder
@@ -169,15 +168,7 @@ def make_features(work: Workspace) -> None:
     """Native features of every frame, not normalised. Inputs: frames, encoder."""
     config: EncoderStage = work.config
     frames, native = TensorStore(work.inputs[0]), _native(config.space, work.inputs[1], config.compute)
-    if not keep(work.out, native, frames, config.streamed):
-        native.save(work.out / SPACE)
-        return
-    meta = {"features of": work.inputs[1].name, "preprocessing": native.spec.preprocessing}
-
-    def encode(stored: torch.Tensor) -> torch.Tensor:
-        return native.features(to_float(stored))
-
-    encode_episodes(encode, frames, work.out, meta, config.compute, work.progress)
+    leave_latents(work.out, native, frames, config.compute, work.progress, streamed=config.streamed)
 
 
 @dataclass(frozen=True)
@@ -196,7 +187,7 @@ def make_adapter(work: Workspace) -> None:
     corpus = _corpus(work.inputs[0], work.inputs[1], config.data)
     adapter, trained = train_adapter(
         corpus,
-        open_features(work.inputs[2], corpus.frames, config.compute),
+        open_latents(work.inputs[2], corpus.frames, config.compute),
         config.channels,
         config.adapter,
         config.seed,
@@ -233,23 +224,10 @@ def make_latents(work: Workspace) -> None:
         load_weights(space.adapter, adapted[0] / "adapter.safetensors")
     space = space.to(device(config.compute)).eval()
     fit_normaliser(space, sample_frames(corpus, corpus.train, SAMPLE // corpus.views), config.compute)
-    space.save(work.out / SPACE)
-    store = work.out / STORE
-    if not keep(store, space, corpus.frames, config.streamed):
-        return
-    meta = {"latents of": encoder.name, "adapter": adapted[0].name if adapted else "", **space.spec.to_dict()}
-
-    def from_features(features: torch.Tensor) -> torch.Tensor:
-        return space.normaliser(space.compress(features.float()))
-
-    def from_frames(stored: torch.Tensor) -> torch.Tensor:
-        return space.encode(to_float(stored))
-
-    if adapted:
-        features = open_features(adapted[1], corpus.frames, config.compute)
-        encode_episodes(from_features, features, store, meta, config.compute, work.progress)
-    else:
-        encode_episodes(from_frames, corpus.frames, store, meta, config.compute, work.progress)
+    features = open_latents(adapted[1], corpus.frames, config.compute) if adapted else None
+    leave_latents(
+        work.out, space, corpus.frames, config.compute, work.progress, streamed=config.streamed, features=features
+    )
 
 
 @dataclass(frozen=True)

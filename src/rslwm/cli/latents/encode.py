@@ -50,13 +50,13 @@ class Encode(EncoderCommand):
     compute: ComputeConfig = field(default_factory=ComputeConfig)
 
     def run(self) -> None:
-        from rslwm.study.encoding import Encoding
+        from rslwm.latents.encoding import Encoding, Videos
 
         if self.processes < 1:
             raise ConfigError(f"--processes is {self.processes}; at least 1")
         root = self.out / "latents"
         space, dataset = self._space(root)
-        encoding = Encoding(space, dataset.root, self.camera, self.compute, self._source)
+        encoding = Encoding(space, Videos(dataset.root, self.camera, self._source), self.compute)
         with counting("episodes", len(dataset)) as bar:
             store = encoding.write(root, self.processes, lambda done, total, message: bar(done))
         text = f"{store.root}: {decimal(store.nbytes)} of latents"
@@ -70,12 +70,12 @@ class Encode(EncoderCommand):
         """The folder of the space, fitted if it isn't there yet, and the data set, imported or recorded if need be."""
         from rslwm.data.dataset import open_folder
         from rslwm.latents.space import LatentSpace
+        from rslwm.latents.stored import SPACE
         from rslwm.run.runner import Runner
         from rslwm.study.checkpoint import copy_folder
         from rslwm.study.encoding import native_space
         from rslwm.study.graph import Builder
         from rslwm.study.stages import dataset_root
-        from rslwm.study.stored import SPACE
 
         folder, runner = self._folder(), Runner(self.out, threads_per_job=self.compute.threads)
         if folder:
@@ -96,11 +96,10 @@ class Encode(EncoderCommand):
 
     def _estimate(self, dataset: EpisodeDataset, spec: LatentSpec, root: Path) -> None:
         """Say what it takes on disk, and refuse what doesn't fit."""
-        from rslwm.study.encoding import disk_needed
-        from rslwm.study.stored import free_bytes, require_room
+        from rslwm.latents.store import free_bytes, require_room
 
-        needed, shape = disk_needed(dataset, spec), "x".join(map(str, (*spec.grid, spec.channels)))
-        what = f"{len(dataset)} episodes, {dataset.lengths.sum():,} frames of {shape}"
+        count, shape = int(dataset.lengths.sum()), "x".join(map(str, (*spec.grid, spec.channels)))
+        what, needed = f"{len(dataset)} episodes, {count:,} frames of {shape}", count * spec.bytes_per_frame
         console().print(f"{what}: {decimal(needed)}, {decimal(free_bytes(root))} free", highlight=False)
         require_room(root, needed)
 
