@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 from math import prod
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
@@ -13,11 +14,13 @@ from rslwm.flops import Pass, blank, count
 from rslwm.latents.adapters.base import Adapter, AdapterConfig
 from rslwm.latents.space import open_adapter
 from rslwm.run.stage import Demand, Workspace
-from rslwm.study.graph import Variant
 from rslwm.study.stages.base import OnEpisodes, Sizes, on_episodes, reading, training
 from rslwm.study.stages.features import FeaturesStage
 from rslwm.tensors import write_tensors
 from rslwm.train.latents import budget, train_adapter
+
+if TYPE_CHECKING:
+    from rslwm.study.graph import Variant
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

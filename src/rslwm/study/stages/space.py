@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from rslwm.compute import device
 from rslwm.latents.space import LatentSpace, SpaceConfig
 from rslwm.run.stage import Demand, Workspace
-from rslwm.study.graph import Variant
 from rslwm.study.stages.adapter import AdapterStage, compressing
 from rslwm.study.stages.base import OnEpisodes, Sizes, described, on_episodes, saved_bytes
 from rslwm.study.stages.encoder import WEIGHTS, EncoderStage
@@ -15,6 +15,9 @@ from rslwm.tensors import load_weights
 from rslwm.train.latents import sample_frames
 from rslwm.train.normaliser import SAMPLE, fit_normaliser
 from rslwm.types import LatentSpec
+
+if TYPE_CHECKING:
+    from rslwm.study.graph import Variant
 
 SPACE = "space"
 

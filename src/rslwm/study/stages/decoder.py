@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -12,19 +13,22 @@ from rslwm.compute import seeded
 from rslwm.flops import Pass, blank, count
 from rslwm.latents.decoder import DecoderConfig
 from rslwm.latents.perceptual import Kind, blank_perceptual
-from rslwm.latents.space import LatentSpace, open_decoder
+from rslwm.latents.pixels import OwnDecoder, TrainedDecoder, TwinDecoder, open_decoder
+from rslwm.latents.space import LatentSpace
 from rslwm.run.stage import Demand, Workspace
-from rslwm.study.graph import Variant
 from rslwm.study.stages.base import OnEpisodes, Sizes, described, on_episodes, own_flops, reading, saved_bytes, training
 from rslwm.study.stages.latents import LatentsStage
 from rslwm.study.stages.space import SPACE, SpaceStage
 from rslwm.train.latents import budget, train_decoder
 from rslwm.types import LatentSpec
 
+if TYPE_CHECKING:
+    from rslwm.study.graph import Variant
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class DecoderStage(OnEpisodes[LatentSpace]):
-    """Complete a space with pixels: of its encoder's own decoder, of a compressed twin, or of a decoder trained here."""
+    """Complete a space with pixels: by its encoder's own decoder, through a compressed twin, or by one trained here."""
 
     kind = "decoder"
 
@@ -93,9 +97,11 @@ class DecoderStage(OnEpisodes[LatentSpace]):
         return reading(self, budget(self.settings.optim), replace(found, flops=found.flops + flops, disk=disk))
 
     def run(self, work: Workspace) -> None:
-        space = work.open(self.space)
+        space = LatentSpace.load(work.folder(self.space) / SPACE)  # a copy to complete
+        facts: dict[str, Any] = {"training_seconds": 0.0, "terms": {}}
         if self.twin:
-            complete, facts = space.decoding_through(work.open(self.twin)), work.facts(self.twin)
+            space.set_pixels(TwinDecoder.of(work.open(self.twin)))
+            facts = work.facts(self.twin)
         elif self.latents:
             corpus, config = self.corpus(work), self.settings
             with seeded(self.seed, "decoder weights"):
@@ -103,10 +109,11 @@ class DecoderStage(OnEpisodes[LatentSpace]):
             trained = train_decoder(
                 corpus, work.open(self.latents), decoder, config, self.seed, work.out, self.compute, work.progress
             )
-            complete, facts = space.decoding_by(decoder.cpu()), trained.facts
+            space.set_pixels(TrainedDecoder(decoder.cpu()))
+            facts = trained.facts
         else:
-            complete, facts = space.decoding_itself(), {"training_seconds": 0.0, "terms": {}}
-        complete.save(work.out / SPACE)
+            space.set_pixels(OwnDecoder())
+        space.save(work.out / SPACE)
         work.write_facts(**facts)
 
     def open(self, work: Workspace) -> LatentSpace:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from rslwm.data.config import DataConfig
 from rslwm.data.frames import build_frame_store
 from rslwm.data.store import TensorStore
 from rslwm.run.stage import Demand, Workspace
-from rslwm.study.graph import Variant
 from rslwm.study.stages.base import Sizes, StudyStage
 from rslwm.study.stages.data import DataStage
+
+if TYPE_CHECKING:
+    pass
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -23,8 +26,8 @@ class FramesStage(StudyStage[TensorStore]):
     settings: DataConfig
 
     @classmethod
-    def of(cls, variant: Variant) -> FramesStage:
-        data, asked = variant.pull(DataStage), variant.study.config.data
+    def of(cls, subject: Subject) -> FramesStage:
+        data, asked = subject.pull(DataStage), subject.study.config.data
         config = replace(data.settings, camera=asked.camera, image_size=asked.image_size)
         return cls(label=data.label, data=data, settings=config)
 

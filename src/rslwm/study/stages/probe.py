@@ -18,7 +18,7 @@ from rslwm.train.latents import budget
 from rslwm.types import ActionSpec
 
 if TYPE_CHECKING:
-    from rslwm.study.graph import Variant
+    from rslwm.study.graph import Subject
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -38,16 +38,16 @@ class ProbeStage(OnEpisodes[TrainedProbe]):
     """Of the probe's code."""
 
     @classmethod
-    def of_probe(cls, probe: Probe, variant: Variant) -> ProbeStage:
-        """The stage of this probe for a variant."""
+    def of_probe(cls, probe: Probe, subject: Subject) -> ProbeStage:
+        """The stage of this probe for a subject."""
         return cls(
-            **on_episodes(variant),
-            label=f"{variant.label} {probe.name}",
-            latents=variant.pull(LatentsStage),
+            **on_episodes(subject),
+            label=f"{subject.label} {probe.name}",
+            latents=subject.pull(LatentsStage),
             probe=probe,
-            settings=variant.study.config.evaluation.probe,
-            seed=variant.seed,
-            actions=variant.actions,
+            settings=subject.study.config.evaluation.probe,
+            seed=subject.seed,
+            actions=subject.actions,
             source=f"{probe.version}{code_of(type(probe))}",
         )
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rslwm.evals.base import METRICS, Metric, NotAvailable, measure
@@ -11,15 +11,17 @@ from rslwm.evals.probe import Probe
 from rslwm.evals.rollouts import ROLLOUTS
 from rslwm.evals.rows import Rows
 from rslwm.registry import code_of
-from rslwm.run.stage import Demand, Stage, Workspace
+from rslwm.run.runner import Outcome, Runner
+from rslwm.run.stage import Demand, Stage, Workspace, closure
 from rslwm.serialisation import known_by
 from rslwm.study.stages.base import Sizes, reading
 from rslwm.study.stages.held_out import HeldOut, held_out
 from rslwm.study.stages.probe import ProbeStage
 from rslwm.study.stages.rollouts import RolloutsStage
+from rslwm.types import Unavailable
 
 if TYPE_CHECKING:
-    from rslwm.study.graph import Variant
+    from rslwm.study.graph import Subject
 
 ROWS = "rows.parquet"
 
@@ -42,13 +44,13 @@ class MetricStage(HeldOut[Rows]):
     given: tuple[Stage, ...]
 
     @classmethod
-    def of_metric(cls, reference: str, variant: Variant) -> MetricStage:
-        """The stage of this metric, ``NAME[FIELD=VALUE,...]``, for a variant."""
-        name, metric = variant.study.metric(reference)
-        needs = {name: _stage(need, variant) for name, need in metric.needs.items()}
+    def of_metric(cls, reference: str, subject: Subject) -> MetricStage:
+        """The stage of this metric, ``NAME[FIELD=VALUE,...]``, for a subject."""
+        name, metric = subject.study.metric(reference)
+        needs = {name: _stage(need, subject) for name, need in metric.needs.items()}
         return cls(
-            **held_out(variant),
-            label=f"{variant.sized} {name}",
+            **held_out(subject),
+            label=f"{subject.sized} {name}",
             reference=name,
             settings=metric.config,
             source=f"{metric.version}{code_of(type(metric))}{metric.code()}",
@@ -86,8 +88,45 @@ class MetricStage(HeldOut[Rows]):
         return Rows.load(work.out / ROWS)
 
 
-def _stage(need: Any, variant: Variant) -> Stage:
+def _stage(need: Any, subject: Subject) -> Stage:
     """The stage that makes what a metric needs."""
     if need is ROLLOUTS:
-        return variant.pull(RolloutsStage)
-    return ProbeStage.of_probe(need, variant) if isinstance(need, Probe) else variant.pull(need)
+        return subject.pull(RolloutsStage)
+    return ProbeStage.of_probe(need, subject) if isinstance(need, Probe) else subject.pull(need)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A metric that failed unexpectedly: for which space, why, and the file with all that was printed."""
+
+    metric: str
+    space: str
+    reason: str
+    log: str
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What the metrics of some spaces gave: rows; which the data can't give, and why; which failed."""
+
+    rows: Rows
+    unavailable: list[Unavailable]
+    failed: list[Failure]
+
+    @classmethod
+    def of(cls, stages: Iterable[MetricStage], runner: Runner, outcome: Outcome) -> Measured:
+        """Put together from a run's outcome."""
+        tables, unavailable, failed = [Rows.none()], dict[str, Unavailable](), list[Failure]()
+        for stage in stages:
+            if stage in outcome.folders:
+                tables.append(runner.workspace.open(stage))
+                missing = runner.workspace.facts(stage)["unavailable"]
+                unavailable |= {why["metric"]: Unavailable(**why) for why in missing}
+                continue
+            cause = stage if stage in outcome.failed else next(s for s in closure([stage]) if s in outcome.failed)
+            why = (
+                outcome.failed[cause].why if cause is stage else f"{cause}, which it needs: {outcome.failed[cause].why}"
+            )
+            names = [info.name for info in stage.metric.infos]
+            failed += [Failure(name, str(stage.label), why, str(runner.log(cause))) for name in names]
+        return cls(Rows.concatenate(tables), [*unavailable.values()], failed)

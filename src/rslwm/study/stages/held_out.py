@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from rslwm.evals.evaluation import Evaluation, Label
 from rslwm.model.world_model import WorldModel
-from rslwm.run.stage import Demand, Stage, Workspace
+from rslwm.run.stage import Demand, Workspace
 from rslwm.study.stages.base import OnEpisodes, on_episodes
 from rslwm.study.stages.latents import LatentsStage
 from rslwm.study.stages.world_model import WorldModelStage, denoising
 
 if TYPE_CHECKING:
-    from rslwm.study.graph import Variant
+    from rslwm.study.graph import Subject
+    from rslwm.study.stages.checkpoint import CheckpointStage
 
 T = TypeVar("T")
 
@@ -48,13 +49,13 @@ class HeldOut(OnEpisodes[T]):
         return Demand(flops=flops, memory=2 * parameters + memory)
 
 
-def held_out(variant: Variant) -> dict[str, Any]:
+def held_out(subject: Subject) -> dict[str, Any]:
     """The fields of :class:`HeldOut`."""
     return {
-        **on_episodes(variant),
-        "latents": variant.pull(LatentsStage),
-        "world_model": variant.pull(WorldModelStage),
-        "row": variant.row,
-        "seed": variant.study.config.evaluation.seed,
-        "left_out": variant.left_out,
+        **on_episodes(subject),
+        "latents": subject.pull(LatentsStage),
+        "world_model": subject.pull(WorldModelStage),
+        "row": subject.row,
+        "seed": subject.study.config.evaluation.seed,
+        "left_out": subject.left_out,
     }

@@ -11,7 +11,7 @@ from rslwm.study.stages.base import Sizes, reading
 from rslwm.study.stages.held_out import HeldOut, generating, held_out
 
 if TYPE_CHECKING:
-    from rslwm.study.graph import Variant
+    from rslwm.study.graph import Subject
 
 CLIPS = "clips.safetensors"
 KEPT = 8
@@ -27,8 +27,8 @@ class RolloutsStage(HeldOut[Rollouts]):
     settings: RolloutsConfig
 
     @classmethod
-    def of(cls, variant: Variant) -> RolloutsStage:
-        return cls(**held_out(variant), label=variant.sized, settings=variant.study.config.evaluation.rollouts)
+    def of(cls, subject: Subject) -> RolloutsStage:
+        return cls(**held_out(subject), label=subject.sized, settings=subject.study.config.evaluation.rollouts)
 
     @property
     def seconds(self) -> float:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from rslwm.compute import ComputeConfig, device
 from rslwm.data.store import Readable
 from rslwm.latents.stored import leave_latents, open_latents
 from rslwm.run.stage import Demand, Workspace
-from rslwm.study.graph import Variant
 from rslwm.study.stages.base import Sizes, StudyStage, reading, saved_bytes
 from rslwm.study.stages.features import FeaturesStage
 from rslwm.study.stages.frames import FramesStage
 from rslwm.study.stages.space import SpaceStage
 from rslwm.types import LatentSpec
+
+if TYPE_CHECKING:
+    from rslwm.study.graph import Subject
+    from rslwm.study.stages.checkpoint import CheckpointSpace
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -30,14 +34,14 @@ class LatentsStage(StudyStage[Readable]):
     streamed: bool
 
     @classmethod
-    def of(cls, variant: Variant) -> LatentsStage:
+    def of(cls, subject: Subject) -> LatentsStage:
         return cls(
-            label=variant.label,
-            frames=variant.pull(FramesStage),
-            space=variant.pull(SpaceStage),
-            features=variant.pull(FeaturesStage) if variant.entry.channels else None,
-            compute=variant.study.compute,
-            streamed=variant.streamed,
+            label=subject.label,
+            frames=subject.pull(FramesStage),
+            space=subject.pull(SpaceStage),
+            features=subject.pull(FeaturesStage) if subject.compressed else None,
+            compute=subject.study.compute,
+            streamed=subject.streamed,
         )
 
     @property
@@ -66,9 +70,7 @@ class LatentsStage(StudyStage[Readable]):
     def run(self, work: Workspace) -> None:
         features = work.open(self.features) if self.features else None
         space, frames = work.open(self.space).to(device(self.compute)), work.open(self.frames)
-        leave_latents(
-            work.out, space, frames, self.compute, work.progress, streamed=self.streamed, features=features
-        )
+        leave_latents(work.out, space, frames, self.compute, work.progress, streamed=self.streamed, features=features)
 
     def open(self, work: Workspace) -> Readable:
         return open_latents(work.out, work.open(self.frames), self.compute)

@@ -22,8 +22,8 @@ from rslwm.run.stage import Demand, Workspace
 from rslwm.serialisation import ConfigError
 from rslwm.study.stages.base import OnEpisodes, Sizes, on_episodes, reading, training
 from rslwm.study.stages.decoder import DecoderStage
-from rslwm.study.stages.space import SPACE
 from rslwm.study.stages.latents import LatentsStage
+from rslwm.study.stages.space import SPACE
 from rslwm.train.latents import budget
 from rslwm.train.transfer import start_from
 from rslwm.train.world_model import train_world_model

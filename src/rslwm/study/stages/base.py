@@ -18,7 +18,7 @@ from rslwm.run.stage import Demand, Stage, Workspace
 from rslwm.serialisation import content_hash
 
 if TYPE_CHECKING:
-    from rslwm.study.graph import Variant
+    from rslwm.study.graph import Subject
     from rslwm.study.stages.data import DataStage
     from rslwm.study.stages.frames import FramesStage
 
@@ -37,7 +37,7 @@ class StudyStage(Stage[T]):
     """A stage that a study's variants know how to come by: from its class alone, by :meth:`of`."""
 
     @classmethod
-    def of(cls, variant: Variant) -> Self:
+    def of(cls, subject: Subject) -> Self:
         """This stage for one latent space, seed and size; it pulls what it needs with :meth:`Variant.pull`."""
         raise NotImplementedError
 
@@ -63,15 +63,15 @@ class OnEpisodes(StudyStage[T]):
         return Corpus(work.open(self.data), work.open(self.frames), self.cut)
 
 
-def on_episodes(variant: Variant, framewise: bool = False) -> dict[str, Any]:
+def on_episodes(subject: Subject, framewise: bool = False) -> dict[str, Any]:
     """The fields of :class:`OnEpisodes`. What works frame by frame doesn't depend on how clips are cut."""
     from rslwm.study.stages.data import DataStage
     from rslwm.study.stages.frames import FramesStage
 
-    study = variant.study
+    study = subject.study
     return {
-        "data": variant.pull(DataStage),
-        "frames": variant.pull(FramesStage),
+        "data": subject.pull(DataStage),
+        "frames": subject.pull(FramesStage),
         "cut": study.framewise if framewise else study.config.data,
         "compute": study.compute,
     }

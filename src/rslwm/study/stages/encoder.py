@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -14,11 +14,13 @@ from rslwm.compute import device, seeded
 from rslwm.flops import Pass
 from rslwm.latents.space import LatentSpace, SpaceConfig
 from rslwm.run.stage import Demand, Workspace
-from rslwm.study.graph import Variant
 from rslwm.study.stages.base import OnEpisodes, Sizes, described, on_episodes, own_flops, reading, training
 from rslwm.study.stages.features import FeaturesStage
 from rslwm.tensors import load_weights, write_tensors
 from rslwm.train.latents import budget, train_encoder
+
+if TYPE_CHECKING:
+    from rslwm.study.graph import Variant
 
 WEIGHTS = "encoder.safetensors"
 LOOK = 256
@@ -77,9 +79,7 @@ class EncoderStage(OnEpisodes[LatentSpace]):
         # By the name alone: where a plug-in's file lies must not change its initial weights.
         with seeded(self.seed, f"encoder weights {Path(self.space.reference).name}"):
             encoder = LatentSpace(self.space).encoder
-        trained = train_encoder(
-            encoder, self.corpus(work), self.seed, work.out, self.compute, work.progress, features
-        )
+        trained = train_encoder(encoder, self.corpus(work), self.seed, work.out, self.compute, work.progress, features)
         write_tensors(encoder.state_dict(), work.out / WEIGHTS)
         facts: dict[str, Any] = {
             "parameters": encoder.spec.parameters,

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from rslwm.data.check import require_sound
 from rslwm.data.config import DataConfig
 from rslwm.data.dataset import EpisodeDataset
 from rslwm.data.sources.base import located, open_source
 from rslwm.run.stage import Workspace
-from rslwm.study.graph import Variant
 from rslwm.study.stages.base import StudyStage
+
+if TYPE_CHECKING:
+    from rslwm.study.graph import Subject
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -24,8 +27,8 @@ class DataStage(StudyStage[EpisodeDataset]):
     """What determines the episodes beside their configuration, see :meth:`rslwm.data.sources.base.Source.key`."""
 
     @classmethod
-    def of(cls, variant: Variant) -> DataStage:
-        source = variant.study.source
+    def of(cls, subject: Subject) -> DataStage:
+        source = subject.study.source
         return cls(label=source.uri, settings=source.recorded, content=source.key())
 
     @property
