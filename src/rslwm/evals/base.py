@@ -69,7 +69,7 @@ class Metric:
 
     infos: ClassVar[tuple[MetricInfo, ...]]
     version: ClassVar[int] = 1
-    """Of the rows; raise it when they change, see :mod:`rslwm.study.versions`."""
+    """Of the rows; raise it when they change."""
 
     def measure(self, evaluation: Evaluation) -> Iterator[MetricRow]:
         """Rows of all ``infos``.

@@ -52,7 +52,7 @@ class Encoder(nn.Module):
     options_type: ClassVar[type | None] = None
     """A frozen dataclass of choices, each with a default; a row of a study sets them as ``NAME[choice=value]``."""
     version: ClassVar[int] = 1
-    """Of the latents; raise it when they change, see :mod:`rslwm.study.versions`."""
+    """Of the latents; raise it when they change."""
     decodes: ClassVar[bool] = False
     """Whether :meth:`decode` exists, so that pixels need no decoder of ours."""
 

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import versions
 
 from rslwm.run.stage import Stage, Workspace
-from rslwm.study import stages, versions
 
 Edit = Callable[[str, str, str], None]
 WORLD_MODEL = ("rslwm.study.stages", "make_world_model")
@@ -28,7 +28,7 @@ def edit(monkeypatch: pytest.MonkeyPatch) -> Edit:
 
 
 def test_no_result_changes_without_its_version() -> None:
-    """If this fails: python -m rslwm.study.versions says what to do."""
+    """If this fails: python tools/versions.py says what to do."""
     assert versions.unraised() == []
     assert versions.current() == versions.noted()
 

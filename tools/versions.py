@@ -1,12 +1,12 @@
 """Which code makes which result. A version declared beside it is part of stage keys; this finds the ones not raised.
 
-Every stage's function, metric, encoder and planner has a digest of the code that it reaches: its own and, name by name,
+Every stage, metric, encoder and planner has a digest of the code that it reaches: its own and, name by name,
 what that uses of this package. Comments, docstrings and layout don't count, nor does code of the engine and of the
 configuration, whose values are in the keys themselves. The digests are noted in ``versions.json`` beside this file.
 
 After a change that a test finds:
-  python -m rslwm.study.versions                       results changed, and the versions were raised: note the digests
-  python -m rslwm.study.versions --results-unchanged   they are the same to the last digit: note them all the same
+  python tools/versions.py                       results changed, and the versions were raised: note the digests
+  python tools/versions.py --results-unchanged   they are the same to the last digit: note them all the same
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 from typing import Any
+
+from rslwm.run.stage import Stage
 
 PACKAGE = "rslwm"
 NOTED = Path(__file__).with_name("versions.json")
@@ -137,6 +138,8 @@ def reached(start: Definition) -> set[Definition]:
         module, name = place
         if place in found or module in NO_RESULT or name.endswith("Config") or not _is_module(module):
             continue
+        if name.endswith("Stage") and place != start:  # in the key as a need of its own
+            continue
         found.add(place)
         parsed = parse(module)
         waiting += _entries(place)
@@ -212,11 +215,12 @@ def current() -> dict[str, dict[str, Any]]:
     """Version and digest of everything of ours that has a version, by kind and name."""
     from rslwm.evals.base import METRICS
     from rslwm.latents.base import ENCODERS
-    from rslwm.run.stage import VERSIONED
-    from rslwm.study import checkpoint, encoding, stages
+    from rslwm.study import stages
 
-    modules: tuple[ModuleType, ...] = (stages, checkpoint, encoding)  # imported for what they mark
-    found: dict[str, Any] = {f"stage {run.__name__}": run for run in VERSIONED if run.__module__ in _named(modules)}
+    found: dict[str, Any] = {}
+    for module in pkgutil.iter_modules(stages.__path__, f"{stages.__name__}."):
+        defined = vars(import_module(module.name)).values()
+        found |= {f"stage {x.kind}": x for x in defined if is_stage(x) and x.__module__ == module.name}
     found |= {f"metric {name}": METRICS.get(name) for name in METRICS}
     found |= {f"encoder {name}": ENCODERS.get(name) for name in ENCODERS}
     return {
@@ -226,8 +230,8 @@ def current() -> dict[str, dict[str, Any]]:
     }
 
 
-def _named(modules: tuple[ModuleType, ...]) -> set[str]:
-    return {module.__name__ for module in modules}
+def is_stage(thing: Any) -> bool:
+    return isinstance(thing, type) and issubclass(thing, Stage) and isinstance(getattr(thing, "kind", None), str)
 
 
 def noted() -> dict[str, dict[str, Any]]:
