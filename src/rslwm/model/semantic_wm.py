@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 from rslwm.compute import seeded
 from rslwm.data.config import DataConfig
@@ -12,6 +12,7 @@ from rslwm.latents.adapters.svae import published_name
 from rslwm.latents.base import ENCODERS, Encoder, EncoderConfig, TrainableEncoder
 from rslwm.latents.decoder import DecoderConfig
 from rslwm.latents.external import EXTERNAL, ExternalConfig
+from rslwm.latents.pixels import OwnDecoder
 from rslwm.latents.published.base import PublishedEncoder
 from rslwm.latents.space import LatentSpace, SpaceConfig
 from rslwm.model.flow import FlowConfig
@@ -102,7 +103,7 @@ def _space(dit: PublishedDiT, svae: PublishedAdapter | None, facts: Facts) -> La
         facts.image_size,
         channels=0 if native else dit.channels,
         decode=svae is not None and svae.decoder_weights is not None,
-        decoder_channels=svae.channels if svae and native else 0,
+        decoder_channels=svae.channels if svae and native and svae.decoder_weights else 0,
         views=facts.views,
         options=facts.options,
         external=external,
@@ -117,15 +118,16 @@ def _space(dit: PublishedDiT, svae: PublishedAdapter | None, facts: Facts) -> La
     if isinstance(space.encoder, PublishedEncoder):
         space.encoder.require_weights()  # or nobody could say later whose latents these are
     if space.encoder.decodes and svae is None:
-        space = space.with_own_decoder()
+        space.set_pixels(OwnDecoder())
     if space.spec.channels != dit.channels:
         made = space.encoder.spec.channels
         raise ConfigError(f"encoder {reference} makes {made} channels, but {dit.path} holds {dit}")
-    for module in (space.adapter, space.decoder_adapter):
-        if module is not None and svae:
-            take_weights(module, svae.weights.tensors, svae.path, published_name)
-    if space.decoder is not None and svae and svae.decoder_weights:
-        take_weights(space.decoder, svae.decoder_weights.tensors, svae.path)
+    if svae:
+        pixels: Any = space.pixels  # a decoder that was trained, if any
+        if adapter := space.adapter or (pixels and pixels.adapter):
+            take_weights(adapter, svae.weights.tensors, svae.path, published_name)
+        if svae.decoder_weights:
+            take_weights(pixels.decoder, svae.decoder_weights.tensors, svae.path)
     return space
 
 

@@ -18,7 +18,8 @@ from rslwm.evals.grid_probe import GridProbe, ProbeConfig
 from rslwm.latents.adapters.base import Adapter, AdapterConfig
 from rslwm.latents.decoder import DecoderConfig
 from rslwm.latents.perceptual import Kind, blank_perceptual
-from rslwm.latents.space import open_adapter, open_decoder
+from rslwm.latents.pixels import open_decoder
+from rslwm.latents.space import open_adapter
 from rslwm.model.dit import DiT, DiTConfig, forward_flops
 from rslwm.model.sampler import SamplingConfig
 from rslwm.optim import OptimConfig

@@ -11,6 +11,7 @@ from rslwm.data.config import DataConfig
 from rslwm.data.dataset import open_folder
 from rslwm.data.frames import DecodedFrames, spread_frames
 from rslwm.latents.base import TrainableEncoder
+from rslwm.latents.pixels import OwnDecoder
 from rslwm.latents.space import LatentSpace, SpaceConfig
 from rslwm.latents.store import to_float
 from rslwm.latents.stored import SPACE
@@ -41,7 +42,7 @@ def make_space(work: Workspace) -> None:
     with seeded(0, f"encoder weights {Path(config.space.reference).name}"):  # as a study draws them
         space = LatentSpace(config.space)
     if space.encoder.decodes:
-        space = space.with_own_decoder()
+        space.set_pixels(OwnDecoder())
     space = space.to(device(config.compute)).eval()
     sample = spread_frames(dataset, frames, train, SAMPLE // data.views)
     fit_normaliser(space, to_float(sample), config.compute)

@@ -25,7 +25,8 @@ from rslwm.evals.probes import Probes
 from rslwm.latents.adapters.base import AdapterConfig
 from rslwm.latents.base import Encoder
 from rslwm.latents.decoder import DecoderConfig
-from rslwm.latents.space import LatentSpace, SpaceConfig, open_decoder
+from rslwm.latents.pixels import OwnDecoder, TrainedDecoder, TwinDecoder, open_decoder
+from rslwm.latents.space import LatentSpace, SpaceConfig
 from rslwm.latents.stored import SPACE, leave_latents, open_latents
 from rslwm.model.world_model import WorldModel, WorldModelConfig
 from rslwm.run.stage import Workspace, versioned
@@ -250,14 +251,17 @@ def make_decoder(work: Workspace) -> None:
     trained = train_decoder(
         corpus, latents, decoder, config.decoder, config.seed, work.out, config.compute, work.progress
     )
-    space.with_decoder(decoder.cpu()).save(work.out / SPACE)
+    space.set_pixels(TrainedDecoder(decoder.cpu()))
+    space.save(work.out / SPACE)
     _write_facts(work, training_seconds=trained.seconds, terms=trained.terms)
 
 
 @versioned(1)
 def take_own_decoder(work: Workspace) -> None:
     """Complete a space with its encoder's own decoder. Input: latents."""
-    LatentSpace.load(work.inputs[0] / SPACE).with_own_decoder().save(work.out / SPACE)
+    space = LatentSpace.load(work.inputs[0] / SPACE)
+    space.set_pixels(OwnDecoder())
+    space.save(work.out / SPACE)
     _write_facts(work, training_seconds=0.0, terms={})
 
 
@@ -265,7 +269,8 @@ def take_own_decoder(work: Workspace) -> None:
 def share_decoder(work: Workspace) -> None:
     """Complete a native space with the pixels of its compressed twin. Inputs: latents, the twin's decoder."""
     native, twin = (LatentSpace.load(folder / SPACE) for folder in work.inputs)
-    native.with_decoder_of(twin).save(work.out / SPACE)
+    native.set_pixels(TwinDecoder.of(twin))
+    native.save(work.out / SPACE)
     _write_facts(work, **read_facts(work.inputs[1]))
 
 
