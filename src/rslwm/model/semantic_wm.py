@@ -9,11 +9,10 @@ from rslwm.compute import seeded
 from rslwm.data.config import DataConfig
 from rslwm.latents.adapters.base import AdapterConfig
 from rslwm.latents.adapters.svae import published_name
-from rslwm.latents.base import ENCODERS, Encoder, EncoderConfig, TrainableEncoder
+from rslwm.latents.base import EncoderConfig, encoder_class
 from rslwm.latents.decoder import DecoderConfig
 from rslwm.latents.external import EXTERNAL, ExternalConfig
 from rslwm.latents.pixels import OwnDecoder
-from rslwm.latents.published.base import PublishedEncoder
 from rslwm.latents.space import LatentSpace, SpaceConfig
 from rslwm.model.flow import FlowConfig
 from rslwm.model.published import PublishedAdapter, PublishedDiT
@@ -115,8 +114,7 @@ def _space(dit: PublishedDiT, svae: PublishedAdapter | None, facts: Facts) -> La
         space = LatentSpace(config)
     except ValueError as error:
         raise ConfigError(f"the latent space of {dit.path} can't be built: {error}") from None
-    if isinstance(space.encoder, PublishedEncoder):
-        space.encoder.require_weights()  # or nobody could say later whose latents these are
+    space.encoder.require_weights()  # or nobody could say later whose latents these are
     if space.encoder.decodes and svae is None:
         space.set_pixels(OwnDecoder())
     if space.spec.channels != dit.channels:
@@ -136,8 +134,7 @@ def _encoder(facts: Facts, channels: int) -> tuple[str, ExternalConfig]:
     family, _, name = facts.encoder.partition(":")
     if family in FAMILIES and name:
         return EXTERNAL, ExternalConfig(name, FAMILIES[family], facts.grid, channels)
-    found = ENCODERS.get(facts.encoder)
-    if not (isinstance(found, type) and issubclass(found, Encoder)) or issubclass(found, TrainableEncoder):
+    if encoder_class(facts.encoder).trainable:
         raise ConfigError(
             f"encoder {facts.encoder} is none with weights of its own, and published files hold none for it"
         )

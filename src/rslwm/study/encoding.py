@@ -10,7 +10,6 @@ from rslwm.data.clips import split_episodes
 from rslwm.data.config import DataConfig
 from rslwm.data.dataset import open_folder
 from rslwm.data.frames import DecodedFrames, spread_frames
-from rslwm.latents.base import TrainableEncoder
 from rslwm.latents.pixels import OwnDecoder
 from rslwm.latents.space import LatentSpace, SpaceConfig
 from rslwm.latents.store import to_float
@@ -56,7 +55,7 @@ def native_space(entry: Entry, config: StudyConfig) -> tuple[Stage, Stage]:
         ConfigError: the space has something to train, or isn't what its spec says.
         DataError: its weights are missing.
     """
-    if entry.channels or issubclass(entry.encoder, TrainableEncoder):
+    if entry.channels or entry.encoder.trainable:
         part = f"its adapter to {entry.channels} channels" if entry.channels else "its encoder"
         raise ConfigError(
             f"{entry.name} has to be trained first, {part}: `rslwm latents train {entry.name} --data "

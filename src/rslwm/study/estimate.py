@@ -15,9 +15,7 @@ from rslwm.evals.grid_probe import ProbeConfig
 from rslwm.evals.one_step import DRAWS
 from rslwm.evals.probes import SUCCESS_FRAMES
 from rslwm.latents.adapters.base import AdapterConfig
-from rslwm.latents.base import TrainableEncoder
 from rslwm.latents.decoder import DecoderConfig
-from rslwm.latents.flops import encoder_flops
 from rslwm.latents.space import LatentSpace, SpaceConfig, describe
 from rslwm.model.dit import DiTConfig
 from rslwm.model.sampler import SamplingConfig
@@ -219,7 +217,7 @@ class Estimator:
         """What the encoder's own networks take to encode and to decode one view of a frame."""
         key = content_hash(replace(space.config, channels=0, adapter=AdapterConfig()))
         if key not in self._encoders:
-            self._encoders[key] = encoder_flops(space.encoder)
+            self._encoders[key] = space.encoder.flops()
         return self._encoders[key]
 
     def _encode(self, space: LatentSpace) -> float:
@@ -269,7 +267,7 @@ class Estimator:
     def _encoder(self, stage: Stage, config: SpaceConfig) -> Demand:
         space = self._space(config)
         parameters, optim = space.encoder.spec.parameters, config.encoder.optim
-        if not isinstance(space.encoder, TrainableEncoder):
+        if not space.encoder.trainable:
             return Demand(flops=LOOK * self._encode(space), memory=2 * parameters)
         return self._reading(stage, budget(optim), _training(optim, Pass(self._own(space)[0], parameters, 0.0)))
 

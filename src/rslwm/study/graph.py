@@ -150,8 +150,8 @@ class Builder:
 
     def encoder(self, entry: Entry, seed: int) -> Stage:
         inputs = [self.data, self.frames]
-        if entry.teacher:
-            inputs.append(self.features(Entry.parse(entry.teacher), seed))
+        if teacher := entry.encoder.teacher:
+            inputs.append(self.features(Entry.parse(teacher), seed))
         stage = self._encoder_stage(entry, seed)
         cost = self.config.encoder.optim.steps * 0.2
         return Stage("encoder", _name(entry, seed), stages.make_encoder, stage, tuple(inputs), cost=cost)
@@ -159,7 +159,7 @@ class Builder:
     def _encoder_stage(self, entry: Entry, seed: int) -> stages.EncoderStage:
         native = replace(entry, channels=0)
         source = entry.source() + self.opened(native).spec.revision
-        own = 0 if entry.published else seed
+        own = seed if entry.encoder.seeded else 0
         return stages.EncoderStage(native.space(self.config), self.framewise, self.compute, own, source)
 
     def features(self, entry: Entry, seed: int) -> Stage:
