@@ -62,7 +62,7 @@ def test_the_stage_says_what_its_principal_components_lose(made: dict[str, dict[
     errors = {}
     for kind in ("mlp", "pca"):
         adapter = LatentSpace.load(made[kind]["latents"] / "space").adapter
-        store = TensorStore(made[kind]["features"])
+        store = TensorStore(made[kind]["features"] / "store")
         native = torch.cat([store[corpus.dataset.ids[e]] for e in corpus.train])[None].float()
         assert adapter is not None
         errors[kind] = float((adapter.decode(adapter.encode(native)) - native).square().mean())
