@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from rslwm.compute import ComputeConfig, autocast, device
-from rslwm.data.store import SHARD, Item, Source, TensorStore, finished_shards
+from rslwm.data.store import SHARD, Item, Tensors, TensorStore, finished_shards
 
 Encode = Callable[[Tensor], Tensor]
 Progress = Callable[[int, int, str], None]
@@ -35,7 +35,7 @@ def encode_episode(encode: Encode, stored: Tensor, compute: ComputeConfig, batch
 
 def encode_episodes(
     encode: Encode,
-    source: Source,
+    source: Tensors,
     root: Path,
     meta: dict[str, Any],
     compute: ComputeConfig,

@@ -15,9 +15,10 @@ from torch import Tensor
 from rslwm.compute import ComputeConfig, device, seeded
 from rslwm.data.clips import split_episodes
 from rslwm.data.config import DataConfig
-from rslwm.data.dataset import EpisodeDataset, open_folder
-from rslwm.data.frames import DecodedFrames, spread_frames
-from rslwm.data.store import Source, TensorStore
+from rslwm.data.dataset import EpisodeDataset
+from rslwm.data.frames import DecodedFrames, evenly_spaced
+from rslwm.data.sources.opening import open_source
+from rslwm.data.store import Tensors, TensorStore
 from rslwm.latents.base import TrainableEncoder
 from rslwm.latents.space import LatentSpace, SpaceConfig
 from rslwm.latents.store import Progress, encode_episode, to_float, write_latents
@@ -45,7 +46,8 @@ class SpaceStage:
 def make_space(work: Workspace) -> None:
     """A frozen encoder's native space, its normaliser fitted to the training episodes. Input: data."""
     config: SpaceStage = work.config
-    data, dataset = config.data, open_folder(stages.dataset_root(work.inputs[0], config.data.uri), config.data)
+    data, root = config.data, stages.dataset_root(work.inputs[0], config.data.uri)
+    dataset = open_source(data).reopen(root)
     frames = DecodedFrames(dataset, data.camera, data.image_size)
     train, _ = split_episodes(dataset.ids, data.test_fraction, data.split_seed)
     with seeded(0, f"encoder weights {Path(config.space.reference).name}"):  # as a study draws them
@@ -53,7 +55,7 @@ def make_space(work: Workspace) -> None:
     if space.encoder.decodes:
         space = space.with_own_decoder()
     space = space.to(device(config.compute)).eval()
-    sample = spread_frames(dataset, frames, train, SAMPLE // data.views)
+    sample = evenly_spaced(dataset, frames, train, SAMPLE // data.views)
     fit_normaliser(space, to_float(sample), config.compute)
     space.save(work.out / SPACE)
 
@@ -116,7 +118,7 @@ class Encoding:
 def _open(job: Encoding) -> tuple[LatentSpace, DecodedFrames]:
     torch.set_num_threads(job.compute.threads)  # as many in every process: the number changes last digits
     space = LatentSpace.load(job.space)
-    frames = DecodedFrames(open_folder(job.dataset, job.data), job.cameras, space.config.image_size)
+    frames = DecodedFrames(open_source(job.data).reopen(job.dataset), job.cameras, space.config.image_size)
     return space.to(device(_own_device(job.compute))), frames
 
 
@@ -135,7 +137,7 @@ def _encode(job: Encoding, key: str) -> np.ndarray:
     return encode_episode(encode, frames[key], _own_device(job.compute)).view(torch.int16).numpy()
 
 
-def latents_meta(space: LatentSpace, frames: Source) -> dict[str, Any]:
+def latents_meta(space: LatentSpace, frames: Tensors) -> dict[str, Any]:
     """What identifies the latents of these frames in that space."""
     return {"latents of": frames.meta, **space.spec.to_dict()}
 

@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 
-from rslwm.data.dataset import open_folder
-from rslwm.data.hub import is_hub, local_folder
+from rslwm.data.sources.opening import open_source
 from rslwm.evals.evaluation import EvalConfig
 from rslwm.evals.grid_probe import ProbeConfig
 from rslwm.evals.one_step import DRAWS
@@ -49,28 +48,23 @@ class DataSize:
 
 
 def data_size(config: StudyConfig, data: Path | None) -> DataSize:
-    """What a finished data stage or a LeRobot folder says of the episodes, or what the study assumes of them.
+    """What a finished data stage or the source itself says of the episodes, or what the study assumes of them.
 
     Raises:
         ConfigError: nobody knows.
     """
-    scheme, _, location = config.data.uri.partition(":")
     if data is not None:
         facts = stages.read_facts(data)
         return DataSize(facts["episodes"], facts["frames"], "counted")
-    hub, unknown = is_hub(config.data.uri), ""
-    if hub or (scheme == "lerobot" and Path(location).expanduser().is_dir()):
-        try:
-            folder = local_folder(config.data.uri.removeprefix("lerobot:"), "meta/*")  # tables and videos aren't needed
-            lengths = open_folder(folder, config.data).lengths
-            return DataSize(len(lengths), int(lengths.sum()), "counted")
-        except DataError as error:
-            if not hub:
-                raise
-            unknown = f" ({error})"
-    sim = config.data.sim if scheme == "sim" else None
-    episodes = config.data_size.episodes or (sim.episodes if sim else 0)
-    steps = config.data_size.steps or (sim.max_steps if sim else 0)
+    unknown, assumed = "", config.data_size
+    try:
+        known = open_source(config.data).size()
+    except DataError as error:
+        known, unknown = None, f" ({error})"
+    if known and known.counted:
+        return DataSize(known.episodes, known.frames, "counted")
+    episodes = assumed.episodes or (known.episodes if known else 0)
+    steps = assumed.steps or (known.frames // known.episodes if known else 0)
     if not episodes * steps:
         raise ConfigError(
             f"nobody knows yet how much data {config.data.uri!r} holds{unknown}; say so with --data-size.episodes N "

@@ -10,18 +10,14 @@ import torch
 
 from rslwm.compute import ComputeConfig, resolved
 from rslwm.data.config import DataConfig
-from rslwm.data.dataset import SOURCES
 from rslwm.data.fingerprint import files_key
-from rslwm.data.hub import commit, is_hub
-from rslwm.data.parts import SIDECARS
+from rslwm.data.sources.opening import open_source
 from rslwm.evals.evaluation import EvalConfig, Label
 from rslwm.latents.decoder import DecoderConfig
 from rslwm.latents.space import LatentSpace
 from rslwm.model.dit import DiTConfig, size_of
-from rslwm.registry import code_of
 from rslwm.run.stage import Stage, closure
 from rslwm.serialisation import ConfigError
-from rslwm.sim.config import SimConfig
 from rslwm.study import stages
 from rslwm.study.config import StudyConfig
 from rslwm.study.entry import Entry, parse_entries
@@ -101,25 +97,15 @@ class Builder:
         self.config, self.compute = _with_views(config), resolved(config.compute)
         self._opened: dict[Entry, LatentSpace] = {}
         self.init = _checkpoint_key(config.world_model.init)
-        uri = config.data.uri
-        if uri and ":" not in uri:
-            raise ConfigError(f"data.uri: {uri!r} has no scheme; write sim:tabletop, {URIS}")
-        simulated = uri.startswith("sim:")
-        episodes = config.data.sim.episodes
-        # What doesn't change the episodes must not change their key: another frame skip needs no new recording.
-        recorded = DataConfig(
-            uri=uri,
-            sim=config.data.sim if simulated else SimConfig(),
-            features=config.data.features,
-            action_spec=config.data.action_spec,
-        )
+        uri, source = config.data.uri, open_source(config.data)
+        recorded = source.recorded()
         self.data = Stage(
             "data",
             uri,
             stages.make_data,
-            stages.DataStage(recorded, source_key(config.data)),
-            cost=episodes * 0.3 if simulated else 10.0,
-            exclusive=simulated,
+            stages.DataStage(recorded, source.key()),
+            cost=source.seconds,
+            exclusive=source.exclusive,
         )
         decoded = replace(recorded, camera=config.data.camera, image_size=config.data.image_size)
         self.frames = Stage("frames", uri, stages.make_frames, decoded, (self.data,), cost=5.0)
@@ -252,29 +238,6 @@ def _name(entry: Entry, seed: int, size: str = "") -> str:
 def evaluate_stage(label: Label, config: EvalConfig, data: DataConfig, compute: ComputeConfig) -> stages.EvaluateStage:
     """The configuration of measuring everything."""
     return stages.EvaluateStage(label, config, data, compute, metric_versions(), planner_code(config.plan.planner))
-
-
-def source_key(data: DataConfig) -> str:
-    """What determines the episodes beside their configuration: the content of the files that this names, wherever they
-    lie, and of a data source of the user's own; on the hub, the commit that it names here and now; what the URI says,
-    where that isn't a place on this machine.
-
-    Raises:
-        ConfigError: there is no such action spec.
-    """
-    scheme, _, location = data.uri.partition(":")
-    place, spec = Path(location).expanduser(), Path(data.action_spec).expanduser()
-    if data.action_spec and not spec.is_file():
-        raise ConfigError(f"data.action_spec: {spec} does not exist; name a YAML or JSON file")
-    source = "" if scheme == "sim" else location
-    if is_hub(data.uri):
-        source = commit(data.uri) or location
-    elif scheme != "sim" and location and place.exists():
-        source = files_key(place)
-        beside = [place.parent / name for name in SIDECARS if place.is_file()]
-        source += "".join(f" {files_key(path)}" for path in beside if path.is_file())
-    code = code_of(SOURCES.get(scheme)) if scheme in SOURCES else ""
-    return f"{source}{code} {files_key(spec)}" if data.action_spec else f"{source}{code}"
 
 
 def _checkpoint_key(folder: str) -> str:

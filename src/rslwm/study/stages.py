@@ -15,9 +15,9 @@ from rslwm.compute import ComputeConfig, device, generator, seeded
 from rslwm.data.check import require_sound
 from rslwm.data.config import DataConfig
 from rslwm.data.corpus import Corpus
-from rslwm.data.dataset import build_dataset, open_folder
 from rslwm.data.frames import build_frame_store
 from rslwm.data.seen import SeenEpisodes
+from rslwm.data.sources.opening import open_source
 from rslwm.data.store import TensorStore
 from rslwm.evals.evaluation import EvalConfig, Evaluation, Label
 from rslwm.evals.grid_probe import ProbeConfig
@@ -58,53 +58,29 @@ def read_facts(folder: Path) -> dict[str, Any]:
 class DataStage:
     data: DataConfig
     source: str
-    """The content of the files behind the URI and of data.action_spec, see :func:`rslwm.study.graph.source_key`."""
+    """What determines the episodes beside that, see :meth:`rslwm.data.sources.base.Source.key`."""
 
 
 @versioned(1)
 def make_data(work: Workspace) -> None:
     """Record, import or just find the episodes, and refuse faulty ones; the facts say where they are."""
-    config: DataConfig = work.config.data
-    total = config.sim.episodes if config.uri.startswith("sim:") else 0
-    dataset = build_dataset(config, work.out, lambda done: work.progress(done, max(done, total), "episodes"))
+    source = open_source(work.config.data)
+    dataset = source.open(work.out, work.progress)
     require_sound(dataset)
-    root = dataset.root
-    inside, location = root.is_relative_to(work.out), _location(config.uri)
-    _write_facts(
-        work,
-        root=str(root.relative_to(work.out) if inside else root.absolute()),
-        in_place=root.absolute() == location.absolute(),
-        uri=config.uri,
-        fingerprint=dataset.fingerprint,
-        episodes=len(dataset),
-        frames=int(dataset.lengths.sum()),
-        labelled=sum(label is not None for label in dataset.success),
-        successes=sum(label is True for label in dataset.success),
-        cameras=dataset.cameras,
-        instructions=len(set(dataset.instructions)),
-        left_out=dataset.left_out,
-    )
-
-
-def _location(uri: str) -> Path:
-    return Path(uri.partition(":")[2]).expanduser()
+    _write_facts(work, **source.facts(dataset, work.out))
 
 
 def dataset_root(folder: Path, uri: str) -> Path:
-    """Where the episodes of a finished data stage are: if that found them where they lay, where ``uri`` leads now."""
-    facts = read_facts(folder)
-    return _location(uri) if facts["in_place"] else folder / facts["root"]
+    """Where the episodes of a finished data stage are."""
+    return open_source(DataConfig(uri)).located(folder, read_facts(folder))
 
 
 @versioned(1)
 def make_frames(work: Workspace) -> None:
     """Decode and resize every frame of every configured camera once."""
     config: DataConfig = work.config
-    dataset = open_folder(dataset_root(work.inputs[0], config.uri), config)
-    total = len(dataset)
-    build_frame_store(
-        dataset, config.camera, config.image_size, work.out, lambda done: work.progress(done, total, "episodes")
-    )
+    dataset = open_source(config).reopen(dataset_root(work.inputs[0], config.uri))
+    build_frame_store(dataset, config.camera, config.image_size, work.out, work.progress)
 
 
 def _corpus(data: Path, frames: Path, config: DataConfig) -> Corpus:
