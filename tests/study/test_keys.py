@@ -14,7 +14,7 @@ from rslwm.cli.estimate import estimate
 from rslwm.compute import ComputeConfig
 from rslwm.data.config import DataConfig
 from rslwm.data.corpus import Corpus
-from rslwm.data.dataset import SOURCES
+from rslwm.data.sources.opening import SOURCES
 from rslwm.evals.base import METRICS
 from rslwm.latents.base import EncoderConfig
 from rslwm.registry import import_file
@@ -204,8 +204,9 @@ def test_code_of_the_users_own_is_known_by_its_content_wherever_it_lies(
 
 
 def test_a_data_source_of_the_users_own_is_known_by_its_code(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    file = place(tmp_path / "source.py", "def open_mine(location, config, root, progress): ...\n")
-    monkeypatch.setitem(SOURCES._entries, "mine", import_file(file).open_mine)
+    code = "from rslwm.data.sources.base import Source\nclass Mine(Source):\n    open = None\n"
+    file = place(tmp_path / "source.py", code)
+    monkeypatch.setitem(SOURCES._entries, "mine", import_file(file).Mine)
     config = replace(CONFIG, data=replace(CONFIG.data, uri="mine:robot"))
     before = keys(config)
     assert not set(keys(replace(config, data=replace(config.data, uri="mine:other"))).values()) & set(before.values())

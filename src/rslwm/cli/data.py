@@ -15,7 +15,7 @@ from rich.text import Text
 
 from rslwm.cli.output import console, counting
 from rslwm.data.config import DataConfig
-from rslwm.data.dataset import EpisodeDataset, build_dataset
+from rslwm.data.dataset import EpisodeDataset
 from rslwm.sim.config import SimConfig
 from rslwm.types import ActionSpec
 
@@ -36,7 +36,7 @@ class Make:
     sim: Annotated[SimConfig, tyro.conf.arg(name="")] = field(default_factory=SimConfig)
 
     def run(self) -> None:
-        from rslwm.data.sources import record_tabletop
+        from rslwm.data.sources.sim import record_tabletop
 
         with counting("episodes", self.sim.episodes) as progress:
             dataset = record_tabletop(self.sim, self.folder, progress)
@@ -67,11 +67,11 @@ class Import:
     """YAML or JSON file with the action spec of data that don't carry one."""
 
     def run(self) -> None:
-        from rslwm.data.sources import convert, open_foreign
+        from rslwm.data.sources.opening import importer
 
-        source = open_foreign(self.source, self.features, self.action_spec)
-        with counting("episodes", source.total) as progress:
-            dataset = convert(source, self.folder, progress)
+        source = importer(self.source, DataConfig(features=self.features, action_spec=self.action_spec))
+        with counting("episodes") as progress:
+            dataset = source.convert(self.folder, progress)
         console().print(describe(dataset), f"\nUse it with --data lerobot:{self.folder}")
 
 
@@ -90,10 +90,12 @@ class _Opened:
 
     def open(self) -> EpisodeDataset:
         """The data set, imported or recorded if need be."""
+        from rslwm.data.sources.opening import open_source
+
         self.cache.mkdir(parents=True, exist_ok=True)
         config = DataConfig(uri=self.uri, features=self.features, action_spec=self.action_spec)
         with counting("episodes") as progress:
-            return build_dataset(config, self.cache, progress)
+            return open_source(config).open(self.cache, progress)
 
 
 @dataclass

@@ -10,8 +10,9 @@ import numpy as np
 
 from rslwm.data.clips import Clips, split_episodes
 from rslwm.data.config import DataConfig
-from rslwm.data.dataset import EpisodeDataset, open_folder
+from rslwm.data.dataset import EpisodeDataset
 from rslwm.data.fingerprint import episode_key
+from rslwm.data.sources.opening import open_source
 from rslwm.data.store import Readable, TensorStore
 from rslwm.types import ActionSpec
 
@@ -30,7 +31,7 @@ class Corpus:
 
     @classmethod
     def open(cls, dataset: Path, frames: Path, config: DataConfig) -> Corpus:
-        return cls(open_folder(dataset, config), TensorStore(frames), config)
+        return cls(open_source(config).reopen(dataset), TensorStore(frames), config)
 
     @cached_property
     def _split(self) -> tuple[list[int], list[int]]:

@@ -10,12 +10,10 @@ from typing import Literal
 
 import numpy as np
 
-from rslwm.data.conventions import ActionsUntold, derive_spec, read_spec
+from rslwm.data.conventions import ActionsUntold, derive_spec
 from rslwm.data.draft import draft
 from rslwm.data.naming import Told
 from rslwm.types import ActionSpec, DataError
-
-SIDECARS = ("rslwm.yaml", "rslwm.yml", "rslwm.json")
 
 _HAND = ("delta_x", "delta_y", "delta_z", "delta_roll", "delta_pitch", "delta_yaw", "gripper")
 _RATE = 10.0
@@ -101,14 +99,6 @@ def columns(parts: Sequence[Part], spec: ActionSpec, where: str) -> list[int]:
                 f"{', '.join(names[j] for j in chosen)}; give the spec's dimensions these names or this order."
             )
     return chosen
-
-
-def given_spec(folder: Path, named: str) -> ActionSpec | None:
-    """The spec of the file that ``--data.action-spec`` names, or else of one of :data:`SIDECARS` in the folder."""
-    if named:
-        return read_spec(Path(named).expanduser())
-    beside = next((folder / name for name in SIDECARS if (folder / name).is_file()), None)
-    return read_spec(beside) if beside else None
 
 
 def untold(parts: Sequence[Part], actions: np.ndarray, where: str, sidecar: Path, hz: float = 0.0) -> ActionsUntold:

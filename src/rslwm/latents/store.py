@@ -13,7 +13,7 @@ from rich.filesize import decimal
 from torch import Tensor
 
 from rslwm.compute import ComputeConfig, autocast, device
-from rslwm.data.store import INDEX, SHARD, Item, Source, TensorStore, finished_shards
+from rslwm.data.store import INDEX, SHARD, Item, Tensors, TensorStore, finished_shards
 from rslwm.types import DataError, Progress, silent
 
 Encode = Callable[[Tensor], Tensor]
@@ -37,7 +37,7 @@ def encode_episode(encode: Encode, stored: Tensor, compute: ComputeConfig, batch
 
 def encode_episodes(
     encode: Encode,
-    source: Source,
+    source: Tensors,
     root: Path,
     meta: dict[str, Any],
     compute: ComputeConfig,

@@ -13,7 +13,7 @@ from torch import Tensor
 from rslwm.compute import ComputeConfig, autocast, device, generator, seeded
 from rslwm.data.clips import windows
 from rslwm.data.corpus import Corpus
-from rslwm.data.frames import spread_frames
+from rslwm.data.frames import evenly_spaced
 from rslwm.data.store import Readable
 from rslwm.latents.adapters.base import Adapter, AdapterConfig
 from rslwm.latents.base import Encoder, FrameBatch
@@ -66,7 +66,7 @@ class FramePairs:
 
 def sample_frames(corpus: Corpus, episodes: list[int], count: int) -> Tensor:
     """``count`` frames spread evenly over these episodes: (count, H, V W, 3) float in [0, 1]."""
-    return to_float(spread_frames(corpus.dataset, corpus.frames, episodes, count))
+    return to_float(evenly_spaced(corpus.dataset, corpus.frames, episodes, count))
 
 
 def train_encoder(

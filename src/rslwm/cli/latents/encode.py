@@ -68,7 +68,7 @@ class Encode(EncoderCommand):
 
     def _space(self, root: Path) -> tuple[Path, EpisodeDataset]:
         """The folder of the space, fitted if it isn't there yet, and the data set, imported or recorded if need be."""
-        from rslwm.data.dataset import open_folder
+        from rslwm.data.sources.opening import open_source
         from rslwm.latents.space import LatentSpace
         from rslwm.latents.stored import SPACE
         from rslwm.run.runner import Runner
@@ -88,7 +88,7 @@ class Encode(EncoderCommand):
             config = replace(config, data=named)
             data, fitted = native_space(self.entry, config)
             spec = self.entry.open(config).spec
-        dataset = open_folder(dataset_root(runner.run([data])[data], self.data), self._source)
+        dataset = open_source(self._source).reopen(dataset_root(runner.run([data])[data], self.data))
         if not len(dataset):
             raise ConfigError(f"{self.data} has no episodes")
         self._estimate(dataset, spec, root)

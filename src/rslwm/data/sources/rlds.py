@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
@@ -14,11 +13,11 @@ import numpy as np
 
 from rslwm.data.conventions import check_bounds
 from rslwm.data.leaves import Dialect, Layout, Leaf, Names, lay_out
-from rslwm.data.parts import SIDECARS, columns, given_spec, untold
 from rslwm.data.pictures import is_black, video
+from rslwm.data.sources.base import SOURCES
+from rslwm.data.sources.foreign import Foreign, flat_states, log
 from rslwm.data.tfds import numbers, read_features, read_shards, texts
 from rslwm.data.tfrecord import Value, parse_example, read_records
-from rslwm.serialisation import content_hash
 from rslwm.types import ActionSpec, DataError, Episode, end_effector_spec
 
 REWARD = "steps/reward"
@@ -32,16 +31,12 @@ DIALECT = Dialect(
     ),
     step="steps/",
 )
-VERSION = 3
-"""Raised when the importer reads the same files otherwise, so that what it imported before isn't taken for it."""
 SAMPLE = 64
 """Episodes of which the actions are looked at to tell whether a convention can be theirs."""
 
 BRIDGE_SPEC = end_effector_spec(0.05, 0.25, hz=5.0)
 """BridgeData V2's actions; its control rate is 5 Hz, which RLDS has no place for (arXiv 2308.12952)."""
 _BRIDGE_NAMES = ("bridge_dataset", "bridge_orig")
-
-log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -54,7 +49,6 @@ class RldsReport:
     """Records dropped because an earlier one is the same episode; public samples repeat train as val."""
     missing: list[str] = field(default_factory=list)
     """Shards that dataset_info.json names and the folder lacks."""
-    cameras: list[str] = field(default_factory=list)
     black: list[str] = field(default_factory=list)
     """Cameras dropped because they are black in every episode."""
     rewarded: bool = False
@@ -82,55 +76,52 @@ class RldsReport:
         return found + self.left_out
 
 
-class RldsFolder:
-    """A folder with features.json, dataset_info.json and the shards of one version of a data set.
+@SOURCES.register("rlds")
+class Rlds(Foreign):
+    """``rlds:FOLDER`` with features.json, dataset_info.json and the shards of one version of a data set."""
 
-    ``features`` and ``action_spec`` are those of :class:`rslwm.data.config.DataConfig`.
+    version = 3
 
-    Raises:
-        DataError: a metadata file or every shard is missing, the container isn't TFRecord, or nothing is an action.
-    """
+    @cached_property
+    def layout(self) -> Layout:
+        file = self.path / "features.json"
+        shards, features = self._shards, read_features(file)
+        layout = lay_out(features, Names.parse(self.config.features), DIALECT, str(file))
+        if not self._present:
+            raise DataError(self._nothing([*shards]))
+        return layout
 
-    def __init__(self, root: Path | str, features: Sequence[str] = (), action_spec: str = "") -> None:
-        self.root = Path(root)
-        self._features, self._action_spec = tuple(features), action_spec
-        self.name, self._shards = read_shards(self.root)
-        file = self.root / "features.json"
-        self.layout: Layout = lay_out(read_features(file), Names.parse(features), DIALECT, str(file))
-        if not any((self.root / shard).is_file() for shard in self._shards):
-            raise DataError(self._nothing())
+    @property
+    def name(self) -> str:
+        return self._listed[0]
 
-    def _nothing(self) -> str:
-        others = sorted(p.name for p in self.root.glob("*-of-*"))
+    @property
+    def _shards(self) -> dict[str, int]:
+        return self._listed[1]
+
+    @cached_property
+    def _listed(self) -> tuple[str, dict[str, int]]:
+        return read_shards(self.path)
+
+    @property
+    def _present(self) -> list[Path]:
+        return [self.path / name for name in self._shards if (self.path / name).is_file()]
+
+    def _nothing(self, shards: list[str]) -> str:
+        others = sorted(p.name for p in self.path.glob("*-of-*"))
         if any("tfrecord" not in name for name in others):
-            return f"{self.root}: {others[0]} isn't a TFRecord file, and no other container is supported"
-        names = ", ".join([*self._shards][:4])
-        return f"{self.root} holds none of its shards ({names or 'every split is empty'}). Copy them there."
+            return f"{self.path}: {others[0]} isn't a TFRecord file, and no other container is supported"
+        names = ", ".join(shards[:4])
+        return f"{self.path} holds none of its shards ({names or 'every split is empty'}). Copy them there."
 
-    @cached_property
-    def key(self) -> str:
-        """Changes with name, size or modification time of any file that is read, and with names and spec given."""
-        names = [*self._shards, "features.json", "dataset_info.json", *SIDECARS]
-        stats = {name: (self.root / name).stat() for name in names if (self.root / name).is_file()}
-        entries = [[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats.items()]
-        return content_hash([VERSION, entries, self._features, self.spec.to_dict()])
-
-    @cached_property
-    def spec(self) -> ActionSpec:
-        """From the file given, or one beside the shards; known by itself for BridgeData V2 alone.
-
-        Raises:
-            DataError: none of these; RLDS doesn't say what an action means. The message holds a draft.
-        """
-        if given := given_spec(self.root, self._action_spec):
-            return given
-        what = ", ".join(map(str, self.layout.leaves))
-        differences = self._unlike_bridge() if self.name.startswith("bridge") else []
-        if self.name.startswith("bridge") and not differences:
+    def _known_spec(self) -> ActionSpec:
+        """RLDS doesn't say what an action means; BridgeData V2 alone is known by itself."""
+        if not self.name.startswith("bridge"):
+            raise self._untold(self._sample, "")
+        if not (differences := self._unlike_bridge()):
             return BRIDGE_SPEC
-        named = f". Its name alone doesn't make it BridgeData V2: {'; '.join(differences)}" if differences else ""
-        where = f"{self.root} doesn't say what its actions mean ({what}){named}"
-        raise untold(self.layout.parts, self._sample, where, self.root / SIDECARS[0])
+        why = f". Its name alone doesn't make it BridgeData V2: {'; '.join(differences)}"
+        raise self._untold(self._sample, why)
 
     def _unlike_bridge(self) -> list[str]:
         """What keeps data of such a name from being BridgeData V2 itself, whose actions are known."""
@@ -146,9 +137,8 @@ class RldsFolder:
 
     @cached_property
     def _columns(self) -> list[int]:
-        """The dimensions of the spec among those recorded."""
-        chosen = columns(self.layout.parts, self.spec, f"{self.root}: {', '.join(map(str, self.layout.leaves))}")
-        if wrong := check_bounds(self.spec, self._sample[:, chosen], str(self.root)):
+        chosen = super()._columns
+        if wrong := check_bounds(self.spec, self._sample[:, chosen], str(self.path)):
             log.warning("%s", wrong)
         return chosen
 
@@ -160,28 +150,23 @@ class RldsFolder:
         return np.concatenate(found) if found else np.zeros((0, sum(leaf.size for leaf in self.layout.leaves)))
 
     @property
-    def _present(self) -> list[Path]:
-        return [self.root / name for name in self._shards if (self.root / name).is_file()]
-
-    @property
     def state_names(self) -> dict[str, list[str]]:
-        """Names of the states' dimensions where they are known."""
         bridge = {"state": [*BRIDGE_SPEC.names]} if self.spec == BRIDGE_SPEC and not self._unlike_bridge() else {}
-        return self.layout.state_names | bridge
+        return super().state_names | bridge
 
     @property
     def total(self) -> int:
-        """Episodes that are read."""
         return len(self.report.episodes)
 
     @property
     def notes(self) -> list[str]:
-        """What is left out of the import."""
+        found = self.report.warnings()
         last = [part for part in self.layout.parts if part.kind == "termination"]
-        unused = {*range(sum(len(part.names) for part in self.layout.parts))} - {*self._columns}
         names = [name for part in self.layout.parts for name in part.names]
-        parts = [f"parts of the action that the spec doesn't name: {', '.join(names[i] for i in sorted(unused))}"]
-        return self.report.warnings() + (parts if unused or last else [])
+        unused = [name for i, name in enumerate(names) if i not in self._columns]
+        if unused or last:
+            found.append(f"parts of the action that the spec doesn't name: {', '.join(unused)}")
+        return found
 
     @cached_property
     def report(self) -> RldsReport:
@@ -190,8 +175,8 @@ class RldsFolder:
         Raises:
             DataError: a shard is damaged or holds another number of records than dataset_info.json says.
         """
-        report = RldsReport(missing=[name for name in self._shards if not (self.root / name).is_file()])
-        report.left_out = [*self.layout.left_out]
+        report = RldsReport(left_out=[*self.layout.left_out])
+        report.missing = [name for name in self._shards if not (self.path / name).is_file()]
         seen: dict[str, str] = {}
         lit: set[str] = set()
         for shard in self._present:
@@ -214,17 +199,11 @@ class RldsFolder:
                     f"{shard} holds {number + 1} records, but {self._shards[shard.name]} according to "
                     "dataset_info.json. Copy it again."
                 )
-        report.cameras = [camera for camera in self.layout.cameras if camera in lit]
         report.black = [camera for camera in self.layout.cameras if camera not in lit]
-        for sentence in report.warnings():
-            log.warning("%s: %s", self.root, sentence)
         return report
 
     def episodes(self, as_recorded: bool = False) -> Iterator[Episode]:
-        """Every episode once, in the order of the shards, with the cameras that show something.
-
-        ``as_recorded`` keeps every dimension of the actions, for who doesn't ask what they mean.
-        """
+        """In the order of the shards, with the cameras that show something."""
         wanted = {(shard, number): name for name, shard, number in self.report.episodes}
         chosen = [*range(self._sample.shape[1])] if as_recorded else self._columns
         for shard in dict.fromkeys(shard for shard, _ in wanted):
@@ -234,15 +213,15 @@ class RldsFolder:
 
     def _episode(self, name: str, shard: Path, example: dict[str, Value], chosen: list[int]) -> Episode:
         where = f"{shard}: episode {name!r}"
+        cameras = {camera: leaf for camera, leaf in self.layout.cameras.items() if camera not in self.report.black}
         rewards = _rewards(example, where)
-        states = {n: numbers(example, leaf, where) for n, leaf in self.layout.states.items()}
         return Episode(
             id=name,
-            frames={camera: video(example, self.layout.cameras[camera], where) for camera in self.report.cameras},
+            frames={camera: video(example, leaf, where) for camera, leaf in cameras.items()},
             actions=self._recorded(example, where)[:, chosen],
             instruction=next(iter(self._instructions(example, where)), ""),
             success=bool((rewards > 0).any()) if self.report.rewarded else None,
-            states={n: v.reshape(len(v), -1).astype(np.float32) for n, v in states.items()},
+            states=flat_states({n: numbers(example, leaf, where) for n, leaf in self.layout.states.items()}),
             info={"source": "".join(_source(example, where)), "shard": shard.name},
         )
 
@@ -258,15 +237,6 @@ class RldsFolder:
         """The different texts of the first instruction that isn't empty."""
         found = (texts(example, leaf, where) for leaf in self.layout.instructions if leaf.key in example)
         return next((kept for text in found if (kept := [*dict.fromkeys(filter(None, text))])), [])
-
-
-def read_rlds(folder: Path | str, features: Sequence[str] = ()) -> Iterator[Episode]:
-    """Episodes of a TFDS folder with their actions as recorded; :class:`RldsFolder` also tells what was left out.
-
-    Raises:
-        DataError: see :class:`RldsFolder` and :attr:`RldsFolder.report`.
-    """
-    return RldsFolder(folder, features).episodes(as_recorded=True)
 
 
 def _examples(shard: Path, verify: bool = False) -> Iterator[tuple[int, dict[str, Value]]]:
