@@ -28,7 +28,7 @@ def record_episode(config: SimConfig, index: int) -> Episode:
     frames: dict[str, list[np.ndarray]] = {camera: [] for camera in config.cameras}
     actions, states = [], []
     reached: int | None = None
-    for table, actor, state, action in demonstration(config, index):
+    for table, actor, state, action in demonstration(config, index):  # noqa: B007
         for camera, video in frames.items():
             video.append(table.render(camera))
         actions.append(action)

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import mujoco
 import numpy as np
 
 from rslwm.sim.appearance import Appearance, Look
 from rslwm.sim.arm import GRIPPER_DOWN, ArmKinematics, rotation_matrix
+from rslwm.sim.engine import mujoco
 from rslwm.sim.renderer import SUPERSAMPLING, OffscreenRenderer
 from rslwm.sim.scene import (
     CAMERAS,
@@ -50,7 +50,7 @@ def random_stream(seed: int | Sequence[int], concern: str) -> np.random.Generato
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Everything that a moment of the simulator consists of; see :meth:`Tabletop.save`. ``state`` is what is true then."""
+    """Everything that a moment of the simulator consists of, see :meth:`Tabletop.save`, and what is true then."""
 
     state: TableState
     physics: np.ndarray
