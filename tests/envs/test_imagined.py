@@ -12,9 +12,8 @@ from rslwm.actors.random import Random
 from rslwm.actors.recorded import Recorded
 from rslwm.envs.imagined import Imagination, Imagined, imagine
 from rslwm.envs.play import live, play
-from rslwm.model.dit import DiTConfig
 from rslwm.model.sampler import SamplingConfig
-from rslwm.model.world_model import WorldModel, WorldModelConfig
+from rslwm.model.world_model import WorldModel
 from tiny import TINY, draw, tiny_world_model
 
 CONTEXT, FUTURE = 2, 5  # of the window's four frames: it slides
@@ -134,8 +133,7 @@ def test_a_play_is_interrupted_and_goes_on(model: WorldModel, start: Imagination
     stopped: list[bool] = []
     world, seen = Imagined(model, SamplingConfig(2), g()), []
     with pytest.raises(KeyboardInterrupt):
-        for observation in live(Stopped(actions), world, start):
-            seen.append(observation)
+        seen.extend(live(Stopped(actions), world, start))
     rest = play(Recorded(actions[:, 2:]), world, seen[-1].state, 3).seen.latents
     whole = play(Recorded(actions), Imagined(model, SamplingConfig(2), g()), start, 5).seen.latents
     assert torch.equal(torch.cat([*(one.latents for one in seen[1:]), rest], 1), whole)
