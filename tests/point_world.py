@@ -119,6 +119,12 @@ class PointWorldModel:
     ) -> Tensor:
         return self._move(state.last.repeat_interleave(state.candidates, 0), actions)
 
+    def step(
+        self, state: PointState, action: Tensor, sampling: SamplingConfig, noise: Tensor, following: Tensor | None
+    ) -> tuple[PointState, Tensor]:
+        frame = self._move(state.last, action[:, None])[:, 0]
+        return PointState(frame), frame
+
     def decode(self, z: Tensor) -> Tensor:
         return paint(z)
 

@@ -68,6 +68,9 @@ class NoiseWorldModel(PointWorldModel):
         future = actions.shape[1] - context.shape[1] + 1
         return torch.randn((len(context), future, *context.shape[2:]), generator=generator)
 
+    def step(self, state: PointState, action, sampling, noise, following):  # type: ignore[no-untyped-def]
+        return state, noise
+
     def unroll(self, state: PointState, actions, sampling, noise=None):  # type: ignore[no-untyped-def]
         return noise
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from rslwm.compute import ComputeConfig, autocast, device, generator
 from rslwm.data.corpus import Corpus
 from rslwm.data.seen import unseen
+from rslwm.envs.imagined import imagine
 from rslwm.evals.evaluation import EvalConfig, choose
 from rslwm.evals.visual import psnr
 from rslwm.latents.store import to_float
@@ -78,7 +79,7 @@ def replay(
         with autocast(compute):
             encoded = model.encode(truth.to(where)).float()
             past = encoded[:, : config.context]
-            future = model.rollout(past, batch.actions.to(where), config.sampling, noise).float()
+            future = imagine(model, past, batch.actions.to(where), config.sampling, noise).float()
             generated, decoded = model.decode(future).float().cpu(), model.decode(encoded).float().cpu()
         rollout = torch.cat([truth[:, : config.context], generated], 1)
         parts.append((truth, rollout, decoded, future.cpu()))
