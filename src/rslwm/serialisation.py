@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import types
 import typing
 from collections.abc import Callable, Container
 from pathlib import Path
@@ -84,6 +85,10 @@ def from_dict(cls: type[C], values: dict[str, Any], where: str = "") -> C:
 
 def _parse(hint: Any, value: Any, where: str) -> Any:
     origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType) and type(None) in args and len(args) == 2:
+        return None if value is None else _parse(next(a for a in args if a is not type(None)), value, where)
+    if hint is Any:
+        return value
     if dataclasses.is_dataclass(hint):
         if not isinstance(value, dict):
             raise ConfigError(f"{where}: expected a mapping, got {value!r}")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import tyro
 from rich.table import Table
@@ -17,10 +16,7 @@ from rslwm.compute import ComputeConfig
 from rslwm.evals.evaluation import EvalConfig
 from rslwm.serialisation import ConfigError
 from rslwm.study.config import StudyConfig
-from rslwm.verdict.axis import VerdictConfig
-
-if TYPE_CHECKING:
-    from rslwm.verdict.decide import Verdict
+from rslwm.verdict.decide import Verdict, VerdictConfig, decide
 
 
 @dataclass
@@ -63,7 +59,7 @@ class Evaluate:
         from rslwm.evals.base import metric_infos
         from rslwm.model.world_model import WorldModel
         from rslwm.study.checkpoint import clip_settings, measure, run_folder
-        from rslwm.verdict.decide import decide
+        from rslwm.study.record import Failure
 
         if (self.out / "study.json").is_file():
             raise ConfigError(f"{self.out} holds a comparison, whose rows this would overwrite; give another --out")
@@ -88,8 +84,7 @@ class Evaluate:
         screen.print(f"\nrows: {self.out / 'rows.parquet'}", markup=False, soft_wrap=True)
         if measured.failed:
             report_failures(
-                {"metric": why.metric, "space": str(self.checkpoint), "reason": why.reason, "log": str(stages)}
-                for why in measured.failed
+                Failure(why.metric, str(self.checkpoint), why.reason, str(stages)) for why in measured.failed
             )
 
 
@@ -114,5 +109,5 @@ def _table(verdict: Verdict) -> Table:
     return table
 
 
-def _number(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.3g}"
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3g}"

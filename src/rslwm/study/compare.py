@@ -6,16 +6,24 @@ import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from safetensors import safe_open
+
 from rslwm.compute import measure_peak
 from rslwm.evals.rows import TRUTH
 from rslwm.run.runner import Outcome, Runner
+from rslwm.run.stage import Stage, StageRecord, Workspace, closure
 from rslwm.serialisation import dump
 from rslwm.study.checkpoint import export_world_models
 from rslwm.study.config import StudyConfig
 from rslwm.study.graph import Study, Variant
+from rslwm.study.record import RunRecord, SpaceRecord, Timing, judge, missing, software
+from rslwm.study.stages.data import DataStage
+from rslwm.study.stages.encoder import EncoderStage
 from rslwm.study.stages.metric import ROWS, Measured
 from rslwm.study.stages.rollouts import CLIPS, RolloutsStage
-from rslwm.tensors import read_tensors, write_tensors
+from rslwm.study.stages.space import SpaceStage
+from rslwm.study.stages.world_model import WorldModelStage
+from rslwm.tensors import write_tensors
 from rslwm.verdict.decide import Verdict
 
 
@@ -51,7 +59,7 @@ def compare(
         for folder in {out, *parts}:
             folder.mkdir(exist_ok=True)
             dump(config, folder / "config.yaml")
-        verdicts = {at: _conclude(study, variants, runner, outcome, at, command) for at, variants in parts.items()}
+        verdicts = {at: _conclude(variants, runner, outcome, at, command) for at, variants in parts.items()}
         for folder in verdicts:
             finish(folder)
         return verdicts
@@ -69,18 +77,12 @@ def run_of(folder: Path) -> Path:
     return folder.absolute().parent if (folder.absolute().parent / "stages").is_dir() else folder
 
 
-def _conclude(
-    study: Study, variants: Sequence[Variant], runner: Runner, outcome: Outcome, out: Path, command: str
-) -> Verdict:
+def _conclude(variants: Sequence[Variant], runner: Runner, outcome: Outcome, out: Path, command: str) -> Verdict:
     measured = Measured.of([stage for v in variants for stage in v.metrics.values()], runner, outcome)
     measured.rows.save(out / ROWS)
     _write_clips(variants, runner, out / "clips")
-    record = describe(study, variants, measured, runner, command)
-    record.save(out)
-    noise = training_noise.of_run(out, study.config, measured.rows)
-    verdict = decide(measured.rows, study.infos, study.config.verdict, noise, record)
-    verdict.save(out)
-    return verdict
+    describe(variants, measured, runner, command).save(out)
+    return judge(out)
 
 
 def _write_clips(variants: Sequence[Variant], runner: Runner, folder: Path) -> None:
@@ -88,7 +90,72 @@ def _write_clips(variants: Sequence[Variant], runner: Runner, folder: Path) -> N
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     for name, variant in {variant.entry.name: variant for variant in reversed(variants)}.items():
-        tensors, metadata = read_tensors(runner.folder(variant.pull(RolloutsStage)) / CLIPS)
-        truth = tensors.pop("truth")
-        write_tensors(tensors, folder / f"{name}.safetensors", metadata)
+        with safe_open(runner.folder(variant.pull(RolloutsStage)) / CLIPS, "pt") as file:
+            metadata, frames, truth = file.metadata(), file.get_tensor("frames"), file.get_tensor("truth")
+        write_tensors({"frames": frames}, folder / f"{name}.safetensors", metadata)
     write_tensors({"frames": truth}, folder / f"{TRUTH}.safetensors", metadata)
+
+
+# ---------------------------------------------------------------------------------------------------------- its record
+
+
+def describe(variants: Sequence[Variant], measured: Measured, runner: Runner, command: str) -> RunRecord:
+    """The record of a finished comparison."""
+    study, work = variants[0].study, runner.workspace
+    data = work.facts(variants[0].pull(DataStage))
+    done = [stage for stage in closure([s for v in variants for s in v.targets]) if runner.finished(stage)]
+    by_name: dict[str, list[Variant]] = {}
+    for variant in variants:
+        by_name.setdefault(variant.entry.name, []).append(variant)
+    return RunRecord(
+        metrics=tuple(study.infos.values()),
+        spaces=tuple(_space(name, seeds, runner) for name, seeds in by_name.items()),
+        unavailable=missing(measured.unavailable, measured.failed),
+        failed=tuple(measured.failed),
+        notes=(*data.get("left_out", []), *_notes(variants, work)),
+        data={key: value for key, value in data.items() if key not in ("root", "left_out")},
+        timings=tuple(_timing(stage, StageRecord.read(runner.folder(stage))) for stage in done),
+        versions=software(),
+        results={stage.kind: stage.edition for stage in done} | study.editions,
+        command=command,
+    )
+
+
+def _notes(variants: Sequence[Variant], work: Workspace) -> list[str]:
+    """What the comparison leaves out, and what was measured otherwise than configured."""
+    config, size = variants[0].study.config, variants[0].size
+    future, wanted = min(work.facts(v.pull(RolloutsStage))["future"] for v in variants), config.evaluation.rollouts.future
+    several = f"World models of size {size}; the run's other sizes have reports of their own."
+    short = f"Rollouts have {future} generated frames instead of {wanted}: the held-out episodes are no longer."
+    return [*([several] if len(config.sizes) > 1 else []), *([short] if future != wanted else [])]
+
+
+def _timing(stage: Stage, record: StageRecord) -> Timing:
+    return Timing(stage.kind, stage.label, record.seconds, record.peak_bytes / 2**20)
+
+
+def _space(name: str, variants: Sequence[Variant], runner: Runner) -> SpaceRecord:
+    spec = runner.workspace.open(variants[0].pull(SpaceStage)).spec
+    compute = variants[0].study.compute
+    numerics = {"device": compute.device, "dtype": compute.dtype}
+    return SpaceRecord.of(name, spec, numerics, {v.seed: _costs(v, runner) for v in variants})
+
+
+def _costs(variant: Variant, runner: Runner) -> dict[str, float]:
+    facts = runner.workspace.facts
+    encoder, model = facts(variant.pull(EncoderStage)), facts(variant.pull(WorldModelStage))
+    own = [*variant.costly, variant.pull(RolloutsStage), *variant.metrics.values()]
+    peaks = [StageRecord.read(runner.folder(stage)).peak_bytes for stage in own if runner.finished(stage)]
+    found = {
+        "encoder_parameters": encoder["parameters"],
+        "encoder_flops_per_frame": encoder["flops_per_frame"],
+        "encoder_training_flops": encoder.get("training_flops", 0.0),
+        "encoder_frames_seen": encoder.get("frames_seen", 0),
+        "world_model_parameters": model["parameters"],
+        "world_model_training_flops": model["training_flops"],
+        "training_seconds": sum(facts(stage).get("training_seconds", 0.0) for stage in variant.costly),
+        "peak_memory_mb": max(peaks) / 2**20,
+    }
+    for stage in own:
+        found |= facts(stage).get("costs", {}) if runner.finished(stage) else {}
+    return found

@@ -16,7 +16,7 @@ from rslwm.latents.base import EncoderConfig
 from rslwm.latents.decoder import DecoderConfig
 from rslwm.model.world_model import WorldModelConfig
 from rslwm.study.stages.world_model import ScalingConfig
-from rslwm.verdict.axis import VerdictConfig
+from rslwm.verdict.decide import VerdictConfig
 
 
 @dataclass(frozen=True)

@@ -96,16 +96,6 @@ def _stage(need: Any, subject: Subject) -> Stage:
 
 
 @dataclass(frozen=True)
-class Failure:
-    """A metric that failed unexpectedly: for which space, why, and the file with all that was printed."""
-
-    metric: str
-    space: str
-    reason: str
-    log: str
-
-
-@dataclass(frozen=True)
 class Measured:
     """What the metrics of some spaces gave: rows; which the data can't give, and why; which failed."""
 
