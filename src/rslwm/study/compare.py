@@ -124,7 +124,8 @@ def describe(variants: Sequence[Variant], measured: Measured, runner: Runner, co
 def _notes(variants: Sequence[Variant], work: Workspace) -> list[str]:
     """What the comparison leaves out, and what was measured otherwise than configured."""
     config, size = variants[0].study.config, variants[0].size
-    future, wanted = min(work.facts(v.pull(RolloutsStage))["future"] for v in variants), config.evaluation.rollouts.future
+    future = min(work.facts(variant.pull(RolloutsStage))["future"] for variant in variants)
+    wanted = config.evaluation.rollouts.future
     several = f"World models of size {size}; the run's other sizes have reports of their own."
     short = f"Rollouts have {future} generated frames instead of {wanted}: the held-out episodes are no longer."
     return [*([several] if len(config.sizes) > 1 else []), *([short] if future != wanted else [])]

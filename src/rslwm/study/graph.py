@@ -14,13 +14,14 @@ from rslwm.compute import resolved
 from rslwm.data.config import DataConfig
 from rslwm.data.fingerprint import files_key
 from rslwm.data.sources.base import Source
-from rslwm.data.sources.opening import URIS, open_source
-from rslwm.evals.base import METRICS, MetricInfo, declared, named
+from rslwm.data.sources.opening import open_source
+from rslwm.evals.base import METRICS, MetricInfo, named
 from rslwm.evals.evaluation import Label
 from rslwm.latents.space import LatentSpace, SpaceConfig
 from rslwm.latents.stored import too_wide
 from rslwm.model.dit import SIZES, DiTConfig, size_of
 from rslwm.model.world_model import WorldModelConfig
+from rslwm.registry import code_of
 from rslwm.run.stage import Stage, closure
 from rslwm.serialisation import ConfigError
 from rslwm.study.config import StudyConfig
@@ -54,7 +55,9 @@ class Study:
         # Up to the latents everything works frame by frame, and how clips are cut must not change its key.
         self.framewise = replace(config.data, frame_skip=DataConfig.frame_skip, actions=DataConfig.actions)
         self.source: Source = open_source(config.data)
-        self.metrics = {reference: named(reference, config.evaluation) for reference in _metrics(config.metrics)}
+        self.metrics = {
+            reference: named(reference, config.evaluation.settings) for reference in _metrics(config.metrics)
+        }
 
     @cached_property
     def variants(self) -> tuple[Variant, ...]:
@@ -72,10 +75,25 @@ class Study:
             for number in seeds
         )
 
-    @property
+    @cached_property
     def infos(self) -> dict[str, MetricInfo]:
-        """What is measured, by name, in the order of the metrics."""
-        return declared(type(metric) for metric in self.metrics.values())
+        """What is measured, by name.
+
+        Raises:
+            ConfigError: two metrics declare the same, and their rows couldn't be told apart.
+        """
+        found: dict[str, MetricInfo] = {}
+        for reference, metric in self.metrics.items():
+            for info in metric.infos:
+                if info.name in found:
+                    raise ConfigError(f"metrics: {reference} declares {info.name!r} as another one does; rename it")
+                found[info.name] = info
+        return found
+
+    @property
+    def editions(self) -> dict[str, str]:
+        """The version of every metric by its name and, if it is the user's own, the hash of its code."""
+        return {split(name)[0]: f"{metric.version}{code_of(type(metric))}" for name, metric in self.metrics.items()}
 
     @property
     def targets(self) -> list[Stage]:

@@ -13,7 +13,7 @@ from rslwm.study.stages.base import Sizes, StudyStage
 from rslwm.study.stages.data import DataStage
 
 if TYPE_CHECKING:
-    pass
+    from rslwm.study.graph import Subject
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -6,14 +6,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from rslwm.evals.base import METRICS, Metric, NotAvailable, measure
+from rslwm.evals.base import METRICS, ROLLOUTS, Metric, NotAvailable, measure, split
 from rslwm.evals.probe import Probe
-from rslwm.evals.rollouts import ROLLOUTS
 from rslwm.evals.rows import Rows
 from rslwm.registry import code_of
 from rslwm.run.runner import Outcome, Runner
 from rslwm.run.stage import Demand, Stage, Workspace, closure
 from rslwm.serialisation import known_by
+from rslwm.study.record import Failure
 from rslwm.study.stages.base import Sizes, reading
 from rslwm.study.stages.held_out import HeldOut, held_out
 from rslwm.study.stages.probe import ProbeStage
@@ -46,7 +46,7 @@ class MetricStage(HeldOut[Rows]):
     @classmethod
     def of_metric(cls, reference: str, subject: Subject) -> MetricStage:
         """The stage of this metric, ``NAME[FIELD=VALUE,...]``, for a subject."""
-        name, metric = subject.study.metric(reference)
+        name, metric = split(reference)[0], subject.study.metrics[reference]
         needs = {name: _stage(need, subject) for name, need in metric.needs.items()}
         return cls(
             **held_out(subject),
@@ -68,7 +68,7 @@ class MetricStage(HeldOut[Rows]):
 
     def demand(self, sizes: Sizes) -> Demand:
         dit = self.world_model.settings.dit
-        load = self.metric.load(dit.max_frames - 1)
+        load = self.metric.load(dit.max_frames - 1, self.rollouts)
         return reading(self, load.read, self.predicting(load.passes, load.decoded, load.memory))
 
     def run(self, work: Workspace) -> None:

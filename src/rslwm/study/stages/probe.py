@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
-from rslwm.evals.base import NotAvailable
 from rslwm.evals.grid_probe import GridProbe
 from rslwm.evals.probe import Probe, ProbeConfig, TrainedProbe, train_probe
 from rslwm.flops import Pass, blank, count
@@ -23,10 +22,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ProbeStage(OnEpisodes[TrainedProbe]):
-    """Train a probe on encoder latents of the training episodes. Where the data lack what it predicts, the facts say
-    so, and whoever opens it hears :class:`NotAvailable`."""
+    """Train a probe on encoder latents of the training episodes. One that the data can't train
+    says why."""
 
     kind = "probe"
+    spared = True
 
     latents: LatentsStage
     probe: Probe
@@ -58,27 +58,20 @@ class ProbeStage(OnEpisodes[TrainedProbe]):
     def demand(self, sizes: Sizes) -> Demand:
         """As if the data had what it predicts."""
         spec, optim = self.latents.spec, self.settings.optim
-        one = probing(spec.grid, spec.channels, self.probe.frames, self.probe.typical_outputs, self.settings)
-        return reading(self, budget(optim) * self.probe.frames_read, training(optim, one))
+        one = probing(spec.grid, spec.channels, self.probe.reads, self.probe.about, self.settings)
+        return reading(self, budget(optim) * self.probe.span, training(optim, one))
 
     def run(self, work: Workspace) -> None:
         corpus, latents = self.corpus(work), work.open(self.latents)
         if self.actions:
             corpus = corpus.for_model(self.actions)
-        try:
-            trained = train_probe(
-                self.probe, corpus, latents, self.settings, self.seed, work.out, self.compute, work.progress
-            )
-        except NotAvailable as reason:
-            work.write_facts(absent=str(reason))
-            return
-        trained.save(work.out)
-        work.write_facts(absent="")
+        probe = train_probe(
+            self.probe, corpus, latents, self.settings, self.seed, work.out, self.compute, work.progress
+        )
+        probe.save(work.out)
 
     def open(self, work: Workspace) -> TrainedProbe:
-        if absent := work.facts(self)["absent"]:
-            raise NotAvailable(absent)
-        return TrainedProbe.load(work.out, self.probe, self.settings)
+        return TrainedProbe.load(work.out)
 
 
 @cache

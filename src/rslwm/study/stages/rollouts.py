@@ -44,7 +44,7 @@ class RolloutsStage(HeldOut[Rollouts]):
         rollouts = make_rollouts(evaluation, self.settings)
         rollouts.save(work.out)
         keep_clips(work.out / CLIPS, evaluation, rollouts, KEPT)
-        work.write_facts(future=rollouts.future, costs=evaluation.costs)
+        work.write_facts(future=rollouts.future, costs={"rollout_seconds": rollouts.seconds})
 
     def open(self, work: Workspace) -> Rollouts:
         return Rollouts.load(work.out)
