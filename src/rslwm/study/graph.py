@@ -15,7 +15,7 @@ from rslwm.data.config import DataConfig
 from rslwm.data.fingerprint import files_key
 from rslwm.data.sources.base import Source
 from rslwm.data.sources.opening import open_source
-from rslwm.evals.base import METRICS, MetricInfo, named
+from rslwm.evals.base import METRICS, MetricInfo, named, split
 from rslwm.evals.evaluation import Label
 from rslwm.latents.space import LatentSpace, SpaceConfig
 from rslwm.latents.stored import too_wide
@@ -38,6 +38,9 @@ from rslwm.train.latents import budget
 from rslwm.train.pixel_loss import PixelLoss
 from rslwm.types import ActionSpec
 
+URIS = "lerobot:FOLDER, hf://datasets/OWNER/NAME, rlds:FOLDER or hdf5:FILE"
+"""Where data of one's own may be."""
+
 S = TypeVar("S", bound=Stage)
 
 
@@ -55,9 +58,7 @@ class Study:
         # Up to the latents everything works frame by frame, and how clips are cut must not change its key.
         self.framewise = replace(config.data, frame_skip=DataConfig.frame_skip, actions=DataConfig.actions)
         self.source: Source = open_source(config.data)
-        self.metrics = {
-            reference: named(reference, config.evaluation.settings) for reference in _metrics(config.metrics)
-        }
+        self.metrics = {name: named(name, config.evaluation.settings) for name in _metrics(config.metrics)}
 
     @cached_property
     def variants(self) -> tuple[Variant, ...]:
