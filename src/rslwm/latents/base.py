@@ -99,6 +99,10 @@ class Encoder(nn.Module):
         """(B, T, H, W, 3) float in [0, 1] -> (B, T, h, w, C)."""
         raise NotImplementedError
 
+    def encode_in_graph(self, frames: Tensor) -> Tensor:
+        """The same with the graph of gradients, where :meth:`encode` leaves that out."""
+        return self.encode(frames)
+
     def decode(self, latents: Tensor) -> Tensor:
         """(B, T, h, w, C) -> (B, T, H, W, 3) float in [0, 1], if the encoder ``decodes``."""
         raise NotImplementedError

@@ -110,7 +110,7 @@ def _used(encoder: Encoder, frame: Tensor, weights: Sequence[Tensor]) -> int:
     for w in weights:
         w.requires_grad_(True)
     with torch.enable_grad():
-        latents = encoder.encode(frame)
+        latents = encoder.encode_in_graph(frame)
         gradients = torch.autograd.grad(latents.sum(), weights, allow_unused=True) if latents.requires_grad else ()
     for w, required in zip(weights, before, strict=True):
         w.requires_grad_(required)

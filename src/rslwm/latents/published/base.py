@@ -201,7 +201,11 @@ class PublishedEncoder(Encoder):
         decode = counted(lambda: self.images(network, latent)) if self.decodes else 0
         return counted(lambda: self.features(network, image)), decode
 
+    @torch.no_grad()
     def encode(self, frames: Tensor) -> Tensor:
+        return self.encode_in_graph(frames)
+
+    def encode_in_graph(self, frames: Tensor) -> Tensor:
         B, network = frames.shape[0], self.network(frames.device)
         parts = rearrange(frames, "B T H W c -> (B T) H W c").split(MOST)
         with torch.autocast(frames.device.type, enabled=False):
