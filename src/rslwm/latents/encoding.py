@@ -13,9 +13,9 @@ from torch import Tensor
 
 from rslwm.compute import ComputeConfig, device
 from rslwm.data.config import DataConfig
-from rslwm.data.dataset import open_folder
 from rslwm.data.frames import DecodedFrames
-from rslwm.data.store import Source, TensorStore
+from rslwm.data.sources.opening import open_source
+from rslwm.data.store import Tensors, TensorStore
 from rslwm.latents.space import LatentSpace
 from rslwm.latents.store import encode_episode, write_latents
 from rslwm.latents.stored import latents_meta
@@ -33,9 +33,9 @@ class Videos:
     data: DataConfig = field(default_factory=DataConfig)
     """Of its features and actions."""
 
-    def open(self, image_size: int) -> Source:
+    def open(self, image_size: int) -> Tensors:
         """Frames (T, H, V W, 3) uint8 by episode."""
-        return DecodedFrames(open_folder(self.dataset, self.data), self.cameras, image_size)
+        return DecodedFrames(open_source(self.data).reopen(self.dataset), self.cameras, image_size)
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class FrameStore:
 
     root: Path
 
-    def open(self, image_size: int) -> Source:
+    def open(self, image_size: int) -> Tensors:
         """Frames (T, H, V W, 3) uint8 by episode."""
         return TensorStore(self.root)
 
@@ -65,7 +65,7 @@ class Encoding:
     frames: Videos | FrameStore
     compute: ComputeConfig
 
-    def open(self) -> tuple[LatentSpace, Source]:
+    def open(self) -> tuple[LatentSpace, Tensors]:
         """The space, on this process's device, and the frames; loaded once a process."""
         return _open(self)
 
@@ -88,7 +88,7 @@ class Encoding:
 
 
 @lru_cache(maxsize=1)
-def _open(job: Encoding) -> tuple[LatentSpace, Source]:
+def _open(job: Encoding) -> tuple[LatentSpace, Tensors]:
     torch.set_num_threads(job.compute.threads)  # as many in every process: the number changes last digits
     space = LatentSpace.load(job.space)
     return space.to(device(_own_device(job.compute))), job.frames.open(space.config.image_size)

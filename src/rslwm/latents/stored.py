@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import _disable_current_modes
 
 from rslwm.compute import ComputeConfig, device
-from rslwm.data.store import Places, Readable, Source, TensorStore
+from rslwm.data.store import Places, Readable, Tensors, TensorStore
 from rslwm.latents.space import LatentSpace
 from rslwm.latents.store import Encode, encode_episode, encode_episodes, require_room
 from rslwm.types import LatentSpec, Progress, silent
@@ -63,7 +63,7 @@ def leave_latents(
         encode_episodes(space.encode_features, features, root, meta, compute, progress)
 
 
-def latents_meta(space: LatentSpace, frames: Source) -> dict[str, Any]:
+def latents_meta(space: LatentSpace, frames: Tensors) -> dict[str, Any]:
     """What identifies the latents of these frames in that space."""
     return {"latents of": frames.meta, **space.spec.to_dict()}
 

@@ -19,14 +19,13 @@ from rslwm.run.stage import Stage
 from rslwm.serialisation import ConfigError
 from rslwm.study.config import StudyConfig
 from rslwm.study.graph import Study, Subject
-from rslwm.study.stages.checkpoint import CheckpointSpace, CheckpointStage
+from rslwm.study.stages.checkpoint import CheckpointSpace, CheckpointStage, copy_folder
 from rslwm.study.stages.data import DataStage
 from rslwm.study.stages.decoder import DecoderStage
 from rslwm.study.stages.frames import FramesStage
 from rslwm.study.stages.metric import Measured
 from rslwm.study.stages.space import SPACE, SpaceStage
 from rslwm.study.stages.world_model import CHECKPOINT, WorldModelStage
-from rslwm.tensors import copy_folder
 from rslwm.types import ActionSpec, DataError
 
 

@@ -46,7 +46,7 @@ def data_size(study: Study, facts: dict[str, int] | None = None) -> DataSize:
     if known and known.counted:
         return DataSize(known.episodes, known.frames, "counted")
     episodes = config.data_size.episodes or (known.episodes if known else 0)
-    steps = config.data_size.steps or (known.steps if known else 0)
+    steps = config.data_size.steps or (known.frames // known.episodes if known else 0)
     if not episodes * steps:
         raise ConfigError(
             f"nobody knows yet how much data {config.data.uri!r} holds{unknown}; say so with --data-size.episodes N "

@@ -34,7 +34,6 @@ from rslwm.study.stages.metric import MetricStage
 from rslwm.study.stages.rollouts import RolloutsStage
 from rslwm.study.stages.space import SpaceStage
 from rslwm.study.stages.world_model import WorldModelStage, scaled
-from rslwm.train.latents import budget
 from rslwm.train.pixel_loss import PixelLoss
 from rslwm.types import ActionSpec
 
@@ -47,12 +46,16 @@ S = TypeVar("S", bound=Stage)
 class Study:
     """A configuration, and what all its latent spaces share.
 
+    Args:
+        stored_frames: False decodes frames whenever they are asked for, which a single pass over them wants.
+
     Raises:
         ConfigError: it can't be run.
         UnknownName: an encoder or a metric that doesn't exist.
     """
 
-    def __init__(self, config: StudyConfig) -> None:
+    def __init__(self, config: StudyConfig, stored_frames: bool = True) -> None:
+        self.stored_frames = stored_frames
         self.config, self.compute = _with_views(config), resolved(config.compute)
         self.init = _checkpoint_key(config.world_model.init)
         # Up to the latents everything works frame by frame, and how clips are cut must not change its key.
@@ -115,7 +118,7 @@ class Study:
                 variant.entry.check(self.config)
         if any(isinstance(s, DecoderStage) and s.latents and not finished(s) for s in closure(self.targets)):
             config = self.config.decoder
-            PixelLoss(config, budget(config.optim), torch.device("cpu"))
+            PixelLoss(config, config.optim.samples, torch.device("cpu"))
 
     def by_size(self) -> dict[str, list[Variant]]:
         """One comparison a size: models of different sizes are never compared with each other."""
@@ -251,6 +254,22 @@ class Variant(Subject):
         """Name of what is copied out of the run."""
         seed = f"seed{self.seed}" if self.study.config.seeds > 1 else ""
         return "-".join(filter(None, (self.entry.name, self.size, seed)))
+
+    def frozen(self) -> SpaceStage | DecoderStage:
+        """The stage of the space, with its own pixels if it has them, that takes no training.
+
+        Raises:
+            ConfigError: the space has something to train, or isn't what its spec says.
+            DataError: its weights are missing.
+        """
+        if self.compressed or self.entry.encoder.trainable:
+            part = f"its adapter to {self.entry.channels} channels" if self.compressed else "its encoder"
+            raise ConfigError(
+                f"{self.entry.name} has to be trained first, {part}: `rslwm latents train {self.entry.name} --data "
+                f"{self.study.config.data.uri}`, then encode with the folder that it names"
+            )
+        self.entry.check(self.study.config)
+        return self.pull(DecoderStage if self.decodes_itself else SpaceStage)
 
     def taught_by(self, encoder: str) -> Variant:
         """The variant of a frozen encoder, whose features this one's training reads."""

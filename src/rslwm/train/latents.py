@@ -22,7 +22,6 @@ from rslwm.latents.normaliser import deviation, effective_rank
 from rslwm.latents.space import open_adapter
 from rslwm.latents.store import to_float
 from rslwm.latents.views import apart, one_view_each
-from rslwm.optim import OptimConfig
 from rslwm.serialisation import ConfigError
 from rslwm.train.loop import Trained, TrainingFailed, fit
 from rslwm.train.pixel_loss import PixelLoss
@@ -204,7 +203,7 @@ def train_decoder(
     where = device(compute)
     stored = StoredFrames(corpus, latents, seed, "decoder batch")
     decoder.to(where)
-    pixel_loss = PixelLoss(config, budget(config.optim), where)
+    pixel_loss = PixelLoss(config, config.optim.samples, where)
 
     def loss(number: int) -> tuple[Tensor, dict[str, Tensor]]:
         z, places = stored(number, config.optim.batch_size)
@@ -214,8 +213,3 @@ def train_decoder(
         return torch.stack(list(terms.values())).sum(), terms
 
     return fit(decoder, loss, config.optim, folder, compute, progress)
-
-
-def budget(config: OptimConfig) -> int:
-    """Frames that a training of this configuration sees."""
-    return config.steps * config.accumulate * config.batch_size

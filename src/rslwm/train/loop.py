@@ -43,6 +43,12 @@ class Trained:
     terms: dict[str, float]
     average: nn.Module | None = None
 
+    @property
+    def facts(self) -> dict[str, Any]:
+        """For the report."""
+        flops = self.flops_per_step * self.steps
+        return {"training_seconds": self.seconds, "training_flops": flops, "terms": self.terms}
+
 
 def fit(
     module: nn.Module,

@@ -13,6 +13,7 @@ from rslwm.cli.latents.named import EncoderCommand
 from rslwm.cli.output import console, counting
 from rslwm.compute import ComputeConfig
 from rslwm.data.config import DataConfig
+from rslwm.latents.decoder import DecoderConfig
 from rslwm.serialisation import ConfigError
 from rslwm.study.config import StudyConfig
 
@@ -68,31 +69,32 @@ class Encode(EncoderCommand):
 
     def _space(self, root: Path) -> tuple[Path, EpisodeDataset]:
         """The folder of the space, fitted if it isn't there yet, and the data set, imported or recorded if need be."""
-        from rslwm.data.sources.opening import open_source
         from rslwm.latents.space import LatentSpace
         from rslwm.latents.stored import SPACE
         from rslwm.run.runner import Runner
-        from rslwm.study.checkpoint import copy_folder
-        from rslwm.study.encoding import native_space
-        from rslwm.study.graph import Builder
-        from rslwm.study.stages import dataset_root
+        from rslwm.study.graph import Study, Subject, Variant
+        from rslwm.study.stages.checkpoint import copy_folder
+        from rslwm.study.stages.data import DataStage
 
         folder, runner = self._folder(), Runner(self.out, threads_per_job=self.compute.threads)
         if folder:
             self._require_views(folder)
-            data = Builder(StudyConfig(data=self._source)).data
-            spec = LatentSpace.load(folder).spec
+            subject, spec = Subject(study=Study(StudyConfig(data=self._source))), LatentSpace.load(folder).spec
         else:
-            config = replace(self.study(self.data, self.camera), compute=self.compute)
+            config = replace(self.study(self.data, self.camera), compute=self.compute, decoder=DecoderConfig(own=True))
             named = replace(config.data, features=self.features, action_spec=self.action_spec)
-            config = replace(config, data=named)
-            data, fitted = native_space(self.entry, config)
-            spec = self.entry.open(config).spec
-        dataset = open_source(self._source).reopen(dataset_root(runner.run([data])[data], self.data))
+            subject = Variant(study=Study(replace(config, data=named), stored_frames=False), entry=self.entry)
+            fitted, spec = subject.frozen(), subject.described.spec
+        data = subject.pull(DataStage)
+        runner.run([data])
+        dataset = runner.workspace.open(data)
         if not len(dataset):
             raise ConfigError(f"{self.data} has no episodes")
         self._estimate(dataset, spec, root)
-        return folder or copy_folder(runner.run([fitted])[fitted] / SPACE, self.out / SPACE), dataset
+        if not folder:
+            runner.run([fitted])
+            folder = copy_folder(runner.folder(fitted) / SPACE, self.out / SPACE)
+        return folder, dataset
 
     def _estimate(self, dataset: EpisodeDataset, spec: LatentSpec, root: Path) -> None:
         """Say what it takes on disk, and refuse what doesn't fit."""

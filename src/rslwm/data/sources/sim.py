@@ -58,9 +58,9 @@ class Simulator(Source):
         return (self._of_camera(record_episode(sim, i).frames) for i in count())
 
     def truth(self, dataset: EpisodeDataset, episode: int, step: int) -> Any:
-        from rslwm.sim.truth import restore  # type: ignore[import, unused-ignore]
+        from rslwm.sim.truth import restore
 
-        return restore(dataset, episode, step)
+        return restore(self.config.sim, episode, step)
 
 
 def record_tabletop(config: SimConfig, root: Path, progress: Progress = silent) -> EpisodeDataset:

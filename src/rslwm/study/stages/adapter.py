@@ -17,7 +17,7 @@ from rslwm.run.stage import Demand, Workspace
 from rslwm.study.stages.base import OnEpisodes, Sizes, on_episodes, reading, training
 from rslwm.study.stages.features import FeaturesStage
 from rslwm.tensors import write_tensors
-from rslwm.train.latents import budget, train_adapter
+from rslwm.train.latents import train_adapter
 
 if TYPE_CHECKING:
     from rslwm.study.graph import Variant
@@ -56,7 +56,7 @@ class AdapterStage(OnEpisodes[Path]):
             fitted = Demand(flops=2 * tokens * spec.channels**2, memory=8 * spec.channels**2)
             return reading(self, sizes.frames, fitted)
         one = restoring(self.settings, *self.features.encoder.tokens, self.channels)
-        return reading(self, budget(self.settings.optim), training(self.settings.optim, one))
+        return reading(self, self.settings.optim.samples, training(self.settings.optim, one))
 
     def run(self, work: Workspace) -> None:
         corpus, features = self.corpus(work), work.open(self.features)
@@ -64,7 +64,7 @@ class AdapterStage(OnEpisodes[Path]):
             corpus, features, self.channels, self.settings, self.seed, work.out, self.compute, work.progress
         )
         write_tensors(adapter.state_dict(), work.out / "adapter.safetensors")
-        work.write_facts(training_seconds=trained.seconds, terms=trained.terms)
+        work.write_facts(**trained.facts)
 
     def open(self, work: Workspace) -> Path:
         return work.out / "adapter.safetensors"

@@ -11,7 +11,6 @@ from rslwm.data.config import DataConfig
 from rslwm.data.corpus import Corpus
 from rslwm.flops import Pass, training_disk, training_flops, training_memory
 from rslwm.latents.adapters.base import AdapterConfig
-from rslwm.latents.flops import encoder_flops
 from rslwm.latents.space import LatentSpace, SpaceConfig, describe
 from rslwm.optim import OptimConfig
 from rslwm.run.stage import Demand, Stage, Workspace
@@ -37,7 +36,7 @@ class StudyStage(Stage[T]):
     """A stage that a study's variants know how to come by: from its class alone, by :meth:`of`."""
 
     @classmethod
-    def of(cls, subject: Subject) -> Self:
+    def of(cls, subject: Any) -> Self:
         """This stage for one latent space, seed and size; it pulls what it needs with :meth:`Variant.pull`."""
         raise NotImplementedError
 
@@ -96,7 +95,7 @@ def own_flops(config: SpaceConfig) -> tuple[int, int]:
     """What the encoder's own networks take to encode and to decode one view of a frame."""
     key = content_hash(replace(config, channels=0, adapter=AdapterConfig()))
     if key not in _counted:
-        _counted[key] = encoder_flops(described(config).encoder)
+        _counted[key] = described(config).encoder.flops()
     return _counted[key]
 
 
@@ -108,7 +107,7 @@ def saved_bytes(config: SpaceConfig) -> float:
 def training(optim: OptimConfig, one: Pass) -> Demand:
     """Of a training whose sample passes once through a network."""
     return Demand(
-        flops=optim.steps * optim.accumulate * optim.batch_size * training_flops(one.flops),
+        flops=optim.samples * training_flops(one.flops),
         disk=training_disk(optim, one.parameters),
         memory=training_memory(optim, one),
     )

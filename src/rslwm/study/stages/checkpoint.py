@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,7 +14,6 @@ from rslwm.run.stage import Stage, Workspace
 from rslwm.serialisation import OPERATIONAL
 from rslwm.study.stages.space import SPACE
 from rslwm.study.stages.world_model import CHECKPOINT
-from rslwm.tensors import copy_folder
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -51,3 +51,13 @@ class CheckpointSpace(Stage[LatentSpace]):
 
     def open(self, work: Workspace) -> LatentSpace:
         return LatentSpace.load(work.out / SPACE)
+
+
+def copy_folder(source: Path, target: Path) -> Path:
+    """Replace ``target`` by a copy of ``source``; a kill leaves the old one, the new one, or none."""
+    new = target.with_name(f".{target.name}.new")
+    shutil.rmtree(new, ignore_errors=True)
+    shutil.copytree(source, new)
+    shutil.rmtree(target, ignore_errors=True)
+    new.rename(target)
+    return target

@@ -19,7 +19,7 @@ from rslwm.run.stage import Demand, Workspace
 from rslwm.study.stages.base import OnEpisodes, Sizes, described, on_episodes, own_flops, reading, saved_bytes, training
 from rslwm.study.stages.latents import LatentsStage
 from rslwm.study.stages.space import SPACE, SpaceStage
-from rslwm.train.latents import budget, train_decoder
+from rslwm.train.latents import train_decoder
 from rslwm.types import LatentSpec
 
 if TYPE_CHECKING:
@@ -90,11 +90,11 @@ class DecoderStage(OnEpisodes[LatentSpace]):
         if not self.latents:
             return Demand(disk=self.disk)
         found = training(self.settings.optim, self.one)
-        compared = max(0, budget(self.settings.optim) - self.settings.perceptual_after)
+        compared = max(0, self.settings.optim.samples - self.settings.perceptual_after)
         # A perceptual distance looks at image and target, and goes back through the image.
         flops = 3 * compared * looking(self.settings.perceptual, self.space.settings.image_size)
         disk = found.disk + saved_bytes(self.space.settings)
-        return reading(self, budget(self.settings.optim), replace(found, flops=found.flops + flops, disk=disk))
+        return reading(self, self.settings.optim.samples, replace(found, flops=found.flops + flops, disk=disk))
 
     def run(self, work: Workspace) -> None:
         space = LatentSpace.load(work.folder(self.space) / SPACE)  # a copy to complete

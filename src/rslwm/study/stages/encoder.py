@@ -12,12 +12,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from rslwm.compute import device, seeded
 from rslwm.flops import Pass
+from rslwm.latents.base import Encoder
 from rslwm.latents.space import LatentSpace, SpaceConfig
 from rslwm.run.stage import Demand, Workspace
 from rslwm.study.stages.base import OnEpisodes, Sizes, described, on_episodes, own_flops, reading, training
 from rslwm.study.stages.features import FeaturesStage
 from rslwm.tensors import load_weights, write_tensors
-from rslwm.train.latents import budget, train_encoder
+from rslwm.train.latents import train_encoder
 
 if TYPE_CHECKING:
     from rslwm.study.graph import Variant
@@ -72,7 +73,7 @@ class EncoderStage(OnEpisodes[LatentSpace]):
         parameters = encoder.spec.parameters
         if not encoder.trainable:
             return Demand(flops=LOOK * self.flops_per_frame, memory=2 * parameters)
-        return reading(self, budget(optim), training(optim, Pass(own_flops(self.space)[0], parameters, 0.0)))
+        return reading(self, optim.samples, training(optim, Pass(own_flops(self.space)[0], parameters, 0.0)))
 
     def run(self, work: Workspace) -> None:
         features = work.open(self.teacher) if self.teacher else None
@@ -86,10 +87,10 @@ class EncoderStage(OnEpisodes[LatentSpace]):
             "flops_per_frame": self._flops_per_frame(encoder),
         }
         if trained:
-            facts |= {"frames_seen": budget(self.space.encoder.optim), **trained.facts}
+            facts |= {"frames_seen": self.space.encoder.optim.samples, **trained.facts}
         work.write_facts(**facts)
 
-    def _flops_per_frame(self, encoder: torch.nn.Module) -> float:
+    def _flops_per_frame(self, encoder: Encoder) -> float:
         size = self.space.image_size
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             encoder.encode(torch.zeros(self.space.views, 1, size, size, 3, device=device(self.compute)))

@@ -49,18 +49,24 @@ class LatentsStage(StudyStage[Readable]):
         return 15.0
 
     @property
+    def fitted(self) -> SpaceStage:
+        """The space, which a study knows before it is there."""
+        assert isinstance(self.space, SpaceStage)
+        return self.space
+
+    @property
     def spec(self) -> LatentSpec:
-        return self.space.spec
+        return self.fitted.spec
 
     @property
     def flops_per_frame(self) -> float:
         """Of encoding a frame anew."""
-        return self.space.encode_flops + self.space.compress_flops
+        return self.fitted.encode_flops + self.fitted.compress_flops
 
     def demand(self, sizes: Sizes) -> Demand:
         if self.streamed:
-            return Demand(disk=saved_bytes(self.space.settings))
-        every = self.space.compress_flops or self.space.encode_flops  # an adapted space is made of the features
+            return Demand(disk=saved_bytes(self.fitted.settings))
+        every = self.fitted.compress_flops or self.fitted.encode_flops  # an adapted space is made of the features
         return reading(
             self,
             sizes.frames,

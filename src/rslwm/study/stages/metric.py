@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rslwm.evals.base import METRICS, ROLLOUTS, Metric, NotAvailable, measure, split
 from rslwm.evals.probe import Probe
+from rslwm.evals.rollouts import RolloutsConfig
 from rslwm.evals.rows import Rows
 from rslwm.registry import code_of
 from rslwm.run.runner import Outcome, Runner
@@ -18,6 +19,7 @@ from rslwm.study.stages.base import Sizes, reading
 from rslwm.study.stages.held_out import HeldOut, held_out
 from rslwm.study.stages.probe import ProbeStage
 from rslwm.study.stages.rollouts import RolloutsStage
+from rslwm.study.stages.world_model import WorldModelStage
 from rslwm.types import Unavailable
 
 if TYPE_CHECKING:
@@ -67,8 +69,9 @@ class MetricStage(HeldOut[Rows]):
         return 3.0
 
     def demand(self, sizes: Sizes) -> Demand:
-        dit = self.world_model.settings.dit
-        load = self.metric.load(dit.max_frames - 1, self.rollouts)
+        assert isinstance(self.world_model, WorldModelStage)
+        rollouts = next((s.settings for s in self.given if isinstance(s, RolloutsStage)), RolloutsConfig())
+        load = self.metric.load(self.world_model.settings.dit.max_frames - 1, rollouts)
         return reading(self, load.read, self.predicting(load.passes, load.decoded, load.memory))
 
     def run(self, work: Workspace) -> None:
@@ -77,7 +80,7 @@ class MetricStage(HeldOut[Rows]):
             needs = {name: work.open(stage) for name, stage in zip(self.names, self.given, strict=True)}
             rows, reason = measure(self.metric, evaluation, needs), ""
         except NotAvailable as why:
-            rows, reason = Rows.none(), str(why)
+            rows, reason = Rows.concatenate([]), str(why)
         rows.save(work.out / ROWS)
         missing = [i.name for i in self.metric.infos if reason or (i.scored and i.source not in rows["metric"])]
         reason = reason or "its metric returned no rows"
@@ -106,7 +109,7 @@ class Measured:
     @classmethod
     def of(cls, stages: Iterable[MetricStage], runner: Runner, outcome: Outcome) -> Measured:
         """Put together from a run's outcome."""
-        tables, unavailable, failed = [Rows.none()], dict[str, Unavailable](), list[Failure]()
+        tables, unavailable, failed = [Rows.concatenate([])], dict[str, Unavailable](), list[Failure]()
         for stage in stages:
             if stage in outcome.folders:
                 tables.append(runner.workspace.open(stage))

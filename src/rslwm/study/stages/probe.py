@@ -13,7 +13,6 @@ from rslwm.registry import code_of
 from rslwm.run.stage import Demand, Workspace
 from rslwm.study.stages.base import OnEpisodes, Sizes, on_episodes, reading, training
 from rslwm.study.stages.latents import LatentsStage
-from rslwm.train.latents import budget
 from rslwm.types import ActionSpec
 
 if TYPE_CHECKING:
@@ -59,7 +58,7 @@ class ProbeStage(OnEpisodes[TrainedProbe]):
         """As if the data had what it predicts."""
         spec, optim = self.latents.spec, self.settings.optim
         one = probing(spec.grid, spec.channels, self.probe.reads, self.probe.about, self.settings)
-        return reading(self, budget(optim) * self.probe.span, training(optim, one))
+        return reading(self, optim.samples * self.probe.span, training(optim, one))
 
     def run(self, work: Workspace) -> None:
         corpus, latents = self.corpus(work), work.open(self.latents)

@@ -24,7 +24,6 @@ from rslwm.study.stages.base import OnEpisodes, Sizes, on_episodes, reading, tra
 from rslwm.study.stages.decoder import DecoderStage
 from rslwm.study.stages.latents import LatentsStage
 from rslwm.study.stages.space import SPACE
-from rslwm.train.latents import budget
 from rslwm.train.transfer import start_from
 from rslwm.train.world_model import train_world_model
 from rslwm.types import DataError, LatentSpec
@@ -81,7 +80,7 @@ class WorldModelStage(OnEpisodes[WorldModel]):
     def demand(self, sizes: Sizes) -> Demand:
         found = training(self.settings.optim, self.one)
         found = replace(found, disk=found.disk + self.decoder.disk)
-        return reading(self, budget(self.settings.optim) * self.settings.dit.max_frames, found)
+        return reading(self, self.settings.optim.samples * self.settings.dit.max_frames, found)
 
     def run(self, work: Workspace) -> None:
         corpus, init = self.corpus(work), self.settings.init
