@@ -179,9 +179,10 @@ def import_file(path: Path) -> ModuleType:
         return sys.modules.get(name) or _import(name, path)
 
 
-def imported_files() -> list[Path]:
-    """The files that :func:`import_file` has imported; a process that imports them, too, knows what they define."""
-    return [Path(module.__file__ or "") for name, module in [*sys.modules.items()] if name.startswith(_PLUGIN)]
+def imported_files() -> dict[str, Path]:
+    """The files that :func:`import_file` has imported, by the names of their modules."""
+    modules = [(name, module) for name, module in [*sys.modules.items()] if name.startswith(_PLUGIN)]
+    return {name: Path(module.__file__) for name, module in modules if module.__file__}
 
 
 def _import(name: str, path: Path) -> ModuleType:

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import platform
 import threading
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from rslwm.types import DataError
 def test_another_processs_lock_is_waited_for_and_its_holder_named(tmp_path: Path) -> None:
     with (
         held_elsewhere(tmp_path / "lock") as number,
-        pytest.raises(ConfigError, match=rf"in use by another run: lock is locked by process {number}"),
+        pytest.raises(ConfigError, match=rf"in use by another run: lock is locked by process {number} of \S+\."),
         locked(tmp_path / "lock", 0.3),
     ):
         pass
@@ -75,7 +76,7 @@ def test_the_file_is_open_for_writing_and_has_a_record_lock(tmp_path: Path, monk
 
     monkeypatch.setattr(fcntl, "lockf", spy)
     with locked(tmp_path / "lock", 0):
-        assert (tmp_path / "lock").read_text() == str(os.getpid())
+        assert (tmp_path / "lock").read_text() == f"process {os.getpid()} of {platform.node()}"
     assert modes == [os.O_RDWR]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import importlib.metadata
+import io
 import os
 import pickle
 import platform
@@ -49,15 +50,26 @@ class Job:
         return self.folder.with_name(f"{self.folder.name}.partial")
 
     def pack(self) -> bytes:
-        """The job for a process that needn't have imported what this one has: the files of plug-ins come with it."""
+        """The job for another process, which imports the files of its plug-ins from where this one did."""
         return pickle.dumps((imported_files(), pickle.dumps(self)))
 
     @staticmethod
     def unpack(packed: bytes) -> Job:
         files, job = pickle.loads(packed)
-        for file in files:
-            import_file(file)
-        return pickle.loads(job)
+        return _Unpickler(job, files).load()
+
+
+class _Unpickler(pickle.Unpickler):
+    """Imports the files that what it loads is defined in, and no others: they may be broken by now."""
+
+    def __init__(self, pickled: bytes, files: dict[str, Path]) -> None:
+        super().__init__(io.BytesIO(pickled))
+        self._files = files
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module in self._files:
+            import_file(self._files[module])
+        return super().find_class(module, name)
 
 
 @dataclass(frozen=True)
