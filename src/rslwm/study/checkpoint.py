@@ -14,6 +14,7 @@ from rslwm.data.config import DataConfig
 from rslwm.data.corpus import Corpus
 from rslwm.data.fingerprint import files_key
 from rslwm.data.seen import REMEDY, unseen
+from rslwm.data.sources.opening import located
 from rslwm.data.store import TensorStore
 from rslwm.evals.evaluation import EvalConfig, Label
 from rslwm.evals.rows import Rows
@@ -136,7 +137,7 @@ def open_corpus(data: DataConfig, model: WorldModel, out: Path, jobs: int = 0) -
     _require_frames(data, model)
     builder = Builder(StudyConfig(data=data))
     folders = Runner(out, jobs).run([builder.frames])
-    corpus = Corpus.open(stages.dataset_root(folders[builder.data], data.uri), folders[builder.frames], data)
+    corpus = Corpus(located(folders[builder.data], data), TensorStore(folders[builder.frames]), data)
     return corpus.for_model(model.action_spec)
 
 
@@ -166,7 +167,7 @@ def make_encoded(work: Workspace) -> None:
     """Encode every episode with the checkpoint's space. Inputs: data, frames, checkpoint."""
     config: EncodeStage = work.config
     data, frames, checkpoint = work.inputs
-    corpus = Corpus.open(stages.dataset_root(data, config.data.uri), frames, config.data)
+    corpus = Corpus(located(data, config.data), TensorStore(frames), config.data)
     model = WorldModel.load(checkpoint / CHECKPOINT)
     corpus.for_model(model.action_spec)
     store = work.out / STORE

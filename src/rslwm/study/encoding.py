@@ -17,7 +17,7 @@ from rslwm.data.clips import split_episodes
 from rslwm.data.config import DataConfig
 from rslwm.data.dataset import EpisodeDataset
 from rslwm.data.frames import DecodedFrames, evenly_spaced
-from rslwm.data.sources.opening import open_source
+from rslwm.data.sources.opening import located, open_source
 from rslwm.data.store import Tensors, TensorStore
 from rslwm.latents.base import TrainableEncoder
 from rslwm.latents.space import LatentSpace, SpaceConfig
@@ -25,7 +25,6 @@ from rslwm.latents.store import Progress, encode_episode, to_float, write_latent
 from rslwm.processes import number, spread
 from rslwm.run.stage import Stage, Workspace, versioned
 from rslwm.serialisation import ConfigError
-from rslwm.study import stages
 from rslwm.study.config import StudyConfig
 from rslwm.study.entry import Entry
 from rslwm.study.graph import Builder
@@ -46,8 +45,7 @@ class SpaceStage:
 def make_space(work: Workspace) -> None:
     """A frozen encoder's native space, its normaliser fitted to the training episodes. Input: data."""
     config: SpaceStage = work.config
-    data, root = config.data, stages.dataset_root(work.inputs[0], config.data.uri)
-    dataset = open_source(data).reopen(root)
+    data, dataset = config.data, located(work.inputs[0], config.data)
     frames = DecodedFrames(dataset, data.camera, data.image_size)
     train, _ = split_episodes(dataset.ids, data.test_fraction, data.split_seed)
     with seeded(0, f"encoder weights {Path(config.space.reference).name}"):  # as a study draws them

@@ -64,7 +64,7 @@ def data_size(config: StudyConfig, data: Path | None) -> DataSize:
     if known and known.counted:
         return DataSize(known.episodes, known.frames, "counted")
     episodes = assumed.episodes or (known.episodes if known else 0)
-    steps = assumed.steps or (known.frames // known.episodes if known else 0)
+    steps = assumed.steps or (known.steps if known else 0)
     if not episodes * steps:
         raise ConfigError(
             f"nobody knows yet how much data {config.data.uri!r} holds{unknown}; say so with --data-size.episodes N "

@@ -11,7 +11,7 @@ import torch
 from rslwm.compute import ComputeConfig, resolved
 from rslwm.data.config import DataConfig
 from rslwm.data.fingerprint import files_key
-from rslwm.data.sources.opening import open_source
+from rslwm.data.sources.opening import URIS, open_source
 from rslwm.evals.evaluation import EvalConfig, Label
 from rslwm.latents.decoder import DecoderConfig
 from rslwm.latents.space import LatentSpace
@@ -26,9 +26,6 @@ from rslwm.study.scaling import scaled, sizes
 from rslwm.study.stored import too_wide
 from rslwm.train.latents import budget
 from rslwm.train.pixel_loss import PixelLoss
-
-URIS = "lerobot:FOLDER, hf://datasets/OWNER/NAME, rlds:FOLDER or hdf5:FILE"
-"""Where data of one's own may be."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +95,7 @@ class Builder:
         self._opened: dict[Entry, LatentSpace] = {}
         self.init = _checkpoint_key(config.world_model.init)
         uri, source = config.data.uri, open_source(config.data)
-        recorded = source.recorded()
+        recorded = source.recorded
         self.data = Stage(
             "data",
             uri,

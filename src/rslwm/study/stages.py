@@ -17,7 +17,7 @@ from rslwm.data.config import DataConfig
 from rslwm.data.corpus import Corpus
 from rslwm.data.frames import build_frame_store
 from rslwm.data.seen import SeenEpisodes
-from rslwm.data.sources.opening import open_source
+from rslwm.data.sources.opening import located, open_source
 from rslwm.data.store import TensorStore
 from rslwm.evals.evaluation import EvalConfig, Evaluation, Label
 from rslwm.evals.grid_probe import ProbeConfig
@@ -67,24 +67,31 @@ def make_data(work: Workspace) -> None:
     source = open_source(work.config.data)
     dataset = source.open(work.out, work.progress)
     require_sound(dataset)
-    _write_facts(work, **source.facts(dataset, work.out))
-
-
-def dataset_root(folder: Path, uri: str) -> Path:
-    """Where the episodes of a finished data stage are."""
-    return open_source(DataConfig(uri)).located(folder, read_facts(folder))
+    _write_facts(
+        work,
+        **source.location(dataset, work.out),
+        uri=source.config.uri,
+        fingerprint=dataset.fingerprint,
+        episodes=len(dataset),
+        frames=int(dataset.lengths.sum()),
+        labelled=sum(label is not None for label in dataset.success),
+        successes=sum(label is True for label in dataset.success),
+        cameras=dataset.cameras,
+        instructions=len(set(dataset.instructions)),
+        left_out=dataset.left_out,
+    )
 
 
 @versioned(1)
 def make_frames(work: Workspace) -> None:
     """Decode and resize every frame of every configured camera once."""
     config: DataConfig = work.config
-    dataset = open_source(config).reopen(dataset_root(work.inputs[0], config.uri))
+    dataset = located(work.inputs[0], config)
     build_frame_store(dataset, config.camera, config.image_size, work.out, work.progress)
 
 
 def _corpus(data: Path, frames: Path, config: DataConfig) -> Corpus:
-    return Corpus.open(dataset_root(data, config.uri), frames, config)
+    return Corpus(located(data, config), TensorStore(frames), config)
 
 
 # ------------------------------------------------------------------------------------------------------- latent spaces

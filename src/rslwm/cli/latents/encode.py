@@ -68,13 +68,12 @@ class Encode(EncoderCommand):
 
     def _space(self, root: Path) -> tuple[Path, EpisodeDataset]:
         """The folder of the space, fitted if it isn't there yet, and the data set, imported or recorded if need be."""
-        from rslwm.data.sources.opening import open_source
+        from rslwm.data.sources.opening import located
         from rslwm.latents.space import LatentSpace
         from rslwm.run.runner import Runner
         from rslwm.study.checkpoint import copy_folder
         from rslwm.study.encoding import native_space
         from rslwm.study.graph import Builder
-        from rslwm.study.stages import dataset_root
         from rslwm.study.stored import SPACE
 
         folder, runner = self._folder(), Runner(self.out, threads_per_job=self.compute.threads)
@@ -88,7 +87,7 @@ class Encode(EncoderCommand):
             config = replace(config, data=named)
             data, fitted = native_space(self.entry, config)
             spec = self.entry.open(config).spec
-        dataset = open_source(self._source).reopen(dataset_root(runner.run([data])[data], self.data))
+        dataset = located(runner.run([data])[data], self._source)
         if not len(dataset):
             raise ConfigError(f"{self.data} has no episodes")
         self._estimate(dataset, spec, root)
