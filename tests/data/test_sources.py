@@ -1,5 +1,6 @@
 """What every data source promises, and what SCHEME:LOCATION means."""
 
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from rslwm.data.config import DataConfig, split_uri
 from rslwm.data.dataset import EpisodeDataset
 from rslwm.data.lerobot import write_lerobot
 from rslwm.data.sources.base import Source
-from rslwm.data.sources.opening import SOURCES, open_source
+from rslwm.data.sources.opening import SOURCES, located, open_source
 from rslwm.registry import UnknownName
 from rslwm.serialisation import ConfigError
 from rslwm.sim.config import SimConfig
@@ -108,10 +109,10 @@ def test_a_finished_folder_says_where_its_episodes_are(case: Case, tmp_path: Pat
     stage = tmp_path / "stage"
     stage.mkdir()
     dataset = case.source.open(stage)
-    facts = case.source.facts(dataset, stage)
-    assert (facts["episodes"], facts["frames"], facts["cameras"]) == (2, dataset.lengths.sum(), dataset.cameras)
-    assert case.source.located(stage, facts) == dataset.root
-    assert case.source.located(stage.rename(tmp_path / "moved"), facts).exists()
+    (stage / "facts.json").write_text(json.dumps(case.source.location(dataset, stage)))
+    fingerprint = dataset.fingerprint
+    assert located(stage, case.config).root == dataset.root
+    assert located(stage.rename(tmp_path / "moved"), case.config).fingerprint == fingerprint
 
 
 def test_what_is_known_beforehand_is_what_is_there(case: Case, tmp_path: Path) -> None:
@@ -164,9 +165,9 @@ def test_an_action_spec_is_part_of_its_key(case: Case, tmp_path: Path) -> None:
 
 def test_what_cuts_clips_needs_no_new_recording(case: Case) -> None:
     other = replace(case.config, camera="side", image_size=8, frame_skip=5, actions="first", split_seed=3)
-    assert open_source(other).recorded() == case.source.recorded()
+    assert open_source(other).recorded == case.source.recorded
     renamed = replace(case.config, features=("action=actions",))
-    assert open_source(renamed).recorded() != case.source.recorded()
+    assert open_source(renamed).recorded != case.source.recorded
 
 
 @pytest.mark.parametrize("name", ["lerobot", "rlds", "hdf5"])
@@ -231,7 +232,7 @@ def test_a_source_can_be_registered(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     @SOURCES.register("mine")
     class Mine(Source):
         def open(self, root: Path, progress: object = None) -> EpisodeDataset:
-            return EpisodeDataset(tmp_path / self.location)
+            return EpisodeDataset(tmp_path / self.place)
 
     assert open_source(DataConfig("mine:set")).open(tmp_path).root == root
 

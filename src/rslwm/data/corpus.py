@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 
@@ -12,7 +11,6 @@ from rslwm.data.clips import Clips, split_episodes
 from rslwm.data.config import DataConfig
 from rslwm.data.dataset import EpisodeDataset
 from rslwm.data.fingerprint import episode_key
-from rslwm.data.sources.opening import open_source
 from rslwm.data.store import Readable, TensorStore
 from rslwm.types import ActionSpec
 
@@ -28,10 +26,6 @@ class Corpus:
     """What actions are to mean, see :meth:`for_model`."""
     left_out: frozenset[int] = frozenset()
     """Episodes that aren't held out whatever side they are on: a model from elsewhere was trained on them."""
-
-    @classmethod
-    def open(cls, dataset: Path, frames: Path, config: DataConfig) -> Corpus:
-        return cls(open_source(config).reopen(dataset), TensorStore(frames), config)
 
     @cached_property
     def _split(self) -> tuple[list[int], list[int]]:

@@ -17,6 +17,7 @@ from rslwm.data.config import DataConfig
 from rslwm.data.dataset import EpisodeDataset
 from rslwm.data.fingerprint import files_key
 from rslwm.data.frames import resize
+from rslwm.data.lerobot_info import CAMERA
 from rslwm.registry import Registry, code_of
 from rslwm.serialisation import ConfigError
 from rslwm.types import DataError, Progress, silent
@@ -33,6 +34,11 @@ class Size(NamedTuple):
     frames: int
     counted: bool = True
 
+    @property
+    def steps(self) -> int:
+        """Of an episode."""
+        return self.frames // self.episodes if self.episodes else 0
+
 
 class Source(ABC):
     """The data that SCHEME:LOCATION leads to. Making one reads nothing.
@@ -47,7 +53,7 @@ class Source(ABC):
     """Whether :meth:`open` keeps every core busy, so that nothing else should run beside it."""
 
     def __init__(self, location: str, config: DataConfig) -> None:
-        self.location, self.config = location, config
+        self.place, self.config = location, config
 
     @abstractmethod
     def open(self, root: Path, progress: Progress = silent) -> EpisodeDataset:
@@ -65,7 +71,7 @@ class Source(ABC):
     @property
     def path(self) -> Path:
         """The location as a place on this machine."""
-        return Path(self.location).expanduser()
+        return Path(self.place).expanduser()
 
     def key(self) -> str:
         """What determines the episodes beside :meth:`recorded`: their content, that of ``data.action_spec`` and, if
@@ -82,8 +88,9 @@ class Source(ABC):
 
     def content(self) -> str:
         """Changes with the data, wherever they lie; what the URI says where that is no place on this machine."""
-        return files_key(self.path) if self.location and self.path.exists() else self.location
+        return files_key(self.path) if self.place and self.path.exists() else self.place
 
+    @property
     def recorded(self) -> DataConfig:
         """The configuration with what determines the episodes, and defaults for everything else: another frame skip
         needs no new recording."""
@@ -126,7 +133,7 @@ class Source(ABC):
     def _of_camera(self, frames: dict[str, np.ndarray]) -> np.ndarray:
         """The configured camera's frames of an episode that was never written."""
         wanted = self.config.camera
-        camera = wanted.removeprefix("observation.images.") or next(iter(frames), "")
+        camera = wanted.removeprefix(CAMERA) or next(iter(frames), "")
         if camera not in frames:
             raise DataError(f"{self.config.uri} has no camera {wanted!r}; it has: {', '.join(frames) or 'none'}")
         return frames[camera]
@@ -135,23 +142,15 @@ class Source(ABC):
         """The simulator in the state that was recorded at this step; None where there is none."""
         return None
 
-    def facts(self, dataset: EpisodeDataset, folder: Path) -> dict[str, Any]:
-        """What a finished ``folder`` keeps of the episodes that :meth:`open` found or made in it."""
+    def location(self, dataset: EpisodeDataset, folder: Path) -> dict[str, Any]:
+        """Where the episodes are that :meth:`open` has found, or made in ``folder``: what :meth:`located` needs."""
         root = dataset.root
+        inside = root.is_relative_to(folder)
         return {
-            "root": str(root.relative_to(folder) if root.is_relative_to(folder) else root.absolute()),
+            "root": str(root.relative_to(folder) if inside else root.absolute()),
             "in_place": root.absolute() == self.path.absolute(),
-            "uri": self.config.uri,
-            "fingerprint": dataset.fingerprint,
-            "episodes": len(dataset),
-            "frames": int(dataset.lengths.sum()),
-            "labelled": sum(label is not None for label in dataset.success),
-            "successes": sum(label is True for label in dataset.success),
-            "cameras": dataset.cameras,
-            "instructions": len(set(dataset.instructions)),
-            "left_out": dataset.left_out,
         }
 
-    def located(self, folder: Path, facts: dict[str, Any]) -> Path:
-        """Where the episodes of a finished folder are: those that lay where the URI led are where it leads now."""
-        return self.path if facts["in_place"] else folder / facts["root"]
+    def located(self, folder: Path, location: dict[str, Any]) -> EpisodeDataset:
+        """They are opened again: those that lay where the URI led where it leads now, the others below ``folder``."""
+        return self.reopen(self.path if location["in_place"] else folder / location["root"])

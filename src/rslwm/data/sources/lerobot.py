@@ -17,7 +17,7 @@ class LeRobot(Source):
 
     @cached_property
     def hub(self) -> HubFolder | None:
-        return HubFolder(self.location) if self.location.startswith("hf:") else None
+        return HubFolder(self.place) if self.place.startswith("hf:") else None
 
     def open(self, root: Path, progress: Progress = silent) -> EpisodeDataset:
         return self.reopen(self.hub.local() if self.hub else self.path)
@@ -28,7 +28,7 @@ class LeRobot(Source):
 
     def content(self) -> str:
         """On the hub the commit, as far as it is known here and now."""
-        return (self.hub.commit() or self.location) if self.hub else super().content()
+        return (self.hub.commit() or self.place) if self.hub else super().content()
 
     def size(self) -> Size | None:
         if not self.hub and not self.path.is_dir():
@@ -43,4 +43,4 @@ class Hub(LeRobot):
 
     @cached_property
     def hub(self) -> HubFolder:
-        return HubFolder(f"hf:{self.location}")
+        return HubFolder(f"hf:{self.place}")

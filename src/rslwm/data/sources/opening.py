@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from rslwm.data.config import DataConfig, split_uri
@@ -13,6 +14,9 @@ from rslwm.data.sources.hdf5 import Hdf5
 from rslwm.data.sources.rlds import Rlds
 from rslwm.serialisation import ConfigError
 from rslwm.types import Progress, silent
+
+URIS = "lerobot:FOLDER, hf://datasets/OWNER/NAME, rlds:FOLDER or hdf5:FILE"
+"""Where data of one's own may be."""
 
 
 def open_source(config: DataConfig) -> Source:
@@ -31,6 +35,11 @@ def open_source(config: DataConfig) -> Source:
     return SOURCES.get(scheme)(location, config)
 
 
+def located(folder: Path, config: DataConfig) -> EpisodeDataset:
+    """The episodes of a finished data stage, whose facts are the :meth:`Source.location` of its source."""
+    return open_source(config).located(folder, json.loads((folder / "facts.json").read_text()))
+
+
 def importer(path: Path, config: DataConfig) -> Foreign:
     """The source for an HDF5 file or a folder of those, and for any other folder, which is taken for a TFDS one."""
     return (Hdf5 if Hdf5.reads(path) else Rlds)(str(path), config)
@@ -40,4 +49,4 @@ class Nowhere(Source):
     """No data at all: a study without any can be planned and estimated, and that is all."""
 
     def open(self, root: Path, progress: Progress = silent) -> EpisodeDataset:
-        raise ConfigError("data.uri is empty; give --data URI")
+        raise ConfigError(f"data.uri is empty; give --data {URIS}")

@@ -33,14 +33,15 @@ class Simulator(Source):
             raise ConfigError(f"data.uri: there is no simulator {location!r}; the embedded one is sim:tabletop")
 
     def open(self, root: Path, progress: Progress = silent) -> EpisodeDataset:
-        recorded = root / f"sim-{self.location}-{content_hash(self.config.sim)}"
+        recorded = root / f"sim-{self.place}-{content_hash(self.config.sim)}"
         return EpisodeDataset(recorded) if recorded.exists() else record_tabletop(self.config.sim, recorded, progress)
 
     def content(self) -> str:
-        return f"{self.location} {content_hash(self.config.sim)}"
+        return f"{self.place} {content_hash(self.config.sim)}"
 
+    @property
     def recorded(self) -> DataConfig:
-        return replace(super().recorded(), sim=self.config.sim)
+        return replace(super().recorded, sim=self.config.sim)
 
     @property
     def seconds(self) -> float:
@@ -60,7 +61,7 @@ class Simulator(Source):
     def truth(self, dataset: EpisodeDataset, episode: int, step: int) -> Any:
         from rslwm.sim.truth import restore
 
-        return restore(self.config.sim, episode, step)
+        return restore(self.config.sim, dataset.info[episode]["seed"][-1], step)
 
 
 def record_tabletop(config: SimConfig, root: Path, progress: Progress = silent) -> EpisodeDataset:
