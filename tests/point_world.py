@@ -103,7 +103,7 @@ class PointWorldModel:
     """Predicts exactly what happens, or, with ``gain`` 0, that nothing does."""
 
     def __init__(self, gain: float = 1.0) -> None:
-        self.config, self.gain = WorldModelConfig(), gain
+        self.config, self.gain, self.action_spec = WorldModelConfig(), gain, SPEC.composed(2)
         self.dit = nn.Linear(1, 1)  # tells the precision
 
     def rollout(
