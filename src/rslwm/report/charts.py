@@ -113,7 +113,9 @@ def inline(figure: Figure, title: str, inks: Inks) -> Markup:
     drawn = buffer.getvalue()
     box, body = re.search(r'viewBox="([^"]*)"', drawn), drawn[drawn.index("</metadata>") : drawn.rindex("</svg>")]
     assert box
-    body = re.sub(r"</metadata>|<defs>\s*<style.*?</style>\s*</defs>| clip-path=\"[^\"]*\"|<!--.*?-->", "", body, flags=re.S)
+    body = re.sub(
+        r"</metadata>|<defs>\s*<style.*?</style>\s*</defs>| clip-path=\"[^\"]*\"|<!--.*?-->", "", body, flags=re.S
+    )
     body = re.sub(r"<defs>\s*<clipPath.*</defs>", "", body, flags=re.S)
     body = re.sub(rf'<g id="{SPACE}(\d+)"', r'<g class="s\1" data-space="\1"', body)
     body = re.sub(r'<g id="[^"]*"', "<g", body).replace("xlink:href", "href")

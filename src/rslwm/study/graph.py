@@ -14,7 +14,7 @@ from rslwm.compute import resolved
 from rslwm.data.config import DataConfig
 from rslwm.data.fingerprint import files_key
 from rslwm.data.sources.base import Source
-from rslwm.data.sources.opening import open_source
+from rslwm.data.sources.opening import URIS, open_source
 from rslwm.evals.base import METRICS, MetricInfo, named, split
 from rslwm.evals.evaluation import Label
 from rslwm.latents.space import LatentSpace, SpaceConfig
@@ -36,9 +36,6 @@ from rslwm.study.stages.space import SpaceStage
 from rslwm.study.stages.world_model import WorldModelStage, scaled
 from rslwm.train.pixel_loss import PixelLoss
 from rslwm.types import ActionSpec
-
-URIS = "lerobot:FOLDER, hf://datasets/OWNER/NAME, rlds:FOLDER or hdf5:FILE"
-"""Where data of one's own may be."""
 
 S = TypeVar("S", bound=Stage)
 
@@ -269,7 +266,7 @@ class Variant(Subject):
                 f"{self.study.config.data.uri}`, then encode with the folder that it names"
             )
         self.entry.check(self.study.config)
-        return self.pull(DecoderStage if self.decodes_itself else SpaceStage)
+        return self.pull(DecoderStage) if self.decodes_itself else self.pull(SpaceStage)
 
     def taught_by(self, encoder: str) -> Variant:
         """The variant of a frozen encoder, whose features this one's training reads."""

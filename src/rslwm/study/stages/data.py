@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rslwm.data.check import require_sound
 from rslwm.data.config import DataConfig
 from rslwm.data.dataset import EpisodeDataset
-from rslwm.data.sources.opening import open_source
+from rslwm.data.sources.opening import located, open_source
 from rslwm.run.stage import Workspace
 from rslwm.study.stages.base import StudyStage
 
@@ -29,7 +29,7 @@ class DataStage(StudyStage[EpisodeDataset]):
     @classmethod
     def of(cls, subject: Subject) -> DataStage:
         source = subject.study.source
-        return cls(label=source.config.uri, settings=source.recorded(), content=source.key())
+        return cls(label=source.config.uri, settings=source.recorded, content=source.key())
 
     @property
     def exclusive(self) -> bool:
@@ -43,8 +43,18 @@ class DataStage(StudyStage[EpisodeDataset]):
         source = open_source(self.settings)
         dataset = source.open(work.out, work.progress)
         require_sound(dataset)
-        work.write_facts(**source.facts(dataset, work.out))
+        work.write_facts(
+            **source.location(dataset, work.out),
+            uri=self.settings.uri,
+            fingerprint=dataset.fingerprint,
+            episodes=len(dataset),
+            frames=int(dataset.lengths.sum()),
+            labelled=sum(label is not None for label in dataset.success),
+            successes=sum(label is True for label in dataset.success),
+            cameras=dataset.cameras,
+            instructions=len(set(dataset.instructions)),
+            left_out=dataset.left_out,
+        )
 
     def open(self, work: Workspace) -> EpisodeDataset:
-        source = open_source(self.settings)
-        return source.reopen(source.located(work.out, work.facts(self)))
+        return located(work.out, self.settings)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rslwm.data.config import DataConfig
 from rslwm.data.frames import DecodedFrames, build_frame_store
-from rslwm.data.store import Tensors, TensorStore
+from rslwm.data.store import TensorStore
 from rslwm.run.stage import Demand, Workspace
 from rslwm.study.stages.base import Sizes, StudyStage
 from rslwm.study.stages.data import DataStage
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class FramesStage(StudyStage[Tensors]):
+class FramesStage(StudyStage[TensorStore]):
     """Decode and resize every frame of every configured camera: once, or whenever it is asked for."""
 
     kind = "frames"

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from rslwm.evals.base import METRICS, ROLLOUTS, Metric, NotAvailable, measure, split
+from rslwm.evals.base import METRICS, ROLLOUTS, Metric, MetricInfo, NotAvailable, measure, split
 from rslwm.evals.probe import Probe
 from rslwm.evals.rollouts import RolloutsConfig
 from rslwm.evals.rows import Rows
@@ -105,11 +105,14 @@ class Measured:
     rows: Rows
     unavailable: list[Unavailable]
     failed: list[Failure]
+    infos: dict[str, MetricInfo]
+    """What was to be measured, by name."""
 
     @classmethod
     def of(cls, stages: Iterable[MetricStage], runner: Runner, outcome: Outcome) -> Measured:
         """Put together from a run's outcome."""
-        tables, unavailable, failed = [Rows.concatenate([])], dict[str, Unavailable](), list[Failure]()
+        tables, unavailable, failed = list[Rows](), dict[str, Unavailable](), list[Failure]()
+        stages = [*stages]
         for stage in stages:
             if stage in outcome.folders:
                 tables.append(runner.workspace.open(stage))
@@ -122,4 +125,5 @@ class Measured:
             )
             names = [info.name for info in stage.metric.infos]
             failed += [Failure(name, str(stage.label), why, str(runner.log(cause))) for name in names]
-        return cls(Rows.concatenate(tables), [*unavailable.values()], failed)
+        infos = {info.name: info for stage in stages for info in stage.metric.infos}
+        return cls(Rows.concatenate(tables), [*unavailable.values()], failed, infos)
