@@ -20,7 +20,7 @@ class ConfigError(ValueError):
     """A configuration that can't be run; the message names the field, the value and the remedy."""
 
 
-_IN_KEY = "in key"
+_IN_KEY, _BY_NAME = "in key", "by name"
 Part = Callable[[Any], Any]
 
 
@@ -28,6 +28,11 @@ def known_by(part: Part) -> dict[str, Part]:
     """Metadata of a dataclass field of which only ``part(value)`` determines a result, such as a path that leads to
     content which is hashed elsewhere."""
     return {_IN_KEY: part}
+
+
+def named_by(name: Part, find: Part) -> dict[str, tuple[Part, Part]]:
+    """Metadata of a dataclass field whose value is written as ``name(value)`` and read as ``find`` of that."""
+    return {_BY_NAME: (name, find)}
 
 
 OPERATIONAL = known_by(lambda value: None)
@@ -58,6 +63,8 @@ def _plain(config: Any, whole: bool, only: Container[str] | None = None) -> Any:
 
 def _value(declared: dataclasses.Field, value: Any, whole: bool) -> Any:
     value = _as_declared(declared, value)
+    if _BY_NAME in declared.metadata:
+        return declared.metadata[_BY_NAME][0](value)
     return value if whole or _IN_KEY not in declared.metadata else declared.metadata[_IN_KEY](value)
 
 
@@ -77,7 +84,10 @@ def from_dict(cls: type[C], values: dict[str, Any], where: str = "") -> C:
         raise ConfigError(
             f"{where or cls.__name__}: unknown field {sorted(unknown)[0]!r}; known: {', '.join(sorted(hints))}"
         )
+    values = dict(values)
     for f in dataclasses.fields(typing.cast(Any, cls)):
+        if _BY_NAME in f.metadata and f.name in values:
+            values[f.name], hints[f.name] = f.metadata[_BY_NAME][1](values[f.name]), Any
         if f.name not in values and f.default is f.default_factory is dataclasses.MISSING:
             raise ConfigError(f"{where or cls.__name__}: field {f.name!r} is missing; it has no default")
     return cls(**{name: _parse(hints[name], value, f"{where}.{name}".lstrip(".")) for name, value in values.items()})

@@ -13,7 +13,7 @@ from rich.table import Table
 from rslwm.cli.failures import report_failures
 from rslwm.cli.output import console
 from rslwm.compute import ComputeConfig
-from rslwm.evals.evaluation import EvalConfig
+from rslwm.evals.config import EvalConfig
 from rslwm.serialisation import ConfigError
 from rslwm.study.config import StudyConfig
 from rslwm.verdict.decide import Verdict, VerdictConfig, decide

@@ -10,7 +10,8 @@ from rslwm.compute import ComputeConfig, measure_peak
 from rslwm.data.config import DataConfig
 from rslwm.data.corpus import Corpus
 from rslwm.data.seen import REMEDY, unseen
-from rslwm.evals.evaluation import EvalConfig, Label
+from rslwm.evals.config import EvalConfig
+from rslwm.evals.evaluation import Label
 from rslwm.latents.stored import too_wide
 from rslwm.model.dit import size_of
 from rslwm.model.world_model import WorldModel

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from rslwm.compute import ComputeConfig
 from rslwm.data.config import DataConfig
-from rslwm.evals.evaluation import EvalConfig
+from rslwm.evals.config import EvalConfig
 from rslwm.latents.adapters.base import AdapterConfig
 from rslwm.latents.base import EncoderConfig
 from rslwm.latents.decoder import DecoderConfig

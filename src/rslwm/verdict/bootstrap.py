@@ -14,7 +14,6 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats as distributions
 
-from rslwm.evals.aggregates import BOUNDS, evaluate
 from rslwm.evals.base import MetricInfo
 from rslwm.evals.rows import Rows
 from rslwm.types import Role
@@ -83,7 +82,7 @@ def measure(rows: Rows, info: MetricInfo, resampling: Resampling) -> Measurement
     known = [role for role in ("floor", "ceiling") if getattr(info, f"{role}_value") is not None]
     rows = rows.where((rows["metric"] == info.source) & ~np.isin(rows["role"], known))
     finite = np.isfinite(rows["value"])
-    if info.aggregate != "mean":
+    if info.aggregate.compares:
         finite &= np.isfinite(rows["target"])
     dropped, rows = int((~finite).sum()), rows.where(_comparable(rows, finite))
     cells, cell = _cells(rows)
@@ -98,7 +97,7 @@ def measure(rows: Rows, info: MetricInfo, resampling: Resampling) -> Measurement
     present, group = np.unique(np.ravel_multi_index(codes, shape), return_inverse=True)
     unit = _positions(rows["unit"], resampling.units)
     table = np.full((len(resampling.weights), int(np.prod(shape))), np.nan)
-    table[:, present] = evaluate(info.aggregate, rows["value"], rows["target"], group, unit, resampling.weights)
+    table[:, present] = info.aggregate.evaluate(rows["value"], rows["target"], group, unit, resampling.weights)
     table = table.reshape(len(table), *shape)
     sample, units = table[:1].copy(), len(np.unique(unit))
     table -= table[:1]
@@ -106,7 +105,7 @@ def measure(rows: Rows, info: MetricInfo, resampling: Resampling) -> Measurement
     table[np.isnan(table)] = 0.0
     table *= small_sample_factor(units, resampling.confidence)
     table += sample
-    np.clip(table, *BOUNDS[info.aggregate], out=table)
+    np.clip(table, *info.aggregate.bounds, out=table)
     estimates = {role: _average_cells(table[:, i], cells, ks) for i, role in enumerate(ROLES)}
     named = [i for i, (_, _, dim) in enumerate(cells) if dim]
     dims = tuple(_name(cells[i]) for i in named)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rslwm.evals.rollouts import Rollouts, RolloutsConfig, keep_clips, make_rollouts
+from rslwm.evals.rollouts import Rollouts, RolloutsConfig, generating, keep_clips, make_rollouts
 from rslwm.run.stage import Demand, Workspace
 from rslwm.study.stages.base import Sizes, reading
-from rslwm.study.stages.held_out import HeldOut, generating, held_out
+from rslwm.study.stages.held_out import HeldOut, held_out
 
 if TYPE_CHECKING:
     from rslwm.study.graph import Subject
