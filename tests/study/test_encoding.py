@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from rslwm.study.encoding import make_space, native_space
 
 from rslwm.compute import ComputeConfig
 from rslwm.data.corpus import Corpus
@@ -20,7 +21,6 @@ from rslwm.run.stage import Stage, Workspace
 from rslwm.serialisation import ConfigError
 from rslwm.study import stages
 from rslwm.study.config import StudyConfig
-from rslwm.study.encoding import make_space, native_space
 from rslwm.study.entry import Entry
 from rslwm.types import DataError
 from tiny_checkpoints import sd3

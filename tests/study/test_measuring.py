@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from rslwm.study.measuring import Measured, measure_each
 
 from holders import taken
 from rslwm.cli.failures import report_failures
@@ -18,7 +19,6 @@ from rslwm.evals.rows import Rows
 from rslwm.run.stage import RECORD
 from rslwm.serialisation import ConfigError
 from rslwm.study.compare import compare
-from rslwm.study.measuring import Measured, measure_each
 from rslwm.study.record import Failure
 from rslwm.types import MetricRow
 from test_stages import tiny

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import versions
 
+import versions
 from rslwm.run.stage import Stage, Workspace
 
 Edit = Callable[[str, str, str], None]

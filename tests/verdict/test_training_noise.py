@@ -3,11 +3,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from rslwm.study.measuring import metric_versions
 
 from planted import INFOS, study
 from rslwm.serialisation import to_dict
 from rslwm.study.config import StudyConfig
-from rslwm.study.measuring import metric_versions
 from rslwm.study.presets import PRESETS
 from rslwm.types import DataError
 from rslwm.verdict import training_noise
