@@ -71,7 +71,7 @@ class Import:
 
         source = importer(self.source, DataConfig(features=self.features, action_spec=self.action_spec))
         with counting("episodes") as progress:
-            dataset = source.convert(self.folder, progress)
+            dataset = source.write(self.folder, progress)
         console().print(describe(dataset), f"\nUse it with --data lerobot:{self.folder}")
 
 
