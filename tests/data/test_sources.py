@@ -242,3 +242,16 @@ def test_a_source_of_your_own_is_known_by_its_code(tmp_path: Path) -> None:
     assert keys[0] == keys[1]
     (tmp_path / "b/numbers.py").write_text(OWN + "# edited\n")
     assert open_source(DataConfig(f"{tmp_path}/b/numbers.py:Numbers:{tmp_path}/b/values.txt")).key() != keys[0]
+
+
+def test_the_simulator_alone_knows_the_truth(dataset: EpisodeDataset, tmp_path: Path) -> None:
+    assert open_source(DataConfig(f"lerobot:{dataset.root}")).truth(dataset, 0, 2) is None
+    tabletop = pytest.importorskip("rslwm.sim.tabletop", exc_type=ImportError)
+    pytest.importorskip("rslwm.sim.truth")
+    source = open_source(DataConfig(sim=SIM))
+    recorded = source.open(tmp_path)
+    table = tabletop.Tabletop(SIM.image_size)
+    state = table.restore(source.truth(recorded, 1, 2))
+    np.testing.assert_allclose(
+        state.vectors()["gripper_position"], recorded.states(1)["gripper_position"][2], atol=1e-6
+    )
