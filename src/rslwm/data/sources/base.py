@@ -157,8 +157,8 @@ class Source:
         return frames[camera]
 
     def truth(self, dataset: EpisodeDataset, episode: int, step: int) -> Any:
-        """What was true at a recorded step, as the simulator keeps it (:class:`rslwm.sim.tabletop.Snapshot`); None where
-        there is no simulator."""
+        """What was true at a recorded step, as the simulator keeps it (:class:`rslwm.sim.tabletop.Snapshot`); None
+        where there is no simulator."""
         return None
 
     def location(self, dataset: EpisodeDataset, folder: Path) -> dict[str, Any]:
