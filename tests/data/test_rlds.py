@@ -61,7 +61,7 @@ def test_different_episodes_of_one_name_are_both_read(tmp_path: Path) -> None:
 def test_a_missing_shard_is_reported_and_the_rest_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder = rlds(tfds(tmp_path / "b", [[example(0)]], val=3))
     with caplog.at_level(logging.WARNING):
-        assert len(folder.convert(tmp_path / "imported")) == 1
+        assert len(folder.write(tmp_path / "imported")) == 1
     assert folder.report.missing == ["bridge_dataset-val.tfrecord-00000-of-00001"]
     assert "bridge_dataset-val.tfrecord-00000-of-00001" in caplog.text
 

@@ -43,8 +43,25 @@ class Make:
         console().print(describe(dataset), f"\nUse it with --data lerobot:{self.folder}")
 
 
+@dataclass(kw_only=True)
+class _Named:
+    """How to read data that don't say what they hold."""
+
+    features: Annotated[tuple[str, ...], tyro.conf.arg(name="data.features", aliases=("--features",))] = field(
+        default=(), kw_only=True
+    )
+    """Features that the data call otherwise, each as OURS=THEIRS: action=actions,observation.images.front=image."""
+    action_spec: Annotated[str, tyro.conf.arg(name="data.action-spec", aliases=("--action-spec",))] = field(
+        default="", kw_only=True
+    )
+    """YAML or JSON file with the action spec of data that don't carry one."""
+
+    def config(self, uri: str = "") -> DataConfig:
+        return DataConfig(uri=uri, features=self.features, action_spec=self.action_spec)
+
+
 @dataclass
-class Import:
+class Import(_Named):
     """Turn an RLDS/TFDS or a robomimic/LIBERO HDF5 data set into a LeRobot v3 data set.
 
     TensorFlow is not needed. What isn't read is listed: depth, repeated episodes, absent shards, black cameras. What
@@ -61,30 +78,22 @@ class Import:
     """A folder with features.json, dataset_info.json and the shards; an .hdf5 file, or a folder of those."""
     folder: tyro.conf.Positional[Path]
     """A new folder."""
-    features: Annotated[tuple[str, ...], tyro.conf.arg(name="data.features", aliases=("--features",))] = ()
-    """Features that the data call otherwise, each as OURS=THEIRS: action=actions,observation.images.front=image."""
-    action_spec: Annotated[str, tyro.conf.arg(name="data.action-spec", aliases=("--action-spec",))] = ""
-    """YAML or JSON file with the action spec of data that don't carry one."""
 
     def run(self) -> None:
         from rslwm.data.sources.opening import importer
 
-        source = importer(self.source, DataConfig(features=self.features, action_spec=self.action_spec))
+        source = importer(self.source, self.config())
         with counting("episodes") as progress:
-            dataset = source.convert(self.folder, progress)
+            dataset = source.write(self.folder, progress)
         console().print(describe(dataset), f"\nUse it with --data lerobot:{self.folder}")
 
 
 @dataclass
-class _Opened:
+class _Opened(_Named):
     """What `data check` and `data show` are about."""
 
     uri: tyro.conf.Positional[str]
     """lerobot:FOLDER, hf://datasets/OWNER/NAME[@REVISION], rlds:FOLDER, hdf5:FILE or sim:tabletop."""
-    features: Annotated[tuple[str, ...], tyro.conf.arg(name="data.features", aliases=("--features",))] = ()
-    """Features that the data call otherwise, each as OURS=THEIRS: action=actions,observation.images.front=image."""
-    action_spec: Annotated[str, tyro.conf.arg(name="data.action-spec", aliases=("--action-spec",))] = ""
-    """YAML or JSON file with the action spec of data that don't carry one."""
     cache: Path = CACHE
     """Where an RLDS or HDF5 data set is imported to, or the simulator recorded."""
 
@@ -93,9 +102,8 @@ class _Opened:
         from rslwm.data.sources.opening import open_source
 
         self.cache.mkdir(parents=True, exist_ok=True)
-        config = DataConfig(uri=self.uri, features=self.features, action_spec=self.action_spec)
         with counting("episodes") as progress:
-            return open_source(config).open(self.cache, progress)
+            return open_source(self.config(self.uri)).open(self.cache, progress)
 
 
 @dataclass

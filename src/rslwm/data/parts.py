@@ -107,9 +107,9 @@ def untold(parts: Sequence[Part], actions: np.ndarray, where: str, sidecar: Path
     The draft to correct is as right as the names of the parts are. An array has none; seven small dimensions are
     drafted as what they mostly are, deltas of a hand, all of it marked. So is the rate where nothing gives one.
     """
-    kept = [i for i, kind in enumerate(kind for part in parts for kind in [part.kind] * len(part.names))
-            if kind != "termination"]  # fmt: skip
-    names = [[name for part in parts for name in part.names][i] for i in kept]
+    dimensions = [(name, part.kind) for part in parts for name in part.names]
+    kept = [i for i, (_, kind) in enumerate(dimensions) if kind != "termination"]
+    names = [dimensions[i][0] for i in kept]
     values = actions[np.isfinite(actions).all(axis=1)][:, kept]
     values = values if len(values) else np.zeros((1, len(kept)))
     small = values.shape[1] == len(_HAND) and np.abs(values[:, :6]).max() < 0.5 and np.abs(values[:, 6]).max() <= 1

@@ -18,8 +18,8 @@ class SimConfig:
     image_size: int = 64
     """Height and width in pixels of a recorded frame."""
     noise: tuple[float, ...] = (0.0, 0.1, 0.2, 0.3)
-    """How much noise is added to the expert's actions, as a share of their bounds: one level an episode, in turn. Larger
-    ones make it fail naturally, but what trembles is then known to fail."""
+    """How much noise is added to the expert's actions, as a share of their bounds: one level an episode, in turn. Much
+    noise makes it fail naturally, but what trembles is then known to fail."""
     mistakes: float = 0.35
     """In this share of the episodes the expert misjudges where its goal is."""
     giving_up: float = 0.15

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+import re
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -19,7 +19,7 @@ from rslwm.data.fingerprint import files_key
 from rslwm.data.frames import resize
 from rslwm.data.lerobot_info import CAMERA
 from rslwm.registry import Registry, code_of
-from rslwm.serialisation import ConfigError
+from rslwm.serialisation import ConfigError, content_hash, determining
 from rslwm.types import DataError, Progress, silent
 
 SOURCES: Registry[type[Source]] = Registry("data source", "rslwm.data_sources")
@@ -40,10 +40,10 @@ class Size(NamedTuple):
         return self.frames // self.episodes if self.episodes else 0
 
 
-class Source(ABC):
+class Source:
     """The data that SCHEME:LOCATION leads to. Making one reads nothing.
 
-    A new one has :meth:`open`, and whatever of the rest isn't as it is here.
+    A new one has :meth:`write`, or its own :meth:`open`, and whatever of the rest isn't as it is here.
 
     Raises:
         ConfigError: the location can't be one.
@@ -55,14 +55,32 @@ class Source(ABC):
     def __init__(self, location: str, config: DataConfig) -> None:
         self.place, self.config = location, config
 
-    @abstractmethod
+    version: ClassVar[int] = 1
+    """Raised when the same data are read otherwise, so that what was written before isn't taken for it."""
+
     def open(self, root: Path, progress: Progress = silent) -> EpisodeDataset:
-        """The episodes as a LeRobot folder: found where they lie, or recorded or imported into a folder under ``root``,
-        which is found there the next time.
+        """The episodes as a LeRobot folder: found where they lie, or written once, for every state of the data, into a
+        folder under ``root``.
 
         Raises:
             DataError: they can't be read.
         """
+        state = content_hash(self.version, determining(self.recorded), self.key())
+        folder = root / "-".join([type(self).__name__.lower(), re.sub(r"[^\w.-]+", "_", self.name), state])
+        return self.reopen(folder) if folder.exists() else self.write(folder, progress)
+
+    def write(self, folder: Path, progress: Progress = silent) -> EpisodeDataset:
+        """Record or import the episodes into a new LeRobot folder, with :func:`rslwm.data.lerobot.write_lerobot`.
+
+        Raises:
+            DataError: they can't be read.
+        """
+        raise NotImplementedError
+
+    @property
+    def name(self) -> str:
+        """What the data are called."""
+        return self.path.stem
 
     def reopen(self, root: Path) -> EpisodeDataset:
         """The folder that :meth:`open` has made or found before."""
@@ -139,7 +157,8 @@ class Source(ABC):
         return frames[camera]
 
     def truth(self, dataset: EpisodeDataset, episode: int, step: int) -> Any:
-        """The simulator in the state that was recorded at this step; None where there is none."""
+        """What was true at a recorded step, as the simulator keeps it (:class:`rslwm.sim.tabletop.Snapshot`); None
+        where there is no simulator."""
         return None
 
     def location(self, dataset: EpisodeDataset, folder: Path) -> dict[str, Any]:

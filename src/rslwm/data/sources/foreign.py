@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import logging
-import re
 from abc import abstractmethod
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 
@@ -18,7 +16,6 @@ from rslwm.data.leaves import Layout
 from rslwm.data.lerobot import write_lerobot
 from rslwm.data.parts import columns, untold
 from rslwm.data.sources.base import Source
-from rslwm.serialisation import content_hash
 from rslwm.types import ActionSpec, Episode, Progress, silent
 
 log = logging.getLogger(__name__)
@@ -29,14 +26,6 @@ class Foreign(Source):
 
     What of ``data.features`` and ``data.action_spec`` applies is asked for before everything is read.
     """
-
-    version: ClassVar[int] = 1
-    """Raised when the same files are read otherwise, so that what was imported before isn't taken for it."""
-
-    @property
-    def name(self) -> str:
-        """What the data set is called."""
-        return self.path.stem
 
     @property
     def folder(self) -> Path:
@@ -104,17 +93,14 @@ class Foreign(Source):
         return self.layout.state_names
 
     def open(self, root: Path, progress: Progress = silent) -> EpisodeDataset:
-        state = content_hash([self.version, self.config.features, self.spec.to_dict(), self.key()])
-        name = re.sub(r"[^\w.-]+", "_", self.name)
-        imported = root / f"{type(self).__name__.lower()}-{name}-{state}"
-        return EpisodeDataset(imported) if imported.exists() else self.convert(imported, progress)
+        _ = self.spec
+        return super().open(root, progress)
 
-    def convert(self, root: Path, progress: Progress = silent) -> EpisodeDataset:
-        """The episodes as a new LeRobot folder."""
+    def write(self, folder: Path, progress: Progress = silent) -> EpisodeDataset:
         spec, notes = self.spec, self.notes
         for sentence in notes:
             log.warning("%s: %s", self.path, sentence)
-        return write_lerobot(self.episodes(), root, spec, self.total, progress, self.state_names, notes)
+        return write_lerobot(self.episodes(), folder, spec, self.total, progress, self.state_names, notes)
 
     def _videos(self) -> Iterator[np.ndarray]:
         return (self._of_camera(episode.frames) for episode in self.episodes(as_recorded=True))

@@ -60,20 +60,15 @@ class RldsReport:
 
     def warnings(self) -> list[str]:
         """One sentence for everything that was left out."""
-        found: list[str] = []
-        if self.missing:
-            found.append(
-                f"{len(self.missing)} shards named in dataset_info.json are absent: {', '.join(self.missing[:4])}"
-            )
-        if self.duplicates:
-            found.append(f"{self.duplicates} episodes occur twice and are read once")
-        if self.black:
-            found.append(f"cameras dropped, black in every episode: {', '.join(self.black)}")
-        if not self.rewarded:
-            found.append("no reward is above 0: success is taken as unlabelled")
-        if self.changing:
-            found.append(f"the instruction changes inside {self.changing} episodes, whose first one is kept")
-        return found + self.left_out
+        absent, black = ", ".join(self.missing[:4]), ", ".join(self.black)
+        told = {
+            f"{len(self.missing)} shards named in dataset_info.json are absent: {absent}": self.missing,
+            f"{self.duplicates} episodes occur twice and are read once": self.duplicates,
+            f"cameras dropped, black in every episode: {black}": self.black,
+            "no reward is above 0: success is taken as unlabelled": not self.rewarded,
+            f"the instruction changes inside {self.changing} episodes, whose first one is kept": self.changing,
+        }
+        return [sentence for sentence, holds in told.items() if holds] + self.left_out
 
 
 @SOURCES.register("rlds")

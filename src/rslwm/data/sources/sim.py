@@ -32,9 +32,8 @@ class Simulator(Source):
         if location != "tabletop":
             raise ConfigError(f"data.uri: there is no simulator {location!r}; the embedded one is sim:tabletop")
 
-    def open(self, root: Path, progress: Progress = silent) -> EpisodeDataset:
-        recorded = root / f"sim-{self.place}-{content_hash(self.config.sim)}"
-        return EpisodeDataset(recorded) if recorded.exists() else record_tabletop(self.config.sim, recorded, progress)
+    def write(self, folder: Path, progress: Progress = silent) -> EpisodeDataset:
+        return record_tabletop(self.config.sim, folder, progress)
 
     def content(self) -> str:
         return f"{self.place} {content_hash(self.config.sim)}"
