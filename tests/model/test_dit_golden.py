@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from published import SAMPLING, load, rollout_error, velocity_error
-from rslwm.model.ddpm import VPrediction
+from rslwm.model.published.ddpm import VPrediction
 
 WINDOW = 6
 CONTEXT = 2
