@@ -93,7 +93,7 @@ def test_frames_of_a_rollout_are_those_that_the_transformer_really_sees(
     monkeypatch.setattr(dit, "extend", lambda x, *rest: seen.append(len(x) * x.shape[1]) or extend(x, *rest))
     with torch.no_grad():
         sampler = Sampler(dit, FlowMatching(FlowConfig()))
-        state = sampler.start(torch.zeros(2, 2, *GRID, CHANNELS), torch.zeros(2, 2, 7)).fork(candidates)
+        state = sampler.start(torch.zeros(2, 2, *GRID, CHANNELS), torch.zeros(2, 1, 7)).fork(candidates)
         for _ in range(4):
             rows = 2 * candidates
             state, _ = sampler.step(state, torch.zeros(rows, 7), torch.zeros(rows, *GRID, CHANNELS), sampling)
