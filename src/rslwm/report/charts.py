@@ -66,7 +66,8 @@ def tradeoff(axes: Axes, x_axis: AxisVerdict, y_axis: AxisVerdict, inks: Inks) -
     for (name, ink), height in zip(inks.items(), heights, strict=True):
         label = axes.annotate(
             name, (xs[name].score, ys[name].score), (1.02, height), textcoords="axes fraction", va="center",
-            weight="bold", fontsize=8.5, zorder=0, arrowprops={"arrowstyle": "-", "color": RULE, "shrinkA": 0, "shrinkB": 0},
+            weight="bold", fontsize=8.5, zorder=0,
+            arrowprops={"arrowstyle": "-", "color": RULE, "shrinkA": 0, "shrinkB": 0},
         )  # fmt: skip
         _mark(ink, label)
     axes.set_xlabel(f"{x_axis.axis} →")
@@ -113,11 +114,13 @@ def inline(figure: Figure, title: str, inks: Inks) -> Markup:
     drawn = buffer.getvalue()
     box, body = re.search(r'viewBox="([^"]*)"', drawn), drawn[drawn.index("</metadata>") : drawn.rindex("</svg>")]
     assert box
-    body = re.sub(r"</metadata>|<defs>\s*<style.*?</style>\s*</defs>| clip-path=\"[^\"]*\"|<!--.*?-->", "", body, flags=re.S)
+    body = re.sub(
+        r"</metadata>|<defs>\s*<style.*?</style>\s*</defs>| clip-path=\"[^\"]*\"|<!--.*?-->", "", body, flags=re.S
+    )
     body = re.sub(r"<defs>\s*<clipPath.*</defs>", "", body, flags=re.S)
     body = re.sub(rf'<g id="{SPACE}(\d+)"', r'<g class="s\1" data-space="\1"', body)
     body = re.sub(r'<g id="[^"]*"', "<g", body).replace("xlink:href", "href")
-    body = re.sub(r"(\d\.\d\d)\d+", r"\1", re.sub(r"\n\s*", "\n", body))
+    body = re.sub(r"(\d\.\d\d)\d+(?=[^<>]*>)", r"\1", re.sub(r"\n\s*", "\n", body))  # a hundredth of a point
     for colour, name in {**SHEET, **{ink.light: "var(--ink)" for ink in inks.values()}}.items():
         body = body.replace(colour, name)
     name = escape(title)
