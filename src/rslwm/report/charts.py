@@ -112,12 +112,12 @@ def inline(figure: Figure, title: str, inks: Inks) -> Markup:
     with matplotlib.rc_context({"svg.fonttype": "none"}):
         figure.savefig(buffer, format="svg", transparent=True)
     drawn = buffer.getvalue()
-    box, body = re.search(r'viewBox="([^"]*)"', drawn), drawn[drawn.index("</metadata>") : drawn.rindex("</svg>")]
+    box = re.search(r'viewBox="([^"]*)"', drawn)
     assert box
-    body = re.sub(
-        r"</metadata>|<defs>\s*<style.*?</style>\s*</defs>| clip-path=\"[^\"]*\"|<!--.*?-->", "", body, flags=re.S
-    )
-    body = re.sub(r"<defs>\s*<clipPath.*</defs>", "", body, flags=re.S)
+    body = drawn[drawn.index("</metadata>") + len("</metadata>") : drawn.rindex("</svg>")]
+    # Styles and ids would hold for the whole page, and all that is drawn lies inside its axes.
+    for foreign in (r"<defs>\s*<(style|clipPath).*?</defs>", r' clip-path="[^"]*"', r"<!--.*?-->"):
+        body = re.sub(foreign, "", body, flags=re.DOTALL)
     body = re.sub(rf'<g id="{SPACE}(\d+)"', r'<g class="s\1" data-space="\1"', body)
     body = re.sub(r'<g id="[^"]*"', "<g", body).replace("xlink:href", "href")
     body = re.sub(r"(\d\.\d\d)\d+(?=[^<>]*>)", r"\1", re.sub(r"\n\s*", "\n", body))  # a hundredth of a point

@@ -213,9 +213,8 @@ def _panel(metric: Summary, weight: float | None, legend: dict[str, Space], inks
         title = f"{info.name} against the number of frames ahead, one line for each latent space"
         chart = charts.inline(figure, title, inks)
     rows = tuple((legend[bar.latent], bar) for bar in bars)
-    return Panel(
-        metric, unit, rows, scale, weight, Track.around(known, info.higher_is_better) if known else None, chart
-    )
+    track = Track.around(known, info.higher_is_better) if known else None
+    return Panel(metric, unit, rows, scale, weight, track, chart)
 
 
 def _pairs(verdict: Verdict, inks: Inks) -> list[dict[str, Any]]:
