@@ -70,6 +70,7 @@ def tradeoff(axes: Axes, x_axis: AxisVerdict, y_axis: AxisVerdict, inks: Inks) -
             arrowprops={"arrowstyle": "-", "color": RULE, "shrinkA": 0, "shrinkB": 0},
         )  # fmt: skip
         _mark(ink, label)
+    axes.locator_params(axis="x", nbins=6)
     axes.set_xlabel(f"{x_axis.axis} →")
     axes.set_ylabel(f"{y_axis.axis} →")
     axes.grid(lw=0.8)
