@@ -40,13 +40,7 @@ class Check(DataCommand):
         torch.set_num_threads(self.compute.threads)
         where = device(self.compute)
         encoder = self.open().to(where)
-<<<<<<< HEAD
-        data = self.study(self.data, self.camera).data
-        data = replace(data, features=self.features, action_spec=self.action_spec)
-        frames = to_float(open_source(data).preview(max(self.frames, 6))).to(where)
-=======
-        frames = to_float(few_frames(self.study().data, max(self.frames, 6))).to(where)
->>>>>>> wt-latents
+        frames = to_float(open_source(self.study().data).preview(max(self.frames, 6))).to(where)
         spread = frames[torch.linspace(0, len(frames) - 1, 6).long()]
         report = check_encoder(encoder, spread.unflatten(0, (2, 3)))
         console().print(report)

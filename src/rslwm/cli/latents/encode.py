@@ -66,25 +66,14 @@ class Encode(DataCommand):
         folder, runner = self._folder(), Runner(self.out, threads_per_job=self.compute.threads)
         if folder:
             self._require_views(folder)
-<<<<<<< HEAD
-            subject, spec = Subject(study=Study(StudyConfig(data=self._source))), LatentSpace.load(folder).spec
+            subject, spec = Subject(study=Study(StudyConfig(data=self.source))), LatentSpace.load(folder).spec
         else:
-            config = replace(self.study(self.data, self.camera), compute=self.compute, decoder=DecoderConfig(own=True))
-            named = replace(config.data, features=self.features, action_spec=self.action_spec)
-            subject = Variant(study=Study(replace(config, data=named), stored_frames=False), entry=self.entry)
+            config = replace(self.study(), decoder=DecoderConfig(own=True))
+            subject = Variant(study=Study(config, stored_frames=False), entry=self.entry)
             fitted, spec = subject.frozen(), subject.described.spec
         data = subject.pull(DataStage)
         runner.run([data])
         dataset = runner.workspace.open(data)
-=======
-            data = Builder(StudyConfig(data=self.source)).data
-            spec = LatentSpace.load(folder).spec
-        else:
-            config = self.study()
-            data, fitted = native_space(self.entry, config)
-            spec = self.entry.open(config).spec
-        dataset = open_folder(dataset_root(runner.run([data])[data], self.data), self.source)
->>>>>>> wt-latents
         if not len(dataset):
             raise ConfigError(f"{self.data} has no episodes")
         self._estimate(dataset, spec, root)
