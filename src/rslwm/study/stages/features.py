@@ -23,6 +23,7 @@ class FeaturesStage(StudyStage[Readable]):
     """What an encoder makes of every frame, not normalised: stored or, where it is too wide, encoded when read."""
 
     kind = "features"
+    seconds = 15.0
 
     frames: FramesStage
     encoder: EncoderStage
@@ -41,10 +42,6 @@ class FeaturesStage(StudyStage[Readable]):
             compute=variant.study.compute,
             streamed=native.streamed,
         )
-
-    @property
-    def seconds(self) -> float:
-        return 15.0
 
     @property
     def spec(self) -> LatentSpec:

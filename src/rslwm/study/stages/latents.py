@@ -25,6 +25,7 @@ class LatentsStage(StudyStage[Readable]):
     """Encode every frame, or its native features: stored or, where latents are too wide, encoded when they are read."""
 
     kind = "latents"
+    seconds = 15.0
 
     frames: FramesStage
     space: SpaceStage | CheckpointSpace
@@ -43,10 +44,6 @@ class LatentsStage(StudyStage[Readable]):
             compute=subject.study.compute,
             streamed=subject.streamed,
         )
-
-    @property
-    def seconds(self) -> float:
-        return 15.0
 
     @property
     def fitted(self) -> SpaceStage:
