@@ -227,5 +227,7 @@ def test_a_finished_study_goes_on_with_data_that_were_moved(corpus: Corpus, plug
     moved = replace(config, data=replace(config.data, uri=f"lerobot:{tmp_path / 'second'}"))
     compare(moved, out, jobs=1)
     assert made(out) == before
-    here(out).run(Study(replace(moved, metrics=("one_step[windows=2]",))).targets)  # reads the actions where they are now
+    here(out).run(
+        Study(replace(moved, metrics=("one_step[windows=2]",))).targets
+    )  # reads the actions where they are now
     assert len(set(made(out)) - set(before)) == 1
