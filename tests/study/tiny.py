@@ -33,6 +33,8 @@ from rslwm.run.stage import RECORD, Stage, Workspace, closure
 from rslwm.study.config import StudyConfig
 from rslwm.study.graph import Variant
 
+HERE = f"{Path(__file__).with_name('here.py')}:Here"
+"""An executor of stages in this process."""
 OPTIM = OptimConfig(steps=3, batch_size=8, warmup=1)
 
 
@@ -78,8 +80,7 @@ def run(stages: Iterable[Stage[Any]], root: Path) -> Workspace:
 
 def here(root: Path) -> Runner:
     """A runner whose stages run in this process."""
-    executor = f"{Path(__file__).with_name('here.py')}:Here"
-    return Runner(root, 1, console=Console(file=io.StringIO()), executor=executor)
+    return Runner(root, 1, console=Console(file=io.StringIO()), executor=HERE)
 
 
 def made(root: Path) -> dict[str, int]:

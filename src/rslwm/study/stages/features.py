@@ -52,13 +52,11 @@ class FeaturesStage(StudyStage[Readable]):
         return self.encoder.flops_per_frame
 
     def demand(self, sizes: Sizes) -> Demand:
+        disk = saved_bytes(self.encoder.space)
         if self.streamed:
-            return Demand(disk=saved_bytes(self.encoder.space))
-        return Demand(
-            flops=sizes.frames * self.flops_per_frame,
-            disk=sizes.frames * self.spec.bytes_per_frame,
-            memory=2 * self.spec.parameters,
-        )
+            return Demand(disk=disk)
+        disk += sizes.frames * self.spec.bytes_per_frame
+        return Demand(sizes.frames * self.flops_per_frame, disk, 2 * self.spec.parameters)
 
     def run(self, work: Workspace) -> None:
         native, frames = work.open(self.encoder), work.open(self.frames)

@@ -61,14 +61,12 @@ class LatentsStage(StudyStage[Readable]):
         return self.fitted.encode_flops + self.fitted.compress_flops
 
     def demand(self, sizes: Sizes) -> Demand:
+        disk = saved_bytes(self.fitted.settings)
         if self.streamed:
-            return Demand(disk=saved_bytes(self.fitted.settings))
+            return Demand(disk=disk)
         every = self.fitted.compress_flops or self.fitted.encode_flops  # an adapted space is made of the features
-        return reading(
-            self,
-            sizes.frames,
-            Demand(sizes.frames * every, sizes.frames * self.spec.bytes_per_frame, 2 * self.spec.parameters),
-        )
+        disk += sizes.frames * self.spec.bytes_per_frame
+        return reading(self, sizes.frames, Demand(sizes.frames * every, disk, 2 * self.spec.parameters))
 
     def run(self, work: Workspace) -> None:
         features = work.open(self.features) if self.features else None
