@@ -19,5 +19,7 @@ def test_a_metric_of_your_own(evaluation: Subject, tmp_path: Path, monkeypatch: 
     rows = table(plain, evaluation)
     assert rows.distinct("metric") == ("moving",)
     assert rows.distinct("k") == (2, 3, 4)
-    assert (rows["value"] >= 0).all() and (rows["value"] <= 1).all() and rows["target"].any()
+    assert (rows["value"] >= 0).all()
+    assert (rows["value"] <= 1).all()
+    assert rows["target"].any()
     assert named(set_to).config.threshold == 0.1
