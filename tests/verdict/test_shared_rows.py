@@ -9,7 +9,7 @@ from rslwm.types import DataError
 from rslwm.verdict.bootstrap import Resampling, measure
 from rslwm.verdict.decide import VerdictConfig, decide
 
-R = planted.info("r", "pearson", "representation", ceiling_value=1.0)
+R = planted.info("r", "pearson", "representation", floor_value=None)
 R2 = planted.info("r2", "r2", "representation", floor_value=0.0, scored=False, rows_of="r")
 
 
