@@ -1,7 +1,7 @@
 import subprocess
 import sys
 
-from rslwm.sim.bench import measure
+from rslwm.bench.sim import measure
 from rslwm.sim.config import SimConfig
 
 WITHOUT_EGL = """

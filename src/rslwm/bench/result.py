@@ -1,4 +1,4 @@
-"""What a benchmark found: two measurements side by side, as a table, as JSON and as a figure."""
+"""What a benchmark found: two measurements side by side, as a table and as JSON."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from typing import Any, Self
 
 from rich.console import Console
 from rich.table import Table
-
-from rslwm.bench.figure import draw
 
 MB = 2**20
 
@@ -104,7 +102,7 @@ class Comparison:
 def publish(
     name: str, comparisons: Sequence[Comparison], machine: dict[str, Any], console: Console, out: Path | None = None
 ) -> None:
-    """Print a table; with ``out`` also write ``name.json``, ``name.svg`` and ``name.png`` there."""
+    """Print a table; with ``out`` also write ``name.json`` there."""
     console.print(table(comparisons))
     for comparison in comparisons:
         for what, value in (comparison.quality or {}).items():
@@ -116,8 +114,7 @@ def publish(
     out.mkdir(parents=True, exist_ok=True)
     record = {"benchmark": name, "machine": machine, "comparisons": [c.to_dict() for c in comparisons]}
     (out / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")
-    draw(comparisons, out / name)
-    console.print(f"{out / name}.json, .svg and .png", markup=False, highlight=False)
+    console.print(f"{out / name}.json", markup=False, highlight=False)
 
 
 def load(path: Path) -> list[Comparison]:

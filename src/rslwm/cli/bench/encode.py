@@ -33,7 +33,7 @@ class Encode(EncoderCommand):
     threads: int = 0
     """CPU threads; 0 is one a core."""
     out: Path | None = None
-    """Folder for JSON and figure; without it, there is only the table."""
+    """Folder for the JSON file; without it, there is only the table."""
 
     def run(self) -> None:
         from rslwm.bench.encode import measure

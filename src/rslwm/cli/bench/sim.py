@@ -27,7 +27,7 @@ class Sim:
     sim: Annotated[SimConfig, tyro.conf.arg(name="")] = field(default_factory=SimConfig)
 
     def run(self) -> None:
-        from rslwm.sim.bench import measure
+        from rslwm.bench.sim import measure
 
         rates = measure(self.seconds, replace(self.sim, episodes=1))
         table = Table("one core", "a second", "ms each", box=None, header_style="dim")
