@@ -25,8 +25,8 @@ test: env  ## all tests
 check: lint test  ## what continuous integration runs
 
 lint: env  ## style, types and import rules
-	$(BIN)/ruff check src tests
-	$(BIN)/ruff format --check src tests
+	$(BIN)/ruff check src tests tools benchmarks
+	$(BIN)/ruff format --check src tests tools benchmarks
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 

@@ -9,7 +9,7 @@ import numpy as np
 from rslwm.evals.base import MetricInfo
 from rslwm.evals.rows import DTYPES, Rows
 from rslwm.types import AXES, Axis
-from rslwm.verdict.training_noise import TrainingNoise
+from rslwm.verdict.training_noise import Circumstances, TrainingNoise
 
 DEFAULTS = {
     "family": "semantic", "size": "S", "seed": 0, "axis": "planning", "split": "test", "k": 1,
@@ -74,4 +74,4 @@ def record(sd: Mapping[str, float], rng: np.random.Generator | None = None) -> T
     """Training noise of metrics as six spaces with three seeds would show it; without an rng by no chance."""
     exact = np.tile([-1.0, 0.0, 1.0], (6, 1))
     luck = {metric: exact if rng is None else rng.normal(size=(6, 3)) for metric in sd}
-    return TrainingNoise("demo", "S", tuple("abcdef"), {metric: sd[metric] * luck[metric] for metric in sd}, {})
+    return TrainingNoise("demo", tuple("abcdef"), {m: sd[m] * luck[m] for m in sd}, Circumstances("S", {}))

@@ -103,7 +103,7 @@ class PointWorldModel:
     """Predicts exactly what happens, or, with ``gain`` 0, that nothing does."""
 
     def __init__(self, gain: float = 1.0) -> None:
-        self.config, self.gain = WorldModelConfig(), gain
+        self.config, self.gain, self.action_spec = WorldModelConfig(), gain, SPEC.composed(2)
         self.dit = nn.Linear(1, 1)  # tells the precision
 
     def rollout(
@@ -118,6 +118,12 @@ class PointWorldModel:
         self, state: PointState, actions: Tensor, sampling: SamplingConfig, noise: Tensor | None = None
     ) -> Tensor:
         return self._move(state.last.repeat_interleave(state.candidates, 0), actions)
+
+    def step(
+        self, state: PointState, action: Tensor, sampling: SamplingConfig, noise: Tensor, following: Tensor | None
+    ) -> tuple[PointState, Tensor]:
+        frame = self._move(state.last, action[:, None])[:, 0]
+        return PointState(frame), frame
 
     def decode(self, z: Tensor) -> Tensor:
         return paint(z)

@@ -16,27 +16,39 @@ class OptimConfig:
     """AdamW with linear warm-up and cosine decay; the same loop trains everything."""
 
     steps: int = 400
+    """Number of optimiser steps of the training."""
     batch_size: int = 64
+    """Samples in a batch: clips for a world model, frames for an encoder, an adapter or a decoder."""
     lr: float = 1e-3
+    """The highest learning rate, which is reached after the warm-up."""
     final_lr: float = 0.05
-    """Learning rate at the end, as a share of ``lr``."""
+    """The learning rate at the end of the training, as a share of ``lr``."""
     warmup: int = 30
-    """Warm-up steps."""
+    """Steps over which the learning rate rises to ``lr``."""
     weight_decay: float = 1e-3
+    """AdamW's weight decay, which applies to all weights."""
     betas: tuple[float, float] = (0.9, 0.99)
+    """AdamW's decay of its averages of the gradient and of its square."""
     clip_norm: float = 1.0
+    """A gradient of a larger norm is scaled down to this one."""
     ema: float = 0.0
-    """Decay of the exponential moving average of the weights; 0 keeps none."""
+    """Decay of the moving average of the weights that is kept in place of the last weights; 0 keeps the last ones."""
     checkpoint_every: int = field(default=200, metadata=OPERATIONAL)
-    """Steps between two checkpoints; a killed run loses at most these."""
+    """Steps between two checkpoints of the training; a killed run loses at most these."""
     keep: int = field(default=1, metadata=OPERATIONAL)
-    """Checkpoints to keep, the newest ones."""
+    """How many checkpoints of the training are kept, the newest ones."""
     accumulate: int = 1
-    """Batches whose gradients are added up before a step; the optimiser sees ``accumulate * batch_size`` clips."""
+    """Batches whose gradients are added up for a step: the optimiser sees ``accumulate * batch_size`` samples."""
     log_every: int = field(default=20, metadata=OPERATIONAL)
+    """Steps between two lines of the training's log."""
     monitor_every: int = field(default=100, metadata=OPERATIONAL)
-    """Steps between two looks at figures that cost a forward pass, such as the effective rank of an encoder; a
+    """Steps between two looks at figures that cost a forward pass, such as the effective rank of an encoder; it is a
     multiple of ``log_every``."""
+
+    @property
+    def samples(self) -> int:
+        """Those that a whole training sees."""
+        return self.steps * self.accumulate * self.batch_size
 
 
 def build(module: nn.Module, config: OptimConfig) -> torch.optim.AdamW:

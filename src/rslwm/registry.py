@@ -19,6 +19,8 @@ from rslwm.serialisation import ConfigError
 
 T = TypeVar("T")
 _importing = threading.RLock()
+_PLUGIN = "rslwm_plugin_"
+"""What the names of modules begin with that :func:`import_file` made."""
 
 
 class UnknownName(LookupError):
@@ -172,9 +174,15 @@ def import_file(path: Path) -> ModuleType:
     path = path.expanduser().resolve()
     if not path.is_file():
         raise UnknownName(f"{path} does not exist (asked for as a plug-in file)")
-    name = f"rslwm_plugin_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    name = f"{_PLUGIN}{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
     with _importing:
         return sys.modules.get(name) or _import(name, path)
+
+
+def imported_files() -> dict[str, Path]:
+    """The files that :func:`import_file` has imported, by the names of their modules."""
+    modules = [(name, module) for name, module in [*sys.modules.items()] if name.startswith(_PLUGIN)]
+    return {name: Path(module.__file__) for name, module in modules if module.__file__}
 
 
 def _import(name: str, path: Path) -> ModuleType:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -19,7 +20,7 @@ class ConfigError(ValueError):
     """A configuration that can't be run; the message names the field, the value and the remedy."""
 
 
-_IN_KEY = "in key"
+_IN_KEY, _BY_NAME = "in key", "by name"
 Part = Callable[[Any], Any]
 
 
@@ -29,23 +30,30 @@ def known_by(part: Part) -> dict[str, Part]:
     return {_IN_KEY: part}
 
 
+def named_by(name: Part, find: Part) -> dict[str, tuple[Part, Part]]:
+    """Metadata of a dataclass field whose value is written as ``name(value)`` and read as ``find`` of that."""
+    return {_BY_NAME: (name, find)}
+
+
 OPERATIONAL = known_by(lambda value: None)
 """Metadata of a dataclass field that changes how a result is come by, and not what it is."""
 
 
-def to_dict(config: Any) -> Any:
-    """A dataclass as plain JSON/YAML types; a whole number in a float's place becomes the float that is read back."""
-    return _plain(config, whole=True)
+def to_dict(config: Any, only: Container[str] | None = None) -> Any:
+    """A dataclass, or only these fields of it, as plain JSON/YAML types; a whole number in a float's place becomes the
+    float that is read back."""
+    return _plain(config, True, only)
 
 
-def determining(config: Any) -> Any:
+def determining(config: Any, only: Container[str] | None = None) -> Any:
     """:func:`to_dict` of what determines a result, see :data:`OPERATIONAL` and :func:`known_by`."""
-    return _plain(config, whole=False)
+    return _plain(config, False, only)
 
 
-def _plain(config: Any, whole: bool) -> Any:
+def _plain(config: Any, whole: bool, only: Container[str] | None = None) -> Any:
     if dataclasses.is_dataclass(config) and not isinstance(config, type):
-        return {f.name: _plain(_value(f, getattr(config, f.name), whole), whole) for f in dataclasses.fields(config)}
+        fields = [f for f in dataclasses.fields(config) if only is None or f.name in only]
+        return {f.name: _plain(_value(f, getattr(config, f.name), whole), whole) for f in fields}
     if isinstance(config, tuple | list):
         return [_plain(v, whole) for v in config]
     if isinstance(config, dict):
@@ -55,6 +63,8 @@ def _plain(config: Any, whole: bool) -> Any:
 
 def _value(declared: dataclasses.Field, value: Any, whole: bool) -> Any:
     value = _as_declared(declared, value)
+    if _BY_NAME in declared.metadata:
+        return declared.metadata[_BY_NAME][0](value)
     return value if whole or _IN_KEY not in declared.metadata else declared.metadata[_IN_KEY](value)
 
 
@@ -74,7 +84,10 @@ def from_dict(cls: type[C], values: dict[str, Any], where: str = "") -> C:
         raise ConfigError(
             f"{where or cls.__name__}: unknown field {sorted(unknown)[0]!r}; known: {', '.join(sorted(hints))}"
         )
+    values = dict(values)
     for f in dataclasses.fields(typing.cast(Any, cls)):
+        if _BY_NAME in f.metadata and f.name in values:
+            values[f.name], hints[f.name] = f.metadata[_BY_NAME][1](values[f.name]), Any
         if f.name not in values and f.default is f.default_factory is dataclasses.MISSING:
             raise ConfigError(f"{where or cls.__name__}: field {f.name!r} is missing; it has no default")
     return cls(**{name: _parse(hints[name], value, f"{where}.{name}".lstrip(".")) for name, value in values.items()})
@@ -82,6 +95,10 @@ def from_dict(cls: type[C], values: dict[str, Any], where: str = "") -> C:
 
 def _parse(hint: Any, value: Any, where: str) -> Any:
     origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType) and type(None) in args and len(args) == 2:
+        return None if value is None else _parse(next(a for a in args if a is not type(None)), value, where)
+    if hint is Any:
+        return value
     if dataclasses.is_dataclass(hint):
         if not isinstance(value, dict):
             raise ConfigError(f"{where}: expected a mapping, got {value!r}")

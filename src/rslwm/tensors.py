@@ -26,13 +26,21 @@ def load_weights(module: nn.Module, path: Path) -> None:
     Raises:
         DataError: names the file and the first tensor that is missing, extra or of another shape.
     """
+    take_weights(module, read_weights(path), path)
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file.
+
+    Raises:
+        DataError: it isn't there, or can't be read.
+    """
     try:
-        tensors = load_file(path)
+        return load_file(path)
     except FileNotFoundError:
         raise DataError(f"{path} does not exist") from None
     except SafetensorError as error:
         raise DataError(f"{path} is truncated or not a safetensors file ({error})") from None
-    take_weights(module, tensors, path)
 
 
 def take_weights(

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from rslwm.bench.quality import few_steps, gradient
 from rslwm.compute import generator
 from rslwm.data.seen import SeenEpisodes
-from rslwm.evals.evaluation import EvalConfig
+from rslwm.evals.config import EvalConfig
 from rslwm.evals.replay import replay
 from rslwm.latents.decoder import DecoderConfig
 from rslwm.latents.space import LatentSpace, SpaceConfig
@@ -21,9 +21,8 @@ CLIPS = EvalConfig(clips=4, context=2, future=3)
 class Worse(WorldModel):
     """Every latent is one over the number of steps."""
 
-    def rollout(self, context, actions, sampling, generator=None, noise=None):
-        shape = (len(context), actions.shape[1] - context.shape[1] + 1, *context.shape[2:])
-        return torch.full(shape, 1 / sampling.steps)
+    def step(self, state, action, sampling, generator=None, noise=None, following=None):
+        return state, torch.full_like(noise, 1 / sampling.steps)
 
 
 class Faded(WorldModel):
@@ -32,17 +31,18 @@ class Faded(WorldModel):
     def decode(self, latents, clips=0):
         return latents.repeat_interleave(8, 2).repeat_interleave(8, 3)
 
-    def rollout(self, context, actions, sampling, generator=None, noise=None):
-        future = actions.shape[1] - context.shape[1] + 1
-        return context[:, -1:].expand(-1, future, -1, -1, -1) * (1 - 1 / sampling.steps)
+    def start(self, context, actions, full_window=False):
+        return context[:, -1]
+
+    def step(self, state, action, sampling, generator=None, noise=None, following=None):
+        return state, state * (1 - 1 / sampling.steps)
 
 
 class Restless(Worse):
     """Noise, less of it with fewer steps."""
 
-    def rollout(self, context, actions, sampling, generator=None, noise=None):
-        shape = super().rollout(context, actions, sampling).shape
-        return torch.randn(shape, generator=generator) * sampling.steps
+    def step(self, state, action, sampling, generator=None, noise=None, following=None):
+        return state, noise * sampling.steps
 
 
 @pytest.fixture

@@ -105,7 +105,7 @@ def test_several_files_must_be_told_apart(released: Path, capsys: pytest.Capture
     assert run(released, SAID, "--adapter=adapter_features_8.pt") == 0
     without = {k: v for k, v in SAID.items() if k not in ("--adapter-heads", "--decoder-heads")}
     assert run(released, without, "--adapter=none") == 0
-    assert WorldModel.load(released.parent / "out").space.decoder is None
+    assert WorldModel.load(released.parent / "out").space.pixels is None
 
 
 def test_a_folder_without_a_transformer_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -152,15 +152,16 @@ def test_a_defect_keeps_its_traceback(monkeypatch):
         main(["report", "somewhere"])
 
 
-def test_ctrl_c_is_exit_code_130(monkeypatch, capsys):
+@pytest.mark.parametrize(("told", "said"), [((), "stopped"), (("stopped; run it again",), "stopped; run it again")])
+def test_ctrl_c_is_exit_code_130_and_says_how_to_go_on(told, said, monkeypatch, capsys):
     from rslwm.cli.report import Report
 
     def interrupted(self):
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt(*told)
 
     monkeypatch.setattr(Report, "run", interrupted)
     assert main(["report", "somewhere"]) == INTERRUPTED
-    assert message(capsys) == "stopped\n"
+    assert message(capsys) == f"{said}\n"
 
 
 def test_version(capsys):

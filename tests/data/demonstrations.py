@@ -8,7 +8,9 @@ import numpy as np
 
 from recordings import rendered
 from rslwm.data.config import DataConfig
-from rslwm.data.dataset import EpisodeDataset, build_dataset
+from rslwm.data.dataset import EpisodeDataset
+from rslwm.data.sources.hdf5 import Hdf5
+from rslwm.data.sources.opening import open_source
 
 STEPS = 6
 OSC: dict[str, Any] = {
@@ -79,7 +81,11 @@ def libero(path: Path, late: bool = True, instruction: Any = "open the drawer", 
 
 
 def opened(path: Path, tmp_path: Path, **config: Any) -> EpisodeDataset:
-    return build_dataset(DataConfig(uri=f"hdf5:{path}", **config), tmp_path)
+    return open_source(DataConfig(uri=f"hdf5:{path}", **config)).open(tmp_path)
+
+
+def hdf5(path: Path) -> Hdf5:
+    return Hdf5(str(path), DataConfig(f"hdf5:{path}"))
 
 
 def left_out(dataset: EpisodeDataset) -> list[str]:

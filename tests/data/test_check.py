@@ -13,8 +13,10 @@ from rich.console import Console
 
 from recordings import SPEC, episode
 from rslwm.data.check import Finding, Report, check, require_sound
-from rslwm.data.dataset import EpisodeDataset, open_dataset
+from rslwm.data.config import DataConfig
+from rslwm.data.dataset import EpisodeDataset
 from rslwm.data.lerobot import write_lerobot
+from rslwm.data.sources.opening import open_source
 from rslwm.types import DataError, Episode
 
 Edit = Callable[[EpisodeDataset, Callable[[dict[str, Any]], object]], EpisodeDataset]
@@ -179,7 +181,7 @@ def test_findings_print_errors_first_and_brackets_as_they_are() -> None:
 
 
 def test_the_bridge_sample_is_usable(bridge: Path, tmp_path: Path) -> None:
-    report = check(open_dataset(f"rlds:{bridge}", tmp_path))
+    report = check(open_source(DataConfig(f"rlds:{bridge}")).open(tmp_path))
     assert report.ok
     assert {f.where for f in report.findings} == {"action 'yaw'", "success labels"}
 

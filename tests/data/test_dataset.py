@@ -11,11 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from recordings import SPEC, rendered
-from rslwm.data.config import DataConfig
-from rslwm.data.dataset import SOURCES, EpisodeDataset, build_dataset, open_dataset
+from rslwm.data.dataset import EpisodeDataset
 from rslwm.data.lerobot import write_lerobot
-from rslwm.registry import UnknownName
-from rslwm.sim.config import SimConfig
 from rslwm.types import DataError
 
 Edit = Callable[[EpisodeDataset, Callable[[dict[str, Any]], object]], EpisodeDataset]
@@ -156,39 +153,6 @@ def test_an_unknown_camera_lists_the_known_ones(dataset: EpisodeDataset) -> None
     assert dataset.camera("") == "front"
     with pytest.raises(DataError, match="no camera 'wrist'; it has: front"):
         dataset.frames(0, "wrist")
-
-
-def test_lerobot_uris_open_in_place(dataset: EpisodeDataset, tmp_path: Path) -> None:
-    opened = open_dataset(f"lerobot:{dataset.root}", tmp_path / "cache")
-    assert opened.root == dataset.root
-    assert not (tmp_path / "cache").exists()
-
-
-def test_unknown_uris_list_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"has no scheme\. Write one of .*lerobot:"):
-        open_dataset("/some/folder", tmp_path)
-    with pytest.raises(UnknownName, match=r"'zarr'.*lerobot"):
-        open_dataset("zarr:/some/folder", tmp_path)
-
-
-def test_a_source_can_be_added(dataset: EpisodeDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(SOURCES, "_entries", dict(SOURCES._entries))
-    SOURCES.register("mine")(lambda location, config, root, progress: EpisodeDataset(tmp_path / location))
-    assert len(open_dataset("mine:set", tmp_path)) == len(dataset)
-
-
-@pytest.mark.slow
-def test_the_simulator_is_recorded_once(tmp_path: Path) -> None:
-    pytest.importorskip("rslwm.sim.record", exc_type=ImportError)
-    config = DataConfig(sim=SimConfig(episodes=2, max_steps=4))
-    counted: list[int] = []
-    dataset = build_dataset(config, tmp_path, counted.append)
-    assert counted == [1, 2]
-    assert len(dataset) == 2
-    assert dataset.frames(0, "front").shape[1:] == (64, 64, 3)
-    assert dataset.state_names["gripper_position"]
-    assert build_dataset(config, tmp_path, counted.append).root == dataset.root
-    assert counted == [1, 2]
 
 
 def test_the_fingerprint_survives_a_copy_and_notices_a_byte(dataset: EpisodeDataset, tmp_path: Path) -> None:

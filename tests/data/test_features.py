@@ -10,9 +10,8 @@ import yaml
 from foreign import NAMES, Foreign, shown, told
 from recordings import SPEC
 from rslwm.data.config import DataConfig
-from rslwm.data.corpus import Corpus
-from rslwm.data.dataset import EpisodeDataset, build_dataset, open_folder
-from rslwm.data.frames import build_frame_store
+from rslwm.data.dataset import EpisodeDataset
+from rslwm.data.sources.opening import open_source
 from rslwm.types import DataError
 
 MAPPING = ("action=actions", "observation.images.front=image", "observation.state=state", "next.success=done_ok")
@@ -80,21 +79,22 @@ def test_a_mapping_that_leads_nowhere_lists_what_there_is(renamed: Path, entry: 
         EpisodeDataset(renamed, [entry])
 
 
-def test_a_corpus_is_opened_again_under_the_same_names(renamed: Path, tmp_path: Path) -> None:
+def test_a_folder_is_opened_again_under_the_same_names(renamed: Path, tmp_path: Path) -> None:
     spec = tmp_path / "spec.yaml"
     spec.write_text(yaml.safe_dump(SPEC.to_dict()))
     config = DataConfig(f"lerobot:{renamed}", image_size=16, features=MAPPING, action_spec=str(spec))
-    dataset = build_dataset(config, tmp_path)
-    build_frame_store(dataset, "", 16, tmp_path / "frames")
-    corpus = Corpus.open(dataset.root, tmp_path / "frames", config)
-    assert corpus.dataset.spec == SPEC
-    assert corpus.dataset.cameras == ["front"]
-    assert len(corpus.actions[1]) == 11
+    dataset = open_source(config).open(tmp_path)
+    again = open_source(config).reopen(dataset.root)
+    assert again.spec == SPEC
+    assert again.cameras == ["front"]
+    assert len(again.actions(1)) == 11
 
 
 def test_an_imported_set_is_not_mapped_again(tmp_path: Path) -> None:
     root = Foreign().write(tmp_path / "set")
-    dataset = open_folder(root, DataConfig("rlds:elsewhere", features=("action=steps/action",), action_spec="gone"))
+    dataset = open_source(DataConfig("rlds:elsewhere", features=("action=steps/action",), action_spec="gone")).reopen(
+        root
+    )
     assert len(dataset.actions(0)) == 8
 
 

@@ -27,10 +27,10 @@ def test_growing_keeps_flat_colours() -> None:
 
 
 def test_the_store_holds_every_episode_under_its_id(dataset: EpisodeDataset, tmp_path: Path) -> None:
-    seen: list[int] = []
-    store = build_frame_store(dataset, "", 16, tmp_path / "frames", seen.append)
+    seen: list[tuple[int, int, str]] = []
+    store = build_frame_store(dataset, "", 16, tmp_path / "frames", lambda *told: seen.append(told))
     assert store.keys == dataset.ids
-    assert seen == [1, 2, 3, 4]
+    assert seen == [(i, 4, "episodes") for i in (1, 2, 3, 4)]
     assert store[dataset.ids[2]].dtype == torch.uint8
     np.testing.assert_array_equal(store[dataset.ids[2]].numpy(), resize(dataset.frames(2, "front"), 16))
 

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 import yaml
 
-from demonstrations import OSC, STEPS, commands, demo, env_args, left_out, opened, written
+from demonstrations import OSC, STEPS, commands, demo, env_args, hdf5, left_out, opened, written
 from recordings import rendered
-from rslwm.data.hdf5 import Hdf5Files
 from rslwm.types import ActionSpec, DataError
 
 h5py = pytest.importorskip("h5py", reason="h5py, of the extra hdf5, is not installed")
@@ -31,7 +30,7 @@ def test_demonstrations_come_back_in_metres_and_radians(tmp_path: Path) -> None:
 
 
 def test_the_spec_is_the_controllers(tmp_path: Path) -> None:
-    spec = Hdf5Files(written(tmp_path / "lift.hdf5", {"demo_0": demo(0)})).spec
+    spec = hdf5(written(tmp_path / "lift.hdf5", {"demo_0": demo(0)})).spec
     assert spec.names == ("delta_x", "delta_y", "delta_z", "delta_rx", "delta_ry", "delta_rz", "gripper")
     assert (spec.mode, spec.frame, spec.hz, spec.gripper) == ("delta", "base", 20.0, "0 is open, 1 is closed")
     assert spec.high == (0.05, 0.05, 0.05, 0.5, 0.5, 0.5, 1.0)
@@ -39,7 +38,7 @@ def test_the_spec_is_the_controllers(tmp_path: Path) -> None:
 
 def test_commands_beyond_the_input_are_clipped_as_the_controller_does(tmp_path: Path) -> None:
     wild = demo(0, actions=3 * commands(0))
-    source = Hdf5Files(written(tmp_path / "lift.hdf5", {"demo_0": wild}))
+    source = hdf5(written(tmp_path / "lift.hdf5", {"demo_0": wild}))
     actions = next(source.episodes()).actions
     assert np.abs(source.spec.normalise(actions)).max() == pytest.approx(1)
 
@@ -48,7 +47,7 @@ def test_asymmetric_ranges_are_mapped_end_to_end(tmp_path: Path) -> None:
     osc = {**OSC, "input_min": 0, "input_max": 2, "output_min": -0.1, "output_max": 0.3}
     recorded = np.tile(np.array([0.0, 1, 2, 0, 1, 2, -1]), (STEPS, 1))
     path = written(tmp_path / "a.hdf5", {"demo_0": demo(0, actions=recorded)}, {"env_args": env_args(osc)})
-    actions = next(Hdf5Files(path).episodes()).actions
+    actions = next(hdf5(path).episodes()).actions
     np.testing.assert_allclose(actions[0], [-0.1, 0.1, 0.3, -0.1, 0.1, 0.3, 0], atol=1e-7)
 
 
@@ -56,7 +55,7 @@ def test_asymmetric_ranges_are_mapped_end_to_end(tmp_path: Path) -> None:
 def test_absolute_poses_are_taken_as_they_are(tmp_path: Path, absolute: dict[str, Any]) -> None:
     osc = {key: value for key, value in {**OSC, **absolute}.items() if value is not None}
     path = written(tmp_path / "a.hdf5", {"demo_0": demo(0)}, {"env_args": env_args(osc)})
-    source = Hdf5Files(path)
+    source = hdf5(path)
     assert source.spec.mode == "absolute"
     assert source.spec.names[:3] == ("x", "y", "z")
     np.testing.assert_allclose(next(source.episodes()).actions[:, :6], commands(0)[:, :6], atol=1e-6)
@@ -68,14 +67,14 @@ def test_a_body_of_parts_is_read(tmp_path: Path) -> None:
     del part["control_delta"]
     composite = {"type": "BASIC", "body_parts": {"right": part}}
     path = written(tmp_path / "a.hdf5", {"demo_0": demo(0)}, {"env_args": env_args(composite)})
-    spec = Hdf5Files(path).spec
+    spec = hdf5(path).spec
     assert (spec.dims, spec.frame, spec.mode) == (7, "world", "delta")
 
 
 def test_two_arms_have_names_of_their_own(tmp_path: Path) -> None:
     two = demo(0, actions=commands(0, 14))
     path = written(tmp_path / "a.hdf5", {"demo_0": two}, {"env_args": env_args(robots=["Panda", "Panda"])})
-    spec = Hdf5Files(path).spec
+    spec = hdf5(path).spec
     assert len(set(spec.names)) == spec.dims == 14
     assert spec.names[0] == "robot0_delta_x"
     assert spec.names[7] == "robot1_delta_x"
@@ -85,7 +84,7 @@ def test_positions_alone_have_three_dimensions_and_a_gripper(tmp_path: Path) -> 
     osc = {**OSC, "type": "OSC_POSITION"}
     four = demo(0, actions=commands(0, 4))
     path = written(tmp_path / "a.hdf5", {"demo_0": four}, {"env_args": env_args(osc)})
-    assert Hdf5Files(path).spec.kinds == ("translation",) * 3 + ("gripper",)
+    assert hdf5(path).spec.kinds == ("translation",) * 3 + ("gripper",)
 
 
 @pytest.mark.parametrize(
@@ -109,7 +108,7 @@ def test_what_is_not_known_is_asked_for_with_lines_to_paste(
 ) -> None:
     path = written(tmp_path / "a.hdf5", {"demo_0": demo(0)}, attributes)
     with pytest.raises(DataError, match="doesn't say what its actions mean") as error:
-        _ = Hdf5Files(path).spec
+        _ = hdf5(path).spec
     assert reason in str(error.value)
     (tmp_path / "rslwm.yaml").write_text("action_spec:" + str(error.value).partition("action_spec:")[2])
     dataset = opened(path, tmp_path)

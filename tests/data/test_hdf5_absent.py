@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from rslwm.data.dataset import open_dataset
+from rslwm.data.config import DataConfig
+from rslwm.data.sources.opening import open_source
 from rslwm.types import DataError
 
 
@@ -11,4 +12,4 @@ def test_without_h5py_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setitem(sys.modules, "h5py", None)  # import h5py fails
     (tmp_path / "lift.hdf5").write_bytes(b"\x89HDF\r\n\x1a\n")
     with pytest.raises(DataError, match=r"lift\.hdf5 is read with h5py, .*pip install 'rslwm\[hdf5\]'"):
-        open_dataset(f"hdf5:{tmp_path / 'lift.hdf5'}", tmp_path)
+        open_source(DataConfig(f"hdf5:{tmp_path / 'lift.hdf5'}")).open(tmp_path)

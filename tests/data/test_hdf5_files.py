@@ -5,47 +5,46 @@ from typing import Any
 import numpy as np
 import pytest
 
-from demonstrations import OSC, STEPS, commands, demo, env_args, left_out, libero, opened, written
+from demonstrations import OSC, STEPS, commands, demo, env_args, hdf5, left_out, libero, opened, written
 from recordings import rendered
 from rslwm.cli.main import main
 from rslwm.data.config import DataConfig
 from rslwm.data.dataset import EpisodeDataset
-from rslwm.data.hdf5 import Hdf5Files
-from rslwm.data.samples import few_frames
+from rslwm.data.sources.opening import open_source
 from rslwm.types import DataError
 
 h5py = pytest.importorskip("h5py", reason="h5py, of the extra hdf5, is not installed")
 
 
 def test_libero_pictures_stand_upright(tmp_path: Path) -> None:
-    source = Hdf5Files(libero(tmp_path / "a.hdf5", late=False))
+    source = hdf5(libero(tmp_path / "a.hdf5", late=False))
     np.testing.assert_array_equal(next(source.episodes()).frames["agentview_rgb"], rendered(STEPS, 16, 0))
     assert any("from bottom to top" in note for note in source.notes)
-    stored = Hdf5Files(libero(tmp_path / "b.hdf5", late=False, macros_image_convention="opencv"))
+    stored = hdf5(libero(tmp_path / "b.hdf5", late=False, macros_image_convention="opencv"))
     np.testing.assert_array_equal(next(stored.episodes()).frames["agentview_rgb"], rendered(STEPS, 16, 0)[:, ::-1])
 
 
 def test_an_observation_after_its_action_is_paired_with_the_next(tmp_path: Path) -> None:
-    source = Hdf5Files(libero(tmp_path / "a.hdf5"))
+    source = hdf5(libero(tmp_path / "a.hdf5"))
     episode = next(source.episodes())
     np.testing.assert_allclose(episode.actions[:, :3], commands(0)[1:, :3] * 0.05, atol=1e-6)
     np.testing.assert_array_equal(episode.frames["agentview_rgb"], rendered(STEPS, 16, 0)[:-1])
     assert episode.success is True
     assert any("after the action" in note for note in source.notes)
-    aligned = next(Hdf5Files(libero(tmp_path / "b.hdf5", late=False)).episodes())
+    aligned = next(hdf5(libero(tmp_path / "b.hdf5", late=False)).episodes())
     np.testing.assert_allclose(aligned.actions[:, :3], commands(0)[:, :3] * 0.05, atol=1e-6)
 
 
 @pytest.mark.parametrize("text", ["open the drawer", ["open", "the", "drawer"]])
 def test_the_instruction_is_liberos(tmp_path: Path, text: Any) -> None:
-    assert next(Hdf5Files(libero(tmp_path / "a.hdf5", instruction=text)).episodes()).instruction == "open the drawer"
+    assert next(hdf5(libero(tmp_path / "a.hdf5", instruction=text)).episodes()).instruction == "open the drawer"
 
 
 def test_a_demonstrations_own_instruction_counts_more(tmp_path: Path) -> None:
     path = libero(tmp_path / "a.hdf5")
     with h5py.File(path, "a") as file:
         file["data/demo_0"].attrs["ep_meta"] = json.dumps({"lang": "close the drawer"})
-    assert next(Hdf5Files(path).episodes()).instruction == "close the drawer"
+    assert next(hdf5(path).episodes()).instruction == "close the drawer"
 
 
 def test_a_folder_is_one_data_set(tmp_path: Path) -> None:
@@ -65,14 +64,6 @@ def test_files_of_two_controllers_are_not_mixed(tmp_path: Path) -> None:
     libero(folder / "b.hdf5", env_args=env_args({**OSC, "output_max": 0.1, "output_min": -0.1}))
     with pytest.raises(DataError, match=r"env_args of b\.hdf5 and a\.hdf5 differ"):
         opened(folder, tmp_path)
-
-
-def test_an_import_is_made_once_for_every_state_of_the_file(tmp_path: Path) -> None:
-    path = written(tmp_path / "a.hdf5", {"demo_0": demo(0)})
-    first = opened(path, tmp_path)
-    assert opened(path, tmp_path).root == first.root
-    written(path, {"demo_0": demo(0), "demo_1": demo(1)})
-    assert opened(path, tmp_path).root != first.root
 
 
 def test_filter_keys_are_kept(tmp_path: Path) -> None:
@@ -157,7 +148,7 @@ def test_a_path_without_files_is_named(tmp_path: Path) -> None:
 def test_pictures_to_look_at_need_no_convention(tmp_path: Path) -> None:
     path = written(tmp_path / "a.hdf5", {"demo_0": demo(0)}, {})
     data = DataConfig(uri=f"hdf5:{path}", image_size=16)
-    assert few_frames(data, 4).shape == (4, 16, 16, 3)
+    assert open_source(data).preview(4).shape == (4, 16, 16, 3)
 
 
 def test_the_command_imports_files(tmp_path: Path) -> None:

@@ -143,7 +143,8 @@ def test_a_short_recording_is_refused(tmp_path: Path) -> None:
 
 def test_progress_counts_episodes(tmp_path: Path) -> None:
     seen: list[int] = []
-    write_lerobot([episode(i) for i in range(3)], tmp_path / "set", SPEC, total=3, progress=seen.append)
+    recorded = [episode(i) for i in range(3)]
+    write_lerobot(recorded, tmp_path / "set", SPEC, total=3, progress=lambda done, *_: seen.append(done))
     assert seen == [1, 2, 3]
 
 

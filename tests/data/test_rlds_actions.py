@@ -10,15 +10,16 @@ import yaml
 
 from rslwm.data.config import DataConfig
 from rslwm.data.conventions import read_spec
-from rslwm.data.dataset import EpisodeDataset, build_dataset
+from rslwm.data.dataset import EpisodeDataset
 from rslwm.data.parts import dictionary_parts
-from rslwm.data.rlds import BRIDGE_SPEC, RldsFolder
+from rslwm.data.sources.opening import open_source
+from rslwm.data.sources.rlds import BRIDGE_SPEC
 from rslwm.types import ActionSpec, DataError
-from tfds_folder import SPEC, STEPS, Features, example, robot, tensor, tfds
+from tfds_folder import SPEC, STEPS, Features, example, rlds, robot, tensor, tfds
 
 
 def imported(folder: Path, tmp_path: Path, **config: Any) -> EpisodeDataset:
-    return build_dataset(DataConfig(uri=f"rlds:{folder}", **config), tmp_path)
+    return open_source(DataConfig(uri=f"rlds:{folder}", **config)).open(tmp_path)
 
 
 def some(*shape: int) -> np.ndarray:
@@ -223,7 +224,7 @@ def test_bridges_own_name_with_other_actions_is_another_convention(tmp_path: Pat
 
 
 def test_bridge_itself_is_known(tmp_path: Path) -> None:
-    folder = RldsFolder(tfds(tmp_path / "b", [[example(0), example(1)]], name="bridge_orig"))
+    folder = rlds(tfds(tmp_path / "b", [[example(0), example(1)]], name="bridge_orig"))
     assert folder.spec == BRIDGE_SPEC
     assert folder.state_names["state"] == [*BRIDGE_SPEC.names]
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from rslwm.data.config import DataConfig
-from rslwm.data.dataset import EpisodeDataset, build_dataset
+from rslwm.data.dataset import EpisodeDataset
+from rslwm.data.sources.opening import open_source
 from rslwm.types import DataError
 
 CASES = Path(__file__).parents[2] / "../shared/cases"
@@ -16,7 +17,7 @@ pytestmark = pytest.mark.skipif(not CASES.is_dir(), reason=f"{CASES} is absent")
 
 
 def imported(case: str, tmp_path: Path, *features: str) -> EpisodeDataset:
-    return build_dataset(DataConfig(uri=f"rlds:{CASES / case}", features=features), tmp_path)
+    return open_source(DataConfig(uri=f"rlds:{CASES / case}", features=features)).open(tmp_path)
 
 
 def left_out(dataset: EpisodeDataset) -> str:

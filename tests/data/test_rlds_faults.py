@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from recordings import rendered
-from rslwm.data.dataset import open_dataset
-from rslwm.data.rlds import RldsFolder
-from rslwm.data.tfrecord import parse_example, read_records
+from rslwm.data.config import DataConfig
+from rslwm.data.sources.opening import open_source
+from rslwm.data.tfrecord import masked_checksum, parse_example, read_records
 from rslwm.types import DataError
-from tfds_folder import STEPS, TEXT, basic, encode, field, framed, image, masked, pictures, robot, tensor, varint
+from tfds_folder import STEPS, TEXT, basic, encode, field, framed, image, pictures, rlds, robot, tensor, varint
 
 
 def edited(folder: Path, file: str, change: Any) -> Path:
@@ -25,7 +25,7 @@ def edited(folder: Path, file: str, change: Any) -> Path:
 
 
 def read(folder: Path) -> None:
-    source = RldsFolder(folder)
+    source = rlds(folder)
     assert source.spec
     assert list(source.episodes())
 
@@ -37,7 +37,7 @@ def test_empty_splits_are_skipped(tmp_path: Path) -> None:
         {"name": "extra", "shardLengths": ["0"]},
     ]
     folder = edited(robot(tmp_path / "r", {}), "dataset_info.json", lambda info: info["splits"].extend(splits))
-    source = RldsFolder(folder)
+    source = rlds(folder)
     assert len(list(source.episodes())) == 3
     assert source.report.missing == []
 
@@ -47,7 +47,7 @@ def test_splits_that_are_all_empty_are_an_error(tmp_path: Path) -> None:
         robot(tmp_path / "r", {}), "dataset_info.json", lambda info: info.update(splits=[{"name": "train"}])
     )
     with pytest.raises(DataError, match="every split is empty"):
-        RldsFolder(folder)
+        rlds(folder)
 
 
 @pytest.mark.parametrize("container", ["array_record", "riegeli", "parquet", "bagz"])
@@ -56,7 +56,7 @@ def test_another_container_is_named_with_how_to_convert(tmp_path: Path, containe
     with pytest.raises(
         DataError, match=f"{container} isn't supported.*convert_format.*--out_file_format=tfrecord"
     ) as error:
-        RldsFolder(folder)
+        rlds(folder)
     assert "Copy" not in str(error.value)
 
 
@@ -65,7 +65,7 @@ def test_another_container_that_the_metadata_do_not_tell_is_named(tmp_path: Path
     shard = next(folder.glob("*.tfrecord-*"))
     shard.rename(folder / shard.name.replace("tfrecord", "array_record"))
     with pytest.raises(DataError, match=r"array_record-00000-of-00001 isn't a TFRecord file"):
-        RldsFolder(folder)
+        rlds(folder)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_what_stands_in_a_shards_place_is_named(tmp_path: Path, start: bytes, me
 def test_a_folder_of_versions_names_them(tmp_path: Path) -> None:
     robot(tmp_path / "1.0.0", {})
     with pytest.raises(DataError, match=r"not one version of a TFDS data set\. Give one of the folders in it: 1\.0\.0"):
-        RldsFolder(tmp_path)
+        rlds(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_a_feature_that_an_episode_lacks_is_named(tmp_path: Path) -> None:
     record = {key: values for key, (_, values) in basic(0).items()}
     next(folder.glob("*.tfrecord-*")).write_bytes(b"".join(framed(encode(record)) for _ in range(3)))
     with pytest.raises(DataError, match=r"episode '/raw/0\.h5' has 0 values of 'steps/observation/state'"):
-        list(RldsFolder(folder).episodes())
+        list(rlds(folder).episodes())
 
 
 BROKEN = [None, 3, "text", [], [1], {}, {"x": 1}, {"features": 3}, {"dimensions": "three"}, {"dimensions": ["a"]}, True]
@@ -174,7 +174,7 @@ def test_metadata_that_are_no_object_are_an_error(tmp_path: Path, file: str, tex
     folder = robot(tmp_path / "r", {})
     (folder / file).write_text(text)
     with pytest.raises(DataError, match=file):
-        open_dataset(f"rlds:{folder}", tmp_path)
+        open_source(DataConfig(f"rlds:{folder}")).open(tmp_path)
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -215,6 +215,6 @@ def test_varints_that_do_not_end_are_an_error(encoded: bytes) -> None:
 
 def test_a_length_beyond_the_file_is_truncation(tmp_path: Path) -> None:
     huge = struct.pack("<Q", 2**63)
-    (tmp_path / "r").write_bytes(huge + masked(huge) + b"abc")
+    (tmp_path / "r").write_bytes(huge + masked_checksum(huge) + b"abc")
     with pytest.raises(DataError, match=rf"truncated, 3 of {2**63} bytes"):
         list(read_records(tmp_path / "r"))

@@ -11,14 +11,14 @@ import pytest
 from recordings import rendered
 from rslwm.cli.main import main
 from rslwm.data.config import DataConfig
-from rslwm.data.dataset import EpisodeDataset, build_dataset
-from rslwm.data.rlds import RldsFolder
+from rslwm.data.dataset import EpisodeDataset
+from rslwm.data.sources.opening import open_source
 from rslwm.types import DataError
-from tfds_folder import STEPS, TEXT, Features, image, pictures, robot, tensor
+from tfds_folder import STEPS, TEXT, Features, image, pictures, rlds, robot, tensor
 
 
 def imported(folder: Path, tmp_path: Path, *features: str) -> EpisodeDataset:
-    return build_dataset(DataConfig(uri=f"rlds:{folder}", features=features), tmp_path)
+    return open_source(DataConfig(uri=f"rlds:{folder}", features=features)).open(tmp_path)
 
 
 def left_out(dataset: EpisodeDataset) -> str:
@@ -93,7 +93,7 @@ def test_numbers_in_the_shape_of_pictures_are_no_state_and_said(tmp_path: Path, 
 )
 def test_a_name_is_given_once(tmp_path: Path, mapping: tuple[str, ...], message: str) -> None:
     with pytest.raises(DataError, match=message):
-        RldsFolder(robot(tmp_path / "r", {}), mapping)
+        rlds(robot(tmp_path / "r", {}), mapping)
 
 
 def test_a_folder_of_configurations_names_the_versions_below(tmp_path: Path) -> None:
@@ -102,12 +102,12 @@ def test_a_folder_of_configurations_names_the_versions_below(tmp_path: Path) -> 
     (tmp_path / "above").mkdir()
     (tmp_path / "set").rename(tmp_path / "above/small")
     with pytest.raises(DataError, match=r"Give one of the folders in it: small/1\.0\.0"):
-        RldsFolder(tmp_path / "above")
+        rlds(tmp_path / "above")
 
 
 def test_an_episode_s_number_may_be_a_text(tmp_path: Path) -> None:
     named: Features = {"episode_metadata/episode_id": (TEXT, [b"ep-7"])}
-    assert next(RldsFolder(robot(tmp_path / "r", named)).episodes()).id == "/raw/0.h5:ep-7"
+    assert next(rlds(robot(tmp_path / "r", named)).episodes()).id == "/raw/0.h5:ep-7"
 
 
 def test_pictures_in_a_tensor_are_a_camera(tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_pictures_in_a_tensor_are_a_camera(tmp_path: Path) -> None:
     raw = (tensor(16, 16, 3, dtype="uint8"), frames.ravel().tolist())
     packed = (tensor(16, 16, 3, dtype="uint8", encoding="zlib"), [zlib.compress(f.tobytes()) for f in frames])
     folder = robot(tmp_path / "r", {"steps/observation/raw": raw, "steps/observation/packed": packed})
-    episode = next(RldsFolder(folder).episodes())
+    episode = next(rlds(folder).episodes())
     np.testing.assert_array_equal(episode.frames["raw"], frames)
     np.testing.assert_array_equal(episode.frames["packed"], frames)
     assert imported(folder, tmp_path).cameras == ["image", "packed", "raw"]

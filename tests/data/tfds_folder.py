@@ -10,9 +10,10 @@ import numpy as np
 from PIL import Image
 
 from recordings import rendered
-from rslwm.data.rlds import BRIDGE_SPEC
-from rslwm.data.tfrecord import crc32c
-from rslwm.types import ActionSpec, end_effector_spec
+from rslwm.data.config import DataConfig
+from rslwm.data.sources.rlds import BRIDGE_SPEC, Rlds
+from rslwm.data.tfrecord import masked_checksum
+from rslwm.types import ActionSpec, Episode, end_effector_spec
 
 STEPS = 6
 
@@ -39,14 +40,9 @@ def encode(example: dict[str, Any]) -> bytes:
     return field(1, entries)
 
 
-def masked(data: bytes) -> bytes:
-    crc = crc32c(data)
-    return struct.pack("<I", (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF)
-
-
 def framed(record: bytes) -> bytes:
     length = struct.pack("<Q", len(record))
-    return length + masked(length) + record + masked(record)
+    return length + masked_checksum(length) + record + masked_checksum(record)
 
 
 def pictures(frames: np.ndarray) -> list[bytes]:
@@ -115,6 +111,16 @@ def tfds(
         path = root / f"{name}-train.tfrecord-{i:05d}-of-{len(shards):05d}"
         path.write_bytes(b"".join(framed(encode(episode)) for episode in shard))
     return root
+
+
+def rlds(folder: Path, features: tuple[str, ...] = ()) -> Rlds:
+    source = Rlds(str(folder), DataConfig(f"rlds:{folder}", features=features))
+    _ = source.layout
+    return source
+
+
+def as_recorded(folder: Path) -> list[Episode]:
+    return list(rlds(folder).episodes(as_recorded=True))
 
 
 SPEC = end_effector_spec(0.05, 0.25, hz=10)

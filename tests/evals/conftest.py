@@ -3,14 +3,14 @@
 from pathlib import Path
 
 import pytest
+from rslwm.evals.probes import Probes
 
 from point_world import PointWorldModel, ReadAction, ReadState, ReadSuccess, write_corpus
 from rslwm.compute import ComputeConfig
 from rslwm.data.corpus import Corpus
 from rslwm.data.store import TensorStore
 from rslwm.evals.evaluation import EvalConfig, Evaluation, Label
-from rslwm.evals.grid_probe import ProbeConfig
-from rslwm.evals.probes import Probes
+from rslwm.evals.probe import ProbeConfig
 from rslwm.optim import OptimConfig
 from rslwm.plan.base import PlanConfig
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from rslwm.evals.probes import Probes, final_windows
 from torch import Tensor, nn
 
 from measured import measure
@@ -16,8 +17,7 @@ from rslwm.data.corpus import Corpus
 from rslwm.data.store import TensorStore
 from rslwm.evals.base import METRICS, metric_infos
 from rslwm.evals.evaluation import EvalConfig, Evaluation, Label
-from rslwm.evals.grid_probe import ProbeConfig
-from rslwm.evals.probes import Probes, final_windows
+from rslwm.evals.probe import ProbeConfig
 from rslwm.evals.rows import Rows
 from rslwm.plan.base import PlanConfig
 from rslwm.verdict.bootstrap import Resampling
@@ -67,6 +67,9 @@ class NoiseWorldModel(PointWorldModel):
     def rollout(self, context, actions, sampling, generator=None):  # type: ignore[no-untyped-def]
         future = actions.shape[1] - context.shape[1] + 1
         return torch.randn((len(context), future, *context.shape[2:]), generator=generator)
+
+    def step(self, state: PointState, action, sampling, noise, following):  # type: ignore[no-untyped-def]
+        return state, noise
 
     def unroll(self, state: PointState, actions, sampling, noise=None):  # type: ignore[no-untyped-def]
         return noise

@@ -65,6 +65,10 @@ def test_predictions_average_over_draws(evaluation: Evaluation) -> None:
             exact = super().rollout(context, actions, sampling)
             return exact + torch.randn(exact.shape, generator=generator)
 
+        def step(self, state, action, sampling, noise, following):  # type: ignore[no-untyped-def]
+            state, exact = super().step(state, action, sampling, noise, following)
+            return state, exact + noise
+
     evaluation.world_model = Noisy()  # type: ignore[assignment]
     rows = select(measure("one_step", evaluation), "one_step_error")
     assert sum(row.value for row in rows) / len(rows) == pytest.approx(1 / 4, rel=0.2)  # unit variance over four draws

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from rslwm.evals.probes import Probes, StateTargets, balanced, final_windows, spread
 
 from measured import measure, summary
 from rslwm.compute import ComputeConfig
@@ -14,7 +15,6 @@ from rslwm.data.store import TensorStore
 from rslwm.evals.base import NotAvailable
 from rslwm.evals.evaluation import Evaluation
 from rslwm.evals.grid_probe import GridProbe, ProbeConfig
-from rslwm.evals.probes import Probes, StateTargets, balanced, final_windows, spread
 from rslwm.types import DataError
 
 

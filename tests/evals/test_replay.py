@@ -7,7 +7,7 @@ import torch
 
 from rslwm.compute import generator
 from rslwm.data.seen import SeenEpisodes
-from rslwm.evals.evaluation import EvalConfig
+from rslwm.evals.config import EvalConfig
 from rslwm.evals.replay import Replay, replay
 from rslwm.latents.decoder import DecoderConfig
 from rslwm.latents.space import LatentSpace, SpaceConfig

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rslwm.evals.probes import Probes, final_windows, labelled_clips, left_out, spread
 
 from measured import measure, select, summary, with_constant_rollouts
 from point_world import PointWorldModel, write_corpus, write_latents
@@ -14,8 +15,7 @@ from rslwm.data.corpus import Corpus
 from rslwm.data.store import TensorStore
 from rslwm.evals.base import NotAvailable, metric_infos
 from rslwm.evals.evaluation import Evaluation
-from rslwm.evals.grid_probe import ProbeConfig
-from rslwm.evals.probes import Probes, final_windows, labelled_clips, left_out, spread
+from rslwm.evals.probe import ProbeConfig
 from rslwm.evals.success import linear_scores
 from rslwm.optim import OptimConfig
 

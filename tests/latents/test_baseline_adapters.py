@@ -14,6 +14,7 @@ from rslwm.latents.adapters.pca import PCA, ROWS
 from rslwm.latents.adapters.svae import SVAE
 from rslwm.latents.base import EncoderConfig
 from rslwm.latents.decoder import DecoderConfig
+from rslwm.latents.pixels import TwinDecoder
 from rslwm.latents.space import LatentSpace, SpaceConfig, open_adapter
 from rslwm.types import DataError
 
@@ -59,7 +60,8 @@ def test_native_latents_are_decoded_through_the_configured_kind() -> None:
         decoder=DecoderConfig(width=16),
     )
     space = LatentSpace(config).eval()
-    assert isinstance(space.decoder_adapter, PCA)
+    assert isinstance(space.pixels, TwinDecoder)
+    assert isinstance(space.pixels.adapter, PCA)
     assert space.spec.channels == 16
     assert space.decode(torch.zeros(1, 2, *space.spec.grid, 16)).shape == (1, 2, 32, 32, 3)
 

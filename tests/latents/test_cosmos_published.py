@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from rslwm.compute import generator
 from rslwm.latents.base import EncoderConfig
 from rslwm.latents.check import check_encoder
-from rslwm.latents.flops import encoder_flops
+from rslwm.latents.pixels import OwnDecoder
 from rslwm.latents.published.base import Options
 from rslwm.latents.published.cosmos import Cosmos, open_script
 from rslwm.latents.published.cosmos_network import CosmosTokenizer, Patcher, UnPatcher, haar, tokenizer
@@ -75,7 +75,7 @@ def test_parameters_are_those_of_the_paper_and_fill_the_published_files(full_siz
 
 
 def test_operations_of_a_frame_are_those_of_the_paper() -> None:
-    encoding, decoding = encoder_flops(Cosmos(EncoderConfig(), 256))
+    encoding, decoding = Cosmos(EncoderConfig(), 256).flops()
     assert encoding / 1e9 == pytest.approx(47.6, abs=0.05)
     assert decoding / 1e9 == pytest.approx(101.7, abs=0.05)
 
@@ -299,7 +299,8 @@ def test_a_saved_space_is_opened_without_running_the_program(
     weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = EncoderConfig(weights=str(weights), input_size=64)
-    space = LatentSpace(SpaceConfig("cosmos-ci16", 64, encoder=config)).with_own_decoder()
+    space = LatentSpace(SpaceConfig("cosmos-ci16", 64, encoder=config))
+    space.set_pixels(OwnDecoder())
     space.save(tmp_path)
     monkeypatch.delenv(VARIABLE)
     opened = LatentSpace.load(tmp_path)

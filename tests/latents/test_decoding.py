@@ -12,6 +12,7 @@ from rslwm.compute import generator, seeded
 from rslwm.latents.adapters.base import AdapterConfig
 from rslwm.latents.base import ENCODERS, Encoder, EncoderConfig
 from rslwm.latents.decoder import DecoderConfig
+from rslwm.latents.pixels import OwnDecoder, TrainedDecoder, TwinDecoder
 from rslwm.latents.space import LatentSpace, SpaceConfig
 from rslwm.types import DataError, LatentSpec
 
@@ -55,16 +56,19 @@ def opened(**settings: object) -> LatentSpace:
 
 @pytest.mark.parametrize("views", [1, 2])
 def test_an_encoders_own_decoder_undoes_normalisation_and_views(views: int, tmp_path: Path) -> None:
-    opened(views=views).with_own_decoder().save(tmp_path)
+    space = opened(views=views)
+    space.set_pixels(OwnDecoder())
+    space.save(tmp_path)
     space, x = LatentSpace.load(tmp_path), frames(views)
     means = reduce(x, "B T (h p) (w q) c -> B T h w c", "mean", p=PATCH, q=PATCH)
     expected = repeat(means, "B T h w c -> B T (h p) (w q) c", p=PATCH, q=PATCH)
     torch.testing.assert_close(space.decode(space.encode(x)), expected)
-    assert not any(name.startswith("decoder") for name in space.state_dict())
+    assert not any(name.startswith("pixels") for name in space.state_dict())
 
 
 def test_an_adapter_is_undone_before_the_encoders_own_decoder() -> None:
-    space = opened(channels=2).with_own_decoder()
+    space = opened(channels=2)
+    space.set_pixels(OwnDecoder())
     assert space.adapter is not None
     z = torch.randn(1, 1, 4, 4, 2, generator=generator(0, "z"))
     expected = space.encoder.decode(space.adapter.decode(space.normaliser.inverse(z))).clamp(0, 1)
@@ -73,8 +77,8 @@ def test_an_adapter_is_undone_before_the_encoders_own_decoder() -> None:
 
 def test_own_decoders_are_taken_only_where_they_are_asked_for() -> None:
     space = opened(decode=True)
-    assert space.decoder is not None
-    assert opened(decode=True, decoder=DecoderConfig(own=True)).decoder is None
+    assert isinstance(space.pixels, TrainedDecoder)
+    assert isinstance(opened(decode=True, decoder=DecoderConfig(own=True)).pixels, OwnDecoder)
     with pytest.raises(DataError, match="has no pixel decoder"):
         opened().decode(torch.zeros(1, 1, 4, 4, 6))
 
@@ -82,8 +86,8 @@ def test_own_decoders_are_taken_only_where_they_are_asked_for() -> None:
 @torch.no_grad()
 def test_a_native_space_decodes_as_its_compressed_twin_would(tmp_path: Path) -> None:
     native, twin = opened(), opened(channels=2, decode=True)
-    assert twin.decoder is not None
-    native.with_decoder_of(twin).save(tmp_path)
+    native.set_pixels(TwinDecoder.of(twin))
+    native.save(tmp_path)
     space, x = LatentSpace.load(tmp_path), frames()
     torch.testing.assert_close(space.decode(space.encode(x)), twin.decode(twin.encode(x)))
     assert space.spec == native.spec

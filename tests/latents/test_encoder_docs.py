@@ -7,7 +7,7 @@ import pytest
 
 from rslwm.compute import seeded
 from rslwm.data.config import DataConfig
-from rslwm.data.samples import few_frames
+from rslwm.data.sources.opening import open_source
 from rslwm.evals.inspection import inspect
 from rslwm.latents.base import ENCODERS, EncoderConfig
 from rslwm.latents.check import check_encoder
@@ -40,7 +40,7 @@ def test_its_examples_keep_the_contract(reference: str, folder: Path):
 
 
 def test_the_worked_example_decodes_what_it_keeps(folder: Path):
-    frames = to_float(few_frames(DataConfig(), 8))
+    frames = to_float(open_source(DataConfig()).preview(8))
     quality = []
     for keep in (1, 3, 8):
         space = Entry.parse(f"{folder}/my_encoder.py:Cosines[keep={keep}]").space(StudyConfig())

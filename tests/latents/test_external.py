@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from rslwm.compute import generator, seeded
 from rslwm.latents.adapters.base import AdapterConfig
 from rslwm.latents.decoder import DecoderConfig
 from rslwm.latents.external import EXTERNAL, ExternalConfig
+from rslwm.latents.pixels import TwinDecoder
 from rslwm.latents.space import LatentSpace, SpaceConfig
 from rslwm.types import DataError
 
@@ -43,10 +45,10 @@ def test_it_knows_its_shape_and_says_what_to_do_instead_of_encoding() -> None:
 def test_a_native_space_is_decoded_through_an_adapter() -> None:
     space = build(NATIVE)
     space.normaliser.fit(FEATURES)
-    assert space.decoder is not None
-    assert space.decoder_adapter is not None
+    pixels = space.pixels
+    assert isinstance(pixels, TwinDecoder)
     latents = space.normaliser(space.compress(FEATURES))
-    expected = space.decoder(space.decoder_adapter.encode(FEATURES)).clamp(0, 1)
+    expected = pixels.decoder(pixels.adapter.encode(FEATURES)).clamp(0, 1)
     torch.testing.assert_close(space.decode(latents), expected)
 
 
@@ -60,3 +62,16 @@ def test_it_is_saved_and_loaded(config: SpaceConfig, tmp_path: Path) -> None:
     latents = space.compress(FEATURES)
     assert torch.equal(loaded.compress(FEATURES), latents)
     assert torch.equal(loaded.decode(latents), space.decode(latents))
+
+
+def test_files_are_those_of_before_pixels_were_one_module(tmp_path: Path) -> None:
+    build(NATIVE).save(tmp_path)
+    tensors = load_file(tmp_path / "space.safetensors")
+    parts = {name.partition(".")[0] for name in tensors}
+    assert parts == {"normaliser", "decoder", "decoder_adapter", "decoder_normaliser"}
+    # One with an adapter to a decoder that it lacks, as they were written.
+    undecoded = {name: x for name, x in tensors.items() if not name.startswith("decoder.")}
+    save_file(undecoded, tmp_path / "space.safetensors")
+    text = (tmp_path / "space.yaml").read_text()
+    (tmp_path / "space.yaml").write_text(text.replace("decode: true", "decode: false"))
+    assert LatentSpace.load(tmp_path).pixels is None

@@ -5,7 +5,6 @@ import torch.nn.functional as F
 from torch import nn
 
 from rslwm.latents.base import ENCODERS, Encoder, EncoderConfig
-from rslwm.latents.flops import encoder_flops
 from rslwm.types import LatentSpec
 from toy_published import CHANNELS, PATCH, Toy
 
@@ -27,15 +26,15 @@ def test_a_published_network_is_counted_without_weights_both_ways():
     encoder = Toy(EncoderConfig(input_size=64), 32)
     assert encoder.weights is None
     one_way = 2 * 3 * PATCH**2 * CHANNELS * (64 // PATCH) ** 2
-    assert encoder_flops(encoder) == (one_way, one_way)
+    assert encoder.flops() == (one_way, one_way)
 
 
 def test_attention_counts():
     linear, attention = 2 * 16 * 48 * 8, 4 * 16**2 * 8
-    assert encoder_flops(Attending()) == (linear + attention, 0)
+    assert Attending().flops() == (linear + attention, 0)
 
 
 def test_the_frame_size_counts_for_an_encoder_that_sees_it():
     config = EncoderConfig(width=32, depth=1, heads=2)
-    small, large = (encoder_flops(ENCODERS.get("small-vae")(config, size))[0] for size in (32, 64))
+    small, large = (ENCODERS.get("small-vae")(config, size).flops()[0] for size in (32, 64))
     assert 4 * small < large < 16 * small

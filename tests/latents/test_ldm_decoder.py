@@ -106,6 +106,7 @@ def test_a_space_is_saved_and_loaded_with_it(tmp_path: Path) -> None:
     space.save(tmp_path)
     latents = torch.randn(1, 2, *space.spec.grid, 4, generator=generator(0, "latents"))
     loaded = LatentSpace.load(tmp_path)
-    assert isinstance(loaded.decoder, LDMDecoder)
+    assert loaded.pixels is not None
+    assert isinstance(loaded.pixels.decoder, LDMDecoder)
     assert torch.equal(loaded.decode(latents), space.decode(latents))
     assert loaded.decode(latents).shape == (1, 2, 32, 32, 3)

@@ -14,7 +14,6 @@ from torch import Tensor
 from rslwm.compute import generator
 from rslwm.latents.base import EncoderConfig
 from rslwm.latents.check import check_encoder
-from rslwm.latents.flops import encoder_flops
 from rslwm.latents.published.sd3 import SD3VAE, SD3Options
 from rslwm.types import DataError
 from tiny_checkpoints.sd3 import CHANNELS, write
@@ -51,7 +50,7 @@ def test_the_published_network_has_the_published_sizes() -> None:
 
 
 def test_operations_of_a_frame_are_the_published_ones() -> None:
-    encoding, decoding = encoder_flops(SD3VAE(EncoderConfig(), 256))
+    encoding, decoding = SD3VAE(EncoderConfig(), 256).flops()
     assert encoding / 1e9 == pytest.approx(270.8, rel=0.05)
     assert decoding / 1e9 == pytest.approx(620.2, rel=0.05)
 

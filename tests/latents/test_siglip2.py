@@ -14,7 +14,6 @@ from torch import Tensor
 from rslwm.compute import generator
 from rslwm.latents.base import EncoderConfig
 from rslwm.latents.check import check_encoder
-from rslwm.latents.flops import encoder_flops
 from rslwm.latents.published.hub_folder import CONFIG, FILE
 from rslwm.latents.published.siglip2 import SigLIP2, SigLIP2Options
 from rslwm.types import DataError
@@ -49,7 +48,7 @@ def test_the_published_network_has_the_published_sizes() -> None:
 
 
 def test_operations_of_a_frame_are_the_published_ones() -> None:
-    encoding, _ = encoder_flops(SigLIP2(EncoderConfig(), 256))
+    encoding, _ = SigLIP2(EncoderConfig(), 256).flops()
     assert encoding / 1e9 == pytest.approx(211.9, rel=0.05)
 
 

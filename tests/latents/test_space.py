@@ -96,8 +96,9 @@ def test_a_space_gets_its_pixels_later(space: LatentSpace, tmp_path: Path) -> No
     bare = LatentSpace(replace(CONFIG, decode=False, decoder=DecoderConfig()))
     with pytest.raises(DataError, match=r"small-dino\+4 has no pixel decoder"):
         bare.decode(torch.zeros(1, 1, 4, 4, 4))
-    assert space.decoder is not None
-    bare.with_decoder(space.decoder).save(tmp_path)
+    assert space.pixels is not None
+    bare.set_pixels(space.pixels)
+    bare.save(tmp_path)
     assert LatentSpace.load(tmp_path).config == CONFIG
 
 

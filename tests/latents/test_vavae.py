@@ -13,7 +13,6 @@ from torch import Tensor
 from rslwm.compute import generator
 from rslwm.latents.base import EncoderConfig
 from rslwm.latents.check import check_encoder
-from rslwm.latents.flops import encoder_flops
 from rslwm.latents.published.vavae import STATISTICS, VAVAE, VAVAEOptions, ldm_name
 from rslwm.latents.published.weights import MissingWeights
 from rslwm.types import DataError
@@ -121,11 +120,11 @@ def test_the_published_network_has_the_published_sizes() -> None:
 
 
 def test_operations_of_a_frame_are_the_published_ones() -> None:
-    encoding, decoding = encoder_flops(VAVAE(EncoderConfig(), 256))
+    encoding, decoding = VAVAE(EncoderConfig(), 256).flops()
     assert encoding / 1e9 == pytest.approx(137.9, rel=0.05)
     assert decoding / 1e9 == pytest.approx(252.2, rel=0.05)
     options = VAVAEOptions(posterior="sample", normalise=True)  # counted without weights, statistics or an image
-    assert encoder_flops(VAVAE(EncoderConfig(), 256, options)) == (encoding, decoding)
+    assert VAVAE(EncoderConfig(), 256, options).flops() == (encoding, decoding)
 
 
 def test_a_tiny_checkpoint_keeps_the_contract(folder: Path) -> None:

@@ -15,7 +15,6 @@ from torch import Tensor
 from rslwm.compute import generator
 from rslwm.latents.base import EncoderConfig
 from rslwm.latents.check import check_encoder
-from rslwm.latents.flops import encoder_flops
 from rslwm.latents.published.base import Options
 from rslwm.latents.published.hub_folder import CONFIG, FILE, INDEX
 from rslwm.latents.published.webdino import WebDINO
@@ -54,7 +53,7 @@ def test_the_published_network_has_the_published_sizes() -> None:
 
 
 def test_operations_of_a_frame_are_the_published_ones() -> None:
-    encoding, decoding = encoder_flops(WebDINO(EncoderConfig(), 256))
+    encoding, decoding = WebDINO(EncoderConfig(), 256).flops()
     assert encoding / 1e9 == pytest.approx(155.8, rel=0.05)
     assert decoding == 0
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from rslwm.compute import generator
 from rslwm.latents.base import EncoderConfig
+from rslwm.latents.pixels import TwinDecoder
 from rslwm.latents.published.base import Options
 from rslwm.latents.published.sd3 import SD3VAE
 from rslwm.latents.published.webdino import WebDINO
@@ -119,8 +120,8 @@ def test_native_features_are_decoded_through_the_adapter(tmp_path: Path) -> None
     model = import_world_model(dit, svae, replace(ADAPTED, heads=3))
     features = golden("svae")[1]["z"]
     assert torch.equal(model.space.compress(features), features)
-    assert model.space.decoder is not None
-    expected = model.space.decoder(golden("svae")[1]["encoded"])
+    assert isinstance(model.space.pixels, TwinDecoder)
+    expected = model.space.pixels.decoder(golden("svae")[1]["encoded"])
     torch.testing.assert_close(model.decode(features), expected, rtol=0, atol=1e-5)
 
 

@@ -2,23 +2,21 @@
 
 import fcntl
 import os
+import platform
 import threading
 from pathlib import Path
 
 import pytest
 
 from holders import held_elsewhere, taken
-from rslwm.cli.report import Report
-from rslwm.run import runner
 from rslwm.run.lock import locked
 from rslwm.serialisation import ConfigError
-from rslwm.types import DataError
 
 
 def test_another_processs_lock_is_waited_for_and_its_holder_named(tmp_path: Path) -> None:
     with (
         held_elsewhere(tmp_path / "lock") as number,
-        pytest.raises(ConfigError, match=rf"in use by another run: lock is locked by process {number}"),
+        pytest.raises(ConfigError, match=rf"in use by another run: lock is locked by process {number} of \S+\."),
         locked(tmp_path / "lock", 0.3),
     ):
         pass
@@ -75,7 +73,7 @@ def test_the_file_is_open_for_writing_and_has_a_record_lock(tmp_path: Path, monk
 
     monkeypatch.setattr(fcntl, "lockf", spy)
     with locked(tmp_path / "lock", 0):
-        assert (tmp_path / "lock").read_text() == str(os.getpid())
+        assert (tmp_path / "lock").read_text() == f"process {os.getpid()} of {platform.node()}"
     assert modes == [os.O_RDWR]
 
 
@@ -92,22 +90,3 @@ def test_a_file_that_cannot_be_opened_or_locked_is_named(tmp_path: Path, monkeyp
     monkeypatch.undo()
     with locked(tmp_path / "lock", 0):
         pass
-
-
-@pytest.mark.parametrize("size", ["", "S"])
-def test_no_report_is_written_while_a_run_uses_its_folder(
-    size: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(runner, "LOCK_SECONDS", 0)
-    (tmp_path / "stages").mkdir()
-    (tmp_path / "S").mkdir()
-    with held_elsewhere(tmp_path / ".lock"), pytest.raises(ConfigError, match="in use by another run"):
-        Report(tmp_path / size).run()
-    with pytest.raises(DataError, match=r"rows\.parquet does not exist"):
-        Report(tmp_path / size).run()
-
-
-def test_a_report_of_no_folder_makes_none(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="is no folder"):
-        Report(tmp_path / "none").run()
-    assert not (tmp_path / "none").exists()

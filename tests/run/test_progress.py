@@ -4,12 +4,16 @@ import pytest
 from rich.console import Console
 
 import toy_stages as toys
-from rslwm.run.progress import Bars, Lines, Meter, display, duration
+from rslwm.run.progress import Display, Meter, duration
 from rslwm.run.schedule import Schedule
 from rslwm.run.stage import Stage
 
-A = Stage("encoder", "small-vae@0", toys.write, "a", cost=10)
-B = Stage("model", "small-vae@0", toys.write, "b", inputs=(A,), cost=30)
+A = toys.Toy(label="encoder", cost=10)
+B = toys.Linked(label="model", after=(A,), cost=30)
+
+
+def room(_: Stage) -> bool:
+    return True
 
 
 class Clock:
@@ -31,7 +35,7 @@ def test_durations_read_like_people_say_them(seconds, text):
 
 
 def test_the_time_left_of_a_resumed_stage_ignores_its_head_start():
-    meter = Meter(0.0)
+    meter = Meter()
     meter.update(80, 100, "", now=1.0)
     assert meter.seconds_left(1.0) is None
     meter.update(90, 100, "", now=6.0)
@@ -41,33 +45,31 @@ def test_the_time_left_of_a_resumed_stage_ignores_its_head_start():
 
 def test_plain_lines_for_starts_ends_and_kept_stages_and_rarely_in_between():
     clock, console, schedule = Clock(), screen(), Schedule([B], lambda s: s == A)
-    with Lines(console, schedule, 1, clock) as view:
-        schedule.next()
+    with Display(console, schedule, 1, clock) as view:
+        schedule.next(room)
         view.started(B)
         for _ in range(100):
             clock.now += 0.4
-            view.progressed(B, 5, 10, "loss 0.3")
+            view.advanced(B, 5, 10, "loss 0.3")
             view.tick()
         schedule.finish(B, 40.0)
         view.finished(B, 40.0)
     kept, started, *between, finished, overall = console.file.getvalue().splitlines()
-    assert kept == "kept      encoder small-vae@0"
-    assert started == "started   model small-vae@0"
+    assert kept == "kept      toy encoder"
+    assert started == "started   toy model"
     assert len(between) == 2  # 40 s
     assert between[0].startswith("1/2 stages  15 s  about 15 s left")
-    assert between[0].endswith("model small-vae@0 5/10  loss 0.3")
-    assert finished == "finished  model small-vae@0  40 s"
+    assert between[0].endswith("toy model 5/10  loss 0.3")
+    assert finished == "finished  toy model  40 s"
     assert overall == "2/2 stages  40 s"
 
 
 def test_bars_show_running_stages_on_a_terminal():
     console, schedule = screen(terminal=True), Schedule([B], lambda s: s == A)
-    view = display(console, schedule, 1)
-    assert isinstance(view, Bars)
-    with view:
-        schedule.next()
+    with Display(console, schedule, 1) as view:
+        schedule.next(room)
         view.started(B)
-        view.progressed(B, 5, 10, "loss 0.3")
+        view.advanced(B, 5, 10, "loss 0.3")
         view.tick()
         view.bars.refresh()
         schedule.fail(B)
@@ -75,9 +77,5 @@ def test_bars_show_running_stages_on_a_terminal():
     text = console.file.getvalue()
     assert "5/10  loss 0.3" in text
     assert "all stages" in text
-    assert "FAILED    model small-vae@0  it broke" in text
-
-
-def test_a_pipe_gets_plain_lines():
-    view = display(screen(), Schedule([A], lambda s: False), 1)
-    assert not isinstance(view, Bars)
+    assert "FAILED    toy model  it broke" in text
+    assert "started" not in text

@@ -1,5 +1,6 @@
 import io
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,9 @@ from rich.console import Console
 import rslwm.run.runner as runner_module
 import toy_stages as toys
 from holders import held_elsewhere, taken
-from rslwm.run.runner import Runner, Stage, StageFailed, StageRecord
+from rslwm.run.perform import Failed
+from rslwm.run.runner import Runner, StageFailed
+from rslwm.run.stage import Stage, StageRecord
 from rslwm.serialisation import ConfigError
 from rslwm.types import DataError
 
@@ -17,9 +20,8 @@ from rslwm.types import DataError
 def make(tmp_path):
     """Stages that write a text, with a trace of what ran."""
 
-    def stage(text: str, *inputs: Stage, name: str = "", seconds: float = 0.0, **options) -> Stage:
-        config = {"text": text, "trace": str(tmp_path / "trace"), "seconds": seconds}
-        return Stage("write", name or text, toys.write, config, inputs, **options)
+    def stage(text: str, *after: Stage, name: str = "", **options) -> Stage:
+        return toys.Write(label=name or text, text=text, trace=str(tmp_path / "trace"), after=after, **options)
 
     return stage
 
@@ -41,30 +43,33 @@ def started(tmp_path: Path) -> list[str]:
     return [text for event, text, _ in events(tmp_path) if event == "start"]
 
 
-def test_inputs_run_before_what_needs_them_and_are_passed_in_order(tmp_path, make):
+def test_needs_run_before_what_needs_them(tmp_path, make):
     a, b = make("a"), make("b")
     top = make("top", b, make("middle", a))
-    folders = runner(tmp_path).run([top])
-    assert (folders[top] / "result.txt").read_text() == "top(b(),middle(a()))"
-    assert set(folders) == {a, b, top, *top.inputs}
+    run = runner(tmp_path)
+    outcome = run.run([top])
+    assert (outcome.folders[top] / "result.txt").read_text() == "top(b(),middle(a()))"
+    assert set(outcome.folders) == {a, b, top, *top.needs.values()}
+    assert not outcome.failed
+    assert run.workspace.facts(top) == {"length": 3}
+    assert run.workspace.open(top) == outcome.folders[top]
 
 
 def test_an_idle_worker_ends_by_itself(tmp_path):
     note = tmp_path / "note"
-    runner(tmp_path).run([Stage("note", "a", toys.leave_a_note, {"note": str(note)})])
+    runner(tmp_path).run([toys.Leave(label="a", note=str(note))])
     assert note.exists()
 
 
 def test_stages_run_side_by_side(tmp_path):
     (tmp_path / "meeting").mkdir()
-    config = {"meeting": str(tmp_path / "meeting"), "guests": 2}
-    stages = [Stage("meet", text, toys.meet, {**config, "text": text}) for text in "ab"]
-    assert len(runner(tmp_path / "out", jobs=2).run(stages)) == 2
+    stages = [toys.Meet(label=text, text=text, meeting=str(tmp_path / "meeting"), guests=2) for text in "ab"]
+    assert len(runner(tmp_path / "out", jobs=2).run(stages).folders) == 2
 
 
 def test_an_exclusive_stage_runs_alone(tmp_path, make):
-    stages = [make(t, seconds=0.15) for t in "abc"] + [make("alone", seconds=0.15, cost=2, exclusive=True)]
-    runner(tmp_path).run([*stages[:3], make("first", seconds=0.1, cost=9), stages[3]])
+    stages = [make(t, sleep=0.15) for t in "abc"] + [make("alone", sleep=0.15, cost=2, large=True)]
+    runner(tmp_path).run([*stages[:3], make("first", sleep=0.1, cost=9), stages[3]])
     spans = {text: at for event, text, at in events(tmp_path) if event == "start"}
     ends = {text: at for event, text, at in events(tmp_path) if event == "end"}
     for other in ("a", "b", "c", "first"):
@@ -73,7 +78,7 @@ def test_an_exclusive_stage_runs_alone(tmp_path, make):
 
 def test_two_names_of_the_same_content_share_one_output(tmp_path, make):
     one, two = make("same", name="small-vae@0"), make("same", name="alias")
-    folders = runner(tmp_path).run([one, two])
+    folders = runner(tmp_path).run([one, two]).folders
     assert folders[one] == folders[two]
     assert started(tmp_path) == ["same"]
 
@@ -100,53 +105,55 @@ def test_a_changed_config_runs_only_what_depends_on_it(tmp_path, make):
 
 
 def test_results_do_not_depend_on_the_number_of_jobs(tmp_path):
-    stages = [Stage("sum", str(seed), toys.torch_sum, {"seed": seed}) for seed in range(2)]
+    stages = [toys.TorchSum(label=str(seed), seed=seed) for seed in range(2)]
     texts = []
     for jobs in (1, 2):
-        folders = runner(tmp_path / str(jobs), jobs).run(stages)
+        folders = runner(tmp_path / str(jobs), jobs).run(stages).folders
         texts.append([(folders[s] / "result.txt").read_text() for s in stages])
     assert texts[0] == texts[1]
     assert all(text.startswith("1 ") for text in texts[0])  # torch had one thread
 
 
 def test_threads_per_job_reach_the_libraries(tmp_path):
-    stage = Stage("sum", "0", toys.torch_sum, {"seed": 0})
-    folder = runner(tmp_path, jobs=1, threads_per_job=2).run([stage])[stage]
+    stage = toys.TorchSum(label="0")
+    folder = runner(tmp_path, jobs=1, threads_per_job=2).run([stage]).folders[stage]
     assert (folder / "result.txt").read_text().startswith("2 ")
 
 
 def test_the_record_says_what_a_stage_took_and_printed(tmp_path, make):
-    stage = make("a", seconds=0.2)
-    folder = runner(tmp_path).run([stage])[stage]
+    stage = make("a", sleep=0.2)
+    folder = runner(tmp_path).run([stage]).folders[stage]
     record = StageRecord.read(folder)
-    assert (record.kind, record.name, record.key, record.attempts) == ("write", "a", stage.key, 1)
+    assert (record.kind, record.label, record.key, record.attempts) == ("write", "a", stage.key, 1)
     assert record.seconds >= 0.2
     assert record.log == ["writing a"]
     assert record.config["text"] == "a"
     assert record.versions["torch"]
-    assert sorted(p.name for p in folder.iterdir()) == ["log.txt", "result.txt", "stage.json"]
+    assert sorted(p.name for p in folder.iterdir()) == ["facts.json", "log.txt", "result.txt", "stage.json"]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux can reset a process's peak memory")
 def test_peak_memory_is_the_stages_own_not_its_predecessors(tmp_path):
-    big = Stage("allocate", "big", toys.allocate, {"megabytes": 200})
-    small = Stage("allocate", "small", toys.allocate, {"megabytes": 1}, inputs=(big,))
-    folders = runner(tmp_path, jobs=1).run([small])
+    big = toys.Allocate(label="big", megabytes=200)
+    small = toys.Allocate(label="small", megabytes=1, after=(big,))
+    folders = runner(tmp_path, jobs=1).run([small]).folders
     peaks = {s: StageRecord.read(folders[s]).peak_bytes for s in (big, small)}
     assert peaks[big] > 200e6
     assert peaks[small] < peaks[big] - 150e6
 
 
 def test_a_failing_stage_is_named_and_what_does_not_need_it_runs(tmp_path, make):
-    bad = Stage("fail", "bad", toys.fail, {"repaired": str(tmp_path / "repaired")})
-    stages = [make("child", bad), make("independent")]
+    bad, fine = toys.Fail(label="bad", repaired=str(tmp_path / "repaired")), make("independent")
+    stages = [make("child", bad), fine]
     with pytest.raises(StageFailed) as caught:
         runner(tmp_path, jobs=1).run(stages)
     message, log = str(caught.value), tmp_path / f"stages/fail-{bad.key}.partial/log.txt"
     assert "stage fail bad failed: ArithmeticError: the toy broke" in message
     assert str(log) in message
     assert "not run because they need it: write child" in message
-    assert "in fail\n    raise ArithmeticError" in log.read_text()
+    assert "in run\n    raise ArithmeticError" in log.read_text()
+    outcome = caught.value.outcome
+    assert (set(outcome.folders), set(outcome.failed), outcome.blocked) == ({fine}, {bad}, stages[:1])
     assert started(tmp_path) == ["independent"]
 
     (tmp_path / "repaired").touch()
@@ -155,16 +162,16 @@ def test_a_failing_stage_is_named_and_what_does_not_need_it_runs(tmp_path, make)
 
 
 @pytest.mark.parametrize(
-    ("run", "message"),
+    ("kind", "message"),
     [
-        (toys.die, "killed by SIGKILL, which usually means that memory ran out.*fewer jobs"),
-        (toys.leave, "ended by itself with exit code 7"),
-        (toys.fill_disk, "No space left on device.*Free disk space for"),
+        (toys.Die, "killed by SIGKILL, which usually means that memory ran out.*fewer jobs"),
+        (toys.Exit, "ended by itself with exit code 7"),
+        (toys.FillDisk, "No space left on device.*Free disk space for"),
     ],
 )
-def test_a_stage_that_takes_its_worker_or_disk_down_is_reported(tmp_path, make, run, message):
+def test_a_stage_that_takes_its_worker_or_disk_down_is_reported(tmp_path, make, kind, message):
     with pytest.raises(StageFailed, match=f"stage toy broken failed: .*{message}"):
-        runner(tmp_path, jobs=1).run([Stage("toy", "broken", run), make("after", cost=0.5)])
+        runner(tmp_path, jobs=1).run([kind(label="broken"), make("after", cost=0.5)])
     assert started(tmp_path) == ["after"]
 
 
@@ -179,24 +186,43 @@ def test_two_runs_cannot_share_a_folder(tmp_path, make, monkeypatch):
     refused = pytest.raises(ConfigError, match=r"in use by another run.*by process \d+")
     with held_elsewhere(tmp_path / ".lock"), refused:
         runner(tmp_path).run([make("a")])
-    assert len(runner(tmp_path).run([make("a")])) == 1
+    assert len(runner(tmp_path).run([make("a")]).folders) == 1
 
 
 def test_a_run_keeps_its_folder_while_results_are_put_together(tmp_path, make):
     with runner(tmp_path).alone():
-        folders = runner(tmp_path).run([make("a")])
+        folders = runner(tmp_path).run([make("a")]).folders
         assert not taken(tmp_path / ".lock")
     assert taken(tmp_path / ".lock")
     assert not [*next(iter(folders.values())).glob(".lock")]
 
 
-def test_a_reopened_stage_goes_on_from_what_it_left(tmp_path, make):
-    stage, run = make("a"), runner(tmp_path)
-    run.run([stage])
-    (run.folder(stage) / "kept").touch()
-    run.reopen(stage)
-    assert run.estimate([stage])[0].state == "interrupted"
-    assert (run.run([stage])[stage] / "kept").exists()
+@pytest.fixture
+def spared(tmp_path):
+    return toys.Spared(label="metric", repaired=str(tmp_path / "repaired"))
+
+
+def test_a_spared_stage_that_fails_loses_nobodys_output_and_is_tried_again(tmp_path, make, spared):
+    child, fine = replace(spared, label="child", after=(spared,)), make("fine")
+    run = runner(tmp_path)
+    outcome = run.run([child, fine])
+    assert list(outcome.folders) == [fine]
+    assert outcome.failed == {spared: Failed("ArithmeticError: the toy broke")}
+    assert outcome.blocked == [child]
+    assert "FAILED    spared metric  ArithmeticError" in shown(run)
+    assert "ArithmeticError" in run.log(spared).read_text()
+
+    (tmp_path / "repaired").touch()
+    again = runner(tmp_path).run([child, fine])
+    assert set(again.folders) == {spared, child, fine}
+    assert not again.failed
+    assert (again.folders[spared] / "attempts").read_text() == "11"  # it went on in its folder
+    assert started(tmp_path) == ["fine"]
+
+
+def test_a_run_fails_that_can_not_do_without_what_needs_a_spared_stage(tmp_path, make, spared):
+    with pytest.raises(StageFailed, match=r"stage spared metric failed.*\n.*need it: write child"):
+        runner(tmp_path).run([make("child", spared)])
 
 
 def test_a_folder_without_a_record_is_not_taken_for_finished(tmp_path, make):

@@ -13,7 +13,8 @@ import pytest
 from rich.console import Console
 
 import toy_stages as toys
-from rslwm.run.runner import Runner, StageRecord
+from rslwm.run.runner import Runner
+from rslwm.run.stage import StageRecord
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks processes up in /proc")
 
@@ -76,7 +77,7 @@ def test_a_killed_run_leaves_no_process_behind_and_resumes(tmp_path, interrupted
     quick, slow = stages = toys.counting_chain(tmp_path)
     noted = float((tmp_path / f"out/stages/count-{slow.key}.partial/.seconds").read_text().split()[0])
     console = Console(file=io.StringIO(), width=200)
-    folders = Runner(tmp_path / "out", jobs=2, console=console).run(stages)
+    folders = Runner(tmp_path / "out", jobs=2, console=console).run(stages).folders
     assert (folders[slow] / "result.txt").read_text() == "40"
     assert "kept      write quick" in console.file.getvalue()
     first, second = counted_from(tmp_path)

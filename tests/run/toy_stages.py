@@ -1,4 +1,4 @@
-"""Stage functions for the runner's tests; worker processes import them by name."""
+"""Stages for the engine's tests; worker processes import them by name."""
 
 import atexit
 import os
@@ -6,113 +6,214 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console
 
-from rslwm.run.runner import Runner, Stage, Workspace
+from rslwm.run.runner import Runner
+from rslwm.run.stage import Stage, Workspace
+from rslwm.serialisation import OPERATIONAL
+from rslwm.sim.config import SimConfig
 
 
-def trace(work: Workspace, event: str) -> None:
-    """Note an event with its time in a file outside the stage's folder, where repeats show."""
-    with Path(work.config["trace"]).open("a") as file:
-        file.write(f"{event} {work.config['text']} {time.time()}\n")
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Toy(Stage[Path]):
+    """Does nothing."""
+
+    kind = "toy"
+
+    text: str = ""
+    cost: float = field(default=1.0, metadata=OPERATIONAL)
+    large: bool = field(default=False, metadata=OPERATIONAL)
+
+    @property
+    def seconds(self) -> float:
+        return self.cost
+
+    @property
+    def exclusive(self) -> bool:
+        return self.large
+
+    def run(self, work: Workspace) -> None:
+        pass
 
 
-def write(work: Workspace) -> None:
-    """Write the config's text and what the inputs hold."""
-    trace(work, "start")
-    time.sleep(work.config.get("seconds", 0.0))
-    print(f"writing {work.config['text']}")
-    texts = [(folder / "result.txt").read_text() for folder in work.inputs]
-    (work.out / "result.txt").write_text(f"{work.config['text']}({','.join(texts)})")
-    trace(work, "end")
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Linked(Toy):
+    """A toy that needs others."""
+
+    after: tuple[Toy, ...] = ()
 
 
-def write_anew(work: Workspace) -> None:
-    """:func:`write` as it would be if its results had changed."""
-    write(work)
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Simulated(Toy):
+    """A toy with a configuration and with needs of every form."""
+
+    sim: SimConfig = field(default_factory=SimConfig)
+    data: Stage | None = None
+    parts: tuple[Stage, ...] = ()
 
 
-write_anew.version = 2  # type: ignore[attr-defined]
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Renewed(Simulated):
+    """:class:`Simulated` as it would be if its results had changed."""
+
+    version = 2
 
 
-def leave_a_note(work: Workspace) -> None:
-    """What a library cleans up when its process ends."""
-    atexit.register(Path(work.config["note"]).touch)
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Write(Linked):
+    """Write the text and what the needs wrote, and opens as that."""
+
+    kind = "write"
+
+    trace: str
+    sleep: float = 0.0
+
+    def note(self, event: str) -> None:
+        """Note an event with its time in a file outside the stage's folder, where repeats show."""
+        with Path(self.trace).open("a") as file:
+            file.write(f"{event} {self.text} {time.time()}\n")
+
+    def run(self, work: Workspace) -> None:
+        self.note("start")
+        time.sleep(self.sleep)
+        print(f"writing {self.text}")
+        texts = [(work.folder(stage) / "result.txt").read_text() for stage in self.after]
+        (work.out / "result.txt").write_text(f"{self.text}({','.join(texts)})")
+        work.write_facts(length=len(self.text))
+        self.note("end")
 
 
-def meet(work: Workspace) -> None:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Leave(Toy):
+    """Leave a file as what a library cleans up when its process ends."""
+
+    note: str
+
+    def run(self, work: Workspace) -> None:
+        atexit.register(Path(self.note).touch)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Meet(Toy):
     """Return only when as many stages as ``guests`` run at the same time."""
-    meeting = Path(work.config["meeting"])
-    (meeting / work.config["text"]).touch()
-    deadline = time.monotonic() + 60
-    while len(list(meeting.iterdir())) < work.config["guests"]:
-        if time.monotonic() > deadline:
-            raise TimeoutError("nobody else came")
-        time.sleep(0.02)
+
+    meeting: str
+    guests: int
+
+    def run(self, work: Workspace) -> None:
+        meeting = Path(self.meeting)
+        (meeting / self.text).touch()
+        deadline = time.monotonic() + 60
+        while len(list(meeting.iterdir())) < self.guests:
+            if time.monotonic() > deadline:
+                raise TimeoutError("nobody else came")
+            time.sleep(0.02)
 
 
-def count(work: Workspace) -> None:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Count(Write):
     """Count to ``total`` with a checkpoint at each step, and a process of its own that would outlive it."""
-    checkpoint = work.out / "count"
-    first = int(checkpoint.read_text()) if checkpoint.exists() else 0
-    helper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
-    (work.out / "pids").write_text(f"{os.getpid()} {helper.pid}")
-    trace(work, f"from-{first}")
-    for step in range(first, work.config["total"]):
-        time.sleep(0.05)
-        fresh = work.out / "count.tmp"
-        fresh.write_text(str(step + 1))
-        fresh.replace(checkpoint)
-        work.progress(step + 1, work.config["total"])
-    helper.kill()
-    helper.wait()
-    (work.out / "pids").unlink()
-    (work.out / "result.txt").write_text(checkpoint.read_text())
+
+    kind = "count"
+
+    total: int
+
+    def run(self, work: Workspace) -> None:
+        checkpoint = work.out / "count"
+        first = int(checkpoint.read_text()) if checkpoint.exists() else 0
+        helper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+        (work.out / "pids").write_text(f"{os.getpid()} {helper.pid}")
+        self.note(f"from-{first}")
+        for step in range(first, self.total):
+            time.sleep(0.05)
+            fresh = work.out / "count.tmp"
+            fresh.write_text(str(step + 1))
+            fresh.replace(checkpoint)
+            work.progress(step + 1, self.total)
+        helper.kill()
+        helper.wait()
+        (work.out / "pids").unlink()
+        (work.out / "result.txt").write_text(checkpoint.read_text())
 
 
-def fail(work: Workspace) -> None:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Fail(Linked):
     """Raise, unless the file that ``repaired`` names exists."""
-    if not Path(work.config["repaired"]).exists():
-        raise ArithmeticError("the toy broke")
-    (work.out / "result.txt").write_text("repaired")
+
+    kind = "fail"
+
+    repaired: str
+
+    def run(self, work: Workspace) -> None:
+        with (work.out / "attempts").open("a") as file:
+            file.write("1")
+        if not Path(self.repaired).exists():
+            raise ArithmeticError("the toy broke")
+        (work.out / "result.txt").write_text("repaired")
 
 
-def die(work: Workspace) -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Spared(Fail):
+    """:class:`Fail` that a run can do without."""
+
+    kind = "spared"
+    spared = True
 
 
-def leave(work: Workspace) -> None:
-    os._exit(7)
+class Die(Toy):
+    def run(self, work: Workspace) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
-def fill_disk(work: Workspace) -> None:
-    Path("/dev/full").write_text("x" * 100_000)
+class Exit(Toy):
+    def run(self, work: Workspace) -> None:
+        os._exit(7)
 
 
-def allocate(work: Workspace) -> None:
+class FillDisk(Toy):
+    def run(self, work: Workspace) -> None:
+        Path("/dev/full").write_text("x" * 100_000)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Allocate(Linked):
     """Hold ``megabytes`` of touched memory for a moment."""
-    held = bytearray(work.config["megabytes"] << 20)
-    held[::4096] = b"x" * len(held[::4096])
+
+    megabytes: int
+
+    def run(self, work: Workspace) -> None:
+        held = bytearray(self.megabytes << 20)
+        held[::4096] = b"x" * len(held[::4096])
 
 
-def torch_sum(work: Workspace) -> None:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class TorchSum(Toy):
     """A sum in float32 whose last bits depend on how many threads share it."""
-    import torch
 
-    values = torch.randn(1_000_000, generator=torch.Generator().manual_seed(work.config["seed"]))
-    text = f"{torch.get_num_threads()} {(values * values).sum().item().hex()}"
-    (work.out / "result.txt").write_text(text)
+    seed: int = 0
+
+    def run(self, work: Workspace) -> None:
+        import torch
+
+        values = torch.randn(1_000_000, generator=torch.Generator().manual_seed(self.seed))
+        text = f"{torch.get_num_threads()} {(values * values).sum().item().hex()}"
+        (work.out / "result.txt").write_text(text)
 
 
-def counting_chain(folder: Path) -> list[Stage]:
+def counting_chain(folder: Path) -> list[Write]:
     """Two stages: a quick one, and one that needs it and counts for two seconds."""
-    config = {"trace": str(folder / "trace")}
-    quick = Stage("write", "quick", write, {**config, "text": "quick"})
-    return [quick, Stage("count", "slow", count, {**config, "text": "slow", "total": 40}, inputs=(quick,))]
+    trace = str(folder / "trace")
+    quick = Write(label="quick", text="quick", trace=trace)
+    return [quick, Count(label="slow", text="slow", total=40, trace=trace, after=(quick,))]
 
 
 def main(folder: str) -> None:
     """What the kill tests run in a process of its own."""
-    Runner(Path(folder) / "out", jobs=2, console=Console(width=200)).run(counting_chain(Path(folder)))
+    try:
+        Runner(Path(folder) / "out", jobs=2, console=Console(width=200)).run(counting_chain(Path(folder)))
+    except KeyboardInterrupt as stop:
+        print(stop)
+        raise SystemExit(130) from None

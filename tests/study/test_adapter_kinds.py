@@ -50,7 +50,7 @@ def test_latents_are_those_of_the_stages_adapter(kind: str, made: dict[str, dict
     space = LatentSpace.load(folders["latents"] / "space")
     assert space.adapter is not None
     assert space.config.adapter.kind == kind
-    native, latents = TensorStore(folders["features"]), TensorStore(folders["latents"] / "store")
+    native, latents = TensorStore(folders["features"] / "store"), TensorStore(folders["latents"] / "store")
     for key in latents.keys[:2]:
         expected = space.normaliser(space.adapter.encode(native[key].float()[None]))[0]
         torch.testing.assert_close(latents[key].float(), expected, rtol=0.02, atol=0.02)
@@ -62,7 +62,7 @@ def test_the_stage_says_what_its_principal_components_lose(made: dict[str, dict[
     errors = {}
     for kind in ("mlp", "pca"):
         adapter = LatentSpace.load(made[kind]["latents"] / "space").adapter
-        store = TensorStore(made[kind]["features"])
+        store = TensorStore(made[kind]["features"] / "store")
         native = torch.cat([store[corpus.dataset.ids[e]] for e in corpus.train])[None].float()
         assert adapter is not None
         errors[kind] = float((adapter.decode(adapter.encode(native)) - native).square().mean())

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from rslwm.study.counting import PRECISION, Pass, blank, count
 from torch import Tensor, nn
 
 from rslwm.latents.adapters.base import AdapterConfig
@@ -10,7 +11,6 @@ from rslwm.model.flow import FlowConfig, FlowMatching
 from rslwm.model.sampler import Sampler, SamplingConfig
 from rslwm.optim import OptimConfig
 from rslwm.study import counting
-from rslwm.study.counting import PRECISION, Pass, blank, count
 
 DIT = DiTConfig(width=24, depth=5, heads=2, patch=1, max_frames=3, wide_head=32)
 GRID, CHANNELS = (4, 4), 6

@@ -7,17 +7,20 @@ from pathlib import Path
 
 import pytest
 import torch
+from rslwm.study.encoding import make_space, native_space
 
 from rslwm.compute import ComputeConfig
 from rslwm.data.corpus import Corpus
 from rslwm.data.store import TensorStore
 from rslwm.latents.base import EncoderConfig
+from rslwm.latents.encoding import Encoding, FrameStore, Videos
 from rslwm.latents.space import LatentSpace, SpaceConfig
+from rslwm.latents.store import require_room
+from rslwm.latents.stored import SPACE
 from rslwm.run.stage import Stage, Workspace
 from rslwm.serialisation import ConfigError
 from rslwm.study import stages
 from rslwm.study.config import StudyConfig
-from rslwm.study.encoding import SPACE, Encoding, disk_needed, make_space, native_space
 from rslwm.study.entry import Entry
 from rslwm.types import DataError
 from tiny_checkpoints import sd3
@@ -42,7 +45,7 @@ def fitted(entry: Entry, study: StudyConfig, folder: Path) -> tuple[Stage, Path]
 @pytest.fixture
 def encoding(corpus: Corpus, plugin: Path, study: StudyConfig, tmp_path: Path) -> Encoding:
     _, space = fitted(Entry.parse(f"{plugin}:PatchMean"), study, tmp_path / "made")
-    return Encoding(space, corpus.dataset.root, "", study.compute)
+    return Encoding(space, Videos(corpus.dataset.root), study.compute)
 
 
 def test_latents_are_normalised_over_the_training_episodes(corpus: Corpus, encoding: Encoding, tmp_path: Path):
@@ -71,24 +74,29 @@ def test_the_space_and_the_store_are_those_of_a_study(
 
 
 @pytest.mark.slow
-def test_the_number_of_processes_changes_no_byte(encoding: Encoding, tmp_path: Path):
-    one, two = encoding.write(tmp_path / "one"), encoding.write(tmp_path / "two", processes=2)
+def test_neither_the_number_of_processes_nor_where_frames_come_from_changes_a_byte(
+    corpus: Corpus, encoding: Encoding, tmp_path: Path
+):
+    decoded = replace(encoding, frames=FrameStore(corpus.frames.root))
+    one, two = encoding.write(tmp_path / "one"), decoded.write(tmp_path / "two", processes=2)
     names = sorted(path.name for path in one.root.iterdir())
     assert names == sorted(path.name for path in two.root.iterdir())
     assert all((one.root / name).read_bytes() == (two.root / name).read_bytes() for name in names)
 
 
-def test_what_does_not_fit_on_the_disk_is_refused(encoding: Encoding, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    usage, (space, frames) = namedtuple("usage", "free"), encoding.open()
-    needed = disk_needed(frames.dataset, space.spec)
+def test_what_does_not_fit_on_the_disk_is_refused(
+    corpus: Corpus, encoding: Encoding, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    usage, (space, _) = namedtuple("usage", "free"), encoding.open()
+    needed = int(corpus.dataset.lengths.sum()) * space.spec.bytes_per_frame
     monkeypatch.setattr(shutil, "disk_usage", lambda place: usage(needed - 1))
     with pytest.raises(DataError, match=r"the latents need .* but its disk has .* free"):
-        encoding.write(tmp_path / "out")
+        require_room(tmp_path / "out", needed)
     monkeypatch.setattr(shutil, "disk_usage", lambda place: usage(needed))
-    store = encoding.write(tmp_path / "out")
-    assert store.nbytes == needed
+    require_room(tmp_path / "out", needed)
+    assert encoding.write(tmp_path / "out").nbytes == needed
     monkeypatch.setattr(shutil, "disk_usage", lambda place: usage(0))
-    assert encoding.write(tmp_path / "out").keys == store.keys  # nothing is left to write
+    require_room(tmp_path / "out", needed)  # nothing is left to write
 
 
 @pytest.mark.parametrize(("name", "part"), [("small-vae", "its encoder"), ("effnet-lite0+16", "its adapter to 16")])
@@ -112,7 +120,7 @@ def test_a_published_autoencoder_keeps_its_own_decoder(corpus: Corpus, study: St
     latents = space.encode(frames)
     expected = space.encoder.decode(space.normaliser.inverse(latents))
     torch.testing.assert_close(space.decode(latents), expected)
-    assert Encoding(folder, corpus.dataset.root, "", study.compute).write(tmp_path / "out").nbytes
+    assert Encoding(folder, Videos(corpus.dataset.root), study.compute).write(tmp_path / "out").nbytes
 
 
 def test_views_lie_side_by_side(plugin: Path, tmp_path: Path):

@@ -93,7 +93,7 @@ def test_something_that_is_no_encoder_is_refused(plugin: Path) -> None:
 
 
 def test_only_the_aligned_autoencoder_has_a_teacher(plugin: Path) -> None:
-    teachers = {name: Entry.parse(name).teacher for name in ("small-vae", "small-vavae", f"{plugin}:PatchMean")}
+    teachers = {name: Entry.parse(name).encoder.teacher for name in ("small-vae", "small-vavae", f"{plugin}:PatchMean")}
     assert list(teachers.values()) == [None, "small-dino", None]
 
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rslwm.study.counting import ACTION_DIMS, looking, training_disk
 
 from rslwm.cli.estimate import estimate
 from rslwm.data.corpus import Corpus
@@ -11,7 +12,6 @@ from rslwm.latents.space import LatentSpace
 from rslwm.model.dit import DiT
 from rslwm.serialisation import ConfigError
 from rslwm.study.config import DataSizeConfig, StudyConfig
-from rslwm.study.counting import ACTION_DIMS, looking, training_disk
 from rslwm.study.estimate import Estimator, Line, data_size
 from rslwm.study.graph import Builder
 from rslwm.study.presets import PRESETS

@@ -14,14 +14,14 @@ from rslwm.cli.estimate import estimate
 from rslwm.compute import ComputeConfig
 from rslwm.data.config import DataConfig
 from rslwm.data.corpus import Corpus
-from rslwm.data.dataset import SOURCES
+from rslwm.data.sources.opening import SOURCES
 from rslwm.evals.base import METRICS
 from rslwm.latents.base import EncoderConfig
 from rslwm.registry import import_file
 from rslwm.run.stage import closure
 from rslwm.serialisation import ConfigError, determining, dump, to_dict
 from rslwm.study.config import StudyConfig
-from rslwm.study.graph import Builder
+from rslwm.study.graph import Study
 
 CONFIG = StudyConfig(
     latents=("small-vavae", "small-dino+4"),
@@ -33,7 +33,7 @@ KNOBS = {"checkpoint_every": 7, "keep": 3, "log_every": 1, "monitor_every": 5, "
 
 
 def keys(config: StudyConfig) -> dict[str, str]:
-    return {str(stage): stage.key for stage in closure(Builder(config).build().targets)}
+    return {str(stage): stage.key for stage in closure(Study(config).targets)}
 
 
 def turned(config: Any, values: dict[str, Any]) -> Any:
@@ -70,29 +70,30 @@ def test_the_order_of_imports_moves_no_key() -> None:
     def printed(*modules: str) -> str:
         imports = "".join(f"import rslwm.evals.{module}\n" for module in modules)
         program = (
-            f"{imports}from rslwm.study.graph import Builder\nfrom rslwm.study.config import StudyConfig\n"
-            "print(Builder(StudyConfig(latents=('raw-pixels',))).build().spaces[0].rows.key)"
+            f"{imports}from rslwm.study.graph import Study\nfrom rslwm.study.config import StudyConfig\n"
+            "print([s.key for s in Study(StudyConfig(latents=('raw-pixels',))).targets])"
         )
         return subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout
 
     assert printed("success", "one_step", "visual") == printed("planning") != ""
 
 
-def test_estimate_finds_finished_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_estimate_finds_finished_metrics(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Those of another process, whose imports came in another order."""
     config = replace(CONFIG, latents=("raw-pixels",))
     program = (
-        "import sys, rslwm.evals.success\nfrom pathlib import Path\nfrom rslwm.study.graph import Builder\n"
+        "import sys, rslwm.evals.success\nfrom pathlib import Path\nfrom rslwm.study.graph import Study\n"
         "from rslwm.serialisation import load\nfrom rslwm.study.config import StudyConfig\n"
         "from rslwm.run.runner import Runner\nfolder = Path(sys.argv[1])\n"
-        "study = Builder(load(StudyConfig, folder / 'config.yaml')).build()\n"
-        "made = Runner(folder).folder(study.spaces[0].rows)\nmade.mkdir(parents=True)\n(made / 'stage.json').touch()\n"
+        "(variant,) = Study(load(StudyConfig, folder / 'config.yaml')).variants\n"
+        "made = Runner(folder).folder(variant.metrics['visual'])\n"
+        "made.mkdir(parents=True)\n(made / 'stage.json').touch()\n"
     )
     dump(config, tmp_path / "config.yaml")
     subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True)
     estimate(config, tmp_path, jobs=1, gpu="H100", utilisation=0.2)
-    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.strip().startswith("rows"))
-    assert line.split()[2:4] == ["1", "1"]  # jobs, finished
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.strip().startswith("metric"))
+    assert line.split()[2:4] == [str(len(METRICS)), "1"]  # jobs, finished
 
 
 def test_the_order_in_which_metrics_were_registered_moves_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,8 +196,9 @@ def test_code_of_the_users_own_is_known_by_its_content_wherever_it_lies(
     def found(file: Path) -> list[str]:
         if kind == "encoder":
             return [*keys(replace(CONFIG, latents=(f"{file}:PatchMean",))).values()]
-        plan = replace(CONFIG.evaluation.plan, planner=f"{file}:search")
-        return [*keys(replace(CONFIG, evaluation=replace(CONFIG.evaluation, plan=plan))).values()]
+        planning = CONFIG.evaluation.planning
+        planning = replace(planning, plan=replace(planning.plan, planner=f"{file}:search"))
+        return [*keys(replace(CONFIG, evaluation=replace(CONFIG.evaluation, planning=planning))).values()]
 
     before = found(place(tmp_path / "a/own.py", code))
     assert found(place(tmp_path / "b/own.py", code)) == before
@@ -204,8 +206,9 @@ def test_code_of_the_users_own_is_known_by_its_content_wherever_it_lies(
 
 
 def test_a_data_source_of_the_users_own_is_known_by_its_code(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    file = place(tmp_path / "source.py", "def open_mine(location, config, root, progress): ...\n")
-    monkeypatch.setitem(SOURCES._entries, "mine", import_file(file).open_mine)
+    code = "from rslwm.data.sources.base import Source\nclass Mine(Source):\n    open = None\n"
+    file = place(tmp_path / "source.py", code)
+    monkeypatch.setitem(SOURCES._entries, "mine", import_file(file).Mine)
     config = replace(CONFIG, data=replace(CONFIG.data, uri="mine:robot"))
     before = keys(config)
     assert not set(keys(replace(config, data=replace(config.data, uri="mine:other"))).values()) & set(before.values())
@@ -217,14 +220,15 @@ def test_a_metrics_version_moves_its_rows_and_nothing_else(monkeypatch: pytest.M
     before = keys(CONFIG)
     monkeypatch.setattr(METRICS.get("visual"), "version", 7)
     after = keys(CONFIG)
-    assert {name.split()[0] for name in before if before[name] != after[name]} == {"rows"}
+    moved = {name for name in before if before[name] != after[name]}
+    assert {(name.split()[0], name.split()[-1]) for name in moved} == {("metric", "visual")}
 
 
 def test_an_encoders_version_moves_all_that_is_made_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
     config = replace(CONFIG, latents=("small-vae", "small-cosmos"))
     before = keys(config)
-    monkeypatch.setattr(Builder(config).build().spaces[0].entry.encoder, "version", 7)
+    monkeypatch.setattr(Study(config).variants[0].entry.encoder, "version", 7)
     after = keys(config)
     moved = {name for name in before if before[name] != after[name]}
     assert all("small-vae" in name for name in moved)
-    assert len(moved) == 6
+    assert {name.split()[0] for name in moved} == {name.split()[0] for name in before} - {"data", "frames"}

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from rslwm.study.measuring import Measured, measure_each
 
 from holders import taken
 from rslwm.cli.failures import report_failures
@@ -18,7 +19,7 @@ from rslwm.evals.rows import Rows
 from rslwm.run.stage import RECORD
 from rslwm.serialisation import ConfigError
 from rslwm.study.compare import compare
-from rslwm.study.measuring import Measured, measure_each
+from rslwm.study.record import Failure
 from rslwm.types import MetricRow
 from test_stages import tiny
 
@@ -138,7 +139,7 @@ def test_an_interruption_is_no_failure(measured, monkeypatch: pytest.MonkeyPatch
 
 def test_failures_are_named_and_end_the_command(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        report_failures([{"metric": "bad", "space": "small-vae seed 0", "reason": "KeyError: 1", "log": "a/log.txt"}])
+        report_failures([Failure("bad", "small-vae seed 0", "KeyError: 1", "a/log.txt")])
     assert ended.value.code == 1
     assert "bad failed for small-vae seed 0: KeyError: 1 (log: a/log.txt)" in capsys.readouterr().out
 

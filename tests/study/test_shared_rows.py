@@ -8,9 +8,8 @@ import pytest
 from rslwm.evals.base import MetricInfo
 from rslwm.evals.rows import Rows
 from rslwm.types import DataError, MetricRow
-from rslwm.verdict.axis import VerdictConfig
 from rslwm.verdict.bootstrap import Resampling, measure
-from rslwm.verdict.decide import decide
+from rslwm.verdict.decide import VerdictConfig, decide
 
 R = MetricInfo(
     "r", "representation", True, "Pearson r", "pearson", "others' actions", "the true ones", "", ceiling_value=1.0

@@ -8,8 +8,8 @@ import pytest
 from rslwm.compute import ComputeConfig
 from rslwm.data.config import DataConfig
 from rslwm.data.corpus import Corpus
-from rslwm.evals.evaluation import EvalConfig
-from rslwm.evals.grid_probe import ProbeConfig
+from rslwm.evals.config import EvalConfig
+from rslwm.evals.probe import ProbeConfig
 from rslwm.evals.rows import Rows
 from rslwm.latents.base import EncoderConfig
 from rslwm.latents.decoder import DecoderConfig
@@ -24,7 +24,7 @@ from rslwm.study.compare import compare, comparisons
 from rslwm.study.config import StudyConfig
 from rslwm.study.graph import Builder
 from rslwm.study.presets import PRESETS
-from rslwm.study.scaling import ScalingConfig, scaled
+from rslwm.study.stages.world_model import ScalingConfig, scaled
 from rslwm.types import LatentSpec
 
 OPTIM = OptimConfig(steps=2, batch_size=4, warmup=1)

@@ -11,8 +11,8 @@ from rslwm.compute import ComputeConfig
 from rslwm.data.config import DataConfig
 from rslwm.data.corpus import Corpus
 from rslwm.data.store import TensorStore
-from rslwm.evals.evaluation import EvalConfig
-from rslwm.evals.grid_probe import ProbeConfig
+from rslwm.evals.config import EvalConfig
+from rslwm.evals.probe import ProbeConfig
 from rslwm.evals.replay import replay
 from rslwm.evals.rows import Rows
 from rslwm.latents.adapters.base import AdapterConfig

@@ -16,6 +16,7 @@ from torch import Tensor
 from rslwm.compute import ComputeConfig, generator, seeded
 from rslwm.data.config import DataConfig
 from rslwm.data.corpus import Corpus
+from rslwm.data.dataset import EpisodeDataset
 from rslwm.data.store import TensorStore
 from rslwm.latents.base import EncoderConfig
 from rslwm.latents.space import LatentSpace, SpaceConfig
@@ -142,7 +143,12 @@ def test_interrupted_once_at_any_step(
 
 def _train_slowly(dataset: Path, frames: Path, data: DataConfig, latents: Path, folder: Path) -> None:
     torch.set_num_threads(1)
-    train(Corpus.open(dataset, frames, data), TensorStore(latents), folder, lambda *_: time.sleep(0.02))
+    train(
+        Corpus(EpisodeDataset(dataset), TensorStore(frames), data),
+        TensorStore(latents),
+        folder,
+        lambda *_: time.sleep(0.02),
+    )
 
 
 @pytest.mark.slow

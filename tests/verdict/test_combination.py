@@ -3,9 +3,8 @@ import pytest
 
 from planted import info, join, record, rows
 from rslwm.evals.rows import DTYPES, Rows
-from rslwm.verdict.axis import VerdictConfig
 from rslwm.verdict.combination import BELIEVED, Member, _episodes, combine, weigh
-from rslwm.verdict.decide import decide
+from rslwm.verdict.decide import VerdictConfig, decide
 
 QUICK = VerdictConfig(resamples=400)
 EPISODES = np.array([f"e{i:02d}" for i in range(40)])
@@ -146,8 +145,8 @@ def test_a_metric_that_is_the_same_everywhere_has_no_weight_and_the_verdict_says
     table = join(metric("m0", [0.5, 0.3], rng), rows(metric="m1", latent=["a", "b"], unit=EPISODES[:, None], value=1.0))
     verdict = decide(table, infos("m0", "m1"), QUICK)
     assert {p.name: p.weight for p in verdict.axes["planning"].parts} == {"m0": 1.0, "m1": 0.0}
-    assert "planning: m1 can't tell these spaces apart and has no weight." in verdict.notes()
-    assert "planning: rests on a single metric, m0." in verdict.notes()
+    assert "planning: m1 can't tell these spaces apart and has no weight." in verdict.notes
+    assert "planning: rests on a single metric, m0." in verdict.notes
 
 
 def test_a_metric_without_any_chance_does_not_take_the_whole_axis():

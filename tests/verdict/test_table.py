@@ -4,8 +4,7 @@ import numpy as np
 from rich.console import Console
 
 from planted import INFOS, study
-from rslwm.verdict.axis import VerdictConfig
-from rslwm.verdict.decide import decide
+from rslwm.verdict.decide import VerdictConfig, decide
 from rslwm.verdict.table import render
 
 

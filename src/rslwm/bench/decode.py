@@ -15,7 +15,7 @@ from rslwm.bench.timing import Work, announce, interleaved, timed
 from rslwm.bench.world import SPEC, world_model
 from rslwm.compute import ComputeConfig, autocast, generator, peak_flops, precision, seeded
 from rslwm.latents.decoder import DecoderConfig
-from rslwm.latents.space import open_decoder
+from rslwm.latents.pixels import TrainedDecoder, open_decoder
 from rslwm.model.sampler import SamplingConfig
 from rslwm.model.world_model import WorldModel
 from rslwm.serialisation import from_dict
@@ -36,7 +36,7 @@ def decoding(model: WorldModel, config: DecoderConfig, image_size: int) -> World
     """The world model with a pixel decoder of random weights."""
     with seeded(0, f"bench {config.kind} decoder"):
         decoder = open_decoder(config, model.space.spec, image_size)
-    model.space.with_decoder(decoder.to(model.device).eval())
+    model.space.set_pixels(TrainedDecoder(decoder.to(model.device).eval()))
     return model
 
 

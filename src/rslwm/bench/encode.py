@@ -9,7 +9,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from einops import rearrange
 from torch import Tensor
 
 from rslwm.bench.config import EncodeBenchConfig, FootageConfig
@@ -19,8 +18,6 @@ from rslwm.bench.timing import Work, interleaved
 from rslwm.compute import ComputeConfig, autocast, device, peak_flops, precision
 from rslwm.data.store import TensorStore
 from rslwm.latents.base import Encoder
-from rslwm.latents.flops import encoder_flops
-from rslwm.latents.published.base import PublishedEncoder
 from rslwm.latents.store import encode_episodes, to_float
 
 
@@ -31,9 +28,7 @@ def measure(encoder: Encoder, config: EncodeBenchConfig, compute: ComputeConfig)
     A published network has the weights that were found, else random ones. The bare network of another encoder is its
     own encoding of frames that are on the device.
     """
-    where, random = device(compute), False
-    if isinstance(encoder, PublishedEncoder) and (random := encoder.weights is None):
-        encoder = encoder.with_random_weights()
+    where, random = device(compute), encoder.stand_in()
     encoder = encoder.to(where).eval()
     footage = FootageConfig(image_size=encoder.image_size, length=config.batch)
     episodes = [torch.from_numpy(moving_picture(footage, i)) for i in range(config.episodes)]
@@ -41,15 +36,15 @@ def measure(encoder: Encoder, config: EncodeBenchConfig, compute: ComputeConfig)
     with TemporaryDirectory(prefix="rslwm-bench-") as folder:
         written = _Written(encoder, episodes, Path(folder), compute)
         works: list[Work] = [_cast(lambda: [encoder.encode(frames) for frames in ready], compute), written.again]
-        works.append(_cast(_bare(encoder, ready), compute))
+        works.append(_cast(encoder.bare_work(ready), compute))
         alone, stored, bare = interleaved(works, config.rounds, label=encoder.spec.name)
     frames = config.batch * config.episodes
-    flops = float(frames * encoder_flops(encoder)[0])
+    flops = float(frames * encoder.flops()[0])
 
     def measured(name: str, seconds: list[float]) -> Measurement:
         return Measurement(name, seconds, frames, "frames", flops)
 
-    dtype = encoder.dtype if isinstance(encoder, PublishedEncoder) else precision(compute)
+    dtype = encoder.network_dtype or precision(compute)
     settings: dict[str, Any] = {
         **asdict(config),
         "encoder": encoder.spec.to_dict(),
@@ -80,20 +75,6 @@ class _Written:
         return encode_episodes(
             lambda stored: self.encoder.encode(to_float(stored)), self.frames, root, {}, self.compute
         )
-
-
-def _bare(encoder: Encoder, frames: list[Tensor]) -> Work:
-    """The network alone, on images that are resized, normalised and in its precision already."""
-    if not isinstance(encoder, PublishedEncoder):
-        return lambda: [encoder.encode(episode) for episode in frames]
-    network = encoder.network(frames[0].device)
-    images = [encoder.preprocessing(rearrange(x, "B T H W c -> (B T) H W c"), encoder.dtype) for x in frames]
-
-    def run() -> list[Tensor]:
-        with torch.autocast(images[0].device.type, enabled=False):
-            return [encoder.features(network, batch) for batch in images]
-
-    return run
 
 
 def _cast(work: Callable[[], object], compute: ComputeConfig) -> Work:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from rslwm.compute import ComputeConfig, autocast, device
 from rslwm.data.corpus import Corpus
-from rslwm.evals.evaluation import EvalConfig
+from rslwm.evals.config import EvalConfig
 from rslwm.evals.replay import replay
 from rslwm.model.sampler import SamplingConfig
 from rslwm.model.world_model import WorldModel

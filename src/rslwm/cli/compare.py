@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 from dataclasses import dataclass
@@ -54,23 +53,23 @@ class Compare(StudyCommand):
     def _compare(self, out: Path) -> None:
         from rslwm.report.page import build_report
         from rslwm.study.compare import compare
+        from rslwm.study.record import Failure, RunRecord
         from rslwm.verdict.table import render
 
-        screen, failed, pages = console(), list[dict[str, str]](), dict[Path, Path]()
+        screen, failed, pages = console(), list[Failure](), dict[Path, Path]()
         command = shlex.join(["rslwm", *sys.argv[1:]])
         with tracked(self.track, self.config, out):
             verdicts = compare(self.config, out, self.jobs, command, lambda at: pages.update({at: build_report(at)}))
         for folder, verdict in verdicts.items():
-            study, page = json.loads((folder / "study.json").read_text()), pages[folder]
+            record, page = RunRecord.load(folder), pages[folder]
             if folder != out:
                 screen.print(f"\nsize {folder.name}", style="bold")
-            seconds = {space["name"]: space["cost"]["training_seconds"] for space in study["spaces"]}
-            screen.print(render(verdict, seconds))
-            for note in study["notes"]:
+            screen.print(render(verdict, {space.name: space.cost["training_seconds"] for space in record.spaces}))
+            for note in record.notes:
                 screen.print(note, markup=False)
-            for missing in study["unavailable"]:
-                screen.print(f"not available: {missing['metric']}: {missing['reason']}", markup=False)
-            failed += study["failed"]
+            for missing in record.unavailable:
+                screen.print(f"not available: {missing.metric}: {missing.reason}", markup=False)
+            failed += record.failed
             screen.print(f"\nreport: {page}", markup=False, soft_wrap=True)
         screen.print(f"world models: {out / 'checkpoints'}", markup=False, soft_wrap=True)
         if failed:

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from rslwm.cli.output import console, counting
 from rslwm.data.config import DataConfig
-from rslwm.data.dataset import EpisodeDataset, build_dataset
+from rslwm.data.dataset import EpisodeDataset
 from rslwm.sim.config import SimConfig
 from rslwm.types import ActionSpec
 
@@ -36,15 +36,32 @@ class Make:
     sim: Annotated[SimConfig, tyro.conf.arg(name="")] = field(default_factory=SimConfig)
 
     def run(self) -> None:
-        from rslwm.data.sources import record_tabletop
+        from rslwm.data.sources.sim import record_tabletop
 
         with counting("episodes", self.sim.episodes) as progress:
             dataset = record_tabletop(self.sim, self.folder, progress)
         console().print(describe(dataset), f"\nUse it with --data lerobot:{self.folder}")
 
 
+@dataclass(kw_only=True)
+class _Named:
+    """How to read data that don't say what they hold."""
+
+    features: Annotated[tuple[str, ...], tyro.conf.arg(name="data.features", aliases=("--features",))] = field(
+        default=(), kw_only=True
+    )
+    """Features that the data call otherwise, each as OURS=THEIRS: action=actions,observation.images.front=image."""
+    action_spec: Annotated[str, tyro.conf.arg(name="data.action-spec", aliases=("--action-spec",))] = field(
+        default="", kw_only=True
+    )
+    """YAML or JSON file with the action spec of data that don't carry one."""
+
+    def config(self, uri: str = "") -> DataConfig:
+        return DataConfig(uri=uri, features=self.features, action_spec=self.action_spec)
+
+
 @dataclass
-class Import:
+class Import(_Named):
     """Turn an RLDS/TFDS or a robomimic/LIBERO HDF5 data set into a LeRobot v3 data set.
 
     TensorFlow is not needed. What isn't read is listed: depth, repeated episodes, absent shards, black cameras. What
@@ -61,39 +78,32 @@ class Import:
     """A folder with features.json, dataset_info.json and the shards; an .hdf5 file, or a folder of those."""
     folder: tyro.conf.Positional[Path]
     """A new folder."""
-    features: Annotated[tuple[str, ...], tyro.conf.arg(name="data.features", aliases=("--features",))] = ()
-    """Features that the data call otherwise, each as OURS=THEIRS: action=actions,observation.images.front=image."""
-    action_spec: Annotated[str, tyro.conf.arg(name="data.action-spec", aliases=("--action-spec",))] = ""
-    """YAML or JSON file with the action spec of data that don't carry one."""
 
     def run(self) -> None:
-        from rslwm.data.sources import convert, open_foreign
+        from rslwm.data.sources.opening import importer
 
-        source = open_foreign(self.source, self.features, self.action_spec)
-        with counting("episodes", source.total) as progress:
-            dataset = convert(source, self.folder, progress)
+        source = importer(self.source, self.config())
+        with counting("episodes") as progress:
+            dataset = source.write(self.folder, progress)
         console().print(describe(dataset), f"\nUse it with --data lerobot:{self.folder}")
 
 
 @dataclass
-class _Opened:
+class _Opened(_Named):
     """What `data check` and `data show` are about."""
 
     uri: tyro.conf.Positional[str]
     """lerobot:FOLDER, hf://datasets/OWNER/NAME[@REVISION], rlds:FOLDER, hdf5:FILE or sim:tabletop."""
-    features: Annotated[tuple[str, ...], tyro.conf.arg(name="data.features", aliases=("--features",))] = ()
-    """Features that the data call otherwise, each as OURS=THEIRS: action=actions,observation.images.front=image."""
-    action_spec: Annotated[str, tyro.conf.arg(name="data.action-spec", aliases=("--action-spec",))] = ""
-    """YAML or JSON file with the action spec of data that don't carry one."""
     cache: Path = CACHE
     """Where an RLDS or HDF5 data set is imported to, or the simulator recorded."""
 
     def open(self) -> EpisodeDataset:
         """The data set, imported or recorded if need be."""
+        from rslwm.data.sources.opening import open_source
+
         self.cache.mkdir(parents=True, exist_ok=True)
-        config = DataConfig(uri=self.uri, features=self.features, action_spec=self.action_spec)
         with counting("episodes") as progress:
-            return build_dataset(config, self.cache, progress)
+            return open_source(self.config(self.uri)).open(self.cache, progress)
 
 
 @dataclass

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.table import Table
@@ -11,11 +11,12 @@ from rslwm.cli.output import console
 from rslwm.run.progress import duration
 from rslwm.run.runner import Runner
 from rslwm.run.schedule import Schedule
+from rslwm.run.stage import Demand
 from rslwm.serialisation import ConfigError
 from rslwm.study.config import StudyConfig
-from rslwm.study.counting import GPUS
-from rslwm.study.estimate import Demand, Estimator, FrameCost, Line, data_size
-from rslwm.study.graph import Builder
+from rslwm.study.estimate import GPUS, FrameCost, Line, data_size, frame_costs, lines
+from rslwm.study.graph import Study
+from rslwm.study.stages.data import DataStage
 
 COUNTED = (
     "Training counts three forward passes, and holds weights, gradients, two moments and the moving average in "
@@ -33,11 +34,11 @@ def estimate(config: StudyConfig, out: Path, jobs: int, gpu: str, utilisation: f
     """
     if gpu not in GPUS or not 0 < utilisation <= 1:
         raise ConfigError(f"--gpu {gpu} --utilisation {utilisation:g}: one of {', '.join(GPUS)}, and a share up to 1")
-    study, runner = Builder(config).build(), Runner(out, jobs, config.compute.threads)
-    data = runner.folder(study.data) if runner.finished(study.data) else None
-    known = data_size(config, data)
-    estimator, rate, screen = Estimator(study, known.frames), GPUS[gpu] * utilisation, console()
-    screen.print(_frame_costs(estimator), "", _stages(estimator.lines(runner.finished), rate), "")
+    study, runner = Study(config), Runner(out, jobs, config.compute.threads)
+    data = study.variants[0].pull(DataStage)
+    known = data_size(study, runner.workspace.facts(data) if runner.finished(data) else None)
+    rate, screen = GPUS[gpu] * utilisation, console()
+    screen.print(_frame_costs(frame_costs(study)), "", _stages(lines(study, known.frames, runner.finished), rate), "")
     screen.print(
         f"GPU hours: one {gpu}, {GPUS[gpu] / 1e12:,.0f} TFLOP/s in dense bfloat16, {utilisation:.0%} of it used "
         f"(--gpu, --utilisation).\nData: {known.episodes:,} episodes of {known.frames / known.episodes:.0f} steps, "
@@ -50,15 +51,14 @@ def estimate(config: StudyConfig, out: Path, jobs: int, gpu: str, utilisation: f
         screen.print(f"On this machine: about {seconds} with {runner.jobs} jobs, at the demo's speed.")
 
 
-def _frame_costs(estimator: Estimator) -> Table:
+def _frame_costs(costs: Mapping[tuple[str, str], FrameCost]) -> Table:
     table = Table(title="one frame, GFLOP", title_justify="left", box=None, header_style="dim")
     for column in ("latent space", "family", "latents", "bytes", "size"):
         table.add_column(column, justify="right" if column == "bytes" else "left")
     for column in ("encoder", "adapter", "transformer", "decoder", "total"):
         table.add_column(column, justify="right")
-    specs = estimator.specs
-    for (name, size), cost in estimator.frame_costs().items():
-        spec = specs[name]
+    for (name, size), cost in costs.items():
+        spec = cost.spec
         latents = "x".join(map(str, (*spec.grid, spec.channels)))
         table.add_row(name, spec.family, latents, f"{spec.bytes_per_frame:,}", size, *_gigaflops(cost))
     return table
@@ -75,15 +75,15 @@ def _stages(lines: Sequence[Line], rate: float) -> Table:
         table.add_column(column, justify="left" if column in ("stage", "latent space", "size") else "right")
     for line in lines:
         counts = [str(line.jobs), str(line.finished) if line.finished else ""]
-        table.add_row(line.kind, line.space, line.size, *counts, *_amounts(line, rate))
+        table.add_row(line.kind, line.space, line.size, *counts, *_amounts(line.demand, rate))
     jobs, finished = sum(line.jobs for line in lines), sum(line.finished for line in lines)
-    total = Demand(sum(x.flops for x in lines), sum(x.disk for x in lines), max(x.memory for x in lines))
+    total = sum((line.demand for line in lines), Demand())
     table.add_section()
     table.add_row("all", "", "", str(jobs), str(finished) if finished else "", *_amounts(total, rate), style="bold")
     return table
 
 
-def _amounts(taken: Line | Demand, rate: float) -> list[str]:
+def _amounts(taken: Demand, rate: float) -> list[str]:
     hours = taken.flops / rate / 3600
     return [
         f"{taken.flops:.2e}" if taken.flops else "",

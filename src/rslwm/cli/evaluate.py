@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import tyro
 from rich.table import Table
@@ -14,13 +13,10 @@ from rich.table import Table
 from rslwm.cli.failures import report_failures
 from rslwm.cli.output import console
 from rslwm.compute import ComputeConfig
-from rslwm.evals.evaluation import EvalConfig
+from rslwm.evals.config import EvalConfig
 from rslwm.serialisation import ConfigError
 from rslwm.study.config import StudyConfig
-from rslwm.verdict.axis import VerdictConfig
-
-if TYPE_CHECKING:
-    from rslwm.verdict.decide import Verdict
+from rslwm.verdict.decide import Verdict, VerdictConfig, decide
 
 
 @dataclass
@@ -55,15 +51,15 @@ class Evaluate:
     """Latents of which a frame takes more aren't stored, but encoded anew whenever they are read; 0 stores all."""
     jobs: int = 0
     """Stages that run side by side; 0 is as many as fit the cores."""
+    metrics: tuple[str, ...] = StudyConfig.metrics
+    """Metrics: all (that are installed), NAME, path/to/file.py:Class, each optionally as NAME[FIELD=VALUE,...]."""
     evaluation: EvalConfig = field(default_factory=EvalConfig)
     verdict: VerdictConfig = field(default_factory=VerdictConfig)
     compute: ComputeConfig = field(default_factory=ComputeConfig)
 
     def run(self) -> None:
-        from rslwm.evals.base import metric_infos
         from rslwm.model.world_model import WorldModel
-        from rslwm.study.checkpoint import clip_settings, measure, run_folder
-        from rslwm.verdict.decide import decide
+        from rslwm.study.checkpoint import clip_settings, evaluate, run_folder
 
         if (self.out / "study.json").is_file():
             raise ConfigError(f"{self.out} holds a comparison, whose rows this would overwrite; give another --out")
@@ -72,25 +68,23 @@ class Evaluate:
         if self.data:  # other data, other names
             data = replace(data, features=self.features, action_spec=self.action_spec)
         stages = self.out if self.data else run_folder(self.checkpoint, self.out)
-        measured = measure(
-            self.checkpoint, data, self.evaluation, self.compute, stages, self.jobs, self.stream_above_kb, self.seen
-        )
+        measured, seen = evaluate(
+            self.checkpoint, data, self.evaluation, self.compute, stages, self.jobs, self.stream_above_kb, self.seen,
+            self.metrics,
+        )  # fmt: skip
         self.out.mkdir(parents=True, exist_ok=True)
         measured.rows.save(self.out / "rows.parquet")
         screen = console()
-        screen.print(_table(decide(measured.rows, metric_infos(), self.verdict)))
+        screen.print(_table(decide(measured.rows, measured.infos, self.verdict)))
         for metric in measured.unavailable:
             screen.print(f"not available: {metric.metric}: {metric.reason}", markup=False)
         if model.seen is None:
             screen.print("The checkpoint doesn't say which episodes it was trained on: some may be among these.")
-        elif measured.seen:
-            screen.print(_said(measured.seen, self.seen), markup=False)
+        elif seen:
+            screen.print(_said(seen, self.seen), markup=False)
         screen.print(f"\nrows: {self.out / 'rows.parquet'}", markup=False, soft_wrap=True)
         if measured.failed:
-            report_failures(
-                {"metric": why.metric, "space": str(self.checkpoint), "reason": why.reason, "log": str(stages)}
-                for why in measured.failed
-            )
+            report_failures(measured.failed)
 
 
 def _said(seen: Sequence[str], measured: bool) -> str:
@@ -114,5 +108,5 @@ def _table(verdict: Verdict) -> Table:
     return table
 
 
-def _number(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.3g}"
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3g}"

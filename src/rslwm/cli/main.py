@@ -81,8 +81,8 @@ def _run(name: str, words: list[str]) -> int:
     except EXPECTED as error:
         print(f"rslwm {name}: {error}", file=sys.stderr)  # plainly: a message may hold YAML to copy, or any markup
         return FAILED
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print(str(stop) or "stopped", file=sys.stderr)
         return INTERRUPTED
 
 

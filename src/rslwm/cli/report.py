@@ -14,7 +14,7 @@ from rslwm.types import DataError
 
 @dataclass
 class Report:
-    """Write the report of a run again from its rows: one HTML file, and every figure as SVG and PNG.
+    """Decide again from a run's rows and write its report: one HTML file, and every figure as SVG and PNG.
 
     For instance:
       rslwm report runs/demo
@@ -39,8 +39,8 @@ class Report:
 
     def _write(self) -> None:
         from rslwm.report.page import build_report
-        from rslwm.report.run import write_training_noise
         from rslwm.study.compare import comparisons
+        from rslwm.study.record import judge, write_training_noise
 
         folders = comparisons(self.run_folder)
         if self.training_noise:
@@ -52,4 +52,5 @@ class Report:
             found = f"{len(noise.values)} metrics, {noise.freedom} degrees of freedom"
             console().print(f"training noise: {self.training_noise} ({found})", markup=False, soft_wrap=True)
         for folder in folders:
+            judge(folder)
             console().print(f"report: {build_report(folder)}", markup=False, soft_wrap=True)

@@ -11,13 +11,14 @@ from rich.table import Table
 
 from rslwm.cli.output import console
 from rslwm.compute import ComputeConfig
-from rslwm.evals.evaluation import EvalConfig
+from rslwm.evals.config import EvalConfig
+from rslwm.evals.rollouts import RolloutsConfig
 from rslwm.model.sampler import SamplingConfig
 
 if TYPE_CHECKING:
     from rslwm.evals.replay import Replay
 
-_DEFAULTS = EvalConfig()
+_DEFAULTS = RolloutsConfig()
 SHOWN_SIDE = 256
 """Small frames are enlarged in the videos to about this many pixels."""
 
@@ -56,7 +57,7 @@ class Rollout:
     future: int = _DEFAULTS.future
     """Frames to generate."""
     sampling: SamplingConfig = _DEFAULTS.sampling
-    seed: int = _DEFAULTS.seed
+    seed: int = EvalConfig.seed
     """Of the choice of clips and of the noise."""
     compute: ComputeConfig = field(default_factory=ComputeConfig)
 
@@ -73,14 +74,8 @@ class Rollout:
         if self.data:  # other data, other names
             data = replace(data, features=self.features, action_spec=self.action_spec)
         corpus = open_corpus(data, model, self.out if self.data else run_folder(self.checkpoint, self.out))
-        asked = EvalConfig(
-            clips=self.clips,
-            context=self.context,
-            future=self.future,
-            sampling=self.sampling,
-            seed=self.seed,
-        )
-        result = replay(model, corpus, asked, self.compute, seen=self.seen)
+        asked = RolloutsConfig(self.clips, self.context, self.future, self.sampling)
+        result = replay(model, corpus, asked, self.compute, self.seed, seen=self.seen)
         self._write(result, model.action_spec.hz)
         table = Table("PSNR in dB after", *(f"{k + 1}" for k in range(self.future)), box=None, header_style="dim")
         for name, values in result.psnr().items():

@@ -17,9 +17,9 @@ def tracked(kind: Kind | None, config: StudyConfig, out: Path) -> Iterator[None]
         yield
         return
     from rslwm.run.stage import closure
-    from rslwm.study.graph import Builder
+    from rslwm.study.graph import Study
 
-    stages = closure(Builder(config).build().targets)
+    stages = closure(Study(config).targets)
     names = {f"{s.kind}-{s.key}": f"{s}-{s.key[:6]}".replace(" ", "-") for s in stages}
     with tracking(kind, out, names):
         yield

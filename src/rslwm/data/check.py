@@ -15,10 +15,10 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from rslwm.data.conventions import MOST, ActionsUntold, outside
-from rslwm.data.dataset import EpisodeDataset, Progress
+from rslwm.data.dataset import EpisodeDataset
 from rslwm.data.fingerprint import changed, recorded
 from rslwm.data.frames import BLACK
-from rslwm.types import DataError
+from rslwm.types import DataError, Progress, silent
 
 MEND = "mend what it names, or remove the episode"
 SHOWN = 6
@@ -61,7 +61,7 @@ class Report:
         return Group(table, f"{errors} errors, {len(self.findings) - errors} warnings")
 
 
-def check(dataset: EpisodeDataset, progress: Progress | None = None) -> Report:
+def check(dataset: EpisodeDataset, progress: Progress = silent) -> Report:
     """Read all of a data set, every byte and every frame, and report what is wrong with it."""
     found = [*_recorded(dataset), *_videos(dataset, progress), *_edited(dataset)]
     findings = sorted(_joined(found), key=lambda finding: finding.severity)
@@ -196,7 +196,7 @@ def _labels(dataset: EpisodeDataset) -> Iterator[Finding]:
         yield Finding("warning", "success labels", what, "add next.success; success metrics use labelled episodes only")
 
 
-def _videos(dataset: EpisodeDataset, progress: Progress | None) -> Iterator[Finding]:
+def _videos(dataset: EpisodeDataset, progress: Progress) -> Iterator[Finding]:
     """Every frame of every camera decodes, is of the declared size, and shows something."""
     black: dict[str, list[str]] = defaultdict(list)
     for i, name in enumerate(dataset.ids):
@@ -209,8 +209,7 @@ def _videos(dataset: EpisodeDataset, progress: Progress | None) -> Iterator[Find
                 continue
             if frames.max() < BLACK:
                 black[camera].append(name)
-        if progress:
-            progress(i + 1)
+        progress(i + 1, len(dataset), "episodes")
     for camera, names in black.items():
         what = f"black in {len(names)} of {len(dataset)} episodes, the first {names[0]!r}"
         yield Finding("warning", f"camera {camera!r}", what, "learn from another camera (data.camera), or drop them")

@@ -16,6 +16,9 @@ from rslwm.data.draft import draft, guess, question
 from rslwm.data.naming import read_names
 from rslwm.types import ActionKind, ActionMode, ActionSpec, DataError
 
+SIDECARS = ("rslwm.yaml", "rslwm.yml", "rslwm.json")
+"""Files in which a folder may say what its actions mean."""
+
 _FIELDS = [field.name for field in fields(ActionSpec)]
 _MODES = get_args(ActionMode)
 _LISTS = ("names", "kinds", "units", "low", "high")
@@ -56,6 +59,14 @@ def read_spec(path: Path) -> ActionSpec:
         if isinstance(values, dict) and key in values:
             values = values[key]
     return stored_spec(values, str(path))
+
+
+def given_spec(folder: Path, named: str = "") -> ActionSpec | None:
+    """The spec of the file that ``data.action_spec`` names, or else of one of :data:`SIDECARS` in the folder."""
+    if named:
+        return read_spec(Path(named).expanduser())
+    beside = next((folder / name for name in SIDECARS if (folder / name).is_file()), None)
+    return read_spec(beside) if beside else None
 
 
 def stored_spec(values: Any, where: str) -> ActionSpec:

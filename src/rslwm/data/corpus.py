@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 
 from rslwm.data.clips import Clips, split_episodes
 from rslwm.data.config import DataConfig
-from rslwm.data.dataset import EpisodeDataset, open_folder
+from rslwm.data.dataset import EpisodeDataset
 from rslwm.data.fingerprint import episode_key
 from rslwm.data.store import Readable, TensorStore
 from rslwm.types import ActionSpec
@@ -27,10 +26,6 @@ class Corpus:
     """What actions are to mean, see :meth:`for_model`."""
     left_out: frozenset[int] = frozenset()
     """Episodes that aren't held out whatever side they are on: a model from elsewhere was trained on them."""
-
-    @classmethod
-    def open(cls, dataset: Path, frames: Path, config: DataConfig) -> Corpus:
-        return cls(open_folder(dataset, config), TensorStore(frames), config)
 
     @cached_property
     def _split(self) -> tuple[list[int], list[int]]:

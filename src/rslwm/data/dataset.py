@@ -1,39 +1,25 @@
-"""Episodes on disk: a LeRobot folder, ours or anybody's, and the URIs that lead to one."""
+"""Episodes on disk: a LeRobot folder, ours or anybody's."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from rslwm.data.config import DataConfig
 from rslwm.data.consistency import contradictions
-from rslwm.data.conventions import derive_spec, read_spec, require_order, stored_spec
+from rslwm.data.conventions import derive_spec, given_spec, require_order, stored_spec
 from rslwm.data.fingerprint import fingerprint
 from rslwm.data.lerobot_episodes import read_episodes, read_tasks, tables_below
-from rslwm.data.lerobot_info import ACTION, CAMERA, LABELLED, STATE, SUCCESS, dimension_names, read_info
+from rslwm.data.lerobot_info import ACTION, LABELLED, SUCCESS, dimension_names, read_info
 from rslwm.data.lerobot_pictures import Pictures
 from rslwm.data.lerobot_table import Table
 from rslwm.data.video import read_video
-from rslwm.registry import Registry
 from rslwm.serialisation import content_hash
 from rslwm.types import ActionSpec, DataError, Episode
-
-__all__ = ["CAMERA", "SOURCES", "STATE", "EpisodeDataset", "Progress", "build_dataset", "open_dataset", "open_folder"]
-
-SPEC_FILES = ("rslwm.yaml", "rslwm.yml", "rslwm.json")
-"""Where a folder may say what its actions mean, beside ``meta/info.json``."""
-
-IN_PLACE = ("lerobot", "hf")
-"""Sources that open a folder as it is."""
-
-Progress = Callable[[int], None]
-"""Called with the number of episodes done so far."""
 
 
 class EpisodeDataset:
@@ -116,7 +102,7 @@ class EpisodeDataset:
             DataError: it can't be told, see :func:`rslwm.data.conventions.derive_spec`.
         """
         names = dimension_names(self.features[ACTION], ACTION)
-        spec = read_spec(Path(self.action_spec).expanduser()) if self.action_spec else self._own_spec
+        spec = given_spec(self.root, self.action_spec) if self.action_spec else self._own_spec
         if spec is not None:
             require_order(spec, names, self.action_spec or str(self.root))
             return spec
@@ -127,8 +113,7 @@ class EpisodeDataset:
         """What the folder itself says."""
         if (own := self._info.own.get("action_spec")) is not None:
             return stored_spec(own, str(self.info_file))
-        found = (self.root / name for name in SPEC_FILES)
-        return next((read_spec(path) for path in found if path.is_file()), None)
+        return given_spec(self.root)
 
     @cached_property
     def success(self) -> list[bool | None]:
@@ -251,16 +236,6 @@ class EpisodeDataset:
         return values
 
 
-def open_folder(root: Path, config: DataConfig) -> EpisodeDataset:
-    """The LeRobot folder that a source has found, recorded or imported.
-
-    Where it lies as it was found, its features are called and its actions meant as ``config`` says; an import has
-    followed that already.
-    """
-    found = config.uri.partition(":")[0] in IN_PLACE
-    return EpisodeDataset(root, config.features, config.action_spec) if found else EpisodeDataset(root)
-
-
 def _unique(ids: list[str]) -> list[str]:
     """A set that was merged with another may hold an id several times: they are numbered then."""
     seen: Counter[str] = Counter()
@@ -269,34 +244,3 @@ def _unique(ids: list[str]) -> list[str]:
         unique.append(f"{name}@{seen[name]}" if seen[name] else name)
         seen[name] += 1
     return unique
-
-
-def _load_sources() -> None:
-    import_module("rslwm.data.sources")
-
-
-Source = Callable[[str, DataConfig, Path, Progress | None], EpisodeDataset]
-SOURCES: Registry[Source] = Registry("data source", "rslwm.data_sources", _load_sources)
-
-
-def build_dataset(config: DataConfig, root: Path, progress: Progress | None = None) -> EpisodeDataset:
-    """The data set of ``config.uri``, SCHEME:LOCATION.
-
-    What has to be recorded or imported goes into a folder under ``root`` that is named after its content, and is found
-    there the next time; what is a LeRobot folder already is opened where it lies.
-
-    Raises:
-        DataError: the URI has no scheme, or its data can't be read.
-        UnknownName: no data source of this scheme.
-    """
-    scheme, colon, location = config.uri.partition(":")
-    if not colon:
-        raise DataError(
-            f"data.uri: {config.uri!r} has no scheme. Write one of {', '.join(f'{s}:...' for s in SOURCES)}"
-        )
-    return SOURCES.get(scheme)(location, config, root, progress)
-
-
-def open_dataset(uri: str, cache: Path, progress: Progress | None = None) -> EpisodeDataset:
-    """:func:`build_dataset` with the defaults of everything but the URI."""
-    return build_dataset(DataConfig(uri=uri), cache, progress)

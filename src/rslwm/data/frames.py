@@ -13,8 +13,9 @@ from PIL import Image
 from torch import Tensor
 
 from rslwm.data.clips import windows
-from rslwm.data.dataset import EpisodeDataset, Progress
-from rslwm.data.store import Item, Source, TensorStore
+from rslwm.data.dataset import EpisodeDataset
+from rslwm.data.store import Item, Tensors, TensorStore
+from rslwm.types import Progress, silent
 
 BLACK = 16
 """A picture without a brighter value than this is black: neither JPEG nor video coding keeps zeros."""
@@ -58,15 +59,15 @@ class DecodedFrames:
         return self._last[1]
 
 
-def spread_frames(dataset: EpisodeDataset, frames: Source, episodes: Sequence[int], count: int) -> Tensor:
-    """``count`` frames spread evenly over these episodes, (count, H, V W, 3) uint8; all of them if there are fewer."""
+def evenly_spaced(dataset: EpisodeDataset, frames: Tensors, episodes: Sequence[int], count: int) -> Tensor:
+    """``count`` frames, evenly over these episodes, (count, H, V W, 3) uint8; all of them if there are fewer."""
     places = windows(dataset.lengths, episodes, 1, 1)
     chosen = places[np.linspace(0, len(places) - 1, min(count, len(places))).astype(int)]
     return torch.stack([frames[dataset.ids[e]][t] for e, t in chosen])
 
 
 def build_frame_store(
-    dataset: EpisodeDataset, cameras: str, image_size: int, root: Path, progress: Progress | None = None
+    dataset: EpisodeDataset, cameras: str, image_size: int, root: Path, progress: Progress = silent
 ) -> TensorStore:
     """A store of (T, H, V W, 3) uint8 under the episodes' ids; resumes where it was killed.
 
@@ -81,7 +82,6 @@ def build_frame_store(
     def items() -> Iterator[Item]:
         for done, key in enumerate(frames.keys, 1):
             yield key, partial(frames.__getitem__, key)
-            if progress:
-                progress(done)
+            progress(done, len(frames.keys), "episodes")
 
     return TensorStore.write(root, items(), frames.meta)

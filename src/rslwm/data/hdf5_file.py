@@ -114,15 +114,15 @@ def is_late(demo: Any) -> bool:
     return bool(moved and np.abs(joints[:-1] - before[1:]).max() < _SAME < np.abs(joints - before).max())
 
 
-def filters_of(content: Any, file: Path) -> dict[str, set[str]]:
+def filters_of(data: Any, file: Path) -> dict[str, set[str]]:
     """Filter keys and the demonstrations they select."""
-    masks = content.get("mask")
+    masks = data.file.get("mask")
     return {name: {*texts_of(masks[name], f"{file}: mask/{name}")} for name in masks} if hasattr(masks, "keys") else {}
 
 
-def attribute(group: Any, name: str, file: Path) -> dict[str, Any]:
+def attribute(group: Any, name: str) -> dict[str, Any]:
     """An attribute that holds JSON; empty if there is none."""
-    where = f"{file}: the attribute {name!r} of {group.name}"
+    where = f"{group.file.filename}: the attribute {name!r} of {group.name}"
     try:
         content = json.loads("".join(texts_of(group.attrs.get(name), where)) or "{}")
     except json.JSONDecodeError as error:

@@ -17,13 +17,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from av.error import FFmpegError
 
-from rslwm.data.dataset import EpisodeDataset, Progress
+from rslwm.data.dataset import EpisodeDataset
 from rslwm.data.fingerprint import note
 from rslwm.data.lerobot_info import CAMERA, LABELLED, SUCCESS
 from rslwm.data.lerobot_schema import column, declare, proprioceptive, state_key, whole, write_tasks
 from rslwm.data.statistics import Statistics, combine, describe, describe_pixels
 from rslwm.data.video import VideoWriter
-from rslwm.types import ActionSpec, DataError, Episode
+from rslwm.types import ActionSpec, DataError, Episode, Progress, silent
 
 DATA_MB, VIDEO_MB, CHUNK_FILES = 100, 200, 1000
 """LeRobot's own limits: size at which a file is followed by another, and files in a folder."""
@@ -42,7 +42,7 @@ def write_lerobot(
     root: Path | str,
     spec: ActionSpec,
     total: int | None = None,
-    progress: Progress | None = None,
+    progress: Progress = silent,
     state_names: Mapping[str, Sequence[str]] | None = None,
     notes: Sequence[str] = (),
 ) -> EpisodeDataset:
@@ -66,8 +66,7 @@ def write_lerobot(
     try:
         for done, episode in enumerate(episodes, 1):
             writer.add(episode)
-            if progress:
-                progress(done)
+            progress(done, max(done, total or 0), "episodes")
         writer.close(total)
         note(partial)
         partial.rename(root)

@@ -10,12 +10,10 @@ from typing import Literal
 
 import numpy as np
 
-from rslwm.data.conventions import ActionsUntold, derive_spec, read_spec
+from rslwm.data.conventions import ActionsUntold, derive_spec
 from rslwm.data.draft import draft
 from rslwm.data.naming import Told
 from rslwm.types import ActionSpec, DataError
-
-SIDECARS = ("rslwm.yaml", "rslwm.yml", "rslwm.json")
 
 _HAND = ("delta_x", "delta_y", "delta_z", "delta_roll", "delta_pitch", "delta_yaw", "gripper")
 _RATE = 10.0
@@ -103,23 +101,15 @@ def columns(parts: Sequence[Part], spec: ActionSpec, where: str) -> list[int]:
     return chosen
 
 
-def given_spec(folder: Path, named: str) -> ActionSpec | None:
-    """The spec of the file that ``--data.action-spec`` names, or else of one of :data:`SIDECARS` in the folder."""
-    if named:
-        return read_spec(Path(named).expanduser())
-    beside = next((folder / name for name in SIDECARS if (folder / name).is_file()), None)
-    return read_spec(beside) if beside else None
-
-
 def untold(parts: Sequence[Part], actions: np.ndarray, where: str, sidecar: Path, hz: float = 0.0) -> ActionsUntold:
     """The question what recorded actions (N, A), every dimension of the parts, mean.
 
     The draft to correct is as right as the names of the parts are. An array has none; seven small dimensions are
     drafted as what they mostly are, deltas of a hand, all of it marked. So is the rate where nothing gives one.
     """
-    kept = [i for i, kind in enumerate(kind for part in parts for kind in [part.kind] * len(part.names))
-            if kind != "termination"]  # fmt: skip
-    names = [[name for part in parts for name in part.names][i] for i in kept]
+    dimensions = [(name, part.kind) for part in parts for name in part.names]
+    kept = [i for i, (_, kind) in enumerate(dimensions) if kind != "termination"]
+    names = [dimensions[i][0] for i in kept]
     values = actions[np.isfinite(actions).all(axis=1)][:, kept]
     values = values if len(values) else np.zeros((1, len(kept)))
     small = values.shape[1] == len(_HAND) and np.abs(values[:, :6]).max() < 0.5 and np.abs(values[:, 6]).max() <= 1

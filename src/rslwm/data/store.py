@@ -28,7 +28,7 @@ SHARD = 256 * 2**20
 """Bytes from which on a shard is written and another begun."""
 
 
-class Source(Protocol):
+class Tensors(Protocol):
     """Tensors by episode: a :class:`TensorStore`, or something that makes them."""
 
     @property
@@ -40,8 +40,8 @@ class Source(Protocol):
     def __getitem__(self, key: str) -> Tensor: ...
 
 
-class Readable(Source, Protocol):
-    """A source that can be read in parts: a :class:`TensorStore`, or latents that are made when they are read."""
+class Readable(Tensors, Protocol):
+    """Tensors that can be read in parts: a :class:`TensorStore`, or latents that are made when they are read."""
 
     def shape(self, key: str) -> tuple[int, ...]: ...
 

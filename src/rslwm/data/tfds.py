@@ -5,7 +5,6 @@ See tensorflow_datasets/core/proto/feature.proto for ``features.json`` and datas
 
 from __future__ import annotations
 
-import json
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from rslwm.data.leaves import Leaf
+from rslwm.data.lerobot_info import read_json
 from rslwm.data.tfrecord import Value
 from rslwm.types import DataError
 
@@ -21,25 +21,14 @@ _TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
 _STRINGS = ("string", "object", "bytes", "str")
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object.
-
-    Raises:
-        DataError: no such file, or it is something else.
-    """
+def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         below = (p.parent for pattern in ("*", "*/*") for p in path.parent.glob(f"{pattern}/{path.name}"))
         versions = sorted(p.relative_to(path.parent).as_posix() for p in below)
         remedy = f" Give one of the folders in it: {', '.join(versions)}" if versions else ""
         what = "not one version of a TFDS data set" if path.parent.exists() else "no folder"
         raise DataError(f"{path} does not exist: {path.parent} is {what}.{remedy}")
-    try:
-        content = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise DataError(f"{path} is not JSON: {error}") from None
-    if not isinstance(content, dict):
-        raise DataError(f"{path} holds a {type(content).__name__}, not a JSON object")
-    return content
+    return read_json(path)
 
 
 def read_features(path: Path) -> list[Leaf]:
@@ -48,7 +37,7 @@ def read_features(path: Path) -> list[Leaf]:
     Raises:
         DataError: the file doesn't follow the format.
     """
-    return list(_leaves(read_json(path), "", 0, path))
+    return list(_leaves(_read(path), "", 0, path))
 
 
 def _leaves(feature: Any, key: str, depth: int, path: Path) -> Iterator[Leaf]:
@@ -125,7 +114,7 @@ def read_shards(folder: Path) -> tuple[str, dict[str, int]]:
         DataError: the file doesn't follow the format, or the records are in another container than TFRecord.
     """
     path = folder / "dataset_info.json"
-    info = read_json(path)
+    info = _read(path)
     for field in ("name", "splits"):
         if field not in info:
             raise DataError(f"{path} has no field {field!r}")

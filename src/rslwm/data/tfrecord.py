@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 
+import google_crc32c
 import numpy as np
 
 from rslwm.types import DataError
@@ -27,9 +27,6 @@ _OTHERS = {
 }
 """How files begin that stand in a record file's place."""
 
-_LANE = 512
-_FLIP = np.uint32(0xFFFFFFFF)
-
 
 def read_records(path: Path, verify: bool = True) -> Iterator[bytes]:
     """The records of one file; ``verify`` computes the checksum of their content too, not only of their length.
@@ -44,13 +41,13 @@ def read_records(path: Path, verify: bool = True) -> Iterator[bytes]:
             where = f"{path}: record {number}, byte {file.tell() - len(header)}"
             if other := next((what for start, what in _OTHERS.items() if not number and header.startswith(start)), ""):
                 raise DataError(f"{path} is {other}")
-            if len(header) < 12 or _mask(crc32c(header[:8])) != struct.unpack("<I", header[8:])[0]:
+            if len(header) < 12 or masked_checksum(header[:8]) != header[8:]:
                 raise DataError(f"{where}: the record's length is damaged. Copy the file again.")
             (length,) = struct.unpack("<Q", header[:8])
             data, footer = file.read(min(length, size)), file.read(4)  # whatever it says, no more memory than that
             if len(data) + len(footer) < length + 4:
                 raise DataError(f"{where}: truncated, {len(data)} of {length} bytes are there. Copy the file again.")
-            if verify and _mask(crc32c(data)) != struct.unpack("<I", footer)[0]:
+            if verify and masked_checksum(data) != footer:
                 raise DataError(f"{where}: wrong checksum, the content is damaged. Copy the file again.")
             yield data
             number += 1
@@ -131,65 +128,7 @@ def _varints(data: bytes) -> np.ndarray:
     return values.astype(np.int64)
 
 
-def crc32c(data: bytes) -> int:
-    """CRC-32C (Castagnoli), RFC 3720 appendix B.4.
-
-    Long inputs are cut into lanes whose checksums advance together and are joined pairwise: a checksum is linear over
-    GF(2), so that of a concatenation is that of the left part, advanced by the length of the right one, plus (xor)
-    that of the right part.
-    """
-    if len(data) < _LANE:
-        return _crc_short(data)
-    lanes = -(-len(data) // _LANE)
-    padded = np.zeros(lanes * _LANE, np.uint8)
-    padded[-len(data) :] = np.frombuffer(data, np.uint8)
-    # Starting from all ones equals starting from zero with the first four bytes flipped; then leading zeros are free.
-    padded[len(padded) - len(data) :][:4] ^= 0xFF
-    columns, table = padded.reshape(lanes, _LANE).T.astype(np.uint32), _table()
-    sums = np.zeros(lanes, np.uint32)
-    for column in columns:
-        sums = (sums >> 8) ^ table[(sums ^ column) & 0xFF]
-    advance = _advance_lane()
-    while len(sums) > 1:
-        if len(sums) % 2:
-            sums = np.concatenate([np.zeros(1, np.uint32), sums])
-        sums = _apply(advance, sums[::2]) ^ sums[1::2]
-        advance = _apply(advance, advance)
-    return int(sums[0] ^ _FLIP)
-
-
-def _crc_short(data: bytes) -> int:
-    table = _table().tolist()
-    value = 0xFFFFFFFF
-    for byte in data:
-        value = (value >> 8) ^ table[(value ^ byte) & 0xFF]
-    return int(value ^ 0xFFFFFFFF)
-
-
-def _mask(crc: int) -> int:
-    """TFRecord stores checksums rotated and offset, so that a checksum of checksums stays sound."""
-    return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
-
-
-@cache
-def _table() -> np.ndarray:
-    table = np.arange(256, dtype=np.uint32)
-    for _ in range(8):
-        table = np.where(table & 1, (table >> 1) ^ np.uint32(0x82F63B78), table >> 1).astype(np.uint32)
-    return table
-
-
-@cache
-def _advance_lane() -> np.ndarray:
-    """The linear map "append ``_LANE`` zero bytes", as the images of the 32 unit vectors."""
-    unit = np.uint32(1) << np.arange(32, dtype=np.uint32)
-    advance = (unit >> 8) ^ _table()[unit & 0xFF]
-    for _ in range(_LANE.bit_length() - 1):
-        advance = _apply(advance, advance)
-    return advance
-
-
-def _apply(linear: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Images of ``values`` (n,) under a linear map, (32,) images of the unit vectors."""
-    bits = (values[:, None] >> np.arange(32, dtype=np.uint32)) & 1
-    return np.bitwise_xor.reduce(bits * linear, axis=1)
+def masked_checksum(data: bytes) -> bytes:
+    """CRC-32C, rotated and offset so that a checksum of checksums stays sound."""
+    crc = google_crc32c.value(data)
+    return struct.pack("<I", (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF)

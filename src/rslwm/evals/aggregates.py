@@ -7,62 +7,78 @@ the sums of a resample are ``weights (N, U) @ sums (U, ...)``, where a weight co
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
-from rslwm.evals.base import Aggregate
+from rslwm.registry import Registry
 
 THRESHOLD = 0.5
 """A score from here on counts as a predicted success in the balanced accuracy."""
 CHUNK = 2**22
 """Numbers that one intermediate array of a chunk of draws may hold (32 MB)."""
-
-BOUNDS: dict[Aggregate, tuple[float, float]] = {
-    "mean": (-np.inf, np.inf),
-    "ratio": (-np.inf, np.inf),
-    "pearson": (-1.0, 1.0),
-    "r2": (-np.inf, 1.0),
-    "balanced_accuracy": (0.0, 1.0),
-    "auc": (0.0, 1.0),
-}
-"""The values that an aggregate can take."""
+UNBOUNDED = (-np.inf, np.inf)
 
 
-def evaluate(
-    aggregate: Aggregate,
-    value: np.ndarray,
-    target: np.ndarray,
-    group: np.ndarray,
-    unit: np.ndarray,
-    weights: np.ndarray,
-) -> np.ndarray:
-    """Aggregate rows by group, under every row of ``weights``.
+@dataclass(frozen=True)
+class Aggregate:
+    """A way to make one number of rows. ``name`` is what a run's description calls it: an entry of :data:`AGGREGATES`,
+    or path/to/file.py:NAME for one of your own. It lies within ``bounds``; ``compares`` says that it needs targets."""
 
-    Args:
-        value, target: (rows,) measurements, or predictions and what they are compared with.
-        group: (rows,) integers in [0, G); unit: (rows,) integers in [0, U).
-        weights: (N, U) multiplicities; equal to repeating a unit's rows that many times.
+    name: str
+    bounds: tuple[float, float] = UNBOUNDED
+    compares: bool = True
 
-    Returns:
-        (N, G); NaN where the aggregate is undefined, for instance a correlation with a constant target. A constant
-        *prediction* of a target that varies has correlation 0: it knows nothing.
+    def evaluate(
+        self, value: np.ndarray, target: np.ndarray, group: np.ndarray, unit: np.ndarray, weights: np.ndarray
+    ) -> np.ndarray:
+        """Aggregate rows by group, under every row of ``weights``.
+
+        Args:
+            value, target: (rows,) measurements, or predictions and what they are compared with.
+            group: (rows,) integers in [0, G); unit: (rows,) integers in [0, U).
+            weights: (N, U) multiplicities; equal to repeating a unit's rows that many times.
+
+        Returns:
+            (N, G); NaN where the aggregate is undefined, for instance a correlation with a constant target. A constant
+            *prediction* of a target that varies has correlation 0: it knows nothing.
+        """
+        raise NotImplementedError
+
+
+AGGREGATES: Registry[Aggregate] = Registry("aggregate", "rslwm.aggregates")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moments(Aggregate):
+    """What follows from sums over rows.
+
+    ``features`` of values and targets are Q arrays (rows,), ``finish`` turns their sums (Q, N, G) into (N, G). What
+    doesn't care for the targets' origin and scale is computed after ``standardise``: sums of squares cancel badly far
+    from zero; ``centre`` does the same with the values by themselves.
     """
-    groups = int(group.max()) + 1 if len(group) else 0
-    if aggregate == "auc":
-        return _auc(value, target, group, unit, groups, weights)
-    features, finish = _MOMENTS[aggregate]
-    if aggregate in ("pearson", "r2"):  # sums of squares cancel badly far from zero; neither cares for the origin
-        offset = _group_mean(target, group, groups)[group]
-        scale = _group_std(target - offset, group, groups)[group]
-        value, target = (value - offset) / scale, (target - offset) / scale
-    if aggregate == "pearson":
-        value = value - _group_mean(value, group, groups)[group]
-        value = value / _group_std(value, group, groups)[group]
-    sums = np.stack([_sum_by_unit(f, group, unit, groups, weights.shape[1]) for f in features(value, target)])
-    step = max(1, CHUNK // max(sums.shape[0] * groups, 1))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        chunks = [finish(weights[i : i + step] @ sums) for i in range(0, len(weights), step)]
-    return np.concatenate(chunks) if chunks else np.empty((0, groups))
+
+    features: Callable[[np.ndarray, np.ndarray], list[np.ndarray]]
+    finish: Callable[[np.ndarray], np.ndarray]
+    standardise: bool = False
+    centre: bool = False
+
+    def evaluate(
+        self, value: np.ndarray, target: np.ndarray, group: np.ndarray, unit: np.ndarray, weights: np.ndarray
+    ) -> np.ndarray:
+        groups = int(group.max()) + 1 if len(group) else 0
+        if self.standardise:
+            offset = _group_mean(target, group, groups)[group]
+            scale = _group_std(target - offset, group, groups)[group]
+            value, target = (value - offset) / scale, (target - offset) / scale
+        if self.centre:
+            value = value - _group_mean(value, group, groups)[group]
+            value = value / _group_std(value, group, groups)[group]
+        sums = np.stack([_sum_by_unit(f, group, unit, groups, weights.shape[1]) for f in self.features(value, target)])
+        step = max(1, CHUNK // max(sums.shape[0] * groups, 1))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            chunks = [self.finish(weights[i : i + step] @ sums) for i in range(0, len(weights), step)]
+        return np.concatenate(chunks) if chunks else np.empty((0, groups))
 
 
 def _sum_by_unit(feature: np.ndarray, group: np.ndarray, unit: np.ndarray, groups: int, units: int) -> np.ndarray:
@@ -115,33 +131,52 @@ def _balanced_accuracy(sums: np.ndarray) -> np.ndarray:
     return (true_positive / positive + true_negative / negative) / 2
 
 
-Features = Callable[[np.ndarray, np.ndarray], list[np.ndarray]]
-_MOMENTS: dict[Aggregate, tuple[Features, Callable[[np.ndarray], np.ndarray]]] = {
-    "mean": (lambda v, t: [np.ones_like(v), v], _mean),
-    "ratio": (lambda v, t: [v, t], _ratio),
-    "pearson": (lambda v, t: [np.ones_like(v), v, t, v * v, t * t, v * t], _pearson),
-    "r2": (lambda v, t: [np.ones_like(v), (v - t) ** 2, t, t * t], _r2),
-    "balanced_accuracy": (
-        lambda v, t: [(v >= THRESHOLD) & (t > 0.5), t > 0.5, (v < THRESHOLD) & (t <= 0.5), t <= 0.5],
-        _balanced_accuracy,
-    ),
-}
-
-
-def _auc(
-    value: np.ndarray, target: np.ndarray, group: np.ndarray, unit: np.ndarray, groups: int, weights: np.ndarray
-) -> np.ndarray:
+@dataclass(frozen=True)
+class Auc(Aggregate):
     """Area under the ROC curve, ties counting half: a quadratic form in the units' weights."""
-    result = np.full((len(weights), groups), np.nan)
-    for g in range(groups):
-        positive, negative = (group == g) & (target > 0.5), (group == g) & (target <= 0.5)
-        wins = np.zeros((weights.shape[1],) * 2)  # wins[u, v]: positives of unit u ranked above negatives of unit v
-        for v in np.unique(unit[negative]):
-            rivals = np.sort(value[negative & (unit == v)])
-            above = sum(np.searchsorted(rivals, value[positive], side) for side in ("left", "right")) / 2
-            wins[:, v] = np.bincount(unit[positive], weights=above, minlength=weights.shape[1])
-        pairs = (weights @ np.bincount(unit[positive], minlength=weights.shape[1])) * (
-            weights @ np.bincount(unit[negative], minlength=weights.shape[1])
-        )
-        np.divide(((weights @ wins) * weights).sum(1), pairs, out=result[:, g], where=pairs > 0)
-    return result
+
+    def evaluate(
+        self, value: np.ndarray, target: np.ndarray, group: np.ndarray, unit: np.ndarray, weights: np.ndarray
+    ) -> np.ndarray:
+        groups = int(group.max()) + 1 if len(group) else 0
+        result = np.full((len(weights), groups), np.nan)
+        for g in range(groups):
+            positive, negative = (group == g) & (target > 0.5), (group == g) & (target <= 0.5)
+            wins = np.zeros((weights.shape[1],) * 2)  # wins[u, v]: positives of unit u ranked above negatives of unit v
+            for v in np.unique(unit[negative]):
+                rivals = np.sort(value[negative & (unit == v)])
+                above = sum(np.searchsorted(rivals, value[positive], side) for side in ("left", "right")) / 2
+                wins[:, v] = np.bincount(unit[positive], weights=above, minlength=weights.shape[1])
+            pairs = (weights @ np.bincount(unit[positive], minlength=weights.shape[1])) * (
+                weights @ np.bincount(unit[negative], minlength=weights.shape[1])
+            )
+            np.divide(((weights @ wins) * weights).sum(1), pairs, out=result[:, g], where=pairs > 0)
+        return result
+
+
+MEAN = Moments("mean", compares=False, features=lambda v, t: [np.ones_like(v), v], finish=_mean)
+RATIO = Moments("ratio", features=lambda v, t: [v, t], finish=_ratio)
+PEARSON = Moments(
+    "pearson",
+    (-1.0, 1.0),
+    features=lambda v, t: [np.ones_like(v), v, t, v * v, t * t, v * t],
+    finish=_pearson,
+    standardise=True,
+    centre=True,
+)
+R2 = Moments(
+    "r2",
+    (-np.inf, 1.0),
+    features=lambda v, t: [np.ones_like(v), (v - t) ** 2, t, t * t],
+    finish=_r2,
+    standardise=True,
+)
+BALANCED_ACCURACY = Moments(
+    "balanced_accuracy",
+    (0.0, 1.0),
+    features=lambda v, t: [(v >= THRESHOLD) & (t > 0.5), t > 0.5, (v < THRESHOLD) & (t <= 0.5), t <= 0.5],
+    finish=_balanced_accuracy,
+)
+AUC = Auc("auc", (0.0, 1.0))
+for _aggregate in (MEAN, RATIO, PEARSON, R2, BALANCED_ACCURACY, AUC):
+    AGGREGATES.register(_aggregate.name)(_aggregate)

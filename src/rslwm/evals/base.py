@@ -3,40 +3,47 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal, get_args
+import pkgutil
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
+import yaml
+
+from rslwm.evals.aggregates import AGGREGATES, Aggregate
+from rslwm.evals.rows import Rows
 from rslwm.registry import Registry
-from rslwm.serialisation import ConfigError
-from rslwm.types import AXES, Axis, MetricRow
+from rslwm.serialisation import ConfigError, from_dict, named_by, to_dict
+from rslwm.types import AXES, Axis, DataError
 
 if TYPE_CHECKING:
     from rslwm.evals.evaluation import Evaluation
-
-Aggregate = Literal["mean", "ratio", "pearson", "r2", "balanced_accuracy", "auc"]
+    from rslwm.evals.probe import Probe
+    from rslwm.evals.rollouts import RolloutsConfig
+    from rslwm.run.stage import Stage
 
 
 @dataclass(frozen=True)
 class MetricInfo:
     """A metric as data: direction, unit, and how its rows become one number.
 
-    ``aggregate`` says how rows are condensed, per (k, dim), before these are averaged: ``mean`` of value; ``ratio`` of
-    the sums of value and target (an error relative to a baseline's on the same windows); ``pearson``, ``r2``,
-    ``balanced_accuracy`` (threshold 0.5) and ``auc`` compare value with target. ``floor`` and ``ceiling`` say in words
+    ``aggregate`` condenses rows, per (k, dim), before these are averaged. ``floor`` and ``ceiling`` say in words
     what knows nothing and what loses nothing; where they are known without measuring, ``floor_value`` and
     ``ceiling_value`` hold them, and rows of that role don't count. ``rows_of`` names the metric whose rows this one is
     another aggregate of: the same predictions are stored once.
 
     Raises:
-        ConfigError: there is no such axis or aggregate.
+        ConfigError: there is no such axis, or the aggregate is none.
     """
 
     name: str
     axis: Axis
     higher_is_better: bool
     unit: str
-    aggregate: Aggregate
+    aggregate: Aggregate = field(metadata=named_by(lambda aggregate: aggregate.name, AGGREGATES.get))
     floor: str
     ceiling: str
     description: str
@@ -46,9 +53,10 @@ class MetricInfo:
     rows_of: str = ""
 
     def __post_init__(self) -> None:
-        for name, value, known in (("axis", self.axis, AXES), ("aggregate", self.aggregate, get_args(Aggregate))):
-            if value not in known:
-                raise ConfigError(f"metric {self.name!r}: {name} {value!r} is not one of {', '.join(known)}")
+        if self.axis not in AXES:
+            raise ConfigError(f"metric {self.name!r}: axis {self.axis!r} is not one of {', '.join(AXES)}")
+        if not isinstance(self.aggregate, Aggregate):
+            raise ConfigError(f"metric {self.name!r}: {self.aggregate!r} is no Aggregate")
 
     @property
     def source(self) -> str:
@@ -60,19 +68,67 @@ class NotAvailable(Exception):
     """The data lack what a metric needs; the message says what. Reported as such, never as zero."""
 
 
+class Shared(Enum):
+    """What is made once a space for all metrics that need it."""
+
+    ROLLOUTS = "rollouts"
+
+
+ROLLOUTS = Shared.ROLLOUTS
+"""The space's rollouts; they arrive as a :class:`rslwm.evals.rollouts.Rollouts`."""
+
+Need: TypeAlias = "Shared | Probe | type[Stage]"
+"""What is made before a metric is measured: the rollouts, a probe, which arrives as a
+:class:`rslwm.evals.probe.TrainedProbe`, or a stage of one's own, which arrives opened."""
+
+
+@dataclass(frozen=True)
+class Load:
+    """What measuring takes, for estimates: frames through the transformer, frames decoded, latents read, and bytes
+    beside the weights."""
+
+    passes: float = 0.0
+    decoded: float = 0.0
+    read: float = 0.0
+    memory: float = 0.0
+
+
+@dataclass(frozen=True)
+class NoConfig:
+    """Of a metric without settings."""
+
+
 class Metric:
     """A family of metrics that are measured together.
 
-    A new one is a subclass in a file of its own, registered in :data:`METRICS`: it declares ``infos`` and yields rows
-    through :meth:`Evaluation.row`.
+    A new one is a subclass in a file of its own, registered in :data:`METRICS` or named as path/to/file.py:Class: it
+    declares ``infos`` and yields rows, see :meth:`Evaluation.rows`.
     """
 
     infos: ClassVar[tuple[MetricInfo, ...]]
     version: ClassVar[int] = 1
     """Of the rows; raise it when they change, see :mod:`rslwm.study.versions`."""
+    Config: ClassVar[type] = NoConfig
+    """A frozen dataclass of settings, each with a default."""
 
-    def measure(self, evaluation: Evaluation) -> Iterator[MetricRow]:
-        """Rows of all ``infos``.
+    def __init__(self, config: Any) -> None:
+        self.config = config
+
+    @property
+    def needs(self) -> Mapping[str, Need]:
+        """What :meth:`measure` gets beside the evaluation, by the names of its arguments."""
+        return {}
+
+    def load(self, history: int, rollouts: RolloutsConfig) -> Load:
+        """What measuring takes of a world model that sees ``history`` frames beside the one that it predicts."""
+        return Load()
+
+    def code(self) -> str:
+        """Changes with other code of the user's own that the settings name, such as a planner's."""
+        return ""
+
+    def measure(self, evaluation: Evaluation, *args: Any, **kwargs: Any) -> Iterator[Rows]:
+        """Rows of ``infos``; an override names its ``needs`` in place of ``args`` and ``kwargs``.
 
         Raises:
             NotAvailable: the data lack what these metrics need.
@@ -81,17 +137,9 @@ class Metric:
 
 
 def _load_builtin() -> None:
-    for module in (
-        "visual",
-        "identification",
-        "planning",
-        "one_step",
-        "rollout_error",
-        "inverse_dynamics",
-        "readout",
-        "success",
-    ):
-        importlib.import_module(f"rslwm.evals.{module}")
+    folder = importlib.import_module("rslwm.evals")
+    for module in pkgutil.iter_modules(folder.__path__, f"{folder.__name__}."):
+        importlib.import_module(module.name)
 
 
 METRICS: Registry[type[Metric]] = Registry("metric", "rslwm.metrics", _load_builtin)
@@ -110,3 +158,81 @@ def metric_infos() -> dict[str, MetricInfo]:
                 raise ConfigError(f"the metric {info.name!r} of {name} is declared by another one, too; rename it")
             found[info.name] = info
     return found
+
+
+def measure(metric: Metric, evaluation: Evaluation, needs: Mapping[str, Any]) -> Rows:
+    """All rows of a metric, given what it needs.
+
+    Raises:
+        NotAvailable: the data lack what it needs.
+        DataError: it returned rows that it doesn't declare, of which no verdict could be made.
+    """
+    rows = Rows.concatenate([*metric.measure(evaluation, **needs)])
+    declared = {info.source for info in metric.infos}
+    if unknown := sorted(set(rows.distinct("metric")) - declared):
+        raise DataError(
+            f"{type(metric).__name__} returned rows of {unknown[0]!r}, which isn't among its infos: "
+            f"{', '.join(sorted(declared))}"
+        )
+    return rows
+
+
+# ---------------------------------------------------------------------------------------------------- by its reference
+
+
+_REFERENCE = re.compile(r"(?P<name>[^\[\]]+?)(?:\[(?P<options>[^\[\]]*)\])?")
+
+
+def split(reference: str) -> tuple[str, dict[str, Any]]:
+    """The name of a metric, a file's with its whole path, and its options, from ``NAME[FIELD=VALUE,...]``.
+
+    Raises:
+        ConfigError: the text has another form.
+    """
+    match = _REFERENCE.fullmatch(reference.strip())
+    if match is None:
+        raise ConfigError(
+            f"metrics: {reference!r} is not of the form METRIC[FIELD=VALUE,...], for instance visual, "
+            "planning[windows=48] or moving.py:Moving"
+        )
+    name, options = match["name"], {}
+    if ".py:" in name:
+        path, _, attribute = name.rpartition(":")
+        name = f"{Path(path).expanduser().resolve()}:{attribute}"
+    for part in filter(str.strip, (match["options"] or "").split(",")):
+        field, equals, value = (word.strip() for word in part.partition("="))
+        if not (field and equals and value):
+            raise ConfigError(f"metrics: {reference!r}: {part!r} is not of the form FIELD=VALUE, such as windows=48")
+        options[field] = yaml.safe_load(value)
+    return name, options
+
+
+def named(reference: str, settings: Callable[[str], Any] = lambda name: METRICS.get(name).Config()) -> Metric:
+    """The metric of a reference, see :func:`split`; its options replace fields of what ``settings`` says of its name.
+
+    A dot leads to a field of a field: ``planning[plan.horizon=4]``.
+
+    Raises:
+        UnknownName: nothing answers to the name.
+        ConfigError: what answers is no metric, or an option is no field of its settings or of another type.
+    """
+    name, options = split(reference)
+    metric = METRICS.get(name)
+    if not (isinstance(metric, type) and issubclass(metric, Metric)):
+        raise ConfigError(f"metrics: {name} is {metric!r}, which is no subclass of rslwm.evals.base.Metric")
+    values = to_dict(config := settings(name))
+    for key, value in options.items():
+        *path, last = key.split(".")
+        place = values
+        for part in path:
+            place = place.get(part, {})
+        if last not in place or isinstance(place[last], dict):
+            known = ", ".join(_fields(values)) or "it has none"
+            raise ConfigError(f"metrics: {reference!r}: no setting {key!r}; known: {known}")
+        place[last] = [value] if isinstance(place[last], list) else value
+    return metric(from_dict(type(config), values, f"metrics: {name}") if options else config)
+
+
+def _fields(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for name, value in values.items():
+        yield from _fields(value, f"{prefix}{name}.") if isinstance(value, dict) else [prefix + name]

@@ -1,10 +1,8 @@
-"""Everything that the metrics of one latent space look at: held-out windows, rollouts made once, frozen probes."""
+"""The space under test: what every metric may look at beside what it needs."""
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,41 +10,15 @@ import torch
 from torch import Tensor
 
 from rslwm.compute import ComputeConfig, autocast, device, generator
-from rslwm.data.clips import ClipBatch, Clips
+from rslwm.data.clips import Clips
 from rslwm.data.corpus import Corpus
 from rslwm.data.store import Readable
 from rslwm.evals.base import MetricInfo, NotAvailable
-from rslwm.evals.grid_probe import ProbeConfig
-from rslwm.evals.probes import Probes
+from rslwm.evals.rows import Rows
 from rslwm.latents.store import to_float
 from rslwm.model.sampler import SamplingConfig
 from rslwm.model.world_model import WorldModel
-from rslwm.plan.base import PlanConfig
-from rslwm.types import DataError, MetricRow
-
-
-@dataclass(frozen=True)
-class EvalConfig:
-    """What is measured on the held-out episodes."""
-
-    clips: int = 48
-    context: int = 2
-    """Real frames that a rollout starts from."""
-    future: int = 8
-    """Generated frames."""
-    sampling: SamplingConfig = field(default_factory=lambda: SamplingConfig(steps=4))
-    encoder_windows: int = 256
-    """Held-out windows (or frames) for metrics on encoder latents."""
-    one_step_windows: int = 512
-    """Held-out windows for the one-step error and for telling the true action from others."""
-    other_actions: int = 7
-    """Actions of other episodes that the true one is told from."""
-    plan: PlanConfig = field(default_factory=lambda: PlanConfig(candidates=24, iterations=3, elites=6, windows=160))
-    """A coarser search than the planner's own default: more windows say more about a space than closer plans."""
-    plan_horizons: tuple[int, ...] = ()
-    """Lengths of the plans that are measured; empty: plan.horizon alone."""
-    probe: ProbeConfig = field(default_factory=ProbeConfig)
-    seed: int = 1234
+from rslwm.types import Role
 
 
 @dataclass(frozen=True)
@@ -59,57 +31,54 @@ class Label:
     seed: int
 
 
-@dataclass(frozen=True)
-class Rollouts:
-    """Clips of N held-out windows beside what the world model makes of them.
-
-    ``true`` and ``generated`` are (N, F, h, w, C) latents of the future, ``context`` (N, T0, h, w, C), ``actions``
-    (N, T0-1+F, A) normalised.
-    """
-
-    windows: np.ndarray
-    context: Tensor
-    true: Tensor
-    generated: Tensor
-    actions: Tensor
-
-    @property
-    def clip(self) -> Tensor:
-        """(N, T0+F, h, w, C): real context, generated future."""
-        return torch.cat([self.context, self.generated], 1)
-
-
 @dataclass
 class Evaluation:
-    """One space under test. Windows depend on the evaluation seed only, so all spaces are measured on the same ones."""
+    """One space under test. Windows depend on the evaluation's seed only, so all spaces are measured on the same ones.
+
+    ``costs`` takes what a metric learns by the way of what the space takes, in seconds.
+    """
 
     corpus: Corpus
     latents: Readable
     world_model: WorldModel
-    probes: Probes
-    config: EvalConfig
+    seed: int
     compute: ComputeConfig
     label: Label
     costs: dict[str, float] = field(default_factory=dict)
 
-    def row(self, info: MetricInfo, window: np.ndarray, value: float, **more: Any) -> MetricRow:
-        """A row of this space for the window (episode, start)."""
-        episode, start = window
-        return MetricRow(
+    def rows(
+        self,
+        info: MetricInfo,
+        windows: np.ndarray,
+        values: Tensor | np.ndarray,
+        k: Any = 0,
+        dim: Any = "",
+        role: Role = "value",
+        target: Any = np.nan,
+    ) -> Rows:
+        """Rows of this space for windows (N, 2) of (episode, start), the last axis of ``values`` fastest.
+
+        Args:
+            values: (N,) or (N, ...), several of a window.
+            k, dim, target: horizon steps, names of dimensions and targets, as far as they broadcast to the values.
+        """
+        episodes, starts = (column.reshape(-1, *[1] * (values.ndim - 1)) for column in windows.T)
+        return Rows.broadcast(
             **vars(self.label),
             metric=info.name,
             axis=info.axis,
-            split="test",
-            unit=self.corpus.dataset.ids[episode],
-            window=int(start),
-            value=float(value),
+            unit=np.array(self.corpus.dataset.ids)[episodes],
+            k=k,
+            value=np.asarray(values),
             higher_is_better=info.higher_is_better,
-            **{"k": 0, **more},
+            target=np.asarray(target),
+            window=starts,
+            dim=dim,
+            role=role,
         )
 
-    # ------------------------------------------------------------------------------------------------ windows
-
     def clips(self, frames: int) -> Clips:
+        """Clips of latents."""
         return self.corpus.clips(self.latents, frames)
 
     def windows(self, frames: int, count: int, concern: str) -> np.ndarray:
@@ -121,56 +90,18 @@ class Evaluation:
         places = self.clips(frames).windows(self.corpus.test)
         if not len(places):
             raise NotAvailable(f"no held-out episode holds {frames} frames {self.corpus.config.frame_skip} steps apart")
-        return choose(places, count, self.config.seed, concern)
+        return choose(places, count, self.seed, concern)
 
-    @cached_property
-    def future(self) -> int:
-        """Generated frames F: as configured, or as many as half of the held-out episodes can hold.
-
-        Raises:
-            DataError: not even one.
-        """
-        skip = self.corpus.config.frame_skip
-        typical = int(np.median(self.corpus.dataset.lengths[self.corpus.test]))
-        longest = (typical - 1) // skip + 1 - self.config.context
-        if longest < 1:
-            raise DataError(
-                f"half of the held-out episodes have {typical} steps or fewer: no future frame after "
-                f"{self.config.context} context frames {skip} steps apart. Lower data.frame_skip."
-            )
-        return min(self.config.future, longest)
-
-    # ----------------------------------------------------------------------------------------------- rollouts
-
-    def generate(
-        self, context: Tensor, actions: Tensor, concern: str, sampling: SamplingConfig | None = None
-    ) -> Tensor:
+    def generate(self, context: Tensor, actions: Tensor, concern: str, sampling: SamplingConfig) -> Tensor:
         """Futures (N, F, h, w, C) of contexts (N, T0, h, w, C) under actions (N, T0-1+F, A)."""
         where = device(self.compute)
-        g = generator(self.config.seed, concern)
+        g = generator(self.seed, concern)
         with torch.no_grad(), autocast(self.compute):
             parts = [
-                self.world_model.rollout(c.to(where), a.to(where), sampling or self.config.sampling, g).float().cpu()
+                self.world_model.rollout(c.to(where), a.to(where), sampling, g).float().cpu()
                 for c, a in zip(context.split(64), actions.split(64), strict=True)
             ]
         return torch.cat(parts)
-
-    def rollouts(self, batch: ClipBatch, concern: str) -> Rollouts:
-        """Roll out every clip of a batch from its first ``context`` frames."""
-        x = batch.x.float()
-        context, true = x[:, : self.config.context], x[:, self.config.context :]
-        generated = self.generate(context, batch.actions, concern)
-        return Rollouts(batch.windows, context, true, generated, batch.actions)
-
-    @cached_property
-    def main(self) -> Rollouts:
-        """The rollouts that fidelity, drift and probes on generated latents are measured on."""
-        frames = self.config.context + self.future
-        batch = self.clips(frames).batch(self.windows(frames, self.config.clips, "clips"))
-        started = time.perf_counter()
-        rollouts = self.rollouts(batch, "rollout noise")
-        self.costs["rollout_seconds"] = (time.perf_counter() - started) / (len(batch.windows) * self.future)
-        return rollouts
 
     def pixels(self, windows: np.ndarray, frames: int) -> Tensor:
         """True frames (N, T, H, W, 3) in [0, 1]."""

@@ -3,7 +3,7 @@ probe's error would tell the size of its reader."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -11,29 +11,9 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from rslwm.latents.decoder import ResidualBlock
-from rslwm.optim import OptimConfig
 
-
-@dataclass(frozen=True)
-class ProbeConfig:
-    """Probes: trained on encoder latents of the training episodes, applied frozen to generated ones."""
-
-    width: int = 48
-    """Channels of its convolutions: the capacity of a probe, the same for every space."""
-    grid: int = 8
-    """Cells a side that a probe reads: finer latents are folded into channels, coarser ones are interpolated."""
-    channels: int = 256
-    """Channels of a cell that it reads; of more, as many random mixtures."""
-    noise: float = 0.05
-    """Standard deviation of the noise added to the (normalised) latents in training."""
-    success_noise: float = 1.0
-    """The same for the success probe: of labels there is one an episode, and it would learn these by heart."""
-    success_frames: int = 10
-    """Frames of the clip, at an episode's end, of which the success probe reads the first, the middle and the last.
-    Shorter episodes are left out."""
-    horizons: tuple[int, ...] = (1, 4)
-    """Inverse dynamics over this many kept frames."""
-    optim: OptimConfig = field(default_factory=lambda: OptimConfig(steps=400, batch_size=96, lr=4e-3))
+if TYPE_CHECKING:
+    from rslwm.evals.probe import ProbeConfig
 
 
 _HIDDEN = 256
@@ -49,6 +29,8 @@ class GridProbe(nn.Module):
 
     def __init__(self, frames: int, channels: int, grid: tuple[int, int], out: int, config: ProbeConfig) -> None:
         super().__init__()
+        self.config = config
+        self.arguments: dict[str, Any] = {"frames": frames, "channels": channels, "grid": grid, "out": out}
         self.side, width = config.grid, config.width
         self.fold = (-(-grid[0] // self.side), -(-grid[1] // self.side))
         folded = channels * self.fold[0] * self.fold[1]

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
+import torch
 from torch import Tensor
 
-from rslwm.evals.base import METRICS, Metric, MetricInfo, NotAvailable
+from rslwm.data.corpus import Corpus
+from rslwm.data.store import Readable
+from rslwm.evals.aggregates import PEARSON, R2
+from rslwm.evals.base import METRICS, ROLLOUTS, Load, Metric, MetricInfo, Need, NotAvailable
 from rslwm.evals.evaluation import Evaluation, others
-from rslwm.types import MetricRow, Role
+from rslwm.evals.probe import Draw, Probe, TrainedProbe
+from rslwm.evals.rollouts import Rollouts, RolloutsConfig
+from rslwm.evals.rows import Rows
+from rslwm.types import Role
 
 R_ENCODER = MetricInfo(
     name="idm_r",
     axis="representation",
     higher_is_better=True,
     unit="Pearson r",
-    aggregate="pearson",
+    aggregate=PEARSON,
     floor="actions of other windows",
     ceiling="the true actions",
     description="Correlation of the actions that a probe reads from two encoder latents with the true ones; mean over "
@@ -28,7 +36,7 @@ R2_ENCODER = replace(
     R_ENCODER,
     name="idm_r2",
     unit="R²",
-    aggregate="r2",
+    aggregate=R2,
     scored=False,
     floor="predict the mean action",
     description="Share of the actions' variance that the same probe explains; unlike r it punishes a wrong scale.",
@@ -49,55 +57,102 @@ R2_GENERATED = replace(
 )
 
 
+@dataclass(frozen=True)
+class InverseProbe(Probe):
+    """Reads the frames t and t+k and predicts the k actions between."""
+
+    k: int
+    reads: ClassVar[int] = 2
+
+    @property
+    def name(self) -> str:
+        return f"inverse-{self.k}"
+
+    @property
+    def span(self) -> int:
+        return self.k + 1
+
+    @property
+    def about(self) -> int:
+        return 7 * self.k
+
+    def out(self, corpus: Corpus) -> int:
+        return self.k * corpus.action_spec.dims
+
+    def batches(self, corpus: Corpus, latents: Readable, batch_size: int) -> Draw:
+        clips = corpus.clips(latents, self.span)
+        places = clips.windows(corpus.train)
+        if not len(places):
+            raise NotAvailable(f"no training episode holds {self.span} frames")
+
+        def draw(g: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+            batch = clips.sample(places, batch_size, g)
+            target = batch.actions.flatten(1)
+            return batch.x[:, [0, -1]].float(), target, torch.ones_like(target)
+
+        return draw
+
+
+@dataclass(frozen=True)
+class InverseDynamicsConfig:
+    """Actions read out of two latents."""
+
+    windows: int = 256
+    """Held-out windows that they are read from, of encoder latents."""
+    horizons: tuple[int, ...] = (1, 4)
+    """Kept frames between the two, a probe each."""
+
+
 @METRICS.register("inverse_dynamics")
 class InverseDynamics(Metric):
     infos = (R_ENCODER, R2_ENCODER, R_GENERATED, R2_GENERATED)
+    Config = InverseDynamicsConfig
+    config: InverseDynamicsConfig
 
-    def measure(self, evaluation: Evaluation) -> Iterator[MetricRow]:
-        available = [k for k in evaluation.config.probe.horizons if f"inverse-{k}" in evaluation.probes.modules]
-        if not available:
-            raise NotAvailable(evaluation.probes.absent[f"inverse-{evaluation.config.probe.horizons[0]}"])
-        for k in available:
-            yield from self._encoder(evaluation, k)
-            yield from self._generated(evaluation, k)
+    @property
+    def needs(self) -> Mapping[str, Need]:
+        return {"rollouts": ROLLOUTS, **{f"probe_{k}": InverseProbe(k) for k in self.config.horizons}}
 
-    def _encoder(self, evaluation: Evaluation, k: int) -> Iterator[MetricRow]:
-        windows = evaluation.windows(k + 1, evaluation.config.encoder_windows, f"inverse dynamics {k}")
+    def load(self, history: int, rollouts: RolloutsConfig) -> Load:
+        return Load(read=self.config.windows * sum(k + 1 for k in self.config.horizons))
+
+    def measure(self, evaluation: Evaluation, rollouts: Rollouts, **probes: TrainedProbe) -> Iterator[Rows]:
+        trained = {k: probes[f"probe_{k}"] for k in self.config.horizons}
+        if all(probe.absent for probe in trained.values()):
+            trained[self.config.horizons[0]].require()
+        for k, probe in trained.items():
+            if not probe.absent:
+                yield from self._encoder(evaluation, probe, k)
+                yield from self._generated(evaluation, rollouts, probe, k)
+
+    def _encoder(self, evaluation: Evaluation, probe: TrainedProbe, k: int) -> Iterator[Rows]:
+        windows = evaluation.windows(k + 1, self.config.windows, f"inverse dynamics {k}")
         batch = evaluation.clips(k + 1).batch(windows)
-        guess = self._read(evaluation, k, batch.x[:, [0, -1]])
-        shuffled = batch.actions[others(windows, evaluation.config.seed)]
-        yield from self._rows(evaluation, R_ENCODER, windows, guess, batch.actions)
-        yield from self._rows(evaluation, R_ENCODER, windows, guess, shuffled, "floor")
+        guess = _read(evaluation, probe, k, batch.x[:, [0, -1]])
+        shuffled = batch.actions[others(windows, evaluation.seed)]
+        yield _rows(evaluation, R_ENCODER, windows, guess, batch.actions)
+        yield _rows(evaluation, R_ENCODER, windows, guess, shuffled, "floor")
 
-    def _generated(self, evaluation: Evaluation, k: int) -> Iterator[MetricRow]:
+    @staticmethod
+    def _generated(evaluation: Evaluation, rollouts: Rollouts, probe: TrainedProbe, k: int) -> Iterator[Rows]:
         """Pairs of frames k apart, end to end from the last context frame on: all their actions were imagined."""
-        rollouts, context = evaluation.main, evaluation.config.context
         clip = rollouts.clip
-        still = self._read(evaluation, k, rollouts.context[:, [-1, -1]])
-        for start in range(context - 1, clip.shape[1] - k, k):
-            windows = rollouts.windows.copy()
-            windows[:, 1] += start * evaluation.corpus.config.frame_skip
+        still = _read(evaluation, probe, k, rollouts.context[:, [-1, -1]])
+        for start in range(rollouts.context.shape[1] - 1, clip.shape[1] - k, k):
+            windows = rollouts.windows + np.array([0, start * evaluation.corpus.config.frame_skip])
             pair, actions = clip[:, [start, start + k]], rollouts.actions[:, start : start + k]
-            yield from self._rows(evaluation, R_GENERATED, windows, self._read(evaluation, k, pair), actions)
-            yield from self._rows(evaluation, R_GENERATED, windows, still, actions, "floor")
+            yield _rows(evaluation, R_GENERATED, windows, _read(evaluation, probe, k, pair), actions)
+            yield _rows(evaluation, R_GENERATED, windows, still, actions, "floor")
 
-    @staticmethod
-    def _read(evaluation: Evaluation, k: int, pair: Tensor) -> Tensor:
-        """The actions (N, k, A) that the probe reads from pairs of frames (N, 2, h, w, C)."""
-        return evaluation.probes.apply(f"inverse-{k}", pair, evaluation.compute).unflatten(1, (k, -1))
 
-    @staticmethod
-    def _rows(
-        evaluation: Evaluation,
-        info: MetricInfo,
-        windows: np.ndarray,
-        guess: Tensor,
-        actions: Tensor,
-        role: Role = "value",
-    ) -> Iterator[MetricRow]:
-        """Rows of guessed and of compared actions, both (N, k, A)."""
-        names, k = evaluation.corpus.action_spec.names, actions.shape[1]
-        for window, values, targets in zip(windows, guess.tolist(), actions.tolist(), strict=True):
-            for read, done in zip(values, targets, strict=True):
-                for name, value, target in zip(names, read, done, strict=True):
-                    yield evaluation.row(info, window, value, target=target, k=k, dim=name, role=role)
+def _read(evaluation: Evaluation, probe: TrainedProbe, k: int, pair: Tensor) -> Tensor:
+    """The actions (N, k, A) that the probe reads from pairs of frames (N, 2, h, w, C)."""
+    return probe.apply(pair, evaluation.compute).unflatten(1, (k, -1))
+
+
+def _rows(
+    evaluation: Evaluation, info: MetricInfo, windows: np.ndarray, guess: Tensor, actions: Tensor, role: Role = "value"
+) -> Rows:
+    """Rows of guessed and of compared actions, both (N, k, A)."""
+    names = np.array(evaluation.corpus.action_spec.names)
+    return evaluation.rows(info, windows, guess, k=actions.shape[1], dim=names, role=role, target=actions)

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from rslwm.evals.base import METRICS, Metric, MetricInfo
+from rslwm.evals.aggregates import RATIO
+from rslwm.evals.base import METRICS, Load, Metric, MetricInfo
 from rslwm.evals.evaluation import Evaluation
+from rslwm.evals.rollouts import RolloutsConfig, generating
+from rslwm.evals.rows import Rows
 from rslwm.model.sampler import SamplingConfig
-from rslwm.types import MetricRow
 
 ONE_STEP = MetricInfo(
     name="one_step_error",
     axis="representation",
     higher_is_better=False,
     unit="x copy-last",
-    aggregate="ratio",
+    aggregate=RATIO,
     floor="copy the last frame's latents",
     ceiling="the true latents",
     description="Squared error of the mean prediction one frame ahead, relative to copying the last frame. Noise in "
@@ -29,36 +32,50 @@ ONE_STEP = MetricInfo(
 )
 DRAWS = 4
 """Noise draws averaged for the mean prediction."""
-MEAN = SamplingConfig(steps=1)
+MEAN_PREDICTION = SamplingConfig(steps=1)
 """From pure noise the optimal velocity is noise minus the conditional mean, so a single Euler step lands on the mean:
 the right prediction to score by squared error, where a sample would pay for its own variance."""
 
 
-def next_frames(evaluation: Evaluation) -> tuple[np.ndarray, Tensor, Tensor]:
-    """Windows (N, 2) as long as the model can see, their latents (N, T, h, w, C) and actions (N, T-1, A).
+@dataclass(frozen=True)
+class OneStepConfig:
+    """Squared error of the mean prediction one frame ahead."""
+
+    windows: int = 512
+    """Held-out windows that it is measured on."""
+
+
+def next_frames(evaluation: Evaluation, count: int) -> tuple[np.ndarray, Tensor, Tensor]:
+    """At most ``count`` windows (N, 2) as long as the model can see, with latents (N, T, h, w, C), actions (N, T-1, A).
 
     The last frame is the one to predict, the last action the one that led to it.
     """
     frames = evaluation.world_model.config.dit.max_frames
-    windows = evaluation.windows(frames, evaluation.config.one_step_windows, "one step")
+    windows = evaluation.windows(frames, count, "one step")
     batch = evaluation.clips(frames).batch(windows)
     return windows, batch.x.float(), batch.actions
 
 
 def prediction(evaluation: Evaluation, context: Tensor, actions: Tensor) -> Tensor:
     """The model's mean one frame ahead, (N, h, w, C)."""
-    parts = [evaluation.generate(context, actions, f"one step {draw}", MEAN) for draw in range(DRAWS)]
+    parts = [evaluation.generate(context, actions, f"one step {draw}", MEAN_PREDICTION) for draw in range(DRAWS)]
     return torch.stack(parts).mean(0)[:, 0]
 
 
 @METRICS.register("one_step")
 class OneStep(Metric):
     infos = (ONE_STEP,)
+    Config = OneStepConfig
+    config: OneStepConfig
 
-    def measure(self, evaluation: Evaluation) -> Iterator[MetricRow]:
-        windows, x, actions = next_frames(evaluation)
+    def load(self, history: int, rollouts: RolloutsConfig) -> Load:
+        windows = self.config.windows
+        passes = DRAWS * windows * generating(MEAN_PREDICTION, history, 1)
+        return Load(passes=passes, read=windows * (history + 1))
+
+    def measure(self, evaluation: Evaluation) -> Iterator[Rows]:
+        windows, x, actions = next_frames(evaluation, self.config.windows)
         context, true = x[:, :-1], x[:, -1]
         guesses = prediction(evaluation, context, actions), context[:, -1]
-        errors, copied = ((guess - true).square().mean((1, 2, 3)).tolist() for guess in guesses)
-        for window, value, target in zip(windows, errors, copied, strict=True):
-            yield evaluation.row(ONE_STEP, window, value, target=target, k=1)
+        errors, copied = ((guess - true).square().mean((1, 2, 3)) for guess in guesses)
+        yield evaluation.rows(ONE_STEP, windows, errors, k=1, target=copied)

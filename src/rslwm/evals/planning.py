@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from rslwm.compute import autocast, device, generator
-from rslwm.evals.base import METRICS, Metric, MetricInfo, NotAvailable
+from rslwm.evals.aggregates import MEAN, PEARSON
+from rslwm.evals.base import METRICS, Load, Metric, MetricInfo, NotAvailable
 from rslwm.evals.evaluation import Evaluation
+from rslwm.evals.rollouts import RolloutsConfig, generating
+from rslwm.evals.rows import Rows
 from rslwm.plan.base import PLANNERS, Cost, Evaluate, PlanConfig, latent_distance, no_signal, plan, stand_still
-from rslwm.types import ActionSpec, MetricRow, Role
+from rslwm.registry import code_of
+from rslwm.types import ActionSpec, Role
 
 CEM_ERROR = MetricInfo(
     name="cem_error",
     axis="planning",
     higher_is_better=False,
     unit="of the bounds",
-    aggregate="mean",
+    aggregate=MEAN,
     floor="the same search with random costs",
     ceiling="the same search with the distance to the true action as costs",
     description="Distance of the translation that the planner (CEM by default) finds from the true one, in "
@@ -45,7 +50,7 @@ CEM_R = replace(
     name="cem_r",
     higher_is_better=True,
     unit="Pearson r",
-    aggregate="pearson",
+    aggregate=PEARSON,
     scored=False,
     floor="no correlation",
     description="Correlation over windows of what was planned with what was done, in the dimensions of cem_error; mean "
@@ -60,22 +65,47 @@ REFERENCES = 16
 """Searches without signal, and with a perfect one, whose distances are averaged; they cost no imagination."""
 
 
+@dataclass(frozen=True)
+class PlanningConfig:
+    """Recovering the actions between real frames by a search over the world model."""
+
+    plan: PlanConfig = field(default_factory=lambda: PlanConfig(candidates=24, iterations=3, elites=6))
+    """A coarser search than the planner's own default: more windows say more about a space than closer plans."""
+    horizons: tuple[int, ...] = ()
+    """Lengths of the plans that are measured; empty: plan.horizon alone."""
+    windows: int = 160
+    """Held-out windows that are planned for."""
+
+
 @METRICS.register("planning")
 class Planning(Metric):
     infos = (CEM_ERROR, CEM_ROTATION, CEM_STILL, CEM_R)
+    Config = PlanningConfig
+    config: PlanningConfig
 
-    def measure(self, evaluation: Evaluation) -> Iterator[MetricRow]:
-        config, spec = evaluation.config.plan, evaluation.corpus.action_spec
+    def load(self, history: int, rollouts: RolloutsConfig) -> Load:
+        plan, windows = self.config.plan, self.config.windows
+        imagined, horizons = plan.candidates * plan.iterations, self.config.horizons or (plan.horizon,)
+        # candidates share the context
+        passes = sum(windows * (history + imagined * generating(plan.sampling, 0, horizon)) for horizon in horizons)
+        read = windows * sum(history + horizon for horizon in horizons)
+        return Load(passes, read=read, memory=plan.memory_mb * 2**20)
+
+    def code(self) -> str:
+        return code_of(PLANNERS.get(self.config.plan.planner))
+
+    def measure(self, evaluation: Evaluation) -> Iterator[Rows]:
+        search, spec = self.config.plan, evaluation.corpus.action_spec
         if not spec.moving:
             raise NotAvailable(f"nothing in the action ({', '.join(spec.names)}) moves the robot: no motion to recover")
-        for horizon in evaluation.config.plan_horizons or (config.horizon,):
-            yield from self._measure(evaluation, replace(config, horizon=horizon))
+        for horizon in self.config.horizons or (search.horizon,):
+            yield from self._measure(evaluation, replace(search, horizon=horizon))
 
-    def _measure(self, evaluation: Evaluation, config: PlanConfig) -> Iterator[MetricRow]:
+    def _measure(self, evaluation: Evaluation, config: PlanConfig) -> Iterator[Rows]:
         spec = evaluation.corpus.action_spec
         moves, turns = measured(spec)
         history = evaluation.world_model.config.dit.max_frames - 1
-        windows = evaluation.windows(history + config.horizon, config.windows, "cem")
+        windows = evaluation.windows(history + config.horizon, self.config.windows, "cem")
         batch = evaluation.clips(history + config.horizon).batch(windows)
         past, true = batch.actions[:, : history - 1], batch.actions[:, history - 1 :]
         start = true.clone()
@@ -83,11 +113,6 @@ class Planning(Metric):
         planned = self._search(evaluation, config, batch.x.float(), past, start)
         perfect = partial(action_distance, true[:, None], spec.moving)
         blind, seeing = (self._references(evaluation, config, start, costs) for costs in (None, perfect))
-
-        def distance(plans: Tensor, dims: list[int]) -> list[float]:
-            """Of plans (..., N, k, A), mean over all but the windows."""
-            return (plans - true)[..., dims].norm(dim=-1).mean(-1).reshape(-1, len(true)).mean(0).tolist()
-
         found: list[tuple[MetricInfo, Role, Tensor, list[int]]] = [
             (CEM_ERROR, "value", planned, moves),
             (CEM_ERROR, "floor", blind, moves),
@@ -98,13 +123,12 @@ class Planning(Metric):
             (CEM_ROTATION, "ceiling", seeing, turns),
         ]
         for info, role, plans, dims in found:
-            for window, value in zip(windows, distance(plans, dims), strict=True) if dims else ():
-                yield evaluation.row(info, window, value, k=config.horizon, role=role)
-        for i, window in enumerate(windows):
-            for d in moves:
-                for j in range(config.horizon):
-                    value, target = float(planned[i, j, d]), float(true[i, j, d])
-                    yield evaluation.row(CEM_R, window, value, target=target, k=config.horizon, dim=spec.names[d])
+            if dims:  # the mean over all but the windows, of plans (..., N, k, A)
+                distance = (plans - true)[..., dims].norm(dim=-1).mean(-1).reshape(-1, len(true)).mean(0)
+                yield evaluation.rows(info, windows, distance, k=config.horizon, role=role)
+        did, done = (plans[..., moves].transpose(1, 2) for plans in (planned, true))  # (N, dims, k)
+        names = np.array(spec.names)[moves, None]
+        yield evaluation.rows(CEM_R, windows, did, k=config.horizon, dim=names, target=done)
 
     @staticmethod
     def _search(evaluation: Evaluation, config: PlanConfig, x: Tensor, past: Tensor, start: Tensor) -> Tensor:
@@ -117,11 +141,11 @@ class Planning(Metric):
                 past.to(where),
                 x[:, history:].to(where),
                 config,
-                generator(evaluation.config.seed, "cem"),
+                generator(evaluation.seed, "cem"),
                 tuple(evaluation.corpus.action_spec.moving),
                 fixed=start.to(where),
                 start=start.to(where),
-                cost=untied_distance(generator(evaluation.config.seed, "cem ties")),
+                cost=untied_distance(generator(evaluation.seed, "cem ties")),
             )
         evaluation.costs.setdefault("plan_seconds", result.seconds / len(x))  # of the first horizon
         return result.actions.cpu()
@@ -129,7 +153,7 @@ class Planning(Metric):
     @staticmethod
     def _references(evaluation: Evaluation, config: PlanConfig, start: Tensor, costs: Evaluate | None = None) -> Tensor:
         """Plans (REFERENCES, N, k, A) of the same search under other costs, by default such as tell nothing."""
-        g, search = generator(evaluation.config.seed, "cem references"), PLANNERS.get(config.planner)
+        g, search = generator(evaluation.seed, "cem references"), PLANNERS.get(config.planner)
         searched = tuple(evaluation.corpus.action_spec.moving)
         plans = (search(costs or no_signal(g), start, config, g, searched).actions for _ in range(REFERENCES))
         return torch.stack([*plans])

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
+import torch
 from torch import Tensor
 
-from rslwm.evals.base import METRICS, Metric, MetricInfo, NotAvailable
+from rslwm.data.corpus import Corpus
+from rslwm.data.store import Readable
+from rslwm.evals.aggregates import MEAN
+from rslwm.evals.base import METRICS, ROLLOUTS, Load, Metric, MetricInfo, Need, NotAvailable
 from rslwm.evals.evaluation import Evaluation
-from rslwm.types import MetricRow, Role
+from rslwm.evals.probe import Draw, Probe, TrainedProbe
+from rslwm.evals.rollouts import Rollouts, RolloutsConfig
+from rslwm.evals.rows import Rows
+from rslwm.types import Role
 
 GRIPPER = MetricInfo(
     name="gripper_error",
     axis="representation",
     higher_is_better=False,
     unit="cm",
-    aggregate="mean",
+    aggregate=MEAN,
     floor="predict the training episodes' mean position",
     ceiling="the true state",
     description="Distance between the gripper's position read out of encoder latents and the true one.",
@@ -30,53 +37,151 @@ OBJECT = replace(
     description="Distance between the objects' positions read out of encoder latents and the true ones, mean over the "
     "objects that are there.",
 )
-
-
 STILL = "hold the last context frame still and read that"
+
+
+@dataclass
+class StateTargets:
+    """What the read-out predicts: the gripper's position, then each object's, in metres.
+
+    ``values`` and ``mask`` are lists over episodes of (T, 3 + 3n); the mask is 0 where the data record nothing or an
+    object isn't there.
+    """
+
+    values: list[np.ndarray]
+    mask: list[np.ndarray]
+
+    @classmethod
+    def of(cls, corpus: Corpus) -> StateTargets:
+        """Raises :class:`NotAvailable` if the data record neither gripper nor objects."""
+        names = corpus.dataset.state_names
+        # Real robots record the end effector's pose as the first numbers of one state vector.
+        source = "state" if names.get("state", [])[:3] == ["x", "y", "z"] else "gripper_position"
+        if source not in names and "object_position" not in names:
+            raise NotAvailable("the data record no gripper_position and no object_position")
+        values, masks = [], []
+        for length, states in zip(corpus.dataset.lengths, corpus.states, strict=True):
+            gripper = states[source][:, :3] if source in states else None
+            objects = states.get("object_position", np.zeros((length, 0)))
+            present = states.get("object_present", np.ones((length, objects.shape[1] // 3)))
+            known = np.full((length, 3), float(gripper is not None))
+            gripper = np.zeros((length, 3)) if gripper is None else gripper
+            values.append(np.concatenate([gripper, objects], 1).astype(np.float32))
+            masks.append(np.concatenate([known, np.repeat(present, 3, axis=1)], 1).astype(np.float32))
+        return cls(values, masks)
+
+    def at(self, frames: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Values and mask, each (N, 3 + 3n), at these places (N, 2) of (episode, frame)."""
+        values = np.stack([self.values[e][t] for e, t in frames])
+        return torch.from_numpy(values), torch.from_numpy(np.stack([self.mask[e][t] for e, t in frames]))
+
+    def records(self, what: str) -> bool:
+        """Whether the data record positions of the gripper, or of any object."""
+        part = slice(0, 3) if what == "gripper" else slice(3, None)
+        return any(mask[:, part].any() for mask in self.mask)
+
+    def moments(self, episodes: list[int]) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of each number over these episodes, where it is there."""
+        values = np.concatenate([self.values[e] for e in episodes])
+        mask = np.concatenate([self.mask[e] for e in episodes])
+        count = np.maximum(mask.sum(0), 1)
+        mean = (values * mask).sum(0) / count
+        std = np.sqrt((np.square(values - mean) * mask).sum(0) / count)
+        return torch.from_numpy(mean), torch.from_numpy(np.maximum(std, 1e-3))
+
+
+@dataclass(frozen=True)
+class StateProbe(Probe):
+    """Reads one frame and predicts, standardised, where the gripper and the objects are."""
+
+    @property
+    def name(self) -> str:
+        return "state"
+
+    @property
+    def about(self) -> int:
+        return 3
+
+    def out(self, corpus: Corpus) -> int:
+        return StateTargets.of(corpus).values[0].shape[1]
+
+    def batches(self, corpus: Corpus, latents: Readable, batch_size: int) -> Draw:
+        targets = StateTargets.of(corpus)
+        mean, std = targets.moments(corpus.train)
+        clips = corpus.clips(latents, 1)
+        places = clips.windows(corpus.train)
+
+        def draw(g: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+            batch = clips.sample(places, batch_size, g)
+            target, mask = targets.at(batch.windows)
+            return batch.x.float(), (target - mean) / std, balanced(mask)
+
+        return draw
+
+
+def balanced(mask: Tensor) -> Tensor:
+    """Weights (B, 3 + 3n) of what is there (the mask): the gripper weighs as much as its frame's objects together."""
+    parts = mask[:, :3], mask[:, 3:]
+    return torch.cat([part / part.sum(1, keepdim=True).clamp_min(1) for part in parts], 1)
+
+
+@dataclass(frozen=True)
+class ReadOutConfig:
+    """Positions read out of single frames."""
+
+    windows: int = 256
+    """Held-out frames that they are read from, of encoder latents."""
 
 
 class ReadOut(Metric):
     """The state probe on encoder latents, and frozen on generated ones against what really happened."""
 
+    Config = ReadOutConfig
+    config: ReadOutConfig
     what: ClassVar[str]
     part: ClassVar[slice]
     """The positions that count, among the gripper's and then the objects'."""
 
-    def measure(self, evaluation: Evaluation) -> Iterator[MetricRow]:
-        evaluation.probes.require("state")
-        if not evaluation.probes.targets.records(self.what):
-            raise NotAvailable(f"the data record no {self.what} positions")
-        encoder, generated = self.infos
-        windows = evaluation.windows(1, evaluation.config.encoder_windows, "read-out")
-        read = evaluation.probes.positions(evaluation.clips(1).batch(windows).x, evaluation.compute)
-        mean = evaluation.probes.mean.expand_as(read)
-        yield from self._rows(evaluation, encoder, windows, windows, 0, {"value": read, "floor": mean})
-        rollouts, skip = evaluation.main, evaluation.corpus.config.frame_skip
-        still = evaluation.probes.positions(rollouts.context[:, -1:], evaluation.compute)
-        for k in range(1, evaluation.future + 1):
-            frames = rollouts.windows + np.array([0, (evaluation.config.context - 1 + k) * skip])
-            read = evaluation.probes.positions(rollouts.generated[:, k - 1 : k], evaluation.compute)
-            guesses: dict[Role, Tensor] = {"value": read, "floor": still}
-            yield from self._rows(evaluation, generated, rollouts.windows, frames, k, guesses)
+    @property
+    def needs(self) -> Mapping[str, Need]:
+        return {"rollouts": ROLLOUTS, "probe": StateProbe()}
 
-    def _rows(
-        self,
-        evaluation: Evaluation,
-        info: MetricInfo,
-        windows: np.ndarray,
-        frames: np.ndarray,
-        k: int,
-        guesses: dict[Role, Tensor],
-    ) -> Iterator[MetricRow]:
-        """Rows of positions (N, 3 + 3n) whose truth stands at ``frames`` (episode, frame)."""
-        truth, mask = evaluation.probes.targets.at(frames)
+    def load(self, history: int, rollouts: RolloutsConfig) -> Load:
+        return Load(read=self.config.windows)
+
+    def measure(self, evaluation: Evaluation, rollouts: Rollouts, probe: TrainedProbe) -> Iterator[Rows]:
+        targets = StateTargets.of(evaluation.corpus)
+        mean, std = targets.moments(evaluation.corpus.train)
+        if not targets.records(self.what):
+            raise NotAvailable(f"the data record no {self.what} positions")
+
+        def read(latents: Tensor) -> Tensor:
+            """Positions (N, 3 + 3n) in metres of single frames (N, 1, h, w, C)."""
+            return probe.apply(latents, evaluation.compute) * std + mean
+
+        def rows(info: MetricInfo, windows: np.ndarray, frames: np.ndarray, k: int, role: Role, found: Tensor) -> Rows:
+            """Of positions whose truth stands at ``frames`` (episode, frame)."""
+            distance, counts = self._distance(found, *targets.at(frames))
+            return evaluation.rows(info, windows[counts], distance[counts], k=k, role=role)
+
+        encoder, generated = self.infos
+        windows = evaluation.windows(1, self.config.windows, "read-out")
+        found = read(evaluation.clips(1).batch(windows).x)
+        yield rows(encoder, windows, windows, 0, "value", found)
+        yield rows(encoder, windows, windows, 0, "floor", mean.expand_as(found))
+        context, skip = rollouts.context.shape[1], evaluation.corpus.config.frame_skip
+        still = read(rollouts.context[:, -1:])
+        for k in range(1, rollouts.future + 1):
+            frames = rollouts.windows + np.array([0, (context - 1 + k) * skip])
+            found = read(rollouts.generated[:, k - 1 : k])
+            yield rows(generated, rollouts.windows, frames, k, "value", found)
+            yield rows(generated, rollouts.windows, frames, k, "floor", still)
+
+    def _distance(self, found: Tensor, truth: Tensor, mask: Tensor) -> tuple[Tensor, np.ndarray]:
+        """Centimetres (N,) between positions (N, 3 + 3n), mean over what is there, and where anything is (N,)."""
         there = mask[:, ::3][:, self.part]
-        for role, values in guesses.items():
-            distance = 100 * (values - truth).unflatten(1, (-1, 3)).norm(dim=-1)[:, self.part]
-            means = (distance * there).sum(1) / there.sum(1).clamp_min(1)
-            for window, mean, count in zip(windows, means.tolist(), there.sum(1).tolist(), strict=True):
-                if count:
-                    yield evaluation.row(info, window, mean, k=k, role=role)
+        distance = 100 * (found - truth).unflatten(1, (-1, 3)).norm(dim=-1)[:, self.part]
+        return (distance * there).sum(1) / there.sum(1).clamp_min(1), there.any(1).numpy()
 
 
 @METRICS.register("gripper_readout")

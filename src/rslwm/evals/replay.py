@@ -10,7 +10,9 @@ from torch import Tensor
 from rslwm.compute import ComputeConfig, autocast, device, generator
 from rslwm.data.corpus import Corpus
 from rslwm.data.seen import unseen
-from rslwm.evals.evaluation import EvalConfig, choose
+from rslwm.envs.imagined import imagine
+from rslwm.evals.evaluation import choose
+from rslwm.evals.rollouts import RolloutsConfig
 from rslwm.evals.visual import psnr
 from rslwm.latents.store import to_float
 from rslwm.model.world_model import WorldModel
@@ -46,11 +48,18 @@ class Replay:
 
 @torch.no_grad()
 def replay(
-    model: WorldModel, corpus: Corpus, config: EvalConfig, compute: ComputeConfig, draw: int = 0, seen: bool = False
+    model: WorldModel,
+    corpus: Corpus,
+    config: RolloutsConfig,
+    compute: ComputeConfig,
+    seed: int,
+    draw: int = 0,
+    seen: bool = False,
 ) -> Replay:
     """Roll out ``config.clips`` clips of episodes that the model wasn't trained on.
 
     Args:
+        seed: of the choice of clips and of the noise.
         draw: of the noise; another one gives other futures of the same clips.
         seen: also of the others.
 
@@ -68,8 +77,8 @@ def replay(
             f"{corpus.dataset.root}: no {kind}episode holds {config.context} + {config.future} frames {skip} steps "
             f"apart; the longest episode has {max(corpus.dataset.lengths)} steps. Lower the future."
         )
-    windows = choose(places, config.clips, config.seed, "clips")
-    where, noise = device(compute), generator(config.seed, "rollout noise", draw)
+    windows = choose(places, config.clips, seed, "clips")
+    where, noise = device(compute), generator(seed, "rollout noise", draw)
     model = model.for_inference(compute)
     parts: list[tuple[Tensor, ...]] = []
     for start in range(0, len(windows), ROWS):
@@ -78,7 +87,7 @@ def replay(
         with autocast(compute):
             encoded = model.encode(truth.to(where)).float()
             past = encoded[:, : config.context]
-            future = model.rollout(past, batch.actions.to(where), config.sampling, noise).float()
+            future = imagine(model, past, batch.actions.to(where), config.sampling, noise).float()
             generated, decoded = model.decode(future).float().cpu(), model.decode(encoded).float().cpu()
         rollout = torch.cat([truth[:, : config.context], generated], 1)
         parts.append((truth, rollout, decoded, future.cpu()))

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-from rslwm.evals.base import METRICS, Metric, MetricInfo
+import numpy as np
+
+from rslwm.evals.aggregates import RATIO
+from rslwm.evals.base import METRICS, ROLLOUTS, Metric, MetricInfo, Need
 from rslwm.evals.evaluation import Evaluation
-from rslwm.types import MetricRow
+from rslwm.evals.rollouts import Rollouts
+from rslwm.evals.rows import Rows
 
 ROLLOUT_ERROR = MetricInfo(
     name="rollout_error",
     axis="representation",
     higher_is_better=False,
     unit="x copy-last",
-    aggregate="ratio",
+    aggregate=RATIO,
     floor="copy the last context frame's latents",
     ceiling="the true latents",
     description="Squared error of sampled latents, relative to copying the last context frame. Noise in the latents "
@@ -28,10 +32,12 @@ ROLLOUT_ERROR = MetricInfo(
 class RolloutError(Metric):
     infos = (ROLLOUT_ERROR,)
 
-    def measure(self, evaluation: Evaluation) -> Iterator[MetricRow]:
-        rollouts = evaluation.main
+    @property
+    def needs(self) -> Mapping[str, Need]:
+        return {"rollouts": ROLLOUTS}
+
+    def measure(self, evaluation: Evaluation, rollouts: Rollouts) -> Iterator[Rows]:
         error = (rollouts.generated - rollouts.true).square().mean((2, 3, 4))
         copied = (rollouts.context[:, -1:] - rollouts.true).square().mean((2, 3, 4))
-        for window, values, targets in zip(rollouts.windows, error.tolist(), copied.tolist(), strict=True):
-            for k, (value, target) in enumerate(zip(values, targets, strict=True), start=1):
-                yield evaluation.row(ROLLOUT_ERROR, window, value, target=target, k=k)
+        steps = np.arange(1, rollouts.future + 1)
+        yield evaluation.rows(ROLLOUT_ERROR, rollouts.windows, error, k=steps, target=copied)

@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from operator import attrgetter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rslwm.types import DataError, MetricRow
+from rslwm.types import DataError
 
 DTYPES: dict[str, type] = {
     "latent": str, "family": str, "size": str, "seed": int, "metric": str, "axis": str, "split": str, "unit": str,
     "k": int, "value": float, "higher_is_better": bool, "target": float, "window": int, "dim": str, "role": str,
 }  # fmt: skip
-"""The columns, in the order of :class:`rslwm.types.MetricRow`."""
+"""The columns; a row is one measurement of one unit.
+
+``unit`` is the episode: what the bootstrap resamples. ``window`` is the start frame inside it, ``k`` the horizon step,
+``dim`` the action or state dimension where the metric has one. ``value`` is the measurement or, for metrics that are
+not means (correlations, AUC), the prediction that ``target`` is compared with. ``role`` says whether the row measures
+the space itself ("value"), its floor (knows nothing) or its ceiling (loses nothing).
+"""
+_DEFAULTS = {"split": "test", "k": 0, "target": np.nan, "window": 0, "dim": "", "role": "value"}
 
 TRUTH = "truth"
 """Stands for what really happened where clips are listed by latent space; no space can have this name."""
-
-_ROW = attrgetter(*DTYPES)
 
 
 @dataclass(frozen=True)
@@ -48,16 +53,25 @@ class Rows:
         return tuple(values[np.argsort(first)].tolist())
 
     @classmethod
-    def of(cls, rows: Iterable[MetricRow]) -> Rows:
-        """Columns from rows."""
-        table = [_ROW(row) for row in rows]
-        columns = zip(*table, strict=True) if table else [()] * len(DTYPES)
-        return cls({name: np.array(c, dtype) for (name, dtype), c in zip(DTYPES.items(), columns, strict=True)})
+    def broadcast(cls, **columns: Any) -> Rows:
+        """Columns from arrays and scalars, broadcast against each other and flattened, the last axis fastest.
+
+        ``split``, ``k``, ``target``, ``window``, ``dim`` and ``role`` may be left out.
+
+        Raises:
+            TypeError: another column is missing, or one is unknown.
+        """
+        given = {**_DEFAULTS, **columns}
+        if unlike := given.keys() ^ DTYPES.keys():
+            raise TypeError(f"missing or unknown columns: {', '.join(sorted(unlike))}; rows have {', '.join(DTYPES)}")
+        spread = np.broadcast_arrays(*(np.asarray(given[name], dtype) for name, dtype in DTYPES.items()))
+        return cls({name: column.ravel() for name, column in zip(DTYPES, spread, strict=True)})
 
     @classmethod
     def concatenate(cls, tables: Sequence[Rows]) -> Rows:
         """These tables' rows, in order."""
-        return cls({name: np.concatenate([table[name] for table in tables]) for name in DTYPES})
+        empty: dict[str, np.ndarray] = {name: np.array([], dtype) for name, dtype in DTYPES.items()}
+        return cls({name: np.concatenate([empty[name], *(table[name] for table in tables)]) for name in DTYPES})
 
     def save(self, path: Path) -> None:
         """Write parquet, atomically."""

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
+import numpy as np
 import torch
 from einops import rearrange
 from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
-from rslwm.evals.base import METRICS, Metric, MetricInfo
+from rslwm.evals.aggregates import MEAN
+from rslwm.evals.base import METRICS, ROLLOUTS, Load, Metric, MetricInfo, Need
 from rslwm.evals.evaluation import Evaluation
-from rslwm.types import MetricRow, Role
+from rslwm.evals.rollouts import Rollouts, RolloutsConfig
+from rslwm.evals.rows import Rows
+from rslwm.types import Role
 
 PSNR = MetricInfo(
     name="psnr",
     axis="fidelity",
     higher_is_better=True,
     unit="dB",
-    aggregate="mean",
+    aggregate=MEAN,
     floor="hold the last context frame still, encoded and decoded",
     ceiling="encode and decode the true frames",
     description="Peak signal-to-noise ratio of the decoded rollout against the true frames.",
@@ -28,7 +32,7 @@ SSIM = MetricInfo(
     axis="fidelity",
     higher_is_better=True,
     unit="1",
-    aggregate="mean",
+    aggregate=MEAN,
     floor="hold the last context frame still, encoded and decoded",
     ceiling="encode and decode the true frames",
     description="Structural similarity of the decoded rollout to the true frames, luminance.",
@@ -52,17 +56,25 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
 class Visual(Metric):
     infos = (PSNR, SSIM)
 
-    def measure(self, evaluation: Evaluation) -> Iterator[MetricRow]:
-        rollouts, context = evaluation.main, evaluation.config.context
-        frames = evaluation.pixels(rollouts.windows, context + evaluation.future)
+    @property
+    def needs(self) -> Mapping[str, Need]:
+        return {"rollouts": ROLLOUTS}
+
+    def load(self, history: int, rollouts: RolloutsConfig) -> Load:
+        return Load(
+            decoded=2 * rollouts.clips * rollouts.future
+        )  # the generated frames, and the true ones as a ceiling
+
+    def measure(self, evaluation: Evaluation, rollouts: Rollouts) -> Iterator[Rows]:
+        context = rollouts.context.shape[1]
+        frames = evaluation.pixels(rollouts.windows, context + rollouts.future)
         true = frames[:, context:]
         candidates: dict[Role, Tensor] = {
             "value": evaluation.decode(rollouts.generated),
             "floor": evaluation.decode(rollouts.context[:, -1:]).expand_as(true),
             "ceiling": evaluation.decode(rollouts.true),
         }
+        steps = np.arange(1, rollouts.future + 1)
         for role, images in candidates.items():
-            for info, measure in ((PSNR, psnr), (SSIM, ssim)):
-                for window, values in zip(rollouts.windows, measure(images, true).tolist(), strict=True):
-                    for k, value in enumerate(values, start=1):
-                        yield evaluation.row(info, window, value, k=k, role=role)
+            for info, compare in ((PSNR, psnr), (SSIM, ssim)):
+                yield evaluation.rows(info, rollouts.windows, compare(images, true), k=steps, role=role)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -11,33 +12,59 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from rslwm.latents.flops import counted
 from rslwm.optim import OptimConfig
 from rslwm.registry import Registry
-from rslwm.serialisation import OPERATIONAL
+from rslwm.serialisation import OPERATIONAL, ConfigError
 from rslwm.types import DataError, LatentSpec
 
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """The small encoders, one backbone, so that nothing but the objective differs; and what published ones share."""
+    """Encoders: sizes and training of the small ones, which differ in nothing but their objective, and what published
+    ones are shown."""
 
     weights: str = field(default="", metadata=OPERATIONAL)
-    """Folder of published weights, a subfolder for each encoder's name; what isn't there is looked for in the hub's
-    cache."""
+    """Folder with a subfolder of weights for each published encoder, by its name. What isn't there is looked for in the
+    hub's cache."""
     input_size: int = 256
-    """Side in pixels at which published encoders with patches of 8 or 16 px see a frame; those with 14 px see 14/16 of
-    it, so that the grids are the same."""
+    """Side in pixels to which a frame is resized for published encoders with patches of 8 or 16 px. Those with patches
+    of 14 px are shown 14/16 of it, so that all have as many patches."""
     width: int = 128
+    """Width of a small encoder's transformer, which is also the number of channels of the small semantic latents."""
     depth: int = 5
+    """Number of blocks of a small encoder's transformer."""
     heads: int = 4
+    """Number of attention heads of a small encoder's transformer; it must divide the width."""
     patch: int = 8
+    """Side in pixels of the square patch of a frame that becomes one latent token, of small encoders and floors."""
     channels: int = 16
-    """Latent channels of the reconstruction encoders."""
+    """Number of latent channels of the small reconstruction encoders and of random projections."""
     pair_gap: tuple[int, ...] = (2, 6)
-    """Training frames come in pairs of one episode, this many recorded steps apart (from, to)."""
+    """Small encoders are trained on pairs of frames of one episode. This many recorded steps lie between the two, at
+    least and at most."""
     min_rank: float = 4.0
-    """Effective rank of the latents below which training counts as collapsed."""
+    """The training of an encoder counts as failed if the effective rank of its latents, which is the number of
+    directions in which they vary, ends below this."""
     optim: OptimConfig = field(default_factory=lambda: OptimConfig(steps=200, lr=1e-3, weight_decay=0.02))
+
+
+@dataclass(frozen=True)
+class FrameBatch:
+    """What a trainable encoder sees in one step. Every encoder of a study sees the same frames in the same order.
+
+    ``frames`` is (B, 2, H, W, 3) float in [0, 1]: pairs from one episode, the second frame later. ``features`` holds
+    the (B, 2, h, w, C) features of the frozen encoder named by ``Encoder.teacher``, if any.
+    """
+
+    frames: Tensor
+    instructions: list[str]
+    features: Tensor | None = None
+
+    def to(self, device: torch.device) -> FrameBatch:
+        """The same on a device."""
+        features = None if self.features is None else self.features.to(device)
+        return FrameBatch(self.frames.to(device), self.instructions, features)
 
 
 class Encoder(nn.Module):
@@ -52,9 +79,17 @@ class Encoder(nn.Module):
     options_type: ClassVar[type | None] = None
     """A frozen dataclass of choices, each with a default; a row of a study sets them as ``NAME[choice=value]``."""
     version: ClassVar[int] = 1
-    """Of the latents; raise it when they change, see :mod:`rslwm.study.versions`."""
+    """Of the latents; raise it when they change."""
     decodes: ClassVar[bool] = False
     """Whether :meth:`decode` exists, so that pixels need no decoder of ours."""
+    trainable: ClassVar[bool] = False
+    """Whether a study trains it first, see :class:`TrainableEncoder`."""
+    teacher: ClassVar[str | None] = None
+    """Name of a frozen encoder of the registry whose features the training's objective reads."""
+    seeded: ClassVar[bool] = True
+    """Whether its weights depend on the seed of a row."""
+    network_dtype: torch.dtype | None = None
+    """Of its arithmetic, if that isn't what a run computes in."""
 
     def __init__(self, config: EncoderConfig, image_size: int) -> None:
         super().__init__()
@@ -64,9 +99,31 @@ class Encoder(nn.Module):
         """(B, T, H, W, 3) float in [0, 1] -> (B, T, h, w, C)."""
         raise NotImplementedError
 
+    def encode_in_graph(self, frames: Tensor) -> Tensor:
+        """The same with the graph of gradients, where :meth:`encode` leaves that out."""
+        return self.encode(frames)
+
     def decode(self, latents: Tensor) -> Tensor:
         """(B, T, h, w, C) -> (B, T, H, W, 3) float in [0, 1], if the encoder ``decodes``."""
         raise NotImplementedError
+
+    def loss(self, batch: FrameBatch, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss to minimise and the terms to log, all scalars, if the encoder is ``trainable``."""
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def update(self, fraction: float) -> None:
+        """Called after every optimiser step with the share of training done; moving averages go here."""
+
+    @classmethod
+    def settings(cls, config: EncoderConfig) -> EncoderConfig:
+        """What the encoder reads of a configuration, all else at its default: no other setting changes its latents."""
+        return config
+
+    @classmethod
+    def frame_size(cls, config: EncoderConfig) -> int | None:
+        """Pixels of the frames that suit it best, if it matters."""
+        return None
 
     def take_place(self, recorded: LatentSpec, where: Path) -> None:
         """Take the place of the encoder that made the latents of a saved space.
@@ -80,33 +137,52 @@ class Encoder(nn.Module):
                 "weights and options back"
             )
 
+    def require_weights(self) -> None:
+        """Raises :class:`DataError` if it can't encode for want of weights; says how to get them."""
 
-@dataclass(frozen=True)
-class FrameBatch:
-    """What a trainable encoder sees in one step. Every encoder of a study sees the same frames in the same order.
+    def weights_state(self) -> tuple[str, str]:
+        """Whether its weights are trained, here or missing, or whether it has none; and where they are or come from."""
+        return ("trained" if self.trainable else "none"), ""
 
-    ``frames`` is (B, 2, H, W, 3) float in [0, 1]: pairs from one episode, the second frame later. ``features`` holds
-    the (B, 2, h, w, C) features of the frozen encoder named by ``TrainableEncoder.teacher``, if any.
-    """
+    def stand_in(self) -> bool:
+        """Take random weights if those of the network are missing, and say whether it was so: the cost is the same."""
+        return False
 
-    frames: Tensor
-    instructions: list[str]
-    features: Tensor | None = None
+    def bare_network(self, device: torch.device) -> nn.Module:
+        """The module that holds what encodes, on this device."""
+        return self.to(device)
+
+    def bare_work(self, frames: Sequence[Tensor]) -> Callable[[], object]:
+        """The network's own work on each of (B, T, H, W, 3), all that comes before it done already."""
+        return lambda: [self.encode(x) for x in frames]
+
+    def flops(self) -> tuple[int, int]:
+        """Floating-point operations of encoding one frame and of decoding it, two a multiply-add; 0 where it can't
+        decode. Counted on a black frame; resizing doesn't count."""
+        size, spec = self.image_size, self.spec
+        where = next((x.device for x in (*self.parameters(), *self.buffers())), torch.device("cpu"))
+        frame = torch.zeros(1, 1, size, size, 3, device=where)
+        latent = torch.zeros(1, 1, *spec.grid, spec.channels, device=where)
+        return counted(lambda: self.encode(frame)), counted(lambda: self.decode(latent)) if self.decodes else 0
 
 
 class TrainableEncoder(Encoder):
-    """An encoder that the study trains first, under the same budget as every other one."""
+    """An encoder that the study trains first, under the same budget as every other one. It implements :meth:`loss`."""
 
-    teacher: ClassVar[str | None] = None
-    """Name of a frozen encoder of the registry whose features the objective reads."""
+    trainable = True
 
-    def loss(self, batch: FrameBatch, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-        """Loss to minimise and the terms to log, all scalars."""
-        raise NotImplementedError
 
-    @torch.no_grad()
-    def update(self, fraction: float) -> None:
-        """Called after every optimiser step with the share of training done; moving averages go here."""
+def encoder_class(reference: str) -> type[Encoder]:
+    """The encoder of this name of the registry, or of path/to/file.py:Class.
+
+    Raises:
+        UnknownName: nothing answers to the reference.
+        ConfigError: what answers is no encoder.
+    """
+    found = ENCODERS.get(reference)
+    if not (isinstance(found, type) and issubclass(found, Encoder)):
+        raise ConfigError(f"latents: {reference} is {found!r}, which is no subclass of rslwm.latents.base.Encoder")
+    return found
 
 
 def _load_builtin() -> None:

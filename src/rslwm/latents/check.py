@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
 from rslwm.compute import generator
 from rslwm.data.check import Finding, Report
-from rslwm.latents.base import ENCODERS, Encoder, FrameBatch, TrainableEncoder
+from rslwm.latents.base import Encoder, FrameBatch, encoder_class
 from rslwm.latents.decoder import DecoderConfig, SubPixelDecoder
 from rslwm.latents.normaliser import deviation
-from rslwm.latents.published.base import PublishedEncoder
 
 EXACT = 1e-5
 """Relative; what is computed twice in the same way."""
@@ -36,10 +35,10 @@ def check_encoder(encoder: Encoder, frames: Tensor | None = None) -> Report:
         findings += [*_claims(encoder, frames[:1, :1])]
         if encoder.decodes:
             findings += _decoding(encoder, frames)
-        if isinstance(encoder, TrainableEncoder):
+        if encoder.trainable:
             findings += _training(encoder, frames[:, :2])
     spec = encoder.spec
-    kind = "trainable" if isinstance(encoder, TrainableEncoder) else "frozen"
+    kind = "trainable" if encoder.trainable else "frozen"
     grid = f"{spec.grid[0]}x{spec.grid[1]}x{spec.channels}"
     summary = f"{spec.name}: {kind}, {spec.family}, {size} px -> {grid}, {spec.parameters:,} parameters"
     return Report(summary, tuple(findings))
@@ -60,7 +59,7 @@ def _encoding(encoder: Encoder, frames: Tensor) -> Iterator[Finding]:
         return
     if _apart(encoder.encode(frames), latents) > EXACT:
         yield Finding("error", "encode", "two calls on the same frames differ", "take the mean, draw nothing")
-    tolerance = TOLERANCE[_precision(encoder)]
+    tolerance = TOLERANCE[_precision(encoder, frames.device)]
     alone = torch.cat([encoder.encode(frames[:, t : t + 1]) for t in range(frames.shape[1])], 1)
     if (found := _apart(alone, latents)) > tolerance:
         what = f"a frame's latents depend on the other frames of its clip: they differ by {found:.2g} of the largest"
@@ -81,21 +80,15 @@ def _apart(one: Tensor, other: Tensor) -> float:
     return float((one - other).abs().max() / other.abs().max().clamp_min(1e-12))
 
 
-def _precision(encoder: Encoder) -> torch.dtype:
+def _precision(encoder: Encoder, where: torch.device) -> torch.dtype:
     """Of the network's arithmetic; a frozen encoder may well be in half precision."""
-    weights = _weights(encoder)
+    weights = encoder.bare_network(where).parameters()
     return torch.bfloat16 if any(w.dtype in (torch.bfloat16, torch.float16) for w in weights) else torch.float32
-
-
-def _weights(encoder: Encoder) -> list[Tensor]:
-    where = torch.device("cpu")
-    module = encoder.network(where) if isinstance(encoder, PublishedEncoder) else encoder
-    return [*module.parameters()]
 
 
 def _claims(encoder: Encoder, frame: Tensor) -> Iterator[Finding]:
     """What the spec says of parameters, precision and input size."""
-    weights, spec = _weights(encoder), encoder.spec
+    weights, spec = [*encoder.bare_network(frame.device).parameters()], encoder.spec
     total, used = sum(w.numel() for w in weights), _used(encoder, frame, weights)
     if total and not used <= spec.parameters <= total:
         what = f"{spec.parameters:,} parameters; encoding uses {used:,}, and there are {total:,}"
@@ -111,17 +104,13 @@ def _claims(encoder: Encoder, frame: Tensor) -> Iterator[Finding]:
         yield Finding("error", "spec.preprocessing", what, "record the side in pixels that the network sees")
 
 
-def _used(encoder: Encoder, frame: Tensor, weights: list[Tensor]) -> int:
+def _used(encoder: Encoder, frame: Tensor, weights: Sequence[Tensor]) -> int:
     """Parameters that the latents of a frame depend on; 0 where gradients can't tell."""
     before = [w.requires_grad for w in weights]
     for w in weights:
         w.requires_grad_(True)
     with torch.enable_grad():
-        if isinstance(encoder, PublishedEncoder):
-            images = encoder.preprocessing(frame[0], encoder.dtype)
-            latents = encoder.features(encoder.network(frame.device), images)
-        else:
-            latents = encoder.encode(frame)
+        latents = encoder.encode_in_graph(frame)
         gradients = torch.autograd.grad(latents.sum(), weights, allow_unused=True) if latents.requires_grad else ()
     for w, required in zip(weights, before, strict=True):
         w.requires_grad_(required)
@@ -144,7 +133,7 @@ def _decoding(encoder: Encoder, frames: Tensor) -> Iterator[Finding]:
         yield Finding("error", "decode", "two calls on the same latents differ", "draw nothing")
 
 
-def _training(encoder: TrainableEncoder, frames: Tensor) -> Iterator[Finding]:
+def _training(encoder: Encoder, frames: Tensor) -> Iterator[Finding]:
     """A finite scalar loss that depends on nothing but batch and generator, and gradients that reach weights."""
     batch = FrameBatch(frames, ["push the red cube", "open the drawer"], _teacher_features(encoder, frames))
     encoder.train()
@@ -162,9 +151,9 @@ def _training(encoder: TrainableEncoder, frames: Tensor) -> Iterator[Finding]:
     encoder.zero_grad(set_to_none=True)
 
 
-def _teacher_features(encoder: TrainableEncoder, frames: Tensor) -> Tensor | None:
+def _teacher_features(encoder: Encoder, frames: Tensor) -> Tensor | None:
     if encoder.teacher is None:
         return None
-    teacher = ENCODERS.get(encoder.teacher)(encoder.config, encoder.image_size)
+    teacher = encoder_class(encoder.teacher)(encoder.config, encoder.image_size)
     with torch.no_grad():
         return teacher.eval().encode(frames)

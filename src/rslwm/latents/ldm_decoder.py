@@ -6,6 +6,7 @@ Submodules carry the names of the published checkpoints, so that those load with
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -17,21 +18,25 @@ from rslwm.latents.decoder import DecoderConfig, PixelDecoder
 from rslwm.types import LatentSpec
 
 
-def _norm(channels: int) -> nn.GroupNorm:
+def norm(channels: int) -> nn.GroupNorm:
     return nn.GroupNorm(min(32, channels), channels, eps=1e-6)
 
 
 class ResidualBlock(nn.Module):
     """Two convolutions, each behind a norm; a third, of one pixel, where the width changes."""
 
+    shortcut: ClassVar[str] = "skip"
+    """Name of the third."""
+
     def __init__(self, channels: int, out: int) -> None:
         super().__init__()
-        self.norm1, self.conv1 = _norm(channels), nn.Conv2d(channels, out, 3, padding=1)
-        self.norm2, self.conv2 = _norm(out), nn.Conv2d(out, out, 3, padding=1)
-        self.skip = nn.Conv2d(channels, out, 1) if channels != out else nn.Identity()
+        self.norm1, self.conv1 = norm(channels), nn.Conv2d(channels, out, 3, padding=1)
+        self.norm2, self.conv2 = norm(out), nn.Conv2d(out, out, 3, padding=1)
+        self.add_module(self.shortcut, nn.Conv2d(channels, out, 1) if channels != out else nn.Identity())
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.skip(x) + self.conv2(F.silu(self.norm2(self.conv1(F.silu(self.norm1(x))))))
+        shortcut = self.get_submodule(self.shortcut)(x)
+        return shortcut + self.conv2(F.silu(self.norm2(self.conv1(F.silu(self.norm1(x))))))
 
 
 class PixelAttention(nn.Module):
@@ -40,7 +45,7 @@ class PixelAttention(nn.Module):
     def __init__(self, channels: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.norm = _norm(channels)
+        self.norm = norm(channels)
         self.q, self.k, self.v, self.proj_out = (nn.Conv2d(channels, channels, 1) for _ in range(4))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -105,7 +110,7 @@ class LDMDecoder(PixelDecoder):
                 for i, (channels, out) in enumerate(pairwise([widths[0], *widths]))
             )
         )
-        self.norm_out, self.conv_out = _norm(widths[-1]), nn.Conv2d(widths[-1], 3, 3, padding=1)
+        self.norm_out, self.conv_out = norm(widths[-1]), nn.Conv2d(widths[-1], 3, 3, padding=1)
         nn.Module.to(self, memory_format=torch.channels_last)  # type: ignore[call-overload]  # twice as fast in bfloat16
 
     def forward(self, latents: Tensor) -> Tensor:

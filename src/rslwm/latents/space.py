@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,22 +19,21 @@ from rslwm.latents.adapters.mlp import MLP
 from rslwm.latents.adapters.pca import PCA
 from rslwm.latents.adapters.svae import SVAE
 from rslwm.latents.base import ENCODERS, Encoder, EncoderConfig
-from rslwm.latents.decoder import DecoderConfig, PixelDecoder, SubPixelDecoder
+from rslwm.latents.decoder import DecoderConfig
 from rslwm.latents.external import EXTERNAL, ExternalConfig, ExternalEncoder
-from rslwm.latents.ldm_decoder import LDMDecoder
 from rslwm.latents.normaliser import Normaliser
+from rslwm.latents.pixels import OwnDecoder, PixelPath, TrainedDecoder, TwinDecoder, open_decoder
+from rslwm.latents.store import to_float
 from rslwm.latents.views import apart, side_by_side
 from rslwm.serialisation import ConfigError, known_by
-from rslwm.tensors import load_weights, write_tensors
+from rslwm.tensors import read_weights, take_weights, write_tensors
 from rslwm.types import DataError, LatentSpec
 
 ADAPTERS: dict[str, type[Adapter]] = {"svae": SVAE, "mlp": MLP, "pca": PCA}
 """By ``AdapterConfig.kind``."""
 
 RECORD = "encoder.json"
-
-DECODERS: dict[str, type[PixelDecoder]] = {"sub-pixel": SubPixelDecoder, "ldm": LDMDecoder}
-"""By ``DecoderConfig.kind``."""
+_BEFORE_DECODER = ("decoder_adapter.", "decoder_normaliser.")
 
 
 def _without_folders(options: dict[str, str]) -> dict[str, str]:
@@ -79,20 +79,36 @@ class LatentSpace(nn.Module):
         h, w = native.grid
         self.spec = replace(self.view_spec, grid=(h, config.views * w))
         self.normaliser = Normaliser(self.spec.channels)
-        read, self.decoder_adapter, self.decoder_normaliser = self.view_spec, None, None
-        if config.decoder_channels:
-            self.decoder_adapter = open_adapter(config.adapter, native.channels, config.decoder_channels)
-            self.decoder_normaliser = Normaliser(config.decoder_channels)
-            read = replace(native, channels=config.decoder_channels)
-        trained = config.decode and not self.decodes_itself
-        self.decoder = open_decoder(config.decoder, read, config.image_size) if trained else None
+        self.pixels = self._open_pixels()
+
+    def _open_pixels(self) -> PixelPath | None:
+        config, native = self.config, self.encoder.spec
+        if not config.decode:
+            return None
+        if config.decoder.own and self.encoder.decodes:
+            return OwnDecoder()
+        if not (channels := config.decoder_channels):
+            return TrainedDecoder(open_decoder(config.decoder, self.view_spec, config.image_size))
+        adapter = open_adapter(config.adapter, native.channels, channels)
+        decoder = open_decoder(config.decoder, replace(native, channels=channels), config.image_size)
+        return TwinDecoder(adapter, Normaliser(channels), decoder)
+
+    def set_pixels(self, pixels: PixelPath) -> None:
+        """From now on, decode this way."""
+        self.config = replace(self.config, decode=True, **pixels.settings())
+        self.pixels = pixels
 
     def encode(self, frames: Tensor) -> Tensor:
-        """(B, T, H, W, 3) float in [0, 1] -> normalised latents (B, T, h, w, C)."""
+        """(B, T, H, W, 3), float in [0, 1] or uint8 as stores hold them -> normalised latents (B, T, h, w, C)."""
         return self.normaliser(self.compress(self.features(frames)))
 
+    def encode_features(self, features: Tensor) -> Tensor:
+        """Native features (B, T, h, w, D), also in the precision of a store -> normalised latents (B, T, h, w, C)."""
+        return self.normaliser(self.compress(features.float()))
+
     def features(self, frames: Tensor) -> Tensor:
-        """(B, T, H, W, 3) float in [0, 1] -> what the encoder makes of every view, (B, T, h, w, C), not normalised.
+        """(B, T, H, W, 3), float in [0, 1] or uint8 -> what the encoder makes of every view, (B, T, h, w, C), not
+        normalised.
 
         Raises:
             ValueError: the frames are no square views, as many as the space has.
@@ -100,11 +116,17 @@ class LatentSpace(nn.Module):
         (height, width), views = frames.shape[2:4], self.config.views
         if width != views * height:
             raise ValueError(f"{self.spec.name} reads {views} square view(s) side by side, not {height} x {width} px")
-        return self._each_view(self.encoder.encode, frames)
+        return self._each_view(self.encoder.encode, to_float(frames) if frames.dtype == torch.uint8 else frames)
 
     def compress(self, features: Tensor) -> Tensor:
         """Native features to the space's own channels, not normalised; the identity without an adapter."""
         return self._each_view(self.adapter.encode, features) if self.adapter else features
+
+    def restore(self, latents: Tensor) -> Tensor:
+        """Normalised latents of single views (B, T, h, w, C) -> native features (B, T, h, w, D), as good as they were
+        kept: the inverse of :meth:`encode_features`."""
+        features = self.normaliser.inverse(latents)
+        return self.adapter.decode(features) if self.adapter else features
 
     def decode(self, latents: Tensor) -> Tensor:
         """Normalised latents (B, T, h, w, C) -> frames (B, T, H, W, 3) in [0, 1].
@@ -112,57 +134,19 @@ class LatentSpace(nn.Module):
         Raises:
             DataError: the space has no pixel decoder.
         """
-        if self.config.decode and self.decodes_itself:
-            features = self.normaliser.inverse(latents)
-            if self.adapter is not None:
-                features = self._each_view(self.adapter.decode, features)
-            return self._each_view(self.encoder.decode, features).clamp(0, 1)
-        if self.decoder is None:
+        if self.pixels is None:
             raise DataError(f"{self.spec.name} has no pixel decoder; train one with `rslwm latents train`")
-        if self.decoder_adapter is not None and self.decoder_normaliser is not None:
-            features = self.normaliser.inverse(latents)
-            latents = self.decoder_normaliser(self._each_view(self.decoder_adapter.encode, features))
-        return self._each_view(self.decoder, latents).clamp(0, 1)
+        return self._each_view(partial(self.pixels, space=self), latents).clamp(0, 1)
 
     def _each_view(self, transform: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         return side_by_side(transform(apart(x, self.config.views)), self.config.views)
-
-    @property
-    def decodes_itself(self) -> bool:
-        """Whether pixels are to come from the encoder's own decoder, which isn't trained."""
-        return self.config.decoder.own and self.encoder.decodes
-
-    def with_decoder(self, decoder: PixelDecoder) -> LatentSpace:
-        """This space with pixels; shares every other part."""
-        self.config = replace(self.config, decode=True, decoder=decoder.config)
-        self.decoder = decoder
-        return self
-
-    def with_own_decoder(self) -> LatentSpace:
-        """This space with the pixels of its encoder's own decoder."""
-        self.config = replace(self.config, decode=True, decoder=DecoderConfig(own=True))
-        return self
-
-    def with_decoder_of(self, twin: LatentSpace) -> LatentSpace:
-        """This native space with the pixels of a compressed one of the same encoder, behind that one's adapter."""
-        theirs = twin.config
-        self.config = replace(
-            self.config,
-            decode=True,
-            decoder_channels=theirs.channels,
-            adapter=theirs.adapter,
-            decoder=theirs.decoder,
-        )
-        self.decoder_adapter, self.decoder_normaliser = twin.adapter, twin.normaliser
-        self.decoder = twin.decoder
-        return self
 
     def save(self, folder: Path) -> None:
         """Write ``space.yaml``, ``encoder.json`` (who made the latents) and ``space.safetensors``."""
         folder.mkdir(parents=True, exist_ok=True)
         serialisation.dump(self.config, folder / "space.yaml")
         (folder / RECORD).write_text(json.dumps(self.encoder.spec.to_dict(), indent=1))
-        write_tensors(self.state_dict(), folder / "space.safetensors")
+        write_tensors({_in_file(name): x for name, x in self.state_dict().items()}, folder / "space.safetensors")
 
     @classmethod
     def load(cls, folder: Path) -> LatentSpace:
@@ -179,8 +163,17 @@ class LatentSpace(nn.Module):
         encoder = open_encoder(config)
         encoder.take_place(_recorded(folder / RECORD), folder / RECORD)
         space = cls(config, encoder)
-        load_weights(space, folder / "space.safetensors")
+        tensors = read_weights(path := folder / "space.safetensors")
+        if space.pixels is None:  # spaces were saved that have these, but no decoder behind them
+            tensors = {name: x for name, x in tensors.items() if not name.startswith(_BEFORE_DECODER)}
+        take_weights(space, tensors, path, _in_file)
         return space.eval()
+
+
+def _in_file(name: str) -> str:
+    """What files call a tensor: they are older than the one module that makes pixels."""
+    part, _, rest = name.partition(".")
+    return name if part != "pixels" else rest if rest.startswith("decoder.") else f"decoder_{rest}"
 
 
 def _require_own_code(reference: str, folder: Path) -> None:
@@ -242,15 +235,6 @@ def open_adapter(config: AdapterConfig, width: int, channels: int) -> Adapter:
         ValueError: it can't be built with these sizes.
     """
     return ADAPTERS[config.kind](config, width, channels)
-
-
-def open_decoder(config: DecoderConfig, spec: LatentSpec, image_size: int) -> PixelDecoder:
-    """An untrained decoder of the configured kind.
-
-    Raises:
-        ValueError: it can't make frames of this size of this grid.
-    """
-    return DECODERS[config.kind](config, spec, image_size)
 
 
 def _adapted(native: LatentSpec, channels: int, adapter: Adapter) -> LatentSpec:

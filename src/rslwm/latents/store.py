@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from rich.filesize import decimal
 from torch import Tensor
 
 from rslwm.compute import ComputeConfig, autocast, device
-from rslwm.data.store import SHARD, Item, Source, TensorStore, finished_shards
+from rslwm.data.store import INDEX, SHARD, Item, Tensors, TensorStore, finished_shards
+from rslwm.types import DataError, Progress, silent
 
 Encode = Callable[[Tensor], Tensor]
-Progress = Callable[[int, int, str], None]
 
 BATCH = 128
 """Frames encoded at a time, of one episode."""
@@ -35,11 +37,11 @@ def encode_episode(encode: Encode, stored: Tensor, compute: ComputeConfig, batch
 
 def encode_episodes(
     encode: Encode,
-    source: Source,
+    source: Tensors,
     root: Path,
     meta: dict[str, Any],
     compute: ComputeConfig,
-    progress: Progress = lambda done, total, message: None,
+    progress: Progress = silent,
     batch: int = BATCH,
 ) -> TensorStore:
     """Write the latents of every episode of ``source`` (frames or features), (T, h, w, C) bfloat16 each.
@@ -61,7 +63,7 @@ def write_latents(
     keys: list[str],
     root: Path,
     meta: dict[str, Any],
-    progress: Progress = lambda done, total, message: None,
+    progress: Progress = silent,
     shard_bytes: int = SHARD,
 ) -> TensorStore:
     """A store of what ``latents`` makes for those of the episodes that aren't in it yet, in their order.
@@ -77,3 +79,21 @@ def write_latents(
             progress(done, len(keys), f"episode {key}")
 
     return TensorStore.write(root, items(), meta, shard_bytes)
+
+
+def require_room(root: Path, needed: int, otherwise: str = "take a space of fewer channels (NAME+96)") -> None:
+    """Raises :class:`DataError` if what is still to be written to a store of so many bytes doesn't fit on its disk."""
+    if (root / INDEX).is_file():
+        return
+    needed -= sum(path.stat().st_size for path in root.glob("shard-*.safetensors"))
+    if needed > (free := free_bytes(root)):
+        raise DataError(
+            f"{root}: the latents need {decimal(needed)}, but its disk has {decimal(free)} free. Free some, write to "
+            f"another disk, or {otherwise}"
+        )
+
+
+def free_bytes(folder: Path) -> int:
+    """Of the disk that a folder is on, or will be."""
+    place = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    return shutil.disk_usage(place).free

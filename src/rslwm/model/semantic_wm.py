@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 from rslwm.compute import seeded
 from rslwm.data.config import DataConfig
 from rslwm.latents.adapters.base import AdapterConfig
 from rslwm.latents.adapters.svae import published_name
-from rslwm.latents.base import ENCODERS, Encoder, EncoderConfig, TrainableEncoder
+from rslwm.latents.base import EncoderConfig, encoder_class
 from rslwm.latents.decoder import DecoderConfig
 from rslwm.latents.external import EXTERNAL, ExternalConfig
-from rslwm.latents.published.base import PublishedEncoder
+from rslwm.latents.pixels import OwnDecoder
 from rslwm.latents.space import LatentSpace, SpaceConfig
 from rslwm.model.flow import FlowConfig
 from rslwm.model.published import PublishedAdapter, PublishedDiT
@@ -102,7 +102,7 @@ def _space(dit: PublishedDiT, svae: PublishedAdapter | None, facts: Facts) -> La
         facts.image_size,
         channels=0 if native else dit.channels,
         decode=svae is not None and svae.decoder_weights is not None,
-        decoder_channels=svae.channels if svae and native else 0,
+        decoder_channels=svae.channels if svae and native and svae.decoder_weights else 0,
         views=facts.views,
         options=facts.options,
         external=external,
@@ -114,18 +114,18 @@ def _space(dit: PublishedDiT, svae: PublishedAdapter | None, facts: Facts) -> La
         space = LatentSpace(config)
     except ValueError as error:
         raise ConfigError(f"the latent space of {dit.path} can't be built: {error}") from None
-    if isinstance(space.encoder, PublishedEncoder):
-        space.encoder.require_weights()  # or nobody could say later whose latents these are
+    space.encoder.require_weights()  # or nobody could say later whose latents these are
     if space.encoder.decodes and svae is None:
-        space = space.with_own_decoder()
+        space.set_pixels(OwnDecoder())
     if space.spec.channels != dit.channels:
         made = space.encoder.spec.channels
         raise ConfigError(f"encoder {reference} makes {made} channels, but {dit.path} holds {dit}")
-    for module in (space.adapter, space.decoder_adapter):
-        if module is not None and svae:
-            take_weights(module, svae.weights.tensors, svae.path, published_name)
-    if space.decoder is not None and svae and svae.decoder_weights:
-        take_weights(space.decoder, svae.decoder_weights.tensors, svae.path)
+    if svae:
+        pixels: Any = space.pixels  # a decoder that was trained, if any
+        if adapter := space.adapter or (pixels and pixels.adapter):
+            take_weights(adapter, svae.weights.tensors, svae.path, published_name)
+        if svae.decoder_weights:
+            take_weights(pixels.decoder, svae.decoder_weights.tensors, svae.path)
     return space
 
 
@@ -134,8 +134,7 @@ def _encoder(facts: Facts, channels: int) -> tuple[str, ExternalConfig]:
     family, _, name = facts.encoder.partition(":")
     if family in FAMILIES and name:
         return EXTERNAL, ExternalConfig(name, FAMILIES[family], facts.grid, channels)
-    found = ENCODERS.get(facts.encoder)
-    if not (isinstance(found, type) and issubclass(found, Encoder)) or issubclass(found, TrainableEncoder):
+    if encoder_class(facts.encoder).trainable:
         raise ConfigError(
             f"encoder {facts.encoder} is none with weights of its own, and published files hold none for it"
         )

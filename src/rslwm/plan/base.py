@@ -37,8 +37,6 @@ class PlanConfig:
     min_std: float = 0.02
     sampling: SamplingConfig = field(default_factory=lambda: SamplingConfig(steps=1))
     """Of an imagined frame; one step is the model's mean prediction, whose distances carry no sampling noise."""
-    windows: int = 48
-    """Held-out windows that an evaluation plans for."""
     memory_mb: float = field(default=128.0, metadata=OPERATIONAL)
     """Memory for imagined futures; more than fit are rolled out in turn, which changes a result by rounding at most.
     Enough to keep a CPU busy; a GPU wants thousands."""

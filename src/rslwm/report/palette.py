@@ -1,4 +1,4 @@
-"""One colour a latent space, the same in every chart: warm for reconstruction, cool for semantic, grey for controls.
+"""How a latent space is drawn, the same everywhere: warm for reconstruction, cool for semantic, grey for controls.
 
 The first three of either family are Okabe and Ito's colour-blind-safe colours, darkened a little for white paper. The
 shape of a marker repeats the family, so nothing hangs on colour alone.
@@ -6,20 +6,22 @@ shape of a marker repeats the family, so nothing hangs on colour alone.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from rslwm.types import Family
 
+TEXT, SOFT, FAINT, RULE = "#222222", "#555555", "#8a8a8a", "#e6e6e6"
 
-@dataclass(frozen=True)
-class Ink:
-    """How a space is drawn on light and on dark ground; ``marker`` is matplotlib's letter for it."""
-
-    light: str
-    dark: str
-    marker: str
-
+STYLE: Any = {
+    "font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": FAINT,
+    "axes.labelcolor": SOFT, "xtick.color": SOFT, "ytick.color": SOFT, "axes.titleweight": "bold", "grid.color": RULE,
+    "axes.titlesize": 10, "text.color": TEXT, "axes.titlecolor": TEXT, "svg.hashsalt": "rslwm", "savefig.dpi": 160,
+    "figure.facecolor": "white",
+}  # fmt: skip
+"""Of every figure, for matplotlib."""
 
 COLOURS: dict[str, tuple[tuple[str, str], ...]] = {
     "reconstruction": (
@@ -38,17 +40,31 @@ COLOURS: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "floor": (("#6f6f6f", "#a8a8a8"), ("#999999", "#787878")),
 }
-MARKERS: dict[str, str] = {"reconstruction": "s", "semantic": "o", "floor": "^"}
+MARKERS: dict[str, tuple[str, str]] = {
+    "reconstruction": ("s", '<rect class="mark" x="1.9" y="1.9" width="8.2" height="8.2"/>'),
+    "semantic": ("o", '<circle class="mark" cx="6" cy="6" r="4.6"/>'),
+    "floor": ("^", '<polygon class="mark" points="6,0.5 0.9,10.6 11.1,10.6"/>'),
+}
+
+
+@dataclass(frozen=True)
+class Ink:
+    """How a space is drawn: its place in the study, its colour on light and on dark ground, matplotlib's letter for its
+    marker, and the marker as SVG in a box of 12 by 12."""
+
+    index: int
+    light: str
+    dark: str
+    marker: str
+    swatch: str
 
 
 def inks(families: Sequence[Family | str]) -> list[Ink]:
     """The ink of every space, in order; a family that has used up its colours starts over."""
-    used: dict[str, int] = {}
+    used: Counter[str] = Counter()
     result = []
-    for family in families:
+    for index, family in enumerate(families):
         key = family if family in COLOURS else "floor"
-        position = used.get(key, 0)
-        used[key] = position + 1
-        light, dark = COLOURS[key][position % len(COLOURS[key])]
-        result.append(Ink(light, dark, MARKERS[key]))
+        result.append(Ink(index, *COLOURS[key][used[key] % len(COLOURS[key])], *MARKERS[key]))
+        used[key] += 1
     return result

@@ -1,8 +1,13 @@
-"""Locks on files that the kernel releases when their holder dies, on network file systems, too.
+"""Locks on files that are released when their holder dies, on network file systems, too.
 
-They are record locks (``fcntl.lockf``): NFS has them between machines, if the file is open for writing, which a
-folder can't be. A record lock is a process's: it doesn't keep the process's own threads apart, and is lost when any
-descriptor of the file is closed. So this module alone opens these files, and knows which of them are held.
+They are POSIX record locks (``fcntl.lockf``). On a local disk the kernel keeps them, and drops them with the process.
+On NFS the server keeps them, for all machines, and drops them when the holder's machine closes the file, is rebooted
+or, with NFS 4, isn't heard of for as long as its lease; ``flock`` is another matter, which some systems keep to one
+machine. So there is no file whose age must be judged by the clocks of two machines, and nothing to clean up. A server
+wants the file open for writing, which a folder can't be; a mount without locks refuses, and that is an error here.
+
+A record lock is a process's: it doesn't keep the process's own threads apart, and is lost when any descriptor of the
+file is closed. So this module alone opens these files, and knows which of them are held.
 """
 
 from __future__ import annotations
@@ -10,6 +15,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import platform
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -25,8 +31,8 @@ _guard = threading.Lock()
 
 @contextmanager
 def locked(path: Path, seconds: float) -> Iterator[None]:
-    """Hold the lock on a file, made where missing, which then holds this process's number. A thread that holds it
-    already goes on holding it.
+    """Hold the lock on a file, made where missing, which then says which process of which machine holds it. A thread
+    that holds it already goes on holding it.
 
     Raises:
         ConfigError: the file can't be opened or locked, or somebody else still holds the lock after this many seconds.
@@ -38,10 +44,10 @@ def locked(path: Path, seconds: float) -> Iterator[None]:
     _wait(lambda: _claim(path, thread), deadline, path, "a thread of this process")
     try:
         with _opened(path) as descriptor:
-            holder = f"process {os.pread(descriptor, 20, 0).decode()}"
+            holder = os.pread(descriptor, 200, 0).decode(errors="replace") or "another process"
             _wait(lambda: _try_lock(descriptor, path), deadline, path, holder)
             os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+            os.pwrite(descriptor, f"process {os.getpid()} of {platform.node()}".encode(), 0)
             yield
     finally:
         with _guard:

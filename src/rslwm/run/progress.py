@@ -5,16 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from types import TracebackType
+from typing import Any
 
+from rich import progress
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from rslwm.run.schedule import Schedule
 from rslwm.run.stage import Stage
 
 PLAIN_SECONDS = 15.0
-
-Clock = Callable[[], float]
 
 
 def duration(seconds: float) -> str:
@@ -30,8 +29,7 @@ def duration(seconds: float) -> str:
 class Meter:
     """How far one running stage is, and when it will end; a resumed stage's head start doesn't count as speed."""
 
-    def __init__(self, now: float) -> None:
-        self.began = now
+    def __init__(self) -> None:
         self.done, self.total, self.message = 0, 0, ""
         self._first: tuple[float, int] | None = None
 
@@ -55,25 +53,41 @@ class Meter:
         return "  ".join(part for part in (count, self.message, left and f"{duration(left)} left") if part)
 
 
-class Lines:
-    """One plain line for each start and end, and at most one every 15 s in between."""
+class Display:
+    """One line for each start and end. Between them, a terminal shows a live bar for each running stage and one for
+    all; anything else gets at most one line every 15 s."""
 
-    def __init__(self, console: Console, schedule: Schedule, jobs: int, clock: Clock = time.monotonic) -> None:
+    def __init__(
+        self, console: Console, schedule: Schedule, jobs: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.console, self.schedule, self.jobs, self.clock = console, schedule, jobs, clock
+        self.live = console.is_terminal
         self.began = self.spoke = clock()
-        self.meters: dict[Stage, Meter] = {}
+        self.meters: dict[Stage[Any], Meter] = {}
+        columns = (
+            progress.TextColumn("{task.description}", markup=False),
+            progress.BarColumn(24),
+            progress.TextColumn("{task.fields[text]}", markup=False),
+        )
+        self.bars = progress.Progress(
+            *columns, console=console, refresh_per_second=5, transient=True, disable=not self.live
+        )
+        self.tasks: dict[Stage[Any], progress.TaskID] = {}
 
-    def __enter__(self) -> Lines:
+    def __enter__(self) -> Display:
         for stage in self.schedule.all:
             if stage in self.schedule.kept:
                 self.say(f"kept      {stage}")
+        self.bars.start()
+        self.whole = self.bars.add_task("all stages", total=self.schedule.total, text="")
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is None and self.schedule.seconds:
-            self.say(f"{self.overall()}")
+        self.bars.stop()
+        if kind is None and self.schedule.took:
+            self.say(self.overall())
 
     def say(self, text: str) -> None:
         self.spoke = self.clock()
@@ -86,73 +100,34 @@ class Lines:
         count = f"{len(self.schedule.done)}/{self.schedule.total} stages"
         return "  ".join(p for p in (count, duration(now - self.began), left and f"about {duration(left)} left") if p)
 
-    def started(self, stage: Stage) -> None:
-        self.meters[stage] = Meter(self.clock())
-        self.say(f"started   {stage}")
+    def started(self, stage: Stage[Any]) -> None:
+        self.meters[stage] = Meter()
+        self.tasks[stage] = self.bars.add_task(str(stage), total=None, text="")
+        if not self.live:
+            self.say(f"started   {stage}")
 
-    def progressed(self, stage: Stage, done: int, total: int, message: str) -> None:
+    def advanced(self, stage: Stage[Any], done: int, total: int, message: str) -> None:
         self.meters[stage].update(done, total, message, self.clock())
 
-    def finished(self, stage: Stage, seconds: float) -> None:
-        del self.meters[stage]
-        self.say(f"finished  {stage}  {duration(seconds)}")
+    def finished(self, stage: Stage[Any], seconds: float) -> None:
+        self._ended(stage, f"finished  {stage}  {duration(seconds)}")
 
-    def failed(self, stage: Stage, why: str) -> None:
+    def failed(self, stage: Stage[Any], why: str) -> None:
+        self._ended(stage, f"FAILED    {stage}  {why}")
+
+    def _ended(self, stage: Stage[Any], text: str) -> None:
         del self.meters[stage]
-        self.say(f"FAILED    {stage}  {why}")
+        self.bars.remove_task(self.tasks.pop(stage))
+        self.say(text)
 
     def tick(self) -> None:
+        """Show how far everything is; called a few times a second."""
         now = self.clock()
-        if now - self.spoke >= PLAIN_SECONDS:
+        if self.live:
+            for stage, meter in self.meters.items():
+                text = meter.describe(now)
+                self.bars.update(self.tasks[stage], completed=meter.done, total=meter.total or None, text=text)
+            self.bars.update(self.whole, completed=len(self.schedule.done), text=self.overall())
+        elif now - self.spoke >= PLAIN_SECONDS:
             running = "; ".join(f"{stage} {meter.describe(now)}" for stage, meter in self.meters.items())
             self.say(f"{self.overall()}  {running}")
-
-
-class Bars(Lines):
-    """Live bars: one for each running stage and one for the whole run, below the lines of what has ended."""
-
-    def __init__(self, console: Console, schedule: Schedule, jobs: int, clock: Clock = time.monotonic) -> None:
-        super().__init__(console, schedule, jobs, clock)
-        columns = (
-            TextColumn("{task.description}", markup=False),
-            BarColumn(24),
-            TextColumn("{task.fields[text]}", markup=False),
-        )
-        self.bars = Progress(*columns, console=console, refresh_per_second=5, transient=True)
-        self.tasks: dict[Stage, TaskID] = {}
-
-    def __enter__(self) -> Bars:
-        super().__enter__()
-        self.bars.start()
-        self.whole = self.bars.add_task("all stages", total=self.schedule.total, text="")
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.bars.stop()
-        super().__exit__(kind, error, trace)
-
-    def started(self, stage: Stage) -> None:
-        self.meters[stage] = Meter(self.clock())
-        self.tasks[stage] = self.bars.add_task(str(stage), total=None, text="")
-
-    def finished(self, stage: Stage, seconds: float) -> None:
-        self.bars.remove_task(self.tasks.pop(stage))
-        super().finished(stage, seconds)
-
-    def failed(self, stage: Stage, why: str) -> None:
-        self.bars.remove_task(self.tasks.pop(stage))
-        super().failed(stage, why)
-
-    def tick(self) -> None:
-        now = self.clock()
-        for stage, task in self.tasks.items():
-            meter = self.meters[stage]
-            self.bars.update(task, completed=meter.done, total=meter.total or None, text=meter.describe(now))
-        self.bars.update(self.whole, completed=len(self.schedule.done), text=self.overall())
-
-
-def display(console: Console, schedule: Schedule, jobs: int) -> Lines:
-    """The display that suits where the console writes to."""
-    return Bars(console, schedule, jobs) if console.is_terminal else Lines(console, schedule, jobs)

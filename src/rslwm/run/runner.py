@@ -1,27 +1,25 @@
-"""Runs a study's stages: in order, in parallel, each once, and after a kill from where it stopped."""
+"""Runs stages: in order, in parallel, each once, and after a kill from where it stopped."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from rich.console import Console
 
 from rslwm.processes import cores
+from rslwm.run.executors.base import EXECUTORS, Advanced, Event, Executor
 from rslwm.run.lock import locked
-from rslwm.run.pool import Event, Pool
-from rslwm.run.progress import Lines, display
+from rslwm.run.perform import LOCK, Done, Failed, Job
+from rslwm.run.progress import Display
 from rslwm.run.schedule import Schedule
-from rslwm.run.stage import LOG, RECORD, Stage, StageRecord, Workspace, closure
-from rslwm.run.worker import LOCK, Done, Failed, Job, Progress
+from rslwm.run.stage import LOG, RECORD, Stage, Workspace, closure
 from rslwm.serialisation import ConfigError
 from rslwm.types import DataError
-
-__all__ = ["Estimate", "Runner", "Stage", "StageFailed", "StageRecord", "Workspace"]
 
 STOPPED = "stopped; run the same command again to resume"
 NAMED = 4  # a failed recording blocks every stage of a study; nobody reads them all
@@ -29,19 +27,28 @@ TICK_SECONDS = 0.2
 LOCK_SECONDS = 3.0  # workers of a run that was killed just now take about a second to die
 
 
-class StageFailed(RuntimeError):
-    """At least one stage failed; what did not depend on it has been run. ``stages`` are the failed ones."""
+@dataclass(frozen=True)
+class Outcome:
+    """What a run leaves: the folders of all that is finished, what failed, and what didn't run as it needs that."""
 
-    def __init__(self, stages: Sequence[Stage], message: str) -> None:
+    folders: dict[Stage[Any], Path]
+    failed: dict[Stage[Any], Failed]
+    blocked: list[Stage[Any]]
+
+
+class StageFailed(RuntimeError):
+    """At least one stage failed that a run can't do without; what did not depend on it has been run."""
+
+    def __init__(self, outcome: Outcome, message: str) -> None:
         super().__init__(message)
-        self.stages = list(stages)
+        self.outcome = outcome
 
 
 @dataclass(frozen=True)
 class Estimate:
     """A stage before it runs: where its output goes, whether that exists, and the seconds it is expected to take."""
 
-    stage: Stage
+    stage: Stage[Any]
     folder: Path
     state: Literal["finished", "interrupted", "new"]
     seconds: float
@@ -50,52 +57,54 @@ class Estimate:
 class Runner:
     """Runs stages below ``root/stages``, a folder each: ``<kind>-<key>``, or ``<kind>-<key>.partial`` until it ends.
 
-    ``jobs`` worker processes (0: as many as fit the cores) run side by side with ``threads_per_job`` threads each. What
-    a stage writes doesn't depend on ``jobs``.
+    ``jobs`` stages (0: as many as fit the cores) run side by side with ``threads_per_job`` threads each. What a stage
+    writes doesn't depend on ``jobs``, nor on the executor, which is a name in :data:`EXECUTORS` or file.py:Class.
     """
 
-    def __init__(self, root: Path, jobs: int = 0, threads_per_job: int = 1, console: Console | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        jobs: int = 0,
+        threads_per_job: int = 1,
+        console: Console | None = None,
+        executor: str = "local",
+    ) -> None:
         if jobs < 0 or threads_per_job < 1:
             raise ConfigError(f"jobs={jobs} must be 0 or more, and threads_per_job={threads_per_job} at least 1")
         self.root = Path(root).absolute()
         self.threads = threads_per_job
         self.jobs = jobs or max(1, cores() // threads_per_job)
         self.console = console or Console(stderr=True)
+        self.executor = EXECUTORS.get(executor)
 
-    def folder(self, stage: Stage) -> Path:
+    @property
+    def workspace(self) -> Workspace:
+        """What opens finished stages, and has their folders and facts."""
+        return Workspace(self.root, self.root / "stages")
+
+    def job(self, stage: Stage[Any]) -> Job:
+        return Job(stage, self.root / "stages", self.threads)
+
+    def folder(self, stage: Stage[Any]) -> Path:
         """Where the stage's output is, once it is finished."""
-        return self.root / "stages" / f"{stage.kind}-{stage.key}"
+        return self.job(stage).folder
 
-    def finished(self, stage: Stage) -> bool:
+    def log(self, stage: Stage[Any]) -> Path:
+        """What an unfinished stage printed; not there if it wasn't started."""
+        return self.job(stage).partial / LOG
+
+    def finished(self, stage: Stage[Any]) -> bool:
         return (self.folder(stage) / RECORD).is_file()
 
-    def estimate(self, stages: Sequence[Stage]) -> list[Estimate]:
-        """What a run would do, inputs first. Touches nothing."""
+    def estimate(self, stages: Sequence[Stage[Any]]) -> list[Estimate]:
+        """What a run would do, needs first. Touches nothing."""
         return [self._estimate(stage) for stage in closure(stages)]
 
-    def _estimate(self, stage: Stage) -> Estimate:
-        job = Job(stage, [], self.folder(stage))
+    def _estimate(self, stage: Stage[Any]) -> Estimate:
+        job = self.job(stage)
         if self.finished(stage):
             return Estimate(stage, job.folder, "finished", 0.0)
-        return Estimate(stage, job.folder, "interrupted" if job.partial.exists() else "new", stage.cost)
-
-    def run(self, stages: Sequence[Stage]) -> dict[Stage, Path]:
-        """Make the outputs of these stages and of what they need; returns the folder of every finished one.
-
-        A finished stage is never run again. When one fails, everything that doesn't need it still runs, then the error
-        is raised: one bad encoder must not cost a night. Ctrl-C stops all workers and exits with code 130.
-
-        Raises:
-            StageFailed: names every failed stage, its log file and a remedy.
-            ConfigError: another run uses the same folder, or the folder can't be made.
-            DataError: a stage's folder is there but not finished (it was tampered with).
-        """
-        try:
-            with self.alone():
-                return self._run_locked(stages)
-        except KeyboardInterrupt:
-            self.console.print(STOPPED)
-            raise SystemExit(130) from None
+        return Estimate(stage, job.folder, "interrupted" if job.partial.exists() else "new", stage.seconds)
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -111,60 +120,74 @@ class Runner:
         with locked(self.root / LOCK, LOCK_SECONDS):
             yield
 
-    def reopen(self, stage: Stage) -> None:
-        """Let a finished stage run again, from what it left in its folder."""
-        partial = Job(stage, [], self.folder(stage)).partial
-        self.folder(stage).rename(partial)
-        (partial / RECORD).unlink()
+    def run(self, stages: Sequence[Stage[Any]]) -> Outcome:
+        """Make the outputs of these stages and of what they need.
 
-    def _run_locked(self, stages: Sequence[Stage]) -> dict[Stage, Path]:
+        A finished stage is never run again. When one fails, everything that doesn't need it still runs: one bad encoder
+        must not cost a night. Ctrl-C stops all workers.
+
+        Raises:
+            StageFailed: a stage that isn't ``spared`` failed, or needs one that did. Names all failed ones, their log
+                files and remedies.
+            ConfigError: another run uses the same folder, or the folder can't be made.
+            DataError: a stage's folder is there but not finished (it was tampered with).
+            KeyboardInterrupt: says how to go on.
+        """
+        try:
+            with self.alone():
+                outcome = self._run(stages)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(STOPPED) from None
+        if not all(stage.spared for stage in [*outcome.failed, *outcome.blocked]):
+            raise StageFailed(outcome, self._explain(outcome))
+        return outcome
+
+    def _run(self, stages: Sequence[Stage[Any]]) -> Outcome:
         schedule = Schedule(stages, self.finished)
         for folder in map(self.folder, schedule.waiting):
             if folder.exists():
                 raise DataError(f"{folder} has no {RECORD}, so it isn't the output of a finished stage. Delete it.")
-        with display(self.console, schedule, self.jobs) as view, Pool(self.jobs, self.threads) as pool:
-            failures = self._drive(schedule, pool, view)
-        if failures:
-            raise StageFailed(list(failures), self._explain(failures, schedule.blocked))
-        return {stage: self.folder(stage) for stage in schedule.all if stage in schedule.done}
+        with Display(self.console, schedule, self.jobs) as display, closing(self.executor(self.jobs)) as executor:
+            failed = self._drive(schedule, executor, display)
+        done = schedule.done
+        return Outcome({s: self.folder(s) for s in schedule.all if s in done}, failed, schedule.blocked)
 
-    def _drive(self, schedule: Schedule, pool: Pool, view: Lines) -> dict[Stage, Failed]:
-        failures: dict[Stage, Failed] = {}
+    def _drive(self, schedule: Schedule, executor: Executor, display: Display) -> dict[Stage[Any], Failed]:
+        failed: dict[Stage[Any], Failed] = {}
         due = 0.0
-        while True:
-            while pool.free and (stage := schedule.next()) is not None:
-                pool.start(Job(stage, [self.folder(s) for s in stage.inputs], self.folder(stage)))
-                view.started(stage)
-            if not schedule.running:
-                return failures
-            for stage, event in pool.poll(TICK_SECONDS):
-                self._handle(stage, event, schedule, view)
+        while schedule.running or schedule.ready:
+            while (stage := schedule.next(executor.room)) is not None:
+                executor.start(self.job(stage))
+                display.started(stage)
+            for stage, event in executor.poll(TICK_SECONDS):
+                self._handle(stage, event, schedule, display)
                 if isinstance(event, Failed):
-                    failures[stage] = event
+                    failed[stage] = event
             if time.monotonic() >= due:
                 due = time.monotonic() + TICK_SECONDS
-                view.tick()
+                display.tick()
+        return failed
 
-    def _handle(self, stage: Stage, event: Event, schedule: Schedule, view: Lines) -> None:
+    def _handle(self, stage: Stage[Any], event: Event, schedule: Schedule, display: Display) -> None:
         match event:
-            case Progress(done, total, message):
-                view.progressed(stage, done, total, message)
+            case Advanced(done, total, message):
+                display.advanced(stage, done, total, message)
             case Done(seconds):
                 schedule.finish(stage, seconds)
-                view.finished(stage, seconds)
+                display.finished(stage, seconds)
             case Failed(why):
                 schedule.fail(stage)
-                view.failed(stage, why)
+                display.failed(stage, why)
 
-    def _explain(self, failures: dict[Stage, Failed], blocked: list[Stage]) -> str:
+    def _explain(self, outcome: Outcome) -> str:
         lines = []
-        for stage, failure in failures.items():
-            log = Job(stage, [], self.folder(stage)).partial / LOG
+        for stage, failure in outcome.failed.items():
+            log = self.log(stage)
             place = f" Log: {log}." if log.exists() else ""
             lines.append(
                 f"stage {stage} failed: {failure.why}.{place} {failure.remedy}, then run the same command again."
             )
-        if blocked:
+        if blocked := outcome.blocked:
             more = f" and {len(blocked) - NAMED} more" if len(blocked) > NAMED else ""
             lines.append(f"not run because they need it: {', '.join(map(str, blocked[:NAMED]))}{more}.")
         lines.append("Finished stages are kept; a failed one resumes from what it saved.")

@@ -1,105 +1,178 @@
-"""A stage of a study: a pure function of its configuration and of its inputs' outputs, with one folder to write to."""
+"""A stage: a pure function of its configuration and of what other stages made, with one folder to write to."""
 
 from __future__ import annotations
 
 import json
 import re
-import sys
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Generic, TypeVar, cast
 
+from rslwm.registry import Registry, code_of
 from rslwm.serialisation import ConfigError, content_hash, determining, to_dict
-from rslwm.types import DataError
+from rslwm.types import DataError, Progress, silent
 
 RECORD = "stage.json"
 LOG = "log.txt"
+FACTS = "facts.json"
+OPENED = 8
+"""Outputs that a process keeps open."""
 
-Report = Callable[[int, int, str], None]
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+_opened: OrderedDict[Path, Any] = OrderedDict()
+"""By their folders, which never change, since their names say what is in them; the last used comes last."""
 
 
-def _silent(done: int, total: int, message: str) -> None:
-    pass
+@dataclass(frozen=True)
+class Demand:
+    """What a stage takes, or several: floating-point operations, bytes on disk, bytes of memory while it runs."""
+
+    flops: float = 0.0
+    disk: float = 0.0
+    memory: float = 0.0
+
+    def __add__(self, other: Demand) -> Demand:
+        """Of two stages, one after the other."""
+        return Demand(self.flops + other.flops, self.disk + other.disk, max(self.memory, other.memory))
 
 
 @dataclass(frozen=True)
 class Workspace:
-    """What a stage's function gets.
+    """What a stage gets to run with.
 
-    ``inputs`` are the finished folders of its inputs, in their order. ``out`` is its own folder; it survives a kill, so
-    checkpoints written there (atomically) let the next attempt resume. What the function prints goes to
-    ``out/log.txt``.
+    ``out`` is its own folder; it survives a kill, so checkpoints written there (atomically) let the next attempt
+    resume. ``root`` holds the folders of all finished stages. What the stage prints goes to ``out/log.txt``.
     """
 
-    config: Any
-    inputs: list[Path]
     out: Path
-    report: Report = _silent
+    root: Path
+    report: Progress = silent
+
+    def folder(self, stage: Stage[Any]) -> Path:
+        """Where the stage's output is, once it is finished."""
+        return self.root / f"{stage.kind}-{stage.key}"
+
+    def open(self, stage: Stage[T]) -> T:
+        """What a finished stage made, see :meth:`Stage.open`. All who ask get the same object, so leave it as it is."""
+        folder = self.folder(stage)
+        if folder not in _opened:
+            _opened[folder] = stage.open(replace(self, out=folder, report=silent))
+        _opened.move_to_end(folder)
+        while len(_opened) > OPENED:
+            _opened.popitem(last=False)
+        return _opened[folder]
+
+    def close_all_but(self, stages: Iterable[Stage[Any]]) -> None:
+        """Let go of what this process has opened and these stages aren't."""
+        kept = set(map(self.folder, stages))
+        for folder in [folder for folder in _opened if folder not in kept]:
+            del _opened[folder]
 
     def progress(self, done: int, total: int, message: str = "") -> None:
         """Say how far the stage is; cheap enough for every training step."""
         self.report(done, total, message)
 
+    def write_facts(self, **facts: Any) -> None:
+        """Add to ``facts.json``: small numbers and names, of JSON types, that are read without opening the output."""
+        fresh = self.out / f"{FACTS}.tmp"
+        fresh.write_text(json.dumps({**_facts(self.out), **facts}, indent=1))
+        fresh.replace(self.out / FACTS)
 
-VERSIONED: list[Callable[[Workspace], None]] = []
-"""The stages' functions that say which version of their results they make."""
-
-
-def versioned(number: int) -> Callable[[Callable[[Workspace], None]], Callable[[Workspace], None]]:
-    """Decorator of a stage's function. The number is part of the key of its stages; raise it when results change, see
-    :mod:`rslwm.study.versions`."""
-
-    def mark(run: Callable[[Workspace], None]) -> Callable[[Workspace], None]:
-        run.version = number  # type: ignore[attr-defined]
-        VERSIONED.append(run)
-        return run
-
-    return mark
+    def facts(self, stage: Stage[Any]) -> dict[str, Any]:
+        """What a finished stage noted by :meth:`write_facts`; empty if it noted nothing."""
+        return _facts(self.folder(stage))
 
 
-@dataclass(frozen=True, eq=False)
-class Stage:
-    """One node of a study's graph. Two stages with the same :attr:`key` are the same stage, whatever their names.
+def _facts(folder: Path) -> dict[str, Any]:
+    path = folder / FACTS
+    return json.loads(path.read_text()) if path.exists() else {}
 
-    ``run`` must be a module-level function, since worker processes import it. ``cost`` is the estimated seconds, for
-    the order of work and the remaining time. An ``exclusive`` stage keeps all cores busy with processes of its own and
-    runs while no other does.
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Stage(Generic[T_co]):
+    """One node of a graph of work, whose output is a ``T_co``. Two of the same :attr:`key` are the same stage.
+
+    A kind of stage is a subclass, decorated ``@dataclass(frozen=True, eq=False, kw_only=True)``. Its fields that hold a
+    stage, or a tuple of stages, are its *needs*; all others are its configuration, of which the key has what
+    :func:`rslwm.serialisation.determining` leaves. Raise ``version`` when the same configuration gives other results;
+    of a class outside the package the key holds the code itself.
 
     Raises:
-        ValueError: ``kind`` can't be a folder name, ``run`` can't be imported, or ``cost`` is negative.
-        ConfigError: ``config`` holds something that has no JSON form.
+        TypeError: the subclass compares by its fields and not by its key.
+        ValueError: ``kind`` can't be a folder's name.
     """
 
-    kind: str
-    name: str
-    run: Callable[[Workspace], None]
-    config: Any = None
-    inputs: tuple[Stage, ...] = ()
-    cost: float = 1.0
-    exclusive: bool = False
+    kind: ClassVar[str]
+    version: ClassVar[int] = 1
+    spared: ClassVar[bool] = False
+    """Whether a run succeeds without this stage's output: its failure is reported, and tried again by the next run."""
+
+    label: str
+    """For people; no part of what the stage is."""
 
     def __post_init__(self) -> None:
+        if type(self).__eq__ is not Stage.__eq__:
+            raise TypeError(f"{type(self).__name__} must be a @dataclass(frozen=True, eq=False, kw_only=True)")
         if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", self.kind):
-            raise ValueError(f"stage {self.name!r}: kind {self.kind!r} must be lower-case letters, digits, - and _")
-        module = sys.modules.get(getattr(self.run, "__module__", ""))
-        if getattr(module, getattr(self.run, "__qualname__", ""), None) is not self.run:
-            raise ValueError(f"{self}: run={self.run!r} must be a module-level function, so that workers can import it")
-        if not self.cost >= 0:
-            raise ValueError(f"{self}: cost={self.cost} must be a number of seconds, 0 or more")
+            raise ValueError(f"{self}: kind {self.kind!r} must be lower-case letters, digits, - and _")
+
+    def run(self, work: Workspace) -> None:
+        """Make the output in ``work.out``. Goes on from what an attempt that was killed or failed left there."""
+        raise NotImplementedError(f"{type(self).__name__} has no run()")
+
+    def open(self, work: Workspace) -> T_co:
+        """The finished output in ``work.out`` as an object; the folder itself, unless a subclass knows better."""
+        return cast(T_co, work.out)
+
+    def demand(self, sizes: Any) -> Demand:
+        """What the stage takes, given what is known of the data before anything runs."""
+        return Demand()
 
     @property
-    def version(self) -> int:
-        """Of the results that ``run`` makes of a config and inputs, see :func:`versioned`."""
-        return getattr(self.run, "version", 1)
+    def seconds(self) -> float:
+        """Rough cost, for the order of work and the first estimate of the time left."""
+        return 1.0
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether it keeps all cores busy with processes of its own, and so runs while no other stage does."""
+        return False
+
+    @cached_property
+    def needs(self) -> dict[str, Stage[Any]]:
+        """The stages that this one reads, by the names of their fields; those of a tuple are name.0, name.1 and on."""
+        return {name: stage for f in fields(self) for name, stage in _stages(f.name, getattr(self, f.name))}
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """All fields that are no needs, as JSON types."""
+        return to_dict(self, self._settings)
+
+    @property
+    def _settings(self) -> set[str]:
+        needs = {name.partition(".")[0] for name in self.needs}
+        return {f.name for f in fields(self)} - needs - {"label"}
+
+    @cached_property
+    def edition(self) -> str:
+        """The version that the class declares and, if it is outside the package, the hash of its code."""
+        return f"{self.version}{code_of(type(self))}"
 
     @cached_property
     def key(self) -> str:
-        """Hash of everything that determines the output: kind, version, the inputs' keys, and of the config what
-        :func:`rslwm.serialisation.determining` leaves of it."""
+        """Hash of everything that determines the output: kind, edition, configuration, and the keys of the needs.
+
+        Raises:
+            ConfigError: a field holds something that has no JSON form.
+        """
+        needs = {name: stage.key for name, stage in self.needs.items()}
         try:
-            return content_hash(self.kind, self.version, determining(self.config), [s.key for s in self.inputs])
+            return content_hash(self.kind, self.edition, determining(self, self._settings), needs)
         except (TypeError, ValueError) as error:
             raise ConfigError(
                 f"the config of {self} can't be hashed: {error}. Use JSON types, finite numbers."
@@ -112,17 +185,27 @@ class Stage:
         return hash(self.key)
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.name}"
+        return f"{self.kind} {self.label}"
 
 
-def closure(stages: Iterable[Stage]) -> list[Stage]:
-    """These stages and all their inputs, inputs first, each key once (under the first name that it came with)."""
-    found: dict[Stage, None] = {}
+STAGES: Registry[type[Stage[Any]]] = Registry("stage", "rslwm.stages")
 
-    def visit(stage: Stage) -> None:
+
+def _stages(name: str, value: Any) -> Iterator[tuple[str, Stage[Any]]]:
+    if isinstance(value, Stage):
+        yield name, value
+    elif isinstance(value, tuple) and any(isinstance(entry, Stage) for entry in value):
+        yield from ((f"{name}.{i}", entry) for i, entry in enumerate(value))
+
+
+def closure(stages: Iterable[Stage[Any]]) -> list[Stage[Any]]:
+    """These stages and all that they need, needs first, each key once (under the first label that it came with)."""
+    found: dict[Stage[Any], None] = {}
+
+    def visit(stage: Stage[Any]) -> None:
         if stage not in found:
-            for source in stage.inputs:
-                visit(source)
+            for need in stage.needs.values():
+                visit(need)
             found[stage] = None
 
     for stage in stages:
@@ -135,19 +218,19 @@ class StageRecord:
     """``stage.json`` in a finished folder: what it holds and what it took. Its presence makes the folder finished."""
 
     kind: str
-    name: str
+    label: str
     key: str
-    version: int
-    config: Any
-    inputs: list[str]
-    """Keys of the inputs."""
+    version: str
+    config: dict[str, Any]
+    needs: dict[str, str]
+    """Keys of the needs by name."""
     seconds: float
     """Wall-clock seconds of all attempts together, to within a second for each one that was killed."""
     attempts: int
     peak_bytes: int
-    """Largest resident memory of the worker process during the last attempt. It includes the imports that the process
-    already held and not the processes that the stage started. Where the kernel can't reset it (not Linux), it is the
-    largest since the worker began."""
+    """Largest resident memory of the process that ran it during the last attempt. It includes the imports that the
+    process already held and not the processes that the stage started. Where the kernel can't reset it (not Linux), it
+    is the largest since the process began."""
     threads: int
     finished: str
     """UTC, ISO 8601."""
@@ -156,7 +239,7 @@ class StageRecord:
     """The last lines that the stage printed; ``log.txt`` beside this file has all of them."""
 
     def write(self, folder: Path) -> None:
-        (folder / RECORD).write_text(json.dumps(to_dict(self), indent=1) + "\n")
+        (folder / RECORD).write_text(json.dumps(asdict(self), indent=1) + "\n")
 
     @classmethod
     def read(cls, folder: Path) -> StageRecord:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import mujoco
 import numpy as np
 
+from rslwm.sim.engine import mujoco
 from rslwm.sim.scene import CAMERAS, COLOURS, SHAPES, TABLE_RGB
 
 Triple = tuple[float, float, float]

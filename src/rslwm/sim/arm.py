@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import mujoco
 import numpy as np
 
+from rslwm.sim.engine import mujoco
 from rslwm.sim.scene import JOINTS, arm_xml
 
 GRIPPER_DOWN = np.array([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [-1.0, 0.0, 0.0]])

@@ -17,7 +17,7 @@ from rslwm.sim.config import SimConfig
 from rslwm.sim.experts import CLOSED, OPEN, expert_action, retreat, towards
 from rslwm.sim.scene import HALF
 from rslwm.sim.state import TableState
-from rslwm.sim.tabletop import HOLD, SPEC, Tabletop, random_stream
+from rslwm.sim.tabletop import HOLD, SPEC, Snapshot, random_stream
 from rslwm.sim.tasks import FAMILIES, WORKSPACE, Circle, Task
 
 AFTERWARDS = {"hold": 0.15, "retreat": 0.15, "wander": 0.3, "next": 0.4}
@@ -62,13 +62,13 @@ class Course:
 
 
 class Demonstrator:
-    """Acts in one episode of ``table``, which has just been reset; ``noise`` is that of the work."""
+    """Acts in the one episode that begins with ``start``; ``noise`` is that of the work."""
 
-    def __init__(self, table: Tabletop, config: SimConfig, noise: float) -> None:
-        self.task, self.noise = table.task, noise
-        self.course = draw_course(config, table, random_stream(table.seed, "course"))
-        self._tremble = random_stream(table.seed, "expert")
-        self._afterwards = _Afterwards(self.course.afterwards, table, random_stream(table.seed, "afterwards"))
+    def __init__(self, start: Snapshot, config: SimConfig, noise: float) -> None:
+        self.task, self.noise = start.task, noise
+        self.course = draw_course(config, start, random_stream(start.seed, "course"))
+        self._tremble = random_stream(start.seed, "expert")
+        self._afterwards = _Afterwards(self.course.afterwards, start, random_stream(start.seed, "afterwards"))
         self._steps = self._content = 0
         self._turned: int | None = None
 
@@ -117,8 +117,8 @@ def _noisy(action: np.ndarray, noise: float, draw: np.random.Generator) -> np.nd
 # ------------------------------------------------------------------------------------------------------- the course
 
 
-def draw_course(config: SimConfig, table: Tabletop, draw: np.random.Generator) -> Course:
-    """The course of an episode that starts now. Nothing in it depends on how the task will go."""
+def draw_course(config: SimConfig, start: Snapshot, draw: np.random.Generator) -> Course:
+    """The course of an episode. Nothing in it depends on how the task will go."""
     shortest = min(config.min_steps, config.max_steps)
     length = int(draw.integers(shortest, config.max_steps + 1))
     # Counted from the shortest episode: in a longer one there is no more time to succeed.
@@ -126,13 +126,13 @@ def draw_course(config: SimConfig, table: Tabletop, draw: np.random.Generator) -
     early = int(draw.integers(min(_SOONEST, latest), latest + 1))
     afterwards = str(draw.choice(list(AFTERWARDS), p=list(AFTERWARDS.values())))
     mistaken, gives_up = (bool(x) for x in draw.random(2) < (config.mistakes, config.giving_up))
-    misjudged = _misjudged(table, draw) if mistaken else None
+    misjudged = _misjudged(start, draw) if mistaken else None
     return Course(length, early if gives_up else latest, gives_up, afterwards, misjudged)
 
 
-def _misjudged(table: Tabletop, draw: np.random.Generator) -> np.ndarray | None:
+def _misjudged(start: Snapshot, draw: np.random.Generator) -> np.ndarray | None:
     """A way from the goal to a place where the target comes to rest as well; None if there is no room for it."""
-    task, state = table.task, table.state()
+    task, state = start.task, start.state
     if task.family == "drawer":
         short = draw.uniform(*_HALFWAY)
         return np.array([-short if task.goal == "open" else short, 0.0, 0.0])
@@ -157,8 +157,8 @@ def _spots(draw: np.random.Generator, state: TableState, avoid: Sequence[Circle]
 class _Afterwards:
     """What the arm does once the work is over, one of :data:`AFTERWARDS`; it knows nothing of how it went."""
 
-    def __init__(self, kind: str, table: Tabletop, draw: np.random.Generator) -> None:
-        self.kind, self.table, self.draw = kind, table, draw
+    def __init__(self, kind: str, start: Snapshot, draw: np.random.Generator) -> None:
+        self.kind, self.start, self.draw = kind, start, draw
         self.restlessness = _RESTLESS if kind == "wander" else 0.0
         self.errand: Task | None = None
         self.steps = 0
@@ -175,12 +175,12 @@ class _Afterwards:
         return towards(state, self.place, self.place[2], None, self.grip)
 
     def _begin(self, state: TableState) -> None:
-        place, task = self.draw.uniform(*_AIR), self.table.task
+        place, task = self.draw.uniform(*_AIR), self.start.task
         self._head_for(np.array([*state.target_position[:2], place[2]]) if self.kind == "hold" else place)
-        others = [colour for colour in self.table.objects if colour not in (task.target, task.goal)]
+        others = [colour for colour in self.start.objects if colour not in (task.target, task.goal)]
         if self.kind == "next" and others:
             # The best there is: were none taken where the table is full, the hand would tell where the target lies.
-            spot, _ = max(_spots(self.draw, state, self.table.layout.keep_clear), key=lambda found: found[1])
+            spot, _ = max(_spots(self.draw, state, self.start.layout.keep_clear), key=lambda found: found[1])
             self.errand, self.place = Task("pick", str(self.draw.choice(others)), "elsewhere"), np.array([*spot, HALF])
 
     def _errand_done(self, state: TableState) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache, partial
-from typing import Any
 
 import numpy as np
 
@@ -12,6 +11,7 @@ from rslwm.processes import cores, spread
 from rslwm.serialisation import ConfigError
 from rslwm.sim.config import SimConfig
 from rslwm.sim.demonstrator import Demonstrator
+from rslwm.sim.state import TableState
 from rslwm.sim.tabletop import Tabletop
 from rslwm.types import Episode
 
@@ -19,11 +19,48 @@ from rslwm.types import Episode
 def record_episode(config: SimConfig, index: int) -> Episode:
     """Episode ``index`` of a recording, a pure function of the arguments.
 
-    Families take turns, then noise levels. The actions are the executed ones, noise included; the last one follows the
-    last frame. ``success`` is what the rule of the task says of the last frame: what was reached can be undone.
+    The actions are the executed ones, noise included; the last one follows the last frame. ``success`` is what the rule
+    of the task says of the last frame: what was reached can be undone.
 
     Raises:
         ConfigError: an unknown family or camera, an episode without steps, or more distractors than fit.
+    """
+    frames: dict[str, list[np.ndarray]] = {camera: [] for camera in config.cameras}
+    actions, states = [], []
+    reached: int | None = None
+    for table, actor, state, action in demonstration(config, index):  # noqa: B007
+        for camera, video in frames.items():
+            video.append(table.render(camera))
+        actions.append(action)
+        states.append(state.vectors())
+        if reached is None and table.success:
+            reached = table.steps
+    task = table.task
+    return Episode(
+        id=f"{task.family}-{index:06d}",
+        frames={camera: np.stack(video) for camera, video in frames.items()},
+        actions=np.stack(actions).astype(np.float32),
+        instruction=task.instruction,
+        success=table.success,
+        states={name: np.stack([s[name] for s in states]) for name in states[0]},
+        info={
+            "family": task.family,
+            "target": task.target,
+            "goal": task.goal,
+            "noise": actor.noise,
+            "seed": [config.seed, index],
+            "held_out_phrasing": task.held_out_phrasing,
+            "objects": {colour: placed.shape for colour, placed in table.objects.items()},
+            **actor.facts(),
+            "reached": reached,
+        },
+    )
+
+
+def demonstration(config: SimConfig, index: int) -> Iterator[tuple[Tabletop, Demonstrator, TableState, np.ndarray]]:
+    """An episode as it happens: the simulator, who acts, what is true, and the action (7,) that follows on it.
+
+    Families take turns, then noise levels. Raises what :func:`record_episode` raises.
     """
     if not config.families or not config.noise:
         raise ConfigError("sim.families and sim.noise: each needs at least one entry")
@@ -32,46 +69,20 @@ def record_episode(config: SimConfig, index: int) -> Episode:
             f"sim.min_steps and sim.max_steps: {config.min_steps} and {config.max_steps} aren't 1 or more"
         )
     family = config.families[index % len(config.families)]
-    noise = config.noise[index // len(config.families) % len(config.noise)]
-    seed = (config.seed, index)
     table = _tabletop(config.image_size, config.shadows, config.dynamics_noise)
-    state = table.reset(seed, family, config.distractors, config.appearance)
-    actor = Demonstrator(table, config, noise)
-    frames: dict[str, list[np.ndarray]] = {camera: [] for camera in config.cameras}
-    actions, states = [], []
-    reached: int | None = None
+    state = table.reset((config.seed, index), family, config.distractors, config.appearance)
+    actor = Demonstrator(table.save(), config, noise_level(config, index))
     while True:
-        for camera, video in frames.items():
-            video.append(table.render(camera))
-        actions.append(actor.act(state))
-        states.append(state.vectors())
-        if reached is None and table.success:
-            reached = table.steps
-        if len(actions) == actor.course.length:
-            break
-        state = table.step(actions[-1])
-    return Episode(
-        id=f"{family}-{index:06d}",
-        frames={camera: np.stack(video) for camera, video in frames.items()},
-        actions=np.stack(actions).astype(np.float32),
-        instruction=table.task.instruction,
-        success=table.success,
-        states={name: np.stack([s[name] for s in states]) for name in states[0]},
-        info=_facts(table, noise, list(seed)) | actor.facts() | {"reached": reached},
-    )
+        action = actor.act(state)
+        yield table, actor, state, action
+        if table.steps == actor.course.length - 1:
+            return
+        state = table.step(action)
 
 
-def _facts(table: Tabletop, noise: float, seed: list[int]) -> dict[str, Any]:
-    task = table.task
-    return {
-        "family": task.family,
-        "target": task.target,
-        "goal": task.goal,
-        "noise": noise,
-        "seed": seed,
-        "held_out_phrasing": task.held_out_phrasing,
-        "objects": {colour: placed.shape for colour, placed in table.objects.items()},
-    }
+def noise_level(config: SimConfig, index: int) -> float:
+    """The noise on the actions of an episode."""
+    return config.noise[index // len(config.families) % len(config.noise)]
 
 
 @lru_cache(maxsize=2)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import mujoco
 import numpy as np
 
 from rslwm.serialisation import ConfigError
 from rslwm.sim import EGL_REMEDY
+from rslwm.sim.engine import mujoco
 from rslwm.sim.scene import CAMERAS
 
 SUPERSAMPLING = 2

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import mujoco
 import numpy as np
 
 from rslwm.sim.appearance import Appearance, Look
 from rslwm.sim.arm import GRIPPER_DOWN, ArmKinematics, rotation_matrix
+from rslwm.sim.engine import mujoco
 from rslwm.sim.renderer import SUPERSAMPLING, OffscreenRenderer
 from rslwm.sim.scene import (
     CAMERAS,
@@ -50,8 +50,9 @@ def random_stream(seed: int | Sequence[int], concern: str) -> np.random.Generato
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Everything that a moment of the simulator consists of; see :meth:`Tabletop.save`."""
+    """Everything that a moment of the simulator consists of, see :meth:`Tabletop.save`, and what is true then."""
 
+    state: TableState
     physics: np.ndarray
     joint_target: np.ndarray
     target_position: np.ndarray
@@ -64,6 +65,16 @@ class Snapshot:
     distractors: dict[str, Placed]
     appearance: Appearance
     dynamics: Mapping[str, Any]
+
+    @property
+    def objects(self) -> dict[str, Placed]:
+        """What is on the table, by colour, and where it started."""
+        return self.layout.objects | self.distractors
+
+    @property
+    def success(self) -> bool:
+        """Whether the rule of the task has held for :data:`HOLD` control steps in a row, up to now."""
+        return self.held_for >= HOLD
 
 
 class Tabletop:
@@ -279,6 +290,7 @@ class Tabletop:
         physics = np.zeros(mujoco.mj_stateSize(self.model, kind))
         mujoco.mj_getState(self.model, self.data, physics, kind)
         return Snapshot(
+            state=self.state(),
             physics=physics,
             joint_target=self._joint_target,
             target_position=self._target_position,

@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 
 from rslwm.compute import ComputeConfig
 from rslwm.data.config import DataConfig
-from rslwm.evals.evaluation import EvalConfig
+from rslwm.evals.config import EvalConfig
 from rslwm.latents.adapters.base import AdapterConfig
 from rslwm.latents.base import EncoderConfig
 from rslwm.latents.decoder import DecoderConfig
 from rslwm.model.world_model import WorldModelConfig
-from rslwm.study.scaling import ScalingConfig
-from rslwm.verdict.axis import VerdictConfig
+from rslwm.study.stages.world_model import ScalingConfig
+from rslwm.verdict.decide import VerdictConfig
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,9 @@ class StudyConfig:
     """Latents of which a frame takes more aren't stored, but encoded anew whenever they are read; 0 stores all."""
     sizes: tuple[str, ...] = ()
     """Sizes of the transformer (S, B, L, XL), each a comparison of its own; empty: world_model.dit as it is."""
+    metrics: tuple[str, ...] = ("all",)
+    """Metrics: all (that are installed), NAME, path/to/file.py:Class, each optionally as NAME[FIELD=VALUE,...] with
+    settings of its own."""
     scaling: ScalingConfig = field(default_factory=ScalingConfig)
     data_size: DataSizeConfig = field(default_factory=DataSizeConfig)
     data: DataConfig = field(default_factory=DataConfig)

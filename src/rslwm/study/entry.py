@@ -11,8 +11,7 @@ import torch
 from rslwm.compute import seeded
 from rslwm.evals.rows import TRUTH
 from rslwm.latents.adapters.base import AdapterConfig
-from rslwm.latents.base import ENCODERS, Encoder, EncoderConfig, TrainableEncoder
-from rslwm.latents.published.base import PublishedEncoder
+from rslwm.latents.base import Encoder, encoder_class
 from rslwm.latents.space import LatentSpace, SpaceConfig, describe
 from rslwm.registry import code_of
 from rslwm.serialisation import ConfigError
@@ -70,38 +69,18 @@ class Entry:
             UnknownName: nothing answers to the reference.
             ConfigError: what answers is no encoder.
         """
-        found = ENCODERS.get(self.reference)
-        if not (isinstance(found, type) and issubclass(found, Encoder)):
-            raise ConfigError(
-                f"latents: {self.reference} is {found!r}, which is no subclass of rslwm.latents.base.Encoder"
-            )
-        return found
-
-    @property
-    def published(self) -> bool:
-        """Whether weights are downloaded rather than trained, so that no seed changes them."""
-        return issubclass(self.encoder, PublishedEncoder)
-
-    @property
-    def teacher(self) -> str | None:
-        """Name of the frozen encoder that this one's training reads, if any."""
-        return self.encoder.teacher if issubclass(self.encoder, TrainableEncoder) else None
+        return encoder_class(self.reference)
 
     def space(self, config: StudyConfig) -> SpaceConfig:
         """The space without its pixel decoder; settings that it doesn't use stay at their defaults and out of keys."""
-        adapter = config.adapter if self.channels else AdapterConfig()
-        encoder = config.encoder
-        if self.published:
-            weights = str(Path(encoder.weights).expanduser().resolve()) if encoder.weights else ""
-            encoder = EncoderConfig(weights=weights, input_size=encoder.input_size, min_rank=encoder.min_rank)
         return SpaceConfig(
             self.reference,
             config.data.image_size,
             self.channels,
             views=config.data.views,
             options=dict(self.options),
-            encoder=encoder,
-            adapter=adapter,
+            encoder=self.encoder.settings(config.encoder),
+            adapter=config.adapter if self.channels else AdapterConfig(),
         )
 
     def open(self, config: StudyConfig) -> LatentSpace:

@@ -1,73 +1,105 @@
-"""Which stages a study consists of, and how they hang together."""
+"""Which stages a study consists of: they are pulled from its targets, the metrics of every latent space."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
+from typing import ClassVar, TypeVar, cast
 
 import torch
 
-from rslwm.compute import ComputeConfig, resolved
+from rslwm.compute import resolved
 from rslwm.data.config import DataConfig
-from rslwm.data.dataset import SOURCES
 from rslwm.data.fingerprint import files_key
-from rslwm.data.hub import commit, is_hub
-from rslwm.data.parts import SIDECARS
-from rslwm.evals.evaluation import EvalConfig, Label
-from rslwm.latents.decoder import DecoderConfig
-from rslwm.latents.space import LatentSpace
-from rslwm.model.dit import DiTConfig, size_of
+from rslwm.data.sources.base import Source
+from rslwm.data.sources.opening import URIS, open_source
+from rslwm.evals.base import METRICS, MetricInfo, named, split
+from rslwm.evals.evaluation import Label
+from rslwm.latents.space import LatentSpace, SpaceConfig
+from rslwm.latents.stored import too_wide
+from rslwm.model.dit import SIZES, DiTConfig, size_of
+from rslwm.model.world_model import WorldModelConfig
 from rslwm.registry import code_of
 from rslwm.run.stage import Stage, closure
 from rslwm.serialisation import ConfigError
-from rslwm.sim.config import SimConfig
-from rslwm.study import stages
 from rslwm.study.config import StudyConfig
 from rslwm.study.entry import Entry, parse_entries
-from rslwm.study.measuring import metric_versions, planner_code
-from rslwm.study.scaling import scaled, sizes
-from rslwm.study.stored import too_wide
-from rslwm.train.latents import budget
+from rslwm.study.stages.adapter import AdapterStage
+from rslwm.study.stages.data import DataStage
+from rslwm.study.stages.decoder import DecoderStage
+from rslwm.study.stages.encoder import EncoderStage
+from rslwm.study.stages.metric import MetricStage
+from rslwm.study.stages.rollouts import RolloutsStage
+from rslwm.study.stages.space import SpaceStage
+from rslwm.study.stages.world_model import WorldModelStage, scaled
 from rslwm.train.pixel_loss import PixelLoss
+from rslwm.types import ActionSpec
 
-URIS = "lerobot:FOLDER, hf://datasets/OWNER/NAME, rlds:FOLDER or hdf5:FILE"
-"""Where data of one's own may be."""
-
-
-@dataclass(frozen=True)
-class SpaceStages:
-    """The stages of one latent space, seed and size of the transformer."""
-
-    entry: Entry
-    seed: int
-    size: str
-    """Empty if the study doesn't name sizes."""
-    encoder: Stage
-    adapter: Stage | None
-    """Of the space, or of the one that it decodes through."""
-    latents: Stage
-    decoder: Stage
-    probes: Stage
-    world_model: Stage
-    rows: Stage
+S = TypeVar("S", bound=Stage)
 
 
-@dataclass(frozen=True)
 class Study:
-    """A study's graph."""
+    """A configuration, and what all its latent spaces share.
 
-    config: StudyConfig
-    data: Stage
-    frames: Stage
-    spaces: tuple[SpaceStages, ...]
+    Args:
+        stored_frames: False decodes frames whenever they are asked for, which a single pass over them wants.
+
+    Raises:
+        ConfigError: it can't be run.
+        UnknownName: an encoder or a metric that doesn't exist.
+    """
+
+    def __init__(self, config: StudyConfig, stored_frames: bool = True) -> None:
+        self.stored_frames = stored_frames
+        self.config, self.compute = _with_views(config), resolved(config.compute)
+        self.init = _checkpoint_key(config.world_model.init)
+        # Up to the latents everything works frame by frame, and how clips are cut must not change its key.
+        self.framewise = replace(config.data, frame_skip=DataConfig.frame_skip, actions=DataConfig.actions)
+        self.source: Source = open_source(config.data)
+        self.metrics = {name: named(name, config.evaluation.settings) for name in _metrics(config.metrics)}
+
+    @cached_property
+    def variants(self) -> tuple[Variant, ...]:
+        """Every space, seed and size.
+
+        Raises:
+            ConfigError: no row, a malformed one, or one that can't be built.
+            UnknownName: an encoder that doesn't exist.
+        """
+        entries, seeds = parse_entries(self.config), range(self.config.seeds)
+        return tuple(
+            Variant(study=self, seed=entry.seed + number, entry=entry, size=size)
+            for size in _sizes(self.config)
+            for entry in entries
+            for number in seeds
+        )
+
+    @cached_property
+    def infos(self) -> dict[str, MetricInfo]:
+        """What is measured, by name.
+
+        Raises:
+            ConfigError: two metrics declare the same, and their rows couldn't be told apart.
+        """
+        found: dict[str, MetricInfo] = {}
+        for reference, metric in self.metrics.items():
+            for info in metric.infos:
+                if info.name in found:
+                    raise ConfigError(f"metrics: {reference} declares {info.name!r} as another one does; rename it")
+                found[info.name] = info
+        return found
+
+    @property
+    def editions(self) -> dict[str, str]:
+        """The version of every metric by its name and, if it is the user's own, the hash of its code."""
+        return {split(name)[0]: f"{metric.version}{code_of(type(metric))}" for name, metric in self.metrics.items()}
 
     @property
     def targets(self) -> list[Stage]:
         """What a study's results are put together from: a folder among them that was deleted is made again."""
-        parts = [[s.encoder, s.adapter, s.latents, s.decoder, s.probes, s.world_model] for s in self.spaces]
-        described = [stage for part in parts for stage in part if stage]
-        return [*(space.rows for space in self.spaces), self.data, *described]
+        return [stage for variant in self.variants for stage in variant.targets]
 
     def check(self, finished: Callable[[Stage], bool]) -> None:
         """Refuse, before anything runs, a study without data, networks without their weights, and encoders that aren't
@@ -78,203 +110,193 @@ class Study:
         """
         if not self.config.data.uri:
             raise ConfigError(f"data.uri is empty: this study brings no data; give --data {URIS}")
-        for stage, space in {space.encoder: space for space in self.spaces}.items():
+        for stage, variant in {variant.pull(EncoderStage): variant for variant in self.variants}.items():
             if not finished(stage):
-                space.entry.check(self.config)
-        if any(isinstance(s.config, stages.DecoderStage) and not finished(s) for s in closure(self.targets)):
+                variant.entry.check(self.config)
+        if any(isinstance(s, DecoderStage) and s.latents and not finished(s) for s in closure(self.targets)):
             config = self.config.decoder
-            PixelLoss(config, budget(config.optim), torch.device("cpu"))
+            PixelLoss(config, config.optim.samples, torch.device("cpu"))
 
-    def by_size(self) -> dict[str, Study]:
+    def by_size(self) -> dict[str, list[Variant]]:
         """One comparison a size: models of different sizes are never compared with each other."""
-        found = dict.fromkeys(space.size for space in self.spaces)
-        return {size: replace(self, spaces=tuple(s for s in self.spaces if s.size == size)) for size in found}
+        sizes = dict.fromkeys(variant.size for variant in self.variants)
+        return {size: [v for v in self.variants if v.size == size] for size in sizes}
 
 
-class Builder:
-    """Builds the graph; equal stages are one stage, since their keys are equal.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Subject:
+    """What stages are pulled for: a latent space with its world model."""
 
-    ``seconds`` in the costs are rough, per step at the demo's sizes; they order the work and feed the first ETA.
-    """
+    study: Study
+    seed: int = 0
+    pulled: dict[type[Stage], Stage] = field(default_factory=dict)
+    """Stages by the class that they are asked for by."""
 
-    def __init__(self, config: StudyConfig) -> None:
-        self.config, self.compute = _with_views(config), resolved(config.compute)
-        self._opened: dict[Entry, LatentSpace] = {}
-        self.init = _checkpoint_key(config.world_model.init)
-        uri = config.data.uri
-        if uri and ":" not in uri:
-            raise ConfigError(f"data.uri: {uri!r} has no scheme; write sim:tabletop, {URIS}")
-        simulated = uri.startswith("sim:")
-        episodes = config.data.sim.episodes
-        # What doesn't change the episodes must not change their key: another frame skip needs no new recording.
-        recorded = DataConfig(
-            uri=uri,
-            sim=config.data.sim if simulated else SimConfig(),
-            features=config.data.features,
-            action_spec=config.data.action_spec,
+    def pull(self, stage: type[S]) -> S:
+        """The stage of this class, made once; it pulls what it needs in turn."""
+        if stage not in self.pulled:
+            self.pulled[stage] = stage.of(self)  # type: ignore[attr-defined]
+        return cast(S, self.pulled[stage])
+
+    @cached_property
+    def metrics(self) -> dict[str, MetricStage]:
+        """By reference, in the order of the study's."""
+        return {name: MetricStage.of_metric(name, self) for name in self.study.metrics}
+
+    @property
+    def label(self) -> str:
+        """For people."""
+        raise NotImplementedError
+
+    @property
+    def sized(self) -> str:
+        """The same with the size of the world model."""
+        return self.label
+
+    @property
+    def row(self) -> Label:
+        """The columns by which its rows are told from another's."""
+        raise NotImplementedError
+
+    @property
+    def streamed(self) -> bool:
+        """Whether its latents are too wide to store, for all cameras together."""
+        raise NotImplementedError
+
+    compressed: ClassVar = False
+    """Whether its latents are encoded from the features of a native space."""
+    actions: ClassVar[ActionSpec | None] = None
+    """As a model takes them that was trained elsewhere; None as recorded."""
+    left_out: ClassVar[tuple[str, ...]] = ()
+    """Ids of episodes that such a model was trained on."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Variant(Subject):
+    """One latent space of a study, under one seed and with a transformer of one size."""
+
+    entry: Entry
+    size: str = ""
+    """Empty if the study doesn't name sizes."""
+
+    @property
+    def targets(self) -> list[Stage]:
+        """What its results are put together from."""
+        return [*self.metrics.values(), *map(self.pull, (DataStage, RolloutsStage)), *self.costly]
+
+    @property
+    def of_a_size(self) -> list[Stage]:
+        """The stages that depend on the size of the transformer."""
+        return [self.pull(WorldModelStage), self.pull(RolloutsStage), *self.metrics.values()]
+
+    @property
+    def costly(self) -> list[Stage]:
+        """The stages whose costs the report tells."""
+        adapted = self.twin or self
+        adapter = [adapted.pull(AdapterStage)] if adapted.compressed else []
+        return [*map(self.pull, (EncoderStage, SpaceStage, DecoderStage, WorldModelStage)), *adapter]
+
+    @property
+    def compressed(self) -> bool:  # type: ignore[override]
+        return bool(self.entry.channels)
+
+    @cached_property
+    def space(self) -> SpaceConfig:
+        return self.entry.space(self.study.config)
+
+    @cached_property
+    def described(self) -> LatentSpace:
+        """What is known of the space without weights, see :meth:`Entry.open`."""
+        return self.entry.open(self.study.config)
+
+    @cached_property
+    def native(self) -> Variant:
+        """The same without an adapter."""
+        return self if not self.compressed else replace(self, entry=replace(self.entry, channels=0), pulled={})
+
+    @cached_property
+    def twin(self) -> Variant | None:
+        """The compressed space that this native semantic one decodes through, if it does."""
+        through = self.study.config.decoder.through
+        if not through or self.compressed or self.described.spec.family != "semantic":
+            return None
+        return replace(
+            self, entry=replace(self.entry, name=f"{self.entry.name}+{through}", channels=through), pulled={}
         )
-        self.data = Stage(
-            "data",
-            uri,
-            stages.make_data,
-            stages.DataStage(recorded, source_key(config.data)),
-            cost=episodes * 0.3 if simulated else 10.0,
-            exclusive=simulated,
-        )
-        decoded = replace(recorded, camera=config.data.camera, image_size=config.data.image_size)
-        self.frames = Stage("frames", uri, stages.make_frames, decoded, (self.data,), cost=5.0)
-        # Up to the latents everything works frame by frame, and how clips are cut must not change its key.
-        self.framewise = replace(config.data, frame_skip=DataConfig.frame_skip, actions=DataConfig.actions)
 
-    def build(self) -> Study:
-        """The graph, without a look at any weights.
+    @property
+    def label(self) -> str:
+        return f"{self.entry.name} seed {self.seed}"
+
+    @property
+    def sized(self) -> str:
+        return " ".join(filter(None, (self.entry.name, self.size, f"seed {self.seed}")))
+
+    @property
+    def streamed(self) -> bool:
+        """Whether the space is too wide to store, for all cameras together."""
+        return too_wide(self.described.spec, self.study.config.stream_above_kb)
+
+    @property
+    def world_model(self) -> WorldModelConfig:
+        config = self.study.config
+        return scaled(config.world_model, config.scaling, self.described.view_spec, self.size)
+
+    @property
+    def row(self) -> Label:
+        return Label(self.entry.name, self.described.spec.family, size_of(self.world_model.dit), self.seed)
+
+    @property
+    def folder(self) -> str:
+        """Name of what is copied out of the run."""
+        seed = f"seed{self.seed}" if self.study.config.seeds > 1 else ""
+        return "-".join(filter(None, (self.entry.name, self.size, seed)))
+
+    def frozen(self) -> SpaceStage | DecoderStage:
+        """The stage of the space, with its own pixels if it has them, that takes no training.
 
         Raises:
-            ConfigError: a row or a size that can't be built.
-            UnknownName: an encoder that doesn't exist.
+            ConfigError: the space has something to train, or isn't what its spec says.
+            DataError: its weights are missing.
         """
-        entries, seeds = parse_entries(self.config), range(self.config.seeds)
-        spaces = tuple(
-            self.space(entry, entry.seed + number, size)
-            for size in sizes(self.config)
-            for entry in entries
-            for number in seeds
-        )
-        return Study(self.config, self.data, self.frames, spaces)
+        if self.compressed or self.entry.encoder.trainable:
+            part = f"its adapter to {self.entry.channels} channels" if self.compressed else "its encoder"
+            raise ConfigError(
+                f"{self.entry.name} has to be trained first, {part}: `rslwm latents train {self.entry.name} --data "
+                f"{self.study.config.data.uri}`, then encode with the folder that it names"
+            )
+        self.entry.check(self.study.config)
+        return self.pull(DecoderStage) if self.decodes_itself else self.pull(SpaceStage)
 
-    def opened(self, entry: Entry) -> LatentSpace:
-        """What is known of a space without weights, see :meth:`Entry.open`."""
-        if entry not in self._opened:
-            self._opened[entry] = entry.open(self.config)
-        return self._opened[entry]
+    def taught_by(self, encoder: str) -> Variant:
+        """The variant of a frozen encoder, whose features this one's training reads."""
+        return replace(self, entry=Entry.parse(encoder), pulled={})
 
-    def encoder(self, entry: Entry, seed: int) -> Stage:
-        inputs = [self.data, self.frames]
-        if entry.teacher:
-            inputs.append(self.features(Entry.parse(entry.teacher), seed))
-        stage = self._encoder_stage(entry, seed)
-        cost = self.config.encoder.optim.steps * 0.2
-        return Stage("encoder", _name(entry, seed), stages.make_encoder, stage, tuple(inputs), cost=cost)
-
-    def _encoder_stage(self, entry: Entry, seed: int) -> stages.EncoderStage:
-        native = replace(entry, channels=0)
-        source = entry.source() + self.opened(native).spec.revision
-        own = 0 if entry.published else seed
-        return stages.EncoderStage(native.space(self.config), self.framewise, self.compute, own, source)
-
-    def features(self, entry: Entry, seed: int) -> Stage:
-        stage = replace(self._encoder_stage(entry, seed), streamed=self._streamed(replace(entry, channels=0)))
-        inputs = (self.frames, self.encoder(entry, seed))
-        return Stage("features", _name(entry, seed), stages.make_features, stage, inputs, cost=15.0)
-
-    def _streamed(self, entry: Entry) -> bool:
-        """Whether a space is too wide to store, for all cameras together."""
-        return too_wide(self.opened(entry).spec, self.config.stream_above_kb)
-
-    def adapter(self, entry: Entry, seed: int) -> Stage | None:
-        """None for a native space."""
-        if not entry.channels:
-            return None
-        config = self.config.adapter
-        stage = stages.AdapterStage(config, entry.channels, self.framewise, self.compute, seed)
-        inputs, cost = (self.data, self.frames, self.features(entry, seed)), config.optim.steps * 0.05
-        return Stage("adapter", _name(entry, seed), stages.make_adapter, stage, inputs, cost=cost)
-
-    def latents(self, entry: Entry, seed: int) -> Stage:
-        inputs = [self.data, self.frames, self.encoder(entry, seed)]
-        if adapter := self.adapter(entry, seed):
-            inputs += [adapter, self.features(entry, seed)]
-        space, streamed = entry.space(self.config), self._streamed(entry)
-        stage = stages.LatentsStage(space, self.framewise, self.compute, streamed)
-        return Stage("latents", _name(entry, seed), stages.make_latents, stage, tuple(inputs), cost=15.0)
-
-    def decoder(self, entry: Entry, seed: int) -> Stage:
-        """A pixel decoder is trained, unless the encoder has one or the space decodes through its compressed twin."""
-        name, latents, config = _name(entry, seed), self.latents(entry, seed), self.config.decoder
-        if config.own and entry.encoder.decodes:
-            return Stage("decoder", name, stages.take_own_decoder, DecoderConfig(own=True), (latents,))
-        if twin := self.twin(entry):
-            shared = (latents, self.decoder(twin, seed))
-            return Stage("decoder", name, stages.share_decoder, DecoderConfig(through=twin.channels), shared)
-        stage = stages.DecoderStage(config, self.framewise, self.compute, seed)
-        inputs, cost = (self.data, self.frames, latents), config.optim.steps * 0.1
-        return Stage("decoder", name, stages.make_decoder, stage, inputs, cost=cost)
-
-    def twin(self, entry: Entry) -> Entry | None:
-        """The compressed space that a native semantic one decodes through, if it does."""
-        through = self.config.decoder.through
-        if not through or entry.channels or self.opened(entry).spec.family != "semantic":
-            return None
-        return replace(entry, name=f"{entry.name}+{through}", channels=through)
-
-    def space(self, entry: Entry, seed: int, size: str = "") -> SpaceStages:
-        config, compute, data = self.config, self.compute, self.config.data
-        name, sized = _name(entry, seed), _name(entry, seed, size)
-        common = (self.data, self.frames)
-        latents, decoder = self.latents(entry, seed), self.decoder(entry, seed)
-        probe = config.evaluation.probe
-        probes = Stage(
-            "probes",
-            name,
-            stages.make_probes,
-            stages.ProbesStage(probe, data, compute, seed),
-            (*common, latents),
-            cost=probe.optim.steps * 0.08,
-        )
-        opened = self.opened(entry)
-        model = scaled(config, opened.view_spec, size)
-        world_model = Stage(
-            "world-model",
-            sized,
-            stages.make_world_model,
-            stages.WorldModelStage(model, data, compute, seed, self.init),
-            (*common, latents, decoder),
-            cost=model.optim.steps * 0.13,
-        )
-        label = Label(entry.name, opened.spec.family, size_of(model.dit), seed)
-        rows = Stage(
-            "rows",
-            sized,
-            stages.make_rows,
-            evaluate_stage(label, config.evaluation, data, compute),
-            (*common, latents, probes, world_model),
-            cost=20.0,
-        )
-        adapter = self.adapter(self.twin(entry) or entry, seed)
-        encoder = self.encoder(entry, seed)
-        return SpaceStages(entry, seed, size, encoder, adapter, latents, decoder, probes, world_model, rows)
+    @property
+    def decodes_itself(self) -> bool:
+        """Whether pixels come from the encoder's own decoder, which isn't trained."""
+        return self.study.config.decoder.own and self.entry.encoder.decodes
 
 
-def _name(entry: Entry, seed: int, size: str = "") -> str:
-    return " ".join([entry.name, *([size] if size else []), f"seed {seed}"])
+def _metrics(references: tuple[str, ...]) -> list[str]:
+    """``all`` stands for every registered one, in the order of their names."""
+    listed = [name for reference in references for name in (sorted(METRICS) if reference == "all" else [reference])]
+    return list(dict.fromkeys(listed))
 
 
-def evaluate_stage(label: Label, config: EvalConfig, data: DataConfig, compute: ComputeConfig) -> stages.EvaluateStage:
-    """The configuration of measuring everything."""
-    return stages.EvaluateStage(label, config, data, compute, metric_versions(), planner_code(config.plan.planner))
-
-
-def source_key(data: DataConfig) -> str:
-    """What determines the episodes beside their configuration: the content of the files that this names, wherever they
-    lie, and of a data source of the user's own; on the hub, the commit that it names here and now; what the URI says,
-    where that isn't a place on this machine.
+def _sizes(config: StudyConfig) -> tuple[str, ...]:
+    """Of a study; one without a name if it has only ``world_model.dit``.
 
     Raises:
-        ConfigError: there is no such action spec.
+        ConfigError: an unknown size, or one that is named twice.
     """
-    scheme, _, location = data.uri.partition(":")
-    place, spec = Path(location).expanduser(), Path(data.action_spec).expanduser()
-    if data.action_spec and not spec.is_file():
-        raise ConfigError(f"data.action_spec: {spec} does not exist; name a YAML or JSON file")
-    source = "" if scheme == "sim" else location
-    if is_hub(data.uri):
-        source = commit(data.uri) or location
-    elif scheme != "sim" and location and place.exists():
-        source = files_key(place)
-        beside = [place.parent / name for name in SIDECARS if place.is_file()]
-        source += "".join(f" {files_key(path)}" for path in beside if path.is_file())
-    code = code_of(SOURCES.get(scheme)) if scheme in SOURCES else ""
-    return f"{source}{code} {files_key(spec)}" if data.action_spec else f"{source}{code}"
+    for where, names in (("sizes", config.sizes), ("scaling.optim", tuple(config.scaling.optim))):
+        for name in names:
+            if name not in SIZES:
+                raise ConfigError(f"{where}: there is no size {name!r}; sizes: {', '.join(SIZES)}")
+            if names.count(name) > 1:
+                raise ConfigError(f"{where}: {name!r} occurs twice")
+    return config.sizes or ("",)
 
 
 def _checkpoint_key(folder: str) -> str:

@@ -5,8 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 from rslwm.data.config import DataConfig
-from rslwm.evals.evaluation import EvalConfig
-from rslwm.evals.grid_probe import ProbeConfig
+from rslwm.evals.config import EvalConfig
+from rslwm.evals.identification import IdentificationConfig
+from rslwm.evals.inverse_dynamics import InverseDynamicsConfig
+from rslwm.evals.one_step import OneStepConfig
+from rslwm.evals.planning import PlanningConfig
+from rslwm.evals.probe import ProbeConfig
+from rslwm.evals.readout import ReadOutConfig
+from rslwm.evals.rollouts import RolloutsConfig
 from rslwm.latents.adapters.base import AdapterConfig
 from rslwm.latents.base import EncoderConfig
 from rslwm.latents.decoder import DecoderConfig
@@ -17,7 +23,7 @@ from rslwm.model.world_model import WorldModelConfig
 from rslwm.optim import OptimConfig
 from rslwm.plan.base import PlanConfig
 from rslwm.study.config import DataSizeConfig, StudyConfig
-from rslwm.study.scaling import ScalingConfig
+from rslwm.study.stages.world_model import ScalingConfig
 
 
 def _quick(optim: OptimConfig) -> OptimConfig:
@@ -28,9 +34,19 @@ def _smoke() -> StudyConfig:
     base = StudyConfig()
     sim = replace(base.data.sim, episodes=16, noise=(0.0, 0.3), max_steps=30)
     sampling = SamplingConfig(steps=2)
-    evaluation = replace(base.evaluation, clips=6, future=3, sampling=sampling, encoder_windows=32, one_step_windows=16)
-    plan = replace(evaluation.plan, candidates=8, iterations=2, elites=2, sampling=sampling, windows=6)
-    probe = replace(evaluation.probe, optim=_quick(evaluation.probe.optim))
+    measured = base.evaluation
+    planned = measured.planning
+    plan = replace(planned.plan, candidates=8, iterations=2, elites=2, sampling=sampling)
+    evaluation = replace(
+        measured,
+        rollouts=replace(measured.rollouts, clips=6, future=3, sampling=sampling),
+        probe=replace(measured.probe, optim=_quick(measured.probe.optim)),
+        action_identification=replace(measured.action_identification, windows=16),
+        inverse_dynamics=replace(measured.inverse_dynamics, windows=32),
+        one_step=replace(measured.one_step, windows=16),
+        planning=replace(planned, plan=plan, windows=6),
+        readout=replace(measured.readout, windows=32),
+    )
     return replace(
         base,
         data=replace(base.data, sim=sim),
@@ -38,7 +54,7 @@ def _smoke() -> StudyConfig:
         adapter=replace(base.adapter, optim=_quick(base.adapter.optim)),
         decoder=replace(base.decoder, optim=_quick(base.decoder.optim)),
         world_model=replace(base.world_model, optim=_quick(base.world_model.optim)),
-        evaluation=replace(evaluation, plan=plan, probe=probe),
+        evaluation=evaluation,
         verdict=replace(base.verdict, resamples=200),
         note="Smoke preset: every stage at a size where nothing can be learned. It shows that the pipeline runs.",
     )
@@ -153,21 +169,24 @@ def _bridge() -> StudyConfig:
             optim=_epochs(100, 16),
         ),
         evaluation=EvalConfig(
-            clips=1000,
-            future=8,
-            sampling=SamplingConfig(steps=10),
-            encoder_windows=2000,
-            one_step_windows=1000,
-            # A quarter of the range; the paper starts the search at the true action, we at zero.
-            plan=PlanConfig(
-                candidates=400, iterations=5, elites=50, std=0.5, windows=100, sampling=SamplingConfig(steps=10),
-                memory_mb=16_000,
-            ),
-            plan_horizons=(1, 4),
+            rollouts=RolloutsConfig(clips=1000, future=8, sampling=SamplingConfig(steps=10)),
             # Training of the probes is published nowhere.
             probe=ProbeConfig(
                 width=384, grid=16, channels=1024, optim=OptimConfig(steps=20_000, batch_size=128, lr=1e-3, warmup=500)
             ),
+            action_identification=IdentificationConfig(windows=1000, memory_mb=16_000),
+            inverse_dynamics=InverseDynamicsConfig(windows=2000),
+            one_step=OneStepConfig(windows=1000),
+            planning=PlanningConfig(
+                # A quarter of the range; the paper starts the search at the true action, we at zero.
+                plan=PlanConfig(
+                    candidates=400, iterations=5, elites=50, std=0.5, sampling=SamplingConfig(steps=10),
+                    memory_mb=16_000,
+                ),
+                horizons=(1, 4),
+                windows=100,
+            ),
+            readout=ReadOutConfig(windows=2000),
         ),
         note="The protocol of arXiv 2605.06388: its nine latent spaces, three sizes and budgets, with our metrics.",
     )  # fmt: skip

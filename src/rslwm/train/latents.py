@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,21 +13,19 @@ from torch import Tensor
 from rslwm.compute import ComputeConfig, autocast, device, generator, seeded
 from rslwm.data.clips import windows
 from rslwm.data.corpus import Corpus
-from rslwm.data.frames import spread_frames
+from rslwm.data.frames import evenly_spaced
 from rslwm.data.store import Readable
-from rslwm.latents.adapters.base import Adapter, AdapterConfig, TrainableAdapter
-from rslwm.latents.adapters.pca import PCA
-from rslwm.latents.base import Encoder, FrameBatch, TrainableEncoder
+from rslwm.latents.adapters.base import Adapter, AdapterConfig
+from rslwm.latents.base import Encoder, FrameBatch
 from rslwm.latents.decoder import DecoderConfig, PixelDecoder
 from rslwm.latents.normaliser import deviation, effective_rank
 from rslwm.latents.space import open_adapter
 from rslwm.latents.store import to_float
 from rslwm.latents.views import apart, one_view_each
-from rslwm.optim import OptimConfig
 from rslwm.serialisation import ConfigError
-from rslwm.train.loop import Progress, Trained, TrainingFailed, fit
+from rslwm.train.loop import Trained, TrainingFailed, fit
 from rslwm.train.pixel_loss import PixelLoss
-from rslwm.types import DataError, LatentSpec
+from rslwm.types import DataError, LatentSpec, Progress
 
 
 class FramePairs:
@@ -68,7 +65,7 @@ class FramePairs:
 
 def sample_frames(corpus: Corpus, episodes: list[int], count: int) -> Tensor:
     """``count`` frames spread evenly over these episodes: (count, H, V W, 3) float in [0, 1]."""
-    return to_float(spread_frames(corpus.dataset, corpus.frames, episodes, count))
+    return to_float(evenly_spaced(corpus.dataset, corpus.frames, episodes, count))
 
 
 def train_encoder(
@@ -99,22 +96,16 @@ def train_encoder(
         encoder.train(training)
         return {"effective_rank": effective_rank(latents), "deviation": deviation(latents)}
 
-    if not isinstance(encoder, TrainableEncoder):
-        figures, trained = monitor(), None
-    else:
+    trained = None
+    if encoder.trainable:
         pairs = FramePairs(corpus, config.pair_gap, seed, features)
 
         def loss(number: int) -> tuple[Tensor, dict[str, Tensor]]:
-            batch = pairs(number, config.optim.batch_size // 2)
-            batch = replace(
-                batch,
-                frames=batch.frames.to(where),
-                features=None if batch.features is None else batch.features.to(where),
-            )
+            batch = pairs(number, config.optim.batch_size // 2).to(where)
             return encoder.loss(batch, generator(seed, "encoder noise", number))
 
         trained = fit(encoder, loss, config.optim, folder, compute, progress, encoder.update, monitor)
-        figures = trained.terms
+    figures = trained.terms if trained else monitor()
     _require_rank(encoder.spec, figures, config.min_rank, folder)
     return trained
 
@@ -169,32 +160,8 @@ def train_adapter(
     """Train an adapter on the native features of the training episodes; principal components take no steps."""
     with seeded(seed, "adapter weights"):
         adapter = open_adapter(config, features.shape(features.keys[0])[-1], channels)
-    if isinstance(adapter, PCA):
-        return adapter, _fit_components(adapter, corpus, features, progress)
-    assert isinstance(adapter, TrainableAdapter)
-    return adapter, _descend(adapter.to(device(compute)), corpus, features, seed, folder, compute, progress)
-
-
-def _fit_components(adapter: PCA, corpus: Corpus, features: Readable, progress: Progress) -> Trained:
-    def episodes() -> Iterator[Tensor]:
-        for number, episode in enumerate(corpus.train):
-            progress(number, len(corpus.train), "episodes")
-            yield features[corpus.dataset.ids[episode]]
-
-    started = time.perf_counter()
-    terms = adapter.fit(episodes())
-    return Trained(0, round(time.perf_counter() - started, 3), 0.0, terms)
-
-
-def _descend(
-    adapter: TrainableAdapter,
-    corpus: Corpus,
-    features: Readable,
-    seed: int,
-    folder: Path,
-    compute: ComputeConfig,
-    progress: Progress,
-) -> Trained:
+    if not adapter.trainable:
+        return adapter, _fit_in_closed_form(adapter, corpus, features, progress)
     where, optim = device(compute), adapter.config.optim
     stored = StoredFrames(corpus, features, seed, "adapter batch")
 
@@ -203,7 +170,18 @@ def _descend(
         done = number / (optim.steps * optim.accumulate)
         return adapter.loss(latents.to(where), done, generator(seed, "adapter noise", number))
 
-    return fit(adapter, loss, optim, folder, compute, progress)
+    return adapter, fit(adapter.to(where), loss, optim, folder, compute, progress)
+
+
+def _fit_in_closed_form(adapter: Adapter, corpus: Corpus, features: Readable, progress: Progress) -> Trained:
+    def episodes() -> Iterator[Tensor]:
+        for number, episode in enumerate(corpus.train):
+            progress(number, len(corpus.train), "episodes")
+            yield features[corpus.dataset.ids[episode]]
+
+    started = time.perf_counter()
+    terms = adapter.fit(episodes())
+    return Trained(0, round(time.perf_counter() - started, 3), 0.0, terms)
 
 
 def train_decoder(
@@ -225,7 +203,7 @@ def train_decoder(
     where = device(compute)
     stored = StoredFrames(corpus, latents, seed, "decoder batch")
     decoder.to(where)
-    pixel_loss = PixelLoss(config, budget(config.optim), where)
+    pixel_loss = PixelLoss(config, config.optim.samples, where)
 
     def loss(number: int) -> tuple[Tensor, dict[str, Tensor]]:
         z, places = stored(number, config.optim.batch_size)
@@ -235,8 +213,3 @@ def train_decoder(
         return torch.stack(list(terms.values())).sum(), terms
 
     return fit(decoder, loss, config.optim, folder, compute, progress)
-
-
-def budget(config: OptimConfig) -> int:
-    """Frames that a training of this configuration sees."""
-    return config.steps * config.accumulate * config.batch_size

@@ -21,8 +21,8 @@ from rslwm.optim import OptimConfig
 from rslwm.train.checkpoint import Training, TrainingStates
 from rslwm.train.log import TrainingLog
 from rslwm.train.speed import Speedometer
+from rslwm.types import Progress, silent
 
-Progress = Callable[[int, int, str], None]
 Loss = Callable[[int], tuple[Tensor, dict[str, Tensor]]]
 """Maps the number of a batch to the scalar to minimise and terms to log. It must draw its batch and its noise from
 generators that depend on this number (:func:`rslwm.compute.generator`); then a resumed run equals an uninterrupted one
@@ -43,6 +43,12 @@ class Trained:
     terms: dict[str, float]
     average: nn.Module | None = None
 
+    @property
+    def facts(self) -> dict[str, Any]:
+        """For the report."""
+        flops = self.flops_per_step * self.steps
+        return {"training_seconds": self.seconds, "training_flops": flops, "terms": self.terms}
+
 
 def fit(
     module: nn.Module,
@@ -50,7 +56,7 @@ def fit(
     config: OptimConfig,
     folder: Path,
     compute: ComputeConfig,
-    progress: Progress = lambda done, total, message: None,
+    progress: Progress = silent,
     after_step: Callable[[float], None] = lambda fraction: None,
     monitor: Callable[[], dict[str, float]] = dict,
     flops_per_step: float = 0.0,

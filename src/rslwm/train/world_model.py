@@ -13,7 +13,8 @@ from rslwm.data.clips import ClipBatch
 from rslwm.data.corpus import Corpus
 from rslwm.data.store import Readable
 from rslwm.model.world_model import WorldModel
-from rslwm.train.loop import Progress, Trained, fit
+from rslwm.train.loop import Trained, fit
+from rslwm.types import Progress
 
 
 def train_world_model(

@@ -12,7 +12,7 @@ for all pairs of spaces together, so that of many equal ones the worst isn't rul
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Literal
@@ -21,25 +21,8 @@ import numpy as np
 from scipy import stats as distributions
 
 from rslwm.types import AXES
-from rslwm.verdict.bootstrap import Difference, Resampling, difference, interval
+from rslwm.verdict.bootstrap import TIE, Difference, Resampling, difference, interval
 from rslwm.verdict.combination import Member, Part, combine, deviations, freedom
-from rslwm.verdict.scale import Score
-
-
-@dataclass(frozen=True)
-class VerdictConfig:
-    """When a difference counts."""
-
-    resamples: int = 2000
-    confidence: float = 0.95
-    min_room: float = 4.0
-    """A metric has a score if ceiling and floor are at least so many standard errors of their difference apart. At 4
-    the scale distorts a score by about 1/16, and no draw comes near a room of zero."""
-    training_noise: str = ""
-    """Record of training noise for runs with a single seed, written by ``rslwm report RUN --training-noise FILE`` from
-    a run with several; empty takes a shipped one of the same configuration. Of another configuration none is used."""
-    seed: int = 99
-
 
 Origin = Literal["measured", "record", "unknown"]
 
@@ -75,11 +58,11 @@ class Needed:
 
 @dataclass(frozen=True)
 class Noise:
-    """Of training: standard deviation of the axis's score from one training of a space to the next (NaN where it is
+    """Of training: standard deviation of the axis's score from one training of a space to the next (None where it is
     unknown), from so many degrees of freedom: of this study, or of a record."""
 
     origin: Origin
-    sd: float
+    sd: float | None
     freedom: int
 
 
@@ -123,26 +106,29 @@ class AxisScores:
     leads: np.ndarray | None = None
 
 
-def axis_scores(scores: Sequence[Score], resampling: Resampling, config: VerdictConfig) -> dict[str, AxisScores]:
-    """The axes that have a scored metric and, if all three have, their combination as ``overall``."""
-    members: dict[str, Sequence[Member]] = {axis: [s for s in scores if s.info.axis == axis] for axis in AXES}
-    members = {axis: found for axis, found in members.items() if found}
+def axis_scores(scored: Mapping[str, Sequence[Member]], resampling: Resampling, seed: int) -> dict[str, AxisScores]:
+    """The axes that have a scored metric and, if all three have, their combination as ``overall``.
+
+    ``scored`` holds the metrics' scores by axis; ``seed`` is that of the luck of trainings.
+    """
+    members: dict[str, Sequence[Member]] = {axis: scored[axis] for axis in AXES if axis in scored}
+    draws = len(resampling.weights) - 1
     combined = {axis: combine(axis, found) for axis, found in members.items()}
     if len(members) == len(AXES):
         members[OVERALL] = [whole for whole, _ in combined.values()]
         combined[OVERALL] = combine(OVERALL, members[OVERALL], alike=True)
-    rng = np.random.default_rng([config.seed, 1])
+    rng = np.random.default_rng([seed, 1])
     # One training serves all three axes: its luck, where it isn't told apart, is taken to be common to them.
-    luck = rng.standard_normal((config.resamples, len(resampling.spaces)))
+    luck = rng.standard_normal((draws, len(resampling.spaces)))
     luck = luck[:, np.argsort(np.argsort(resampling.spaces))]  # by name, so that the order of a study changes nothing
     result = {}
     for axis, (whole, parts) in combined.items():
         counts = np.isfinite(whole.trainings).sum(1)
-        noise, spread = _training_spread(whole, config.resamples, rng)
-        draws = whole.estimates.copy()
-        draws[1:] += spread[:, None] * luck / np.sqrt(counts.clip(1))
+        noise, spread = _training_spread(whole, draws, rng)
+        drawn = whole.estimates.copy()
+        drawn[1:] += spread[:, None] * luck / np.sqrt(counts.clip(1))
         weighted = np.array([p.weight * m.estimates[0] for p, m in zip(parts, members[axis], strict=True)])
-        result[axis] = AxisScores(whole.estimates, draws, noise, counts, whole.units, parts, weighted)
+        result[axis] = AxisScores(whole.estimates, drawn, noise, counts, whole.units, parts, weighted)
     return result
 
 
@@ -155,7 +141,7 @@ def _training_spread(axis: Member, draws: int, rng: np.random.Generator) -> tupl
     here, there = (0 if found is None else freedom(found) for found in (axis.trainings, axis.elsewhere))
     degrees = here or there
     if not degrees:
-        return Noise("unknown", math.nan, 0), np.zeros(draws)
+        return Noise("unknown", None, 0), np.zeros(draws)
     trainings = axis.trainings if here else axis.elsewhere
     assert trainings is not None
     squares = float(np.nansum(deviations(trainings) ** 2))
@@ -167,9 +153,9 @@ def judge(name: str, axis: AxisScores, resampling: Resampling, families: tuple[s
     """Name the winner of an axis, or the spaces that can't be told from the best and what would tell them apart."""
     spaces, confidence = resampling.spaces, resampling.confidence
     low, high = interval(axis.draws, confidence)
-    top = axis.draws[1:] == axis.draws[1:].max(1, keepdims=True)
+    top = axis.draws[1:] >= axis.draws[1:].max(1, keepdims=True) - TIE
     best = (top / top.sum(1, keepdims=True)).mean(0)
-    order = np.argsort(-axis.estimates[0], kind="stable").tolist()
+    order = np.argsort(-(axis.estimates[0] / TIE).round(), kind="stable").tolist()
     leader, rivals = order[0], order[1:]
     leads = {i: difference(axis.draws[:, leader], axis.draws[:, i], confidence) for i in rivals}
     enough = axis.units >= MIN_UNITS
@@ -240,6 +226,7 @@ def _needed(axis: AxisScores, leader: int, rival: int, confidence: float) -> Nee
     least_seeds = 1 if axis.noise.origin == "measured" else 2  # a winner takes several trainings
     seeds = max(least_seeds, int(axis.trainings[[leader, rival]].min()))
     episodes = axis.units * float(np.var(axis.estimates[1:, leader] - axis.estimates[1:, rival]))
+    assert axis.noise.sd is not None
     training = 2 * axis.noise.sd**2
     z = distributions.norm.ppf(0.5 + confidence / 2) + distributions.norm.ppf(POWER)
     budget = (gap / z) ** 2

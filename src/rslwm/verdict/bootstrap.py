@@ -7,7 +7,6 @@ estimate and its uncertainty can't come apart.
 
 from __future__ import annotations
 
-import itertools
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,12 +14,13 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats as distributions
 
-from rslwm.evals.aggregates import BOUNDS, evaluate
 from rslwm.evals.base import MetricInfo
 from rslwm.evals.rows import Rows
 from rslwm.types import Role
 
 ROLES: tuple[Role, ...] = ("value", "floor", "ceiling")
+TIE = 1e-9
+"""Scores that are no further apart are equal: how a product of matrices is rounded depends on the CPU."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def measure(rows: Rows, info: MetricInfo, resampling: Resampling) -> Measurement
     known = [role for role in ("floor", "ceiling") if getattr(info, f"{role}_value") is not None]
     rows = rows.where((rows["metric"] == info.source) & ~np.isin(rows["role"], known))
     finite = np.isfinite(rows["value"])
-    if info.aggregate != "mean":
+    if info.aggregate.compares:
         finite &= np.isfinite(rows["target"])
     dropped, rows = int((~finite).sum()), rows.where(_comparable(rows, finite))
     cells, cell = _cells(rows)
@@ -97,7 +97,7 @@ def measure(rows: Rows, info: MetricInfo, resampling: Resampling) -> Measurement
     present, group = np.unique(np.ravel_multi_index(codes, shape), return_inverse=True)
     unit = _positions(rows["unit"], resampling.units)
     table = np.full((len(resampling.weights), int(np.prod(shape))), np.nan)
-    table[:, present] = evaluate(info.aggregate, rows["value"], rows["target"], group, unit, resampling.weights)
+    table[:, present] = info.aggregate.evaluate(rows["value"], rows["target"], group, unit, resampling.weights)
     table = table.reshape(len(table), *shape)
     sample, units = table[:1].copy(), len(np.unique(unit))
     table -= table[:1]
@@ -105,7 +105,7 @@ def measure(rows: Rows, info: MetricInfo, resampling: Resampling) -> Measurement
     table[np.isnan(table)] = 0.0
     table *= small_sample_factor(units, resampling.confidence)
     table += sample
-    np.clip(table, *BOUNDS[info.aggregate], out=table)
+    np.clip(table, *info.aggregate.bounds, out=table)
     estimates = {role: _average_cells(table[:, i], cells, ks) for i, role in enumerate(ROLES)}
     named = [i for i, (_, _, dim) in enumerate(cells) if dim]
     dims = tuple(_name(cells[i]) for i in named)
@@ -214,42 +214,5 @@ def difference(a: np.ndarray, b: np.ndarray, confidence: float) -> Difference:
     """a - b, draw by draw: estimates (N + 1,) of two spaces on the same resampled episodes."""
     delta = a - b
     low, high = interval(delta, confidence)
-    tail = min((delta[1:] <= 0).sum(), (delta[1:] >= 0).sum())
+    tail = min((delta[1:] <= TIE).sum(), (delta[1:] >= -TIE).sum())
     return Difference(float(delta[0]), float(low), float(high), float(min(1.0, 2 * (tail + 1) / len(delta))))
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """Spearman correlation of two axes over the spaces, with the two cheapest checks of so small a sample.
-
-    ``lowest`` and ``highest`` bound it when any one space is left out; ``p`` is the share of all orderings of the
-    spaces that agree (or disagree) at least as strongly: with four spaces it can't be below 1/12.
-    """
-
-    rho: float
-    lowest: float
-    highest: float
-    p: float
-
-
-def agreement(x: np.ndarray, y: np.ndarray, permutations: int = 5040, seed: int = 0) -> Agreement | None:
-    """Do two scores (L,) rank the spaces alike? None with fewer than four spaces, or where one score is constant."""
-    n = len(x)
-    if n < 4 or np.ptp(x) == 0 or np.ptp(y) == 0:
-        return None
-    rx, ry = distributions.rankdata(x), distributions.rankdata(y)
-    rho = _correlation(rx, ry)
-    keep = [np.arange(n) != i for i in range(n)]
-    dropped = [_correlation(distributions.rankdata(x[k]), distributions.rankdata(y[k])) for k in keep]
-    if n <= 7:
-        orders = np.array(list(itertools.permutations(range(n))))
-    else:
-        rng = np.random.default_rng(seed)
-        orders = np.vstack([np.arange(n), rng.permuted(np.tile(np.arange(n), (permutations, 1)), axis=1)])
-    null = (rx - rx.mean()) @ (ry[orders] - ry.mean()).T / (n * rx.std() * ry.std())
-    return Agreement(rho, min(dropped), max(dropped), float((np.abs(null) >= abs(rho) - 1e-9).mean()))
-
-
-def _correlation(x: np.ndarray, y: np.ndarray) -> float:
-    spread = x.std() * y.std()
-    return float(((x - x.mean()) * (y - y.mean())).mean() / spread) if spread > 0 else 0.0

@@ -2,29 +2,48 @@
 
 from __future__ import annotations
 
-import math
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
-
-import numpy as np
+from pathlib import Path
 
 from rslwm.evals.base import MetricInfo
 from rslwm.evals.rows import Rows
+from rslwm.serialisation import ConfigError, from_dict, to_dict
 from rslwm.types import DataError, Unavailable
 from rslwm.verdict import wording
-from rslwm.verdict.axis import OVERALL, AxisScores, AxisVerdict, VerdictConfig, axis_scores, judge
-from rslwm.verdict.bootstrap import Agreement, Resampling, agreement, measure
-from rslwm.verdict.scale import Scale, Score, Summary, find_scale, score, summarise
+from rslwm.verdict.agreement import Agreement, agreement
+from rslwm.verdict.axis import OVERALL, AxisScores, AxisVerdict, axis_scores, judge
+from rslwm.verdict.bootstrap import TIE, Resampling, measure
+from rslwm.verdict.combination import Member
+from rslwm.verdict.scale import Summary, find_scale, score, summarise
 from rslwm.verdict.training_noise import TrainingNoise
 
 
 @dataclass(frozen=True)
+class VerdictConfig:
+    """When a difference counts."""
+
+    resamples: int = 2000
+    confidence: float = 0.95
+    min_room: float = 4.0
+    """A metric has a score if ceiling and floor are at least so many standard errors of their difference apart. At 4
+    the scale distorts a score by about 1/16, and no draw comes near a room of zero."""
+    training_noise: str = ""
+    """Record of training noise for runs with a single seed, written by ``rslwm report RUN --training-noise FILE`` from
+    a run with several; empty takes a shipped one of the same configuration. Of another configuration none is used."""
+    seed: int = 99
+
+
+@dataclass(frozen=True)
 class Verdict:
-    """Scores, decisions and their reasons. ``training`` says in words where the training noise comes from; ``left_out``
-    lists metrics that count for no score; ``remarks`` say what the axes lack and which rows don't match;
-    ``agreements`` is keyed by "axis, axis"."""
+    """Scores, decisions and their reasons; numbers that don't exist are None.
+
+    ``decisions`` say by axis who is best or what would tell, ``notes`` what else a reader has to know: where axes
+    disagree, what they lack, which rows don't match. ``training`` says where the training noise comes from;
+    ``left_out`` lists metrics that count for no score; ``agreements`` is keyed by "axis, axis".
+    """
 
     spaces: tuple[str, ...]
     families: tuple[str, ...]
@@ -36,20 +55,32 @@ class Verdict:
     left_out: tuple[Unavailable, ...]
     agreements: dict[str, Agreement]
     training: str
-    remarks: tuple[str, ...]
+    decisions: dict[str, str]
+    notes: tuple[str, ...]
 
-    def sentences(self) -> list[str]:
-        """The verdict in words: one sentence an axis, then what else a reader has to know."""
-        return [wording.decision(axis) for axis in self.axes.values()] + self.notes()
+    @property
+    def ranking(self) -> tuple[str, ...]:
+        """The spaces by overall score or, without one, in the order of the study."""
+        overall = self.axes.get(OVERALL)
+        return tuple(standing.latent for standing in overall.standings) if overall else self.spaces
 
-    def notes(self) -> list[str]:
-        """Disagreement between axes, axes without a score, measurements that were left out."""
-        return [*wording.disagreement(self.axes), *self.remarks]
+    def save(self, path: Path) -> None:
+        """Write ``verdict.json``."""
+        path.write_text(json.dumps(to_dict(self), indent=1, allow_nan=False))
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types (``verdict.json``); numbers that don't exist are null."""
-        decisions = {name: wording.decision(axis) for name, axis in self.axes.items()}
-        return _plain({**asdict(self), "decisions": decisions, "notes": self.notes()})
+    @classmethod
+    def load(cls, path: Path) -> Verdict:
+        """Read ``verdict.json``.
+
+        Raises:
+            DataError: the file is missing, damaged or of another version of rslwm.
+        """
+        if not path.is_file():
+            raise DataError(f"{path} does not exist; `rslwm compare` writes it into the folder of its run")
+        try:
+            return from_dict(cls, json.loads(path.read_text()))
+        except (json.JSONDecodeError, ConfigError) as error:
+            raise DataError(f"{path} is no verdict of this version ({error}); `rslwm report` writes it anew") from None
 
 
 def decide(
@@ -57,29 +88,40 @@ def decide(
     metrics: Mapping[str, MetricInfo],
     config: VerdictConfig,
     noise: TrainingNoise | None = None,
-    study: Mapping[str, Any] | None = None,
+    unavailable: Sequence[Unavailable] = (),
+    numerics: Mapping[str, Mapping[str, str]] | None = None,
 ) -> Verdict:
     """Compare the latent spaces of a study.
 
     Args:
         noise: record of training noise, used where the rows have a single seed and its configuration is theirs.
-        study: what ``study.json`` holds, for metrics that weren't available and the numerics of each space.
+        unavailable: metrics that weren't measured, and why.
+        numerics: device and precision that each space was made with.
 
     Raises:
         DataError: there are no rows, or a row's metric isn't declared in ``metrics``.
     """
     if not len(rows):
         raise DataError("the table of measurements has no rows; measure a metric before asking for a verdict")
-    unknown = sorted(set(rows.distinct("metric")) - {info.source for info in metrics.values()})
+    stored = rows.distinct("metric")
+    unknown = sorted(set(stored) - {info.source for info in metrics.values()})
     if unknown:
         raise DataError(f"rows of the metric {unknown[0]!r}, which isn't declared; declared: {', '.join(metrics)}")
     resampling = Resampling.of(rows, config.resamples, config.confidence, config.seed)
-    summaries, scores, left_out = _measure_all(rows, metrics, resampling, config, noise)
-    axes = axis_scores(scores, resampling, config)
+    elsewhere = noise.values if noise and not noise.unlike else {}
+    summaries, scored, left_out = list[Summary](), dict[str, list[Member]](), list[Unavailable]()
+    for info in sorted((i for i in metrics.values() if i.source in stored), key=lambda i: stored.index(i.source)):
+        measurement = measure(rows, info, resampling)
+        scale = find_scale(measurement, config.min_room)
+        summaries.append(summarise(measurement, scale, resampling))
+        if info.scored and isinstance(scale, Unavailable):
+            left_out.append(scale)
+        elif info.scored and not isinstance(scale, Unavailable):
+            scored.setdefault(info.axis, []).append(score(measurement, scale, elsewhere.get(info.name)))
+    axes = axis_scores(scored, resampling, config.seed)
     families = tuple(str(rows["family"][rows["latent"] == space][0]) for space in resampling.spaces)
     verdicts = {name: judge(name, axis, resampling, families) for name, axis in axes.items()}
-    missing = _missing(metrics, left_out, study or {}, {score.name for score in scores})
-    remarks = wording.gaps(verdicts, missing) + wording.omissions(summaries) + wording.numerics(study or {})
+    missing = _missing(metrics, [*left_out, *unavailable], {m.name for found in scored.values() for m in found})
     return Verdict(
         spaces=resampling.spaces,
         families=families,
@@ -91,56 +133,30 @@ def decide(
         left_out=tuple(left_out),
         agreements=_agreements(axes),
         training=wording.training(axes, noise),
-        remarks=tuple(remarks),
+        decisions={name: wording.decision(axis) for name, axis in verdicts.items()},
+        notes=(
+            *wording.disagreement(verdicts),
+            *wording.gaps(verdicts, missing),
+            *wording.omissions(summaries),
+            *wording.numerics(numerics or {}),
+        ),
     )
 
 
-def _measure_all(
-    rows: Rows,
-    metrics: Mapping[str, MetricInfo],
-    resampling: Resampling,
-    config: VerdictConfig,
-    noise: TrainingNoise | None,
-) -> tuple[list[Summary], list[Score], list[Unavailable]]:
-    elsewhere = noise.values if noise and not noise.unlike else {}
-    summaries, scores, left_out = [], [], []
-    stored = rows.distinct("metric")
-    for info in sorted((i for i in metrics.values() if i.source in stored), key=lambda i: stored.index(i.source)):
-        measurement = measure(rows, info, resampling)
-        scale = find_scale(measurement, config.min_room)
-        summaries.append(summarise(measurement, scale, resampling))
-        if info.scored and isinstance(scale, Scale):
-            scores.append(score(measurement, scale, elsewhere.get(info.name)))
-        elif info.scored and isinstance(scale, Unavailable):
-            left_out.append(scale)
-    return summaries, scores, left_out
-
-
 def _missing(
-    metrics: Mapping[str, MetricInfo], left_out: Sequence[Unavailable], study: Mapping[str, Any], counted: set[str]
+    metrics: Mapping[str, MetricInfo], reasons: Sequence[Unavailable], counted: set[str]
 ) -> dict[str, dict[str, str]]:
-    """By axis, the metrics that would count for its score and aren't among those counted, with the reason: why it
-    wasn't measured, if that is known, says more than that it wasn't."""
-    reasons = {entry.metric: entry.reason for entry in left_out}
-    reasons |= {entry["metric"]: entry["reason"] for entry in study.get("unavailable", [])}
+    """By axis, the metrics that would count for its score and aren't among those counted, with the last reason given:
+    why it wasn't measured says more than that it wasn't."""
     found: dict[str, dict[str, str]] = {}
-    for name, reason in reasons.items():
-        if name in metrics and metrics[name].scored and name not in counted:
-            found.setdefault(metrics[name].axis, {})[name] = reason
+    for entry in reasons:
+        info = metrics.get(entry.metric)
+        if info and info.scored and info.name not in counted:
+            found.setdefault(info.axis, {})[info.name] = entry.reason
     return found
 
 
 def _agreements(axes: Mapping[str, AxisScores]) -> dict[str, Agreement]:
-    points = {name: axis.estimates[0] for name, axis in axes.items() if name != OVERALL}
+    points = {name: (axis.estimates[0] / TIE).round() for name, axis in axes.items() if name != OVERALL}
     found = {f"{a}, {b}": agreement(points[a], points[b]) for a, b in combinations(points, 2)}
     return {pair: value for pair, value in found.items() if value is not None}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _plain(v) for key, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -6,6 +6,7 @@ measured against its own ceiling, one whose encoder throws much away would be fl
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,8 @@ from rslwm.types import Unavailable
 from rslwm.verdict.bootstrap import Measurement, Resampling, interval, mean_over_seeds
 from rslwm.verdict.combination import Member
 
+Numbers = tuple[float | None, ...]
+
 
 @dataclass(frozen=True)
 class Scale:
@@ -22,13 +25,6 @@ class Scale:
 
     floor: np.ndarray
     ceiling: np.ndarray
-
-
-@dataclass(frozen=True)
-class Score(Member):
-    """Where one metric stands on its scale."""
-
-    info: MetricInfo
 
 
 def find_scale(measurement: Measurement, min_room: float) -> Scale | Unavailable:
@@ -73,46 +69,47 @@ def _known(measured: np.ndarray | None, analytic: float | None, like: np.ndarray
     return None if analytic is None else np.full(len(like), analytic)
 
 
-def score(measurement: Measurement, scale: Scale, elsewhere: np.ndarray | None = None) -> Score:
+def score(measurement: Measurement, scale: Scale, elsewhere: np.ndarray | None = None) -> Member:
     """(value - floor) / (ceiling - floor), not clipped: below 0 is worse than knowing nothing.
 
     ``elsewhere`` is (L', S'), values of the metric in the trainings of another study.
     """
-    value = measurement.estimates["value"][..., 0]
-    spaces = (mean_over_seeds(value, 2) - scale.floor[:, None]) / (scale.ceiling - scale.floor)[:, None]
-    trainings, borrowed = (
-        None if values is None else (values - scale.floor[0]) / (scale.ceiling[0] - scale.floor[0])
-        for values in (value[0], elsewhere)
+    value, room = measurement.estimates["value"][..., 0], scale.ceiling - scale.floor
+    return Member(
+        name=measurement.info.name,
+        estimates=(mean_over_seeds(value, 2) - scale.floor[:, None]) / room[:, None],
+        trainings=(value[0] - scale.floor[0]) / room[0],
+        elsewhere=None if elsewhere is None else (elsewhere - scale.floor[0]) / room[0],
+        units=measurement.units,
     )
-    assert trainings is not None
-    return Score(measurement.info.name, spaces, trainings, borrowed, measurement.units, measurement.info)
 
 
 @dataclass(frozen=True)
 class Curve:
-    """One space's measurement by horizon, in the metric's unit; (horizons,) each, NaN where it has no rows."""
+    """One space's measurement by horizon, in the metric's unit; (horizons,) each, None where it has no rows."""
 
-    value: tuple[float, ...]
-    low: tuple[float, ...]
-    high: tuple[float, ...]
-    floor: tuple[float, ...]
-    ceiling: tuple[float, ...]
+    value: Numbers
+    low: Numbers
+    high: Numbers
+    floor: Numbers
+    ceiling: Numbers
 
 
 @dataclass(frozen=True)
 class Bar:
-    """One space's measurement in the metric's unit, with the interval over episodes and its own floor and ceiling."""
+    """One space's measurement in the metric's unit, with the interval over episodes and its own floor and ceiling; None
+    where there is none."""
 
     latent: str
-    value: float
-    low: float
-    high: float
-    floor: float
-    ceiling: float
-    score: float
+    value: float | None
+    low: float | None
+    high: float | None
+    floor: float | None
+    ceiling: float | None
+    score: float | None
     trainings: tuple[float, ...]
     curve: Curve
-    by_dim: tuple[float, ...] = ()
+    by_dim: Numbers = ()
     """The value in each of the summary's ``dims``."""
 
 
@@ -140,12 +137,11 @@ def summarise(measurement: Measurement, scale: Scale | Unavailable, resampling: 
     scores = score(measurement, scale).estimates[0] if isinstance(scale, Scale) else np.full(len(low), np.nan)
     bars = []
     for i, latent in enumerate(resampling.spaces):
-        value, lower, upper, floor, ceiling = (float(column[i, 0]) for column in columns)
-        curve = Curve(*(tuple(column[i, 1:].tolist()) for column in columns))
+        whole = _numbers([*(column[i, 0] for column in columns), scores[i]])
+        curve = Curve(*(_numbers(column[i, 1:]) for column in columns))
         trainings = measurement.estimates["value"][0, i, :, 0]
         trained = tuple(trainings[np.isfinite(trainings)].tolist())
-        by_dim = tuple(measurement.by_dim[i].tolist())
-        bars.append(Bar(latent, value, lower, upper, floor, ceiling, float(scores[i]), trained, curve, by_dim))
+        bars.append(Bar(latent, *whole, trained, curve, _numbers(measurement.by_dim[i])))
     reason = scale.reason if isinstance(scale, Unavailable) else ""
     return Summary(
         info=measurement.info,
@@ -158,3 +154,7 @@ def summarise(measurement: Measurement, scale: Scale | Unavailable, resampling: 
         bars=tuple(bars),
         dims=measurement.dims,
     )
+
+
+def _numbers(values: Iterable[float]) -> Numbers:
+    return tuple(float(v) if np.isfinite(v) else None for v in values)

@@ -28,23 +28,16 @@ def render(verdict: Verdict, cost: Mapping[str, float] | None = None) -> Group:
     for column in ("latent space", "family", *shown, *(["cost"] if cost else [])):
         table.add_column(column, no_wrap=True, justify="right" if column == "cost" else "left")
     family = dict(zip(verdict.spaces, verdict.families, strict=True))
-    for latent in _ranking(verdict):
+    for latent in verdict.ranking:
         cells = [_cell(verdict.axes[name], latent) for name in shown]
         relative = [f"{cost[latent] / min(cost.values()):.1f}x" if latent in cost else "-"] if cost else []
         table.add_row(latent, family[latent], *cells, *relative)
-    lines = [Text(sentence) for sentence in verdict.sentences()]
+    lines = [Text(sentence) for sentence in (*verdict.decisions.values(), *verdict.notes)]
     made = [f"{name} = {parts(verdict.axes[name])}" for name in shown if len(verdict.axes[name].parts) > 1]
     weights = f"Weights, and shares of the axis's noise: {'; '.join(made)}." if made else ""
     alone = any(verdict.axes[name].noise.origin == "unknown" for name in shown)
     dim = (_ALONE if alone else _LEGEND, verdict.training, weights)
     return Group(table, Text(), *lines, *(Text(line, style="dim") for line in dim if line))
-
-
-def _ranking(verdict: Verdict) -> list[str]:
-    """The spaces by overall score or, without one, in the order of the study."""
-    if OVERALL not in verdict.axes:
-        return list(verdict.spaces)
-    return [standing.latent for standing in verdict.axes[OVERALL].standings]
 
 
 def _cell(axis: AxisVerdict, latent: str) -> Text:

@@ -1,8 +1,8 @@
 """Training noise on record: what the same spaces measured when they were trained again under other seeds.
 
 A study with one seed can't know how much of a difference is the luck of a training. A record made by a study with
-several seeds (``rslwm report RUN --training-noise FILE``) tells it, for the configuration that it was made under and
-no other: how far trainings lie apart depends on their length, on the data and on what is measured, and nobody knows by
+several seeds (``rslwm report RUN --training-noise FILE``) tells it, for the circumstances that it was made under and
+no others: how far trainings lie apart depends on their length, on the data and on what is measured, and nobody knows by
 how much. Records hold metrics in their own units, so they survive a change of scales and weights.
 """
 
@@ -11,22 +11,18 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from rslwm.evals.base import MetricInfo
 from rslwm.evals.rows import Rows
-from rslwm.serialisation import to_dict
 from rslwm.types import DataError
 from rslwm.verdict.bootstrap import Resampling, measure
 from rslwm.verdict.combination import deviations, freedom
-
-if TYPE_CHECKING:
-    from rslwm.study.config import StudyConfig
 
 READ = ("data", "encoder", "adapter", "decoder", "world_model", "evaluation", "sizes", "scaling")
 """Parts of a configuration on which training noise depends."""
@@ -35,17 +31,41 @@ UNREAD = ("checkpoint_every", "keep", "log_every", "monitor_every", "memory_mb",
 
 
 @dataclass(frozen=True)
+class Circumstances:
+    """On what training noise depends: the world model's size, the configuration, flat, {"world_model.optim.steps":
+    450, ...}, and the versions of what stages and metrics make, as far as they are known."""
+
+    size: str
+    config: dict[str, Any]
+    versions: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, rows: Rows, config: Mapping[str, Any], versions: Mapping[str, str]) -> Circumstances:
+        """Of a study with this configuration, nested."""
+        size = str(rows["size"][0]) if len(rows) else ""
+        return cls(size, dict(_flat({part: config[part] for part in READ}, "")), dict(versions))
+
+    def unlike(self, other: Circumstances, usual: Circumstances) -> tuple[str, ...]:
+        """What is otherwise there; a field that one of them doesn't know yet has its ``usual`` value."""
+        both = {key: None for key in (*other.config, *self.config)}
+        pairs = {key: [c.config.get(key, usual.config.get(key)) for c in (other, self)] for key in both}
+        pairs["size"] = [other.size, self.size]
+        common = self.versions.keys() & other.versions
+        pairs |= {f"version of {key}": [other.versions[key], self.versions[key]] for key in sorted(common)}
+        return tuple(f"{key} {there} there, {here} here" for key, (there, here) in pairs.items() if there != here)
+
+
+@dataclass(frozen=True)
 class TrainingNoise:
     """A record. ``values[metric]`` is (L, S): the metric of every space and seed, in its own unit, NaN where missing.
 
-    ``unlike`` says where the study that looked it up is configured otherwise; a record that is unlike isn't used.
+    ``unlike`` says where the circumstances of the study that looked it up are others; then it isn't used.
     """
 
     name: str
-    size: str
     spaces: tuple[str, ...]
     values: dict[str, np.ndarray]
-    config: dict[str, Any]
+    made: Circumstances
     unlike: tuple[str, ...] = ()
 
     @property
@@ -59,7 +79,8 @@ class TrainingNoise:
                    "values": [[_rounded(v) for v in space] for space in found.tolist()]}
             for name, found in self.values.items()
         }  # fmt: skip
-        head = {"name": self.name, "size": self.size, "spaces": list(self.spaces), "config": self.config}
+        head = {"name": self.name, "size": self.made.size, "spaces": list(self.spaces),
+                "versions": self.made.versions, "config": self.made.config}  # fmt: skip
         lines = ",\n".join(f" {json.dumps(key)}: {json.dumps(value)}" for key, value in head.items())
         body = ",\n".join(f"  {json.dumps(name)}: {json.dumps(entry)}" for name, entry in metrics.items())
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -71,20 +92,20 @@ def pooled_sd(trainings: np.ndarray) -> float:
     return float(np.sqrt(np.nansum(deviations(trainings) ** 2) / freedom(trainings)))
 
 
-def record(rows: Rows, metrics: Mapping[str, MetricInfo], config: StudyConfig, name: str) -> TrainingNoise:
+def record(rows: Rows, metrics: Mapping[str, MetricInfo], made: Circumstances, name: str) -> TrainingNoise:
     """The training noise of a study with several seeds, for studies with one.
 
     Raises:
         DataError: no space was trained under two seeds.
     """
-    resampling = Resampling.of(rows, 0, config.verdict.confidence, config.verdict.seed)
+    resampling = Resampling.of(rows, 0, 0.95, 0)  # no draws: the sample itself
     measured = {m: measure(rows, metrics[m], resampling).estimates["value"][0, ..., 0] for m in rows.distinct("metric")}
     values = {metric: found for metric, found in measured.items() if freedom(found)}
     if not values:
         raise DataError(
             "every space was trained once, which shows no training noise; --seeds 3 trains each three times"
         )
-    return TrainingNoise(name, str(rows["size"][0]), resampling.spaces, values, facts(config))
+    return TrainingNoise(name, resampling.spaces, values, made)
 
 
 def load(path: Any) -> TrainingNoise:
@@ -96,7 +117,8 @@ def load(path: Any) -> TrainingNoise:
     try:
         found = json.loads(path.read_text())
         values = {metric: np.array(entry["values"], float) for metric, entry in found["metrics"].items()}
-        return TrainingNoise(found["name"], found["size"], tuple(found["spaces"]), values, found["config"])
+        made = Circumstances(found["size"], found["config"], found.get("versions", {}))
+        return TrainingNoise(found["name"], tuple(found["spaces"]), values, made)
     except FileNotFoundError:
         raise DataError(f"{path} does not exist; `rslwm report RUN --training-noise {path}` writes it") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -106,46 +128,28 @@ def load(path: Any) -> TrainingNoise:
 
 def shipped() -> list[TrainingNoise]:
     """The records in the package."""
-    folder = files("rslwm.study") / "noise"
-    names = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
-    return [load(folder / name) for name in names if name.endswith(".json")]
+    folder = files("rslwm.verdict") / "noise"
+    return [load(entry) for entry in sorted(folder.iterdir(), key=lambda e: e.name) if entry.name.endswith(".json")]
 
 
-def of_run(folder: Path, config: StudyConfig, rows: Rows) -> TrainingNoise | None:
-    """:func:`find`, with a copy of the named file kept in the run's folder, so that its verdict can be made again."""
-    named, kept = Path(config.verdict.training_noise), folder / "training_noise.json"
-    if not config.verdict.training_noise:
-        return find(config, rows)
-    if named.is_file() and named.resolve() != kept.resolve():
-        shutil.copyfile(named, kept)
-    where = str(kept if kept.is_file() else named)
-    return find(replace(config, verdict=replace(config.verdict, training_noise=where)), rows)
+def kept(folder: Path, named: str) -> str:
+    """The record that a run is judged by: the named file, of which a copy is kept in the run's folder, so that its
+    verdict can be made again; empty if none is named."""
+    copy = folder / "training_noise.json"
+    if named and Path(named).is_file() and Path(named).resolve() != copy.resolve():
+        shutil.copyfile(named, copy)
+    return str(copy) if named and copy.is_file() else named
 
 
-def find(config: StudyConfig, rows: Rows) -> TrainingNoise | None:
-    """The record that ``config.verdict.training_noise`` names or, if it names none, the shipped one that fits best.
+def find(named: str, here: Circumstances, usual: Circumstances) -> TrainingNoise | None:
+    """The named record or, if none is, the shipped one that fits best; ``usual`` is what applies by default.
 
     Raises:
         DataError: the named file is missing or damaged.
     """
-    named = config.verdict.training_noise
     candidates = [load(Path(named))] if named else shipped()
-    size = str(rows["size"][0]) if len(rows) else ""
-    compared = [_compared(candidate, config, size) for candidate in candidates]
-    return min(compared, key=lambda candidate: len(candidate.unlike), default=None)
-
-
-def _compared(noise: TrainingNoise, config: StudyConfig, size: str) -> TrainingNoise:
-    here, usual = facts(config), facts(StudyConfig())
-    pairs = {key: (noise.config.get(key, usual.get(key)), here.get(key)) for key in {**noise.config, **here}}
-    pairs["size"] = (noise.size, size)
-    unlike = tuple(f"{key} {there} there, {own} here" for key, (there, own) in pairs.items() if there != own)
-    return replace(noise, unlike=unlike)
-
-
-def facts(config: StudyConfig) -> dict[str, Any]:
-    """What training noise depends on, flat: {"world_model.optim.steps": 450, ...}."""
-    return dict(_flat({part: to_dict(getattr(config, part)) for part in READ}, ""))
+    compared = [replace(noise, unlike=here.unlike(noise.made, usual)) for noise in candidates]
+    return min(compared, key=lambda noise: len(noise.unlike), default=None)
 
 
 def _flat(values: Mapping[str, Any], where: str) -> list[tuple[str, Any]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from rslwm.types import AXES
 from rslwm.verdict.axis import MIN_UNITS, OVERALL, REACH, AxisScores, AxisVerdict, Needed
@@ -117,16 +116,14 @@ def omissions(metrics: Sequence[Summary]) -> list[str]:
     return notes
 
 
-def numerics(study: Mapping[str, Any]) -> list[str]:
+def numerics(made: Mapping[str, Mapping[str, str]]) -> list[str]:
     """A sentence if spaces were made on different devices or in different precisions."""
-    made: dict[str, list[str]] = {}
-    for space in study.get("spaces", []):
-        if found := space.get("numerics"):
-            words = found.values() if isinstance(found, Mapping) else found if isinstance(found, list) else [found]
-            made.setdefault(" ".join(map(str, words)), []).append(space["name"])
-    if len(made) < 2:
+    spaces: dict[str, list[str]] = {}
+    for space, found in made.items():
+        spaces.setdefault(" ".join(found.values()), []).append(space)
+    if len(spaces) < 2:
         return []
-    named = "; ".join(f"{_listed(spaces)}: {words}" for words, spaces in made.items())
+    named = "; ".join(f"{_listed(alike)}: {words}" for words, alike in spaces.items())
     return [
         f"The spaces were made under different numerics ({named}), so a difference between them may be due to that."
     ]

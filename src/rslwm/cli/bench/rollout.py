@@ -11,7 +11,7 @@ import tyro
 from rslwm.bench.config import RolloutBenchConfig
 from rslwm.cli.output import console
 from rslwm.compute import ComputeConfig
-from rslwm.evals.evaluation import EvalConfig
+from rslwm.evals.config import EvalConfig
 
 MOVED = Path("runs/bench")
 """Where the episodes of a checkpoint are recorded anew that has left its run."""

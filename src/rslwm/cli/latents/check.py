@@ -45,7 +45,7 @@ class Check(EncoderCommand):
         import torch
 
         from rslwm.compute import device
-        from rslwm.data.samples import few_frames
+        from rslwm.data.sources.opening import open_source
         from rslwm.evals.inspection import inspect
         from rslwm.latents.check import check_encoder
         from rslwm.latents.store import to_float
@@ -55,7 +55,7 @@ class Check(EncoderCommand):
         encoder = self.open().to(where)
         data = self.study(self.data, self.camera).data
         data = replace(data, features=self.features, action_spec=self.action_spec)
-        frames = to_float(few_frames(data, max(self.frames, 6))).to(where)
+        frames = to_float(open_source(data).preview(max(self.frames, 6))).to(where)
         spread = frames[torch.linspace(0, len(frames) - 1, 6).long()]
         report = check_encoder(encoder, spread.unflatten(0, (2, 3)))
         console().print(report)

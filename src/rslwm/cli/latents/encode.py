@@ -13,6 +13,7 @@ from rslwm.cli.latents.named import EncoderCommand
 from rslwm.cli.output import console, counting
 from rslwm.compute import ComputeConfig
 from rslwm.data.config import DataConfig
+from rslwm.latents.decoder import DecoderConfig
 from rslwm.serialisation import ConfigError
 from rslwm.study.config import StudyConfig
 
@@ -50,13 +51,13 @@ class Encode(EncoderCommand):
     compute: ComputeConfig = field(default_factory=ComputeConfig)
 
     def run(self) -> None:
-        from rslwm.study.encoding import Encoding
+        from rslwm.latents.encoding import Encoding, Videos
 
         if self.processes < 1:
             raise ConfigError(f"--processes is {self.processes}; at least 1")
         root = self.out / "latents"
         space, dataset = self._space(root)
-        encoding = Encoding(space, dataset.root, self.camera, self.compute, self._source)
+        encoding = Encoding(space, Videos(dataset.root, self.camera, self._source), self.compute)
         with counting("episodes", len(dataset)) as bar:
             store = encoding.write(root, self.processes, lambda done, total, message: bar(done))
         text = f"{store.root}: {decimal(store.nbytes)} of latents"
@@ -68,39 +69,39 @@ class Encode(EncoderCommand):
 
     def _space(self, root: Path) -> tuple[Path, EpisodeDataset]:
         """The folder of the space, fitted if it isn't there yet, and the data set, imported or recorded if need be."""
-        from rslwm.data.dataset import open_folder
         from rslwm.latents.space import LatentSpace
+        from rslwm.latents.stored import SPACE
         from rslwm.run.runner import Runner
-        from rslwm.study.checkpoint import copy_folder
-        from rslwm.study.encoding import native_space
-        from rslwm.study.graph import Builder
-        from rslwm.study.stages import dataset_root
-        from rslwm.study.stored import SPACE
+        from rslwm.study.graph import Study, Subject, Variant
+        from rslwm.study.stages.checkpoint import copy_folder
+        from rslwm.study.stages.data import DataStage
 
         folder, runner = self._folder(), Runner(self.out, threads_per_job=self.compute.threads)
         if folder:
             self._require_views(folder)
-            data = Builder(StudyConfig(data=self._source)).data
-            spec = LatentSpace.load(folder).spec
+            subject, spec = Subject(study=Study(StudyConfig(data=self._source))), LatentSpace.load(folder).spec
         else:
-            config = replace(self.study(self.data, self.camera), compute=self.compute)
+            config = replace(self.study(self.data, self.camera), compute=self.compute, decoder=DecoderConfig(own=True))
             named = replace(config.data, features=self.features, action_spec=self.action_spec)
-            config = replace(config, data=named)
-            data, fitted = native_space(self.entry, config)
-            spec = self.entry.open(config).spec
-        dataset = open_folder(dataset_root(runner.run([data])[data], self.data), self._source)
+            subject = Variant(study=Study(replace(config, data=named), stored_frames=False), entry=self.entry)
+            fitted, spec = subject.frozen(), subject.described.spec
+        data = subject.pull(DataStage)
+        runner.run([data])
+        dataset = runner.workspace.open(data)
         if not len(dataset):
             raise ConfigError(f"{self.data} has no episodes")
         self._estimate(dataset, spec, root)
-        return folder or copy_folder(runner.run([fitted])[fitted] / SPACE, self.out / SPACE), dataset
+        if not folder:
+            runner.run([fitted])
+            folder = copy_folder(runner.folder(fitted) / SPACE, self.out / SPACE)
+        return folder, dataset
 
     def _estimate(self, dataset: EpisodeDataset, spec: LatentSpec, root: Path) -> None:
         """Say what it takes on disk, and refuse what doesn't fit."""
-        from rslwm.study.encoding import disk_needed
-        from rslwm.study.stored import free_bytes, require_room
+        from rslwm.latents.store import free_bytes, require_room
 
-        needed, shape = disk_needed(dataset, spec), "x".join(map(str, (*spec.grid, spec.channels)))
-        what = f"{len(dataset)} episodes, {dataset.lengths.sum():,} frames of {shape}"
+        count, shape = int(dataset.lengths.sum()), "x".join(map(str, (*spec.grid, spec.channels)))
+        what, needed = f"{len(dataset)} episodes, {count:,} frames of {shape}", count * spec.bytes_per_frame
         console().print(f"{what}: {decimal(needed)}, {decimal(free_bytes(root))} free", highlight=False)
         require_room(root, needed)
 

@@ -20,8 +20,6 @@ from rslwm.latents.base import EncoderConfig
 if TYPE_CHECKING:
     from rslwm.latents.base import Encoder
 
-TRAINED, SHIPPED, HERE, MISSING = "trained", "none", "here", "missing"
-"""Weights: a study trains them; there are none; they are on this machine; they aren't."""
 DIGITS = 12
 """Of a revision, in the table."""
 
@@ -95,12 +93,11 @@ def _table(rows: Iterable[tuple[str, ...]]) -> Table:
 
 
 def _row(encoder: Encoder) -> tuple[str, ...]:
-    from rslwm.latents.flops import encoder_flops
     from rslwm.latents.published.base import MissingLibrary
 
     spec = encoder.spec
     try:
-        flops = f"{encoder_flops(encoder)[0] / 1e9:.1f}"
+        flops = f"{encoder.flops()[0] / 1e9:.1f}"
     except (ImportError, MissingLibrary):  # the library that holds the network is an extra
         flops = "?"
     return (
@@ -110,27 +107,14 @@ def _row(encoder: Encoder) -> tuple[str, ...]:
         f"{spec.parameters / 1e6:.1f} M",
         flops,
         f"{spec.bytes_per_frame:,}",
-        _weights(encoder),
+        encoder.weights_state()[0],
         spec.revision[:DIGITS] or "-",
         spec.licence,
     )
 
 
-def _weights(encoder: Encoder) -> str:
-    from rslwm.latents.base import TrainableEncoder
-    from rslwm.latents.published.base import PublishedEncoder
-
-    if isinstance(encoder, TrainableEncoder):
-        return TRAINED
-    if isinstance(encoder, PublishedEncoder):
-        return HERE if encoder.weights else MISSING
-    return SHIPPED
-
-
 def _all_about(encoder: Encoder) -> RenderableType:
     """Choices, preprocessing record, and where the weights are or come from."""
-    from rslwm.latents.published.base import PublishedEncoder
-
     spec = encoder.spec
     table = Table.grid(padding=(0, 2))
     for name, value in spec.preprocessing.items():
@@ -140,12 +124,8 @@ def _all_about(encoder: Encoder) -> RenderableType:
     if options := getattr(encoder, "options", None):
         chosen = ", ".join(f"{name}={value}" for name, value in asdict(options).items())
         parts.append(Text(f"  choices: {spec.name}[{chosen}]"))
-    if isinstance(encoder, PublishedEncoder):
-        source = encoder.needed()
-        if encoder.weights:
-            parts.append(Text(f"  weights: {encoder.weights.file}"))
-        else:
-            parts.append(Text(f"  weights: missing; {source.megabytes} MB of {source.place}:\n    {source.command}"))
+    if place := encoder.weights_state()[1]:
+        parts.append(Text(f"  weights: {place}"))
     return Group(*parts)
 
 

@@ -44,7 +44,7 @@ class EncoderCommand:
         entry, config = self.entry, self.encoder
         if self.weights and self._above(entry):
             config = replace(config, weights=self.weights)
-        size = self.image_size or (config.input_size if entry.published else DataConfig.image_size)
+        size = self.image_size or entry.encoder.frame_size(config) or DataConfig.image_size
         return StudyConfig(data=DataConfig(uri=uri, camera=camera, image_size=size), encoder=config)
 
     def open(self) -> Encoder:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
@@ -15,19 +16,25 @@ from rslwm.optim import OptimConfig
 
 @dataclass(frozen=True)
 class AdapterConfig:
-    """Adapter: a wide semantic space compressed to a few channels."""
+    """Adapters (NAME+16): what compresses the channels of a wide semantic space to a few."""
 
     kind: Literal["svae", "mlp", "pca"] = "svae"
-    """svae is the paper's (section 5); its baselines: mlp, on each token alone and without noise; pca, closed form."""
+    """svae is the paper's (section 5), a variational autoencoder of transformer blocks. The others are baselines for
+    it: mlp compresses each token by two layers, without attention and noise; pca takes the principal components and
+    needs no training."""
     blocks: int = 1
-    """svae: transformer blocks of either half."""
+    """Number of transformer blocks in the encoder of an svae adapter, and as many in its decoder."""
     heads: int = 4
-    """svae: attention heads; they divide the channels of the native space."""
+    """Number of attention heads in the blocks of an svae adapter; it must divide the channels of the native space."""
     hidden: int = 0
-    """svae, mlp: width of the hidden layers; 0 is that of the native space."""
+    """Width of the hidden layers of an svae or mlp adapter. 0 makes them as wide as the native space."""
     kl_weight: float = 1e-4
+    """Weight in the loss of an svae adapter of the divergence of its latents' distribution from a standard normal."""
     cosine_weight: float = 1.0
+    """Weight in the loss of svae and mlp adapters of the angle between restored and original features."""
     spectral_weight: float = 0.01
+    """Weight in the loss of svae and mlp adapters of the difference between the Fourier magnitudes of restored and
+    original features, taken along the tokens."""
     optim: OptimConfig = field(default_factory=lambda: OptimConfig(steps=150, lr=1e-3))
 
 
@@ -41,6 +48,8 @@ class Adapter(nn.Module):
 
     label: ClassVar[str]
     """What records and messages call it."""
+    trainable: ClassVar[bool] = True
+    """By gradients; else it is fitted in closed form."""
 
     def __init__(self, config: AdapterConfig, width: int, channels: int) -> None:
         super().__init__()
@@ -53,6 +62,11 @@ class Adapter(nn.Module):
     def reconstruct(self, z: Tensor) -> Tensor:
         """(B, N, d) -> (B, N, D)."""
         raise NotImplementedError
+
+    @property
+    def hidden(self) -> int:
+        """Width of the hidden layers."""
+        return self.config.hidden or self.width
 
     @property
     def encoder_tensors(self) -> list[Tensor]:
@@ -71,22 +85,17 @@ class Adapter(nn.Module):
         out = self.reconstruct(rearrange(latents, "B T h w d -> (B T) (h w) d"))
         return rearrange(out, "(B T) (h w) D -> B T h w D", B=B, h=h)
 
-
-class TrainableAdapter(Adapter):
-    """An adapter that gradients train."""
-
-    @property
-    def hidden(self) -> int:
-        """Width of the hidden layers."""
-        return self.config.hidden or self.width
-
     def loss(self, features: Tensor, fraction: float, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-        """Loss to minimise and the terms to log, all scalars.
+        """Loss to minimise and the terms to log, all scalars, if the adapter is ``trainable``.
 
         Args:
             features: (B, T, h, w, D), the native space.
             fraction: share of training done.
         """
+        raise NotImplementedError
+
+    def fit(self, features: Iterable[Tensor]) -> dict[str, float]:
+        """Fit one that isn't ``trainable`` to streamed (..., D) features; returns figures of the fit."""
         raise NotImplementedError
 
 

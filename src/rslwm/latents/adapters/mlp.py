@@ -6,10 +6,10 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from rslwm.latents.adapters.base import AdapterConfig, TrainableAdapter, reconstruction_terms
+from rslwm.latents.adapters.base import Adapter, AdapterConfig, reconstruction_terms
 
 
-class MLP(TrainableAdapter):
+class MLP(Adapter):
     """Two layers to d channels and two back, each token alone."""
 
     label = "MLP"

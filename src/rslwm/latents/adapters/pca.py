@@ -16,7 +16,7 @@ ROWS = 2**14
 class PCA(Adapter):
     """Projection onto the d directions of most variance and back; of all linear maps, the least squared error."""
 
-    label = "PCA"
+    label, trainable = "PCA", False
     mean: Tensor
     components: Tensor
 

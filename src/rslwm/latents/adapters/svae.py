@@ -8,7 +8,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from rslwm.attention import attend
-from rslwm.latents.adapters.base import AdapterConfig, TrainableAdapter, reconstruction_terms
+from rslwm.latents.adapters.base import Adapter, AdapterConfig, reconstruction_terms
 
 PUBLISHED = {
     "encoder": "enc_blocks",
@@ -58,7 +58,7 @@ class AdapterBlock(nn.Module):
         return x + self.fc2(F.gelu(self.fc1(self.norm2(x))))
 
 
-class SVAE(TrainableAdapter):
+class SVAE(Adapter):
     """Transformer blocks to a diagonal Gaussian over d channels, and as many back; latents are its mean.
 
     D must be a multiple of ``config.heads``.

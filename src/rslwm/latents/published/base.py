@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal
 
 import torch
 from einops import rearrange
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from rslwm.compute import seeded
 from rslwm.latents.base import Encoder, EncoderConfig
+from rslwm.latents.flops import counted
 from rslwm.latents.published.preprocessing import HALF, Filter, Preprocessing
 from rslwm.latents.published.weights import Source, Weights, find_weights, missing
 from rslwm.serialisation import ConfigError
@@ -69,6 +70,7 @@ class PublishedEncoder(Encoder):
     source: ClassVar[Source]
     published: ClassVar[Architecture]
     options_type: ClassVar[type[Options]] = Options
+    seeded = False
     mean: ClassVar[tuple[float, float, float]] = HALF
     std: ClassVar[tuple[float, float, float]] = HALF
 
@@ -95,6 +97,15 @@ class PublishedEncoder(Encoder):
             self.source.licence,
             {**asdict(self.preprocessing), **_recorded(self.options)},
         )
+
+    @classmethod
+    def settings(cls, config: EncoderConfig) -> EncoderConfig:
+        weights = str(Path(config.weights).expanduser().resolve()) if config.weights else ""
+        return EncoderConfig(weights=weights, input_size=config.input_size, min_rank=config.min_rank)
+
+    @classmethod
+    def frame_size(cls, config: EncoderConfig) -> int:
+        return config.input_size
 
     def take_place(self, recorded: LatentSpec, where: Path) -> None:
         if self.weights is None:
@@ -132,8 +143,7 @@ class PublishedEncoder(Encoder):
         return self.published
 
     @property
-    def dtype(self) -> torch.dtype:
-        """Of the network."""
+    def network_dtype(self) -> torch.dtype:  # type: ignore[override]
         return getattr(torch, self.options.dtype)
 
     def network(self, device: torch.device) -> nn.Module:
@@ -144,35 +154,68 @@ class PublishedEncoder(Encoder):
             DataError: the files hold something else.
         """
         if not self._network:
-            weights = self.require_weights()
+            self.require_weights()
+            assert self.weights is not None
             with torch.autocast("cpu", enabled=False):  # a network may be tried out before it leaves the CPU
-                self._network.append(self._frozen(self.load(weights)))
+                self._network.append(self._frozen(self.load(self.weights)))
         return self._network[0].to(device)
 
-    def require_weights(self) -> Weights:
-        """Where they are, or :class:`MissingWeights` with how to get them."""
+    def require_weights(self) -> None:
         if self.weights is None:
             raise missing(self.name, self.needed(), self.options.weights, self.config.weights)
-        return self.weights
 
-    def with_random_weights(self) -> Self:
-        """This encoder, no longer in need of its weights: what it costs doesn't depend on them."""
-        with seeded(0, f"{self.name} random weights"):
-            network = self.build(self.architecture)
-        self._network[:] = [self._frozen(network)]
-        return self
+    def weights_state(self) -> tuple[str, str]:
+        if self.weights:
+            return "here", str(self.weights.file)
+        source = self.needed()
+        return "missing", f"missing; {source.megabytes} MB of {source.place}:\n    {source.command}"
+
+    def stand_in(self) -> bool:
+        if self.weights is None and not self._network:
+            with seeded(0, f"{self.name} random weights"):
+                self._network.append(self._frozen(self.build(self.architecture)))
+        return self.weights is None
 
     def _frozen(self, network: nn.Module) -> nn.Module:
-        network = nn.Module.to(network, self.dtype)  # diffusers' own method warns of every cast
+        network = nn.Module.to(network, self.network_dtype)  # diffusers' own method warns of every cast
         return network.eval().requires_grad_(False)
+
+    def bare_network(self, device: torch.device) -> nn.Module:
+        return self.network(device)
+
+    def bare_work(self, frames: Sequence[Tensor]) -> Callable[[], object]:
+        network = self.network(frames[0].device)
+        images = [self.preprocessing(rearrange(x, "B T H W c -> (B T) H W c"), self.network_dtype) for x in frames]
+
+        def run() -> list[Tensor]:
+            with torch.autocast(images[0].device.type, enabled=False):
+                return [self.features(network, batch) for batch in images]
+
+        return run
+
+    def flops(self) -> tuple[int, int]:
+        """Without the weights, nor memory for them: on the meta device."""
+        with torch.device("meta"):
+            network, side = self.build(self.architecture).eval(), self.preprocessing.size
+            image, latent = torch.empty(1, 3, side, side), torch.empty(1, *self.spec.grid, self.spec.channels)
+        decode = counted(lambda: self.images(network, latent)) if self.decodes else 0
+        return counted(lambda: self.features(network, image)), decode
 
     @torch.no_grad()
     def encode(self, frames: Tensor) -> Tensor:
+        return self.encode_in_graph(frames)
+
+    def encode_in_graph(self, frames: Tensor) -> Tensor:
         B, network = frames.shape[0], self.network(frames.device)
         parts = rearrange(frames, "B T H W c -> (B T) H W c").split(MOST)
         with torch.autocast(frames.device.type, enabled=False):
-            latents = [self.features(network, self.preprocessing(part, self.dtype)).float() for part in parts]
+            latents = [self.features(network, self.preprocessing(part, self.network_dtype)).float() for part in parts]
         return rearrange(torch.cat(latents), "(B T) h w C -> B T h w C", B=B)
+
+    def images(self, network: nn.Module, latents: Tensor) -> Tensor:
+        """Latents (N, h, w, C) -> images (N, 3, side, side), normalised as the preprocessing does it, if the encoder
+        ``decodes``."""
+        raise NotImplementedError
 
 
 class PublishedAutoencoder(PublishedEncoder):
@@ -180,14 +223,10 @@ class PublishedAutoencoder(PublishedEncoder):
 
     decodes = True
 
-    def images(self, network: nn.Module, latents: Tensor) -> Tensor:
-        """Latents (N, h, w, C) -> images (N, 3, side, side), normalised as the preprocessing does it."""
-        raise NotImplementedError
-
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
         B, network = latents.shape[0], self.network(latents.device)
-        parts = rearrange(latents, "B T h w C -> (B T) h w C").to(self.dtype).split(MOST)
+        parts = rearrange(latents, "B T h w C -> (B T) h w C").to(self.network_dtype).split(MOST)
         with torch.autocast(latents.device.type, enabled=False):
             frames = [self.preprocessing.invert(self.images(network, part), self.image_size) for part in parts]
         return rearrange(torch.cat(frames), "(B T) H W c -> B T H W c", B=B)

@@ -80,19 +80,19 @@ class Cosmos(PublishedAutoencoder):
         """The program in a file, if it holds the described tensors and makes of one input what it should."""
         script = open_script(file)
         _same_parameters(script, described, file)
-        script = script.to(self.dtype).eval()
+        script = script.to(self.network_dtype).eval()
         kind = self.options.dtype
         other = "float32" if kind == "bfloat16" else "bfloat16"
         try:
             with torch.no_grad():
-                result = _first(script(torch.zeros(given, dtype=self.dtype)))
+                result = _first(script(torch.zeros(given, dtype=self.network_dtype)))
         except RuntimeError as error:  # a traced program may hold on to the precision it was traced in
             reason = str(error).strip().splitlines()[-1]
             raise DataError(f"{file} doesn't run in {kind} ({reason}); try {self.name}[dtype={other}]") from None
         if not (isinstance(result, Tensor) and result.shape == expected):
             found = tuple(result.shape) if isinstance(result, Tensor) else type(result).__name__
             raise DataError(f"{file} makes {found} of {given}, expected {expected}; is it another Cosmos tokenizer?")
-        if result.dtype != self.dtype:
+        if result.dtype != self.network_dtype:
             raise DataError(f"{file} computes in {result.dtype}, not in {kind}; try {self.name}[dtype={other}]")
         return script
 

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rslwm.latents.ldm_decoder import ResidualBlock, Upsample, norm
 from rslwm.latents.published.base import Architecture
 
 GROUPS = 32
@@ -124,18 +125,8 @@ class UnPatcher(Patcher):
         return x
 
 
-class Residual(nn.Module):
-    """Two convolutions beside a shortcut."""
-
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__()
-        self.norm1, self.conv1 = _norm(inputs), nn.Conv2d(inputs, outputs, 3, padding=1)
-        self.norm2, self.conv2 = _norm(outputs), nn.Conv2d(outputs, outputs, 3, padding=1)
-        self.nin_shortcut = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
-
-    def forward(self, x: Tensor) -> Tensor:
-        h = self.conv1(F.silu(self.norm1(x)))
-        return self.nin_shortcut(x) + self.conv2(F.silu(self.norm2(h)))
+class Residual(ResidualBlock):
+    shortcut = "nin_shortcut"
 
 
 class Attention(nn.Module):
@@ -143,7 +134,7 @@ class Attention(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.norm = _norm(channels)
+        self.norm = norm(channels)
         self.q, self.k, self.v, self.proj_out = (nn.Conv2d(channels, channels, 1) for _ in range(4))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -161,17 +152,6 @@ class Downsample(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.conv(F.pad(x, (0, 1, 0, 1)))
-
-
-class Upsample(nn.Module):
-    """Doubles the grid."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.conv(F.interpolate(x, scale_factor=2.0))
 
 
 class Upwards(nn.ModuleList):
@@ -202,7 +182,7 @@ def _encoder(a: CosmosArchitecture) -> nn.Module:
         conv_in=nn.Conv2d(3 * 4**a.wavelets, a.width, 3, padding=1),
         down=nn.Sequential(*levels),
         mid=_middle(inputs),
-        norm_out=_norm(inputs),
+        norm_out=norm(inputs),
         silu=nn.SiLU(),
         conv_out=nn.Conv2d(inputs, a.z, 3, padding=1),
     )
@@ -220,7 +200,7 @@ def _decoder(a: CosmosArchitecture) -> nn.Module:
         conv_in=conv_in,
         mid=mid,
         up=levels,
-        norm_out=_norm(inputs),
+        norm_out=norm(inputs),
         silu=nn.SiLU(),
         conv_out=nn.Conv2d(inputs, 3 * 4**a.wavelets, 3, padding=1),
         unpatcher=UnPatcher(a.wavelets),
@@ -232,13 +212,8 @@ def _blocks(inputs: int, outputs: int, number: int) -> nn.Module:
 
 
 def _middle(channels: int) -> nn.Module:
-    return _named(
-        block_1=Residual(channels, channels), attn_1=Attention(channels), block_2=Residual(channels, channels)
-    )
-
-
-def _norm(channels: int) -> nn.Module:
-    return nn.GroupNorm(GROUPS, channels, eps=1e-6)
+    first, second = Residual(channels, channels), Residual(channels, channels)
+    return _named(block_1=first, attn_1=Attention(channels), block_2=second)
 
 
 def _named(**modules: nn.Module) -> nn.Sequential:

@@ -79,7 +79,7 @@ class HubTransformer(PublishedEncoder):
                     None,
                     config=configuration(**asdict(self.architecture.config)),
                     state_dict=tensors,
-                    dtype=self.dtype,
+                    dtype=self.network_dtype,
                     ignore_mismatched_sizes=True,  # reported, and refused below
                     output_loading_info=True,
                 )

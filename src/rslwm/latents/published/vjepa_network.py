@@ -7,7 +7,7 @@ Modules carry the names of the published state dict. What 2.1 does otherwise tha
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -58,10 +58,6 @@ class VJEPAConfig:
         if self.depth == 48:
             return 11, 23, 37, 47  # as published: ViT-G's third level is not at three quarters
         return tuple(self.depth * level // LEVELS - 1 for level in range(1, LEVELS + 1))
-
-    def version_2(self) -> VJEPAConfig:
-        """V-JEPA 2 of the same sizes."""
-        return replace(self, images=False, modality=False, interleaved=False, interpolated=False, level_norms=False)
 
 
 class VJEPA(nn.Module):

@@ -1,0 +1,57 @@
+"""The simulator's scripted expert, at its best or as it acts in recordings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rslwm.actors.base import ACTORS, Actor, Observation
+from rslwm.sim.config import SimConfig
+from rslwm.types import ActionSpec
+
+
+@ACTORS.register("expert")
+class Expert(Actor):
+    """Does what brings the task forward in the true state; it keeps no memory, so it takes over from anywhere.
+
+    Args:
+        spec: of the tabletop that it acts on.
+    """
+
+    def __init__(self, spec: ActionSpec) -> None:
+        self.spec: ActionSpec = spec
+
+    def act(self, observation: Observation) -> Tensor:
+        from rslwm.sim.experts import expert_action  # a machine that plays in world models needn't have a renderer
+
+        return self._normalised([expert_action(place.task, place.state) for place in observation.state])
+
+    def _normalised(self, actions: Sequence[np.ndarray]) -> Tensor:
+        """(A,) in units, of every place -> (B, A) float64: an action that is rounded leads elsewhere in the end."""
+        low, high = np.array(self.spec.low), np.array(self.spec.high)
+        return torch.from_numpy(2 * (np.stack(actions) - low) / (high - low) - 1)
+
+
+@ACTORS.register("demonstrator")
+class Demonstrators(Expert):
+    """The expert as it acts in a recording: it trembles, may misjudge its goal, gives up, and goes on when it is done.
+
+    Its episodes begin where those of the recording do (:func:`rslwm.sim.truth.restore` with step 0).
+    """
+
+    def __init__(self, spec: ActionSpec, config: SimConfig) -> None:
+        super().__init__(spec)
+        self.config = config
+
+    def start(self, observation: Observation) -> None:
+        from rslwm.sim.demonstrator import Demonstrator
+        from rslwm.sim.record import noise_level
+
+        self._who = [Demonstrator(p, self.config, noise_level(self.config, p.seed[1])) for p in observation.state]
+
+    def act(self, observation: Observation) -> Tensor:
+        places = zip(self._who, observation.state, strict=True)
+        return self._normalised([who.act(place.state) for who, place in places])

@@ -1,0 +1,111 @@
+"""Data in another format than LeRobot's, read once and kept as a LeRobot folder."""
+
+from __future__ import annotations
+
+import logging
+from abc import abstractmethod
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from rslwm.data.conventions import SIDECARS, ActionsUntold, given_spec
+from rslwm.data.dataset import EpisodeDataset
+from rslwm.data.leaves import Layout
+from rslwm.data.lerobot import write_lerobot
+from rslwm.data.parts import columns, untold
+from rslwm.data.sources.base import Source
+from rslwm.types import ActionSpec, Episode, Progress, silent
+
+log = logging.getLogger(__name__)
+
+
+class Foreign(Source):
+    """A source whose episodes are imported, once for every state of its files.
+
+    What of ``data.features`` and ``data.action_spec`` applies is asked for before everything is read.
+    """
+
+    @property
+    def folder(self) -> Path:
+        """Where a file may say what the actions mean, see :data:`rslwm.data.conventions.SIDECARS`."""
+        return self.path
+
+    @property
+    @abstractmethod
+    def layout(self) -> Layout:
+        """Which feature is what.
+
+        Raises:
+            DataError: the files are absent, damaged or of another format, or nothing is an action.
+        """
+
+    @property
+    @abstractmethod
+    def total(self) -> int:
+        """Episodes that are read."""
+
+    @property
+    @abstractmethod
+    def notes(self) -> list[str]:
+        """A sentence for everything that the import leaves out or changes."""
+
+    @abstractmethod
+    def episodes(self, as_recorded: bool = False) -> Iterator[Episode]:
+        """Every episode once; ``as_recorded`` keeps every dimension of the actions as it is, whatever it means."""
+
+    @abstractmethod
+    def _known_spec(self) -> ActionSpec:
+        """The action spec where no file holds one; raises :meth:`_untold` if the data don't tell."""
+
+    @cached_property
+    def spec(self) -> ActionSpec:
+        """From the file given, or one beside the data; otherwise as far as the data tell.
+
+        Raises:
+            DataError: nothing is an action.
+            ActionsUntold: nothing tells what it means; the message holds a draft.
+        """
+        _ = self.layout
+        return self._known_spec() if self._given is None else self._given
+
+    @cached_property
+    def _given(self) -> ActionSpec | None:
+        return given_spec(self.folder, self.config.action_spec)
+
+    def _untold(self, actions: np.ndarray, why: str, hz: float = 0.0) -> ActionsUntold:
+        where = f"{self.path} doesn't say what its actions mean ({self._recorded_as}){why}"
+        return untold(self.layout.parts, actions, where, self.folder / SIDECARS[0], hz)
+
+    @property
+    def _recorded_as(self) -> str:
+        return ", ".join(map(str, self.layout.leaves))
+
+    @cached_property
+    def _columns(self) -> list[int]:
+        """The dimensions of the spec among those recorded."""
+        return columns(self.layout.parts, self.spec, f"{self.path}: {self._recorded_as}")
+
+    @property
+    def state_names(self) -> dict[str, list[str]]:
+        """Names of the states' dimensions where they are known."""
+        return self.layout.state_names
+
+    def open(self, root: Path, progress: Progress = silent) -> EpisodeDataset:
+        _ = self.spec
+        return super().open(root, progress)
+
+    def write(self, folder: Path, progress: Progress = silent) -> EpisodeDataset:
+        spec, notes = self.spec, self.notes
+        for sentence in notes:
+            log.warning("%s: %s", self.path, sentence)
+        return write_lerobot(self.episodes(), folder, spec, self.total, progress, self.state_names, notes)
+
+    def _videos(self) -> Iterator[np.ndarray]:
+        return (self._of_camera(episode.frames) for episode in self.episodes(as_recorded=True))
+
+
+def flat_states(states: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """(T, ...) of any numbers -> (T, n) float32."""
+    return {name: values.reshape(len(values), -1).astype(np.float32) for name, values in states.items()}

@@ -1,0 +1,95 @@
+"""A world model as an environment: what it imagines is what happens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from rslwm.actors.base import Observation
+from rslwm.actors.recorded import Recorded
+from rslwm.envs.base import Environment
+from rslwm.envs.play import play
+from rslwm.model.sampler import RolloutState, SamplingConfig
+from rslwm.model.world_model import WorldModel
+from rslwm.types import ActionSpec
+
+
+@dataclass(frozen=True)
+class Imagination:
+    """Frames and how they go on; without a ``rollout`` they are the real ones that one starts from."""
+
+    latents: Tensor
+    """(B, T, h, w, C)"""
+    actions: Tensor
+    """Between the frames, normalised (B, T-1, A)"""
+    rollout: RolloutState | None = None
+
+
+class Imagined(Environment[Imagination]):
+    """Every place is a future that the world model samples frame by frame.
+
+    Noise isn't part of a state: from the same state come other futures, unless the generator is the same, too.
+
+    Args:
+        ahead: frames whose noise is drawn at once. With as many as are played the latents are those of
+            :meth:`WorldModel.rollout` to the last bit.
+        decode: show frames, too, for an actor that looks at these.
+    """
+
+    def __init__(
+        self,
+        model: WorldModel,
+        sampling: SamplingConfig,
+        generator: torch.Generator,
+        ahead: int = 1,
+        decode: bool = False,
+    ) -> None:
+        self.model, self.sampling, self.generator = model, sampling, generator
+        self.ahead, self.decode = ahead, decode
+
+    @property
+    def spec(self) -> ActionSpec:
+        return self.model.action_spec
+
+    def reset(self, state: Imagination) -> Observation:
+        rollout = state.rollout or self.model.start(state.latents, state.actions, self.sampling.full_window)
+        self._noise: list[Tensor] = []
+        return self._at(rollout, state.latents, state.actions)
+
+    def step(self, actions: Tensor, following: Tensor | None = None) -> Observation:
+        if not self._noise:
+            shape = (len(actions), self.ahead, *self._latent)
+            drawn = torch.randn(shape, generator=self.generator, device=self.generator.device)
+            self._noise = [*drawn.to(actions.device).unbind(1)]
+        rollout, frame = self.model.step(
+            self._rollout, actions, self.sampling, noise=self._noise[0], following=following
+        )
+        del self._noise[0]
+        return self._at(rollout, frame[:, None], actions[:, None])
+
+    def _at(self, rollout: RolloutState, latents: Tensor, actions: Tensor) -> Observation:
+        self._rollout, self._latent = rollout, latents.shape[2:]
+        frames = self.model.decode(latents).float() if self.decode else None
+        state = Imagination(latents, actions[:, 1 + actions.shape[1] - latents.shape[1] :], rollout)
+        return Observation(actions, latents, frames, state=state)
+
+    def fork(self, state: Imagination, candidates: int) -> Imagination:
+        """The context isn't copied."""
+        assert state.rollout is not None
+        latents, actions = (x.repeat_interleave(candidates, 0) for x in (state.latents, state.actions))
+        return Imagination(latents, actions, state.rollout.fork(candidates))
+
+
+def imagine(
+    model: WorldModel, context: Tensor, actions: Tensor, sampling: SamplingConfig, generator: torch.Generator
+) -> Tensor:
+    """The future (B, F, h, w, C) of real frames (B, T, h, w, C) under actions (B, T-1+F, A), the first T-1 of which lie
+    between the frames: the numbers of :meth:`WorldModel.rollout`."""
+    past, future = actions[:, : context.shape[1] - 1], actions[:, context.shape[1] - 1 :]
+    steps = future.shape[1]
+    world = Imagined(model, sampling, generator, ahead=steps)
+    latents = play(Recorded(future), world, Imagination(context, past), steps).seen.latents
+    assert latents is not None
+    return latents

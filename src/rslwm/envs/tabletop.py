@@ -1,0 +1,79 @@
+"""The embedded simulator as an environment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rslwm.actors.base import Observation
+from rslwm.envs.base import Environment
+from rslwm.sim.config import SimConfig
+from rslwm.sim.tabletop import SPEC, Snapshot, Tabletop
+from rslwm.types import ActionSpec
+
+Snapshots = tuple[Snapshot, ...]
+
+
+class SimulatedTabletop(Environment[Snapshots]):
+    """Every place is a moment of the one simulator, which goes from one to the next; that costs a tenth of a step, and
+    all share a renderer. States restore exactly, noise in the dynamics included.
+
+    Args:
+        config: image size, shadows, cameras (none: no frames, a third of the time) and noise of the dynamics.
+        frame_skip: control steps of an action, each of which does an equal part of it.
+    """
+
+    def __init__(self, config: SimConfig, frame_skip: int = 1) -> None:
+        self.config, self.frame_skip = config, frame_skip
+        self.table = Tabletop(config.image_size, config.shadows, config.dynamics_noise)
+        self._spec = SPEC.composed(frame_skip)
+        self._places: Snapshots = ()
+
+    @property
+    def spec(self) -> ActionSpec:
+        return self._spec
+
+    def reset(self, state: Snapshots) -> Observation:
+        return self._visit(torch.zeros(len(state), 0, SPEC.dims), state, lambda place: None)
+
+    def step(self, actions: Tensor, following: Tensor | None = None) -> Observation:
+        """The true outcome, after ``frame_skip`` control steps. Raises :class:`ValueError` for an action that isn't
+        finite or of the wrong shape."""
+        low, high = np.array(self.spec.low), np.array(self.spec.high)
+        wanted = low + (actions.cpu().double().numpy() + 1) / 2 * (high - low)
+        wanted[:, [mode == "delta" for mode in SPEC.modes]] /= self.frame_skip
+
+        def do(place: int) -> None:
+            for _ in range(self.frame_skip):
+                self.table.step(wanted[place])
+
+        return self._visit(actions[:, None].cpu(), self._places, do)
+
+    def fork(self, state: Snapshots, candidates: int) -> Snapshots:
+        return tuple(place for place in state for _ in range(candidates))
+
+    def _visit(self, actions: Tensor, places: Snapshots, do: Callable[[int], None]) -> Observation:
+        """Do something in every place and look at what came of it."""
+        reached, frames = [], []
+        for number, place in enumerate(places):
+            self.table.load(place)
+            do(number)
+            reached.append(self.table.save())
+            if self.config.cameras:
+                frames.append(np.concatenate([self.table.render(camera) for camera in self.config.cameras], 1))
+        vectors = [place.state.vectors() for place in reached]
+        self._places = tuple(reached)
+        return Observation(
+            actions,
+            frames=torch.from_numpy(np.stack(frames))[:, None].float() / 255 if frames else None,
+            truth={name: torch.from_numpy(np.stack([v[name] for v in vectors]))[:, None] for name in vectors[0]},
+            success=torch.tensor([[place.success] for place in reached]),
+            state=self._places,
+        )
+
+    def close(self) -> None:
+        """Free the graphics context."""
+        self.table.close()

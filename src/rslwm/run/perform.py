@@ -1,0 +1,220 @@
+"""One stage in one folder, made and accounted for: what every executor has its processes do."""
+
+from __future__ import annotations
+
+import errno
+import importlib.metadata
+import io
+import os
+import pickle
+import platform
+import resource
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rslwm import __version__
+from rslwm.registry import import_file, imported_files
+from rslwm.run.lock import locked
+from rslwm.run.stage import LOG, Stage, StageRecord, Workspace, closure
+from rslwm.types import Progress, silent
+
+SAVE_SECONDS = 0.5
+ORPHAN_SECONDS = 30.0
+LOG_LINES = 40
+LOCK = ".lock"
+
+
+@dataclass(frozen=True)
+class Job:
+    """A stage to run, below the folder of all stages' folders, and how many threads its libraries have."""
+
+    stage: Stage[Any]
+    root: Path
+    threads: int = 1
+
+    @property
+    def folder(self) -> Path:
+        return Workspace(self.root, self.root).folder(self.stage)
+
+    @property
+    def partial(self) -> Path:
+        """Where the stage works until it is finished."""
+        return self.folder.with_name(f"{self.folder.name}.partial")
+
+    def pack(self) -> bytes:
+        """The job for another process, which imports the files of its plug-ins from where this one did."""
+        return pickle.dumps((imported_files(), pickle.dumps(self)))
+
+    @staticmethod
+    def unpack(packed: bytes) -> Job:
+        files, job = pickle.loads(packed)
+        return _Unpickler(job, files).load()
+
+
+class _Unpickler(pickle.Unpickler):
+    """Imports the files that what it loads is defined in, and no others: they may be broken by now."""
+
+    def __init__(self, pickled: bytes, files: dict[str, Path]) -> None:
+        super().__init__(io.BytesIO(pickled))
+        self._files = files
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module in self._files:
+            import_file(self._files[module])
+        return super().find_class(module, name)
+
+
+@dataclass(frozen=True)
+class Done:
+    """A stage ended well."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A stage didn't: why, and what to do about it, as the beginning of a sentence."""
+
+    why: str
+    remedy: str = "Correct the cause"
+
+    @classmethod
+    def by(cls, error: BaseException, root: Path | str = "the run's folder") -> Failed:
+        remedy = cls.remedy
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            remedy = f"Free disk space for {root}"
+        elif isinstance(error, PermissionError):
+            remedy = f"Make {error.filename or root} readable and writable"
+        elif isinstance(error, MemoryError):
+            remedy = "Run with fewer jobs or a smaller batch"
+        return cls("".join(traceback.format_exception_only(error)).strip(), remedy)
+
+
+def perform(job: Job, report: Progress = silent) -> Done | Failed:
+    """Run a stage in its partial folder, then rename that to the finished one in a single step.
+
+    What the process prints meanwhile, C libraries included, goes to the stage's log. So a process performs one job at
+    a time.
+    """
+    try:
+        job.partial.mkdir(parents=True, exist_ok=True)
+        with locked(job.partial / LOCK, ORPHAN_SECONDS), _printing_to(job.partial / LOG):
+            seconds = _run(job, report)
+        (job.folder / LOCK).unlink(missing_ok=True)
+        return Done(seconds)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # whatever it is, a SystemExit, too, it belongs to the stage
+        return Failed.by(error, job.root)
+
+
+def _run(job: Job, report: Progress) -> float:
+    work = Workspace(job.partial, job.root, report)
+    work.close_all_but(closure([job.stage]))
+    with Stopwatch(job.partial / ".seconds") as watch:
+        _reset_peak()
+        try:
+            job.stage.run(work)
+        except BaseException:
+            traceback.print_exc()
+            raise
+    sys.stdout.flush()
+    watch.file.unlink(missing_ok=True)
+    _record(job, watch).write(job.partial)
+    job.partial.rename(job.folder)
+    return watch.seconds
+
+
+class Stopwatch:
+    """Wall-clock seconds of a stage over all its attempts, kept in its folder so that a killed attempt counts too."""
+
+    def __init__(self, file: Path) -> None:
+        seconds, attempts = file.read_text().split() if file.exists() else ("0", "0")
+        self.file, self.attempt = file, int(attempts) + 1
+        self.seconds = float(seconds)
+        self._before, self._began = self.seconds, time.monotonic()
+        self._stop = threading.Event()
+        self._saver = threading.Thread(target=self._keep_saving, daemon=True)
+
+    def __enter__(self) -> Stopwatch:
+        self._save()
+        self._saver.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._saver.join()
+        self._save()
+
+    def _save(self) -> None:
+        self.seconds = self._before + time.monotonic() - self._began
+        fresh = self.file.with_name(f"{self.file.name}.tmp")
+        with suppress(OSError):  # a full disk, which the stage will notice by itself
+            fresh.write_text(f"{self.seconds:.2f} {self.attempt}")
+            fresh.replace(self.file)
+
+    def _keep_saving(self) -> None:
+        while not self._stop.wait(SAVE_SECONDS):
+            self._save()
+
+
+@contextmanager
+def _printing_to(log: Path) -> Iterator[None]:
+    """Send what this process prints, C libraries included, to the end of a file."""
+    before = [(number, os.dup(number)) for number in (1, 2)]
+    with log.open("a") as file:
+        _redirect((number, file.fileno()) for number, _ in before)
+    try:
+        yield
+    finally:
+        _redirect(before)
+        for _, copy in before:
+            os.close(copy)
+
+
+def _redirect(targets: Iterator[tuple[int, int]] | list[tuple[int, int]]) -> None:
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    for number, target in targets:
+        os.dup2(target, number)
+
+
+def _reset_peak() -> None:
+    with suppress(OSError):  # not Linux, or a container that forbids it
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def _peak_bytes() -> int:
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _record(job: Job, watch: Stopwatch) -> StageRecord:
+    stage, packages = job.stage, {name: importlib.metadata.version(name) for name in ("numpy", "torch", "mujoco")}
+    return StageRecord(
+        kind=stage.kind,
+        label=stage.label,
+        key=stage.key,
+        version=stage.edition,
+        config=stage.config,
+        needs={name: need.key for name, need in stage.needs.items()},
+        seconds=round(watch.seconds, 2),
+        attempts=watch.attempt,
+        peak_bytes=_peak_bytes(),
+        threads=job.threads,
+        finished=datetime.now(UTC).isoformat(timespec="seconds"),
+        versions={"rslwm": __version__, "python": platform.python_version(), **packages},
+        log=(job.partial / LOG).read_text(errors="replace").splitlines()[-LOG_LINES:],
+    )

@@ -1,0 +1,201 @@
+"""The world model of a space."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import cache
+from math import isqrt, prod
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from rslwm.compute import generator
+from rslwm.data.corpus import Corpus
+from rslwm.data.seen import SeenEpisodes
+from rslwm.flops import PRECISION, Pass, blank, count
+from rslwm.latents.space import LatentSpace
+from rslwm.model.dit import SIZES, DiT, DiTConfig, forward_flops
+from rslwm.model.world_model import WorldModel, WorldModelConfig
+from rslwm.optim import OptimConfig
+from rslwm.run.stage import Demand, Workspace
+from rslwm.serialisation import ConfigError
+from rslwm.study.stages.base import OnEpisodes, Sizes, on_episodes, reading, training
+from rslwm.study.stages.decoder import DecoderStage
+from rslwm.study.stages.latents import LatentsStage
+from rslwm.study.stages.space import SPACE
+from rslwm.train.transfer import start_from
+from rslwm.train.world_model import train_world_model
+from rslwm.types import DataError, LatentSpec
+
+if TYPE_CHECKING:
+    from rslwm.study.graph import Variant
+
+CHECKPOINT = "checkpoint"
+ACTION_DIMS = 7
+"""Of an arm's end effector; they hardly count."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class WorldModelStage(OnEpisodes[WorldModel]):
+    """Train a world model; it opens ready for inference."""
+
+    kind = "world-model"
+
+    latents: LatentsStage
+    decoder: DecoderStage
+    settings: WorldModelConfig
+    seed: int
+    init: str
+    """Changes when the files of the checkpoint do that the weights start from."""
+
+    @classmethod
+    def of(cls, variant: Variant) -> WorldModelStage:
+        return cls(
+            **on_episodes(variant),
+            label=variant.sized,
+            latents=variant.pull(LatentsStage),
+            decoder=variant.pull(DecoderStage),
+            settings=variant.world_model,
+            seed=variant.seed,
+            init=variant.study.init,
+        )
+
+    @property
+    def seconds(self) -> float:
+        return self.settings.optim.steps * 0.13
+
+    @property
+    def one(self) -> Pass:
+        """A training clip through the transformer."""
+        spec = self.latents.spec
+        return denoising(self.settings.dit, spec.grid, spec.channels, self.compute.checkpoint_activations)
+
+    @property
+    def predict_flops(self) -> float:
+        """Of one velocity of a new frame."""
+        spec = self.latents.spec
+        return predicting(self.settings.dit, spec.grid, spec.channels)
+
+    def demand(self, sizes: Sizes) -> Demand:
+        found = training(self.settings.optim, self.one)
+        found = replace(found, disk=found.disk + self.decoder.disk)
+        return reading(self, self.settings.optim.samples * self.settings.dit.max_frames, found)
+
+    def run(self, work: Workspace) -> None:
+        corpus, init = self.corpus(work), self.settings.init
+        space = LatentSpace.load(work.folder(self.decoder) / SPACE)  # a copy to move about
+        weights = generator(self.seed, "world model weights")
+        fingerprint, seen = corpus.dataset.fingerprint, _seen_before(init, corpus)
+        model = WorldModel(space, corpus.action_spec, self.settings, weights, fingerprint, self.cut)
+        start = start_from(Path(init), model) if init else "random weights"
+        print(f"starts from {start}")
+        store = work.open(self.latents)
+        trained = train_world_model(model, corpus, store, self.seed, work.out, self.compute, work.progress)
+        model.seen = SeenEpisodes.of(corpus, seen)
+        model.cpu().save(work.out / CHECKPOINT)
+        parameters = sum(p.numel() for p in model.dit.parameters())
+        work.write_facts(parameters=parameters, start=start, **trained.facts)
+
+    def open(self, work: Workspace) -> WorldModel:
+        return WorldModel.load(work.out / CHECKPOINT).for_inference(self.compute)
+
+
+def _seen_before(init: str, corpus: Corpus) -> SeenEpisodes | None:
+    """What the model was trained on whose weights another one starts from.
+
+    Raises:
+        DataError: some of it is held out here.
+    """
+    seen = SeenEpisodes.read(Path(init)) if init else None
+    if seen and (both := seen.among(corpus) & set(corpus.test)):
+        raise DataError(
+            f"world_model.init: {init} was trained on {len(both)} of the {len(corpus.test)} episodes that are held out "
+            f"here, for instance {corpus.dataset.ids[min(both)]!r}. Take its data.split_seed and data.test_fraction, "
+            "or leave world_model.init out"
+        )
+    return seen
+
+
+# ------------------------------------------------------------------------------------------------------------- its size
+
+
+@dataclass(frozen=True)
+class ScalingConfig:
+    """What of a world model follows from its latent space and its size, where a study has several of either."""
+
+    tokens: int = 0
+    """Tokens of a frame and view: dit.patch follows from the latent grid, so that every space has as many; 0 takes
+    dit.patch as it is."""
+    wide_from: int = 0
+    """Latents of fewer channels do without dit.wide_head."""
+    optim: dict[str, OptimConfig] = field(default_factory=dict)
+    """Training of a size, by its name, where that isn't world_model.optim."""
+
+
+def scaled(model: WorldModelConfig, scaling: ScalingConfig, spec: LatentSpec, size: str = "") -> WorldModelConfig:
+    """The world model of a size (of its own ``dit`` if that is empty) over a space, ``spec`` of one view.
+
+    Raises:
+        ConfigError: the grid can't be cut into ``scaling.tokens`` patches.
+    """
+    dit = model.dit
+    if size:
+        shape = SIZES[size]
+        dit = replace(dit, width=shape.width, depth=shape.depth, heads=shape.heads)
+    if scaling.tokens:
+        dit = replace(dit, patch=_patch(spec, scaling.tokens))
+    if spec.channels < scaling.wide_from:
+        dit = replace(dit, wide_head=0)
+    return replace(model, dit=dit, optim=scaling.optim.get(size, model.optim))
+
+
+def _patch(spec: LatentSpec, tokens: int) -> int:
+    h, w = spec.grid
+    patch = isqrt(h * w // tokens)
+    if patch == 0 or patch**2 * tokens != h * w or h % patch or w % patch:
+        raise ConfigError(
+            f"scaling.tokens is {tokens}, but the {h}x{w} grid of {spec.name} can't be cut into so many square "
+            "patches; choose another number, or 0 to take world_model.dit.patch for every space"
+        )
+    return patch
+
+
+# Counted once each: many spaces of a study have the same sizes.
+
+
+@cache
+def denoising(config: DiTConfig, grid: tuple[int, int], channels: int, checkpointed: bool) -> Pass:
+    """One training clip through the transformer; of a checkpointed one, every layer's input and one layer are kept."""
+    T, actions = config.max_frames, config.action_inputs or ACTION_DIMS
+
+    def of(depth: int) -> Pass:
+        return count(
+            lambda: DiT(replace(config, depth=depth), channels, ACTION_DIMS),
+            lambda dit: dit(blank(1, T, *grid, channels), blank(1, T), blank(1, T, actions)),
+        )
+
+    one, two = of(1), of(2)
+    inputs = config.depth * T * prod(grid) // config.patch**2 * config.width * PRECISION.itemsize
+    return Pass(
+        flops=_of_layers(config.depth, one.flops, two.flops),
+        parameters=round(_of_layers(config.depth, one.parameters, two.parameters)),
+        kept=one.kept + inputs if checkpointed else _of_layers(config.depth, one.kept, two.kept),
+    )
+
+
+@cache
+def predicting(config: DiTConfig, grid: tuple[int, int], channels: int) -> float:
+    """FLOPs of one velocity of a new frame, the window's others being cached."""
+
+    def of(depth: int) -> float:
+        with torch.device("meta"):
+            dit = DiT(replace(config, depth=depth), channels, ACTION_DIMS)
+        return forward_flops(dit, grid, frames=1, past=config.max_frames - 1)
+
+    return _of_layers(config.depth, of(1), of(2))
+
+
+def _of_layers(layers: int, one: float, two: float) -> float:
+    """A quantity of a network of any depth, whose layers are alike, from those of one and of two layers."""
+    return one + (layers - 1) * (two - one)

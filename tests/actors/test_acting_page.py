@@ -1,0 +1,56 @@
+"""The Python of docs/acting.md runs as it stands there."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from rslwm.actors.base import ACTORS
+from rslwm.actors.random import Random
+from rslwm.envs.play import play
+from rslwm.envs.tabletop import SimulatedTabletop
+from rslwm.latents.space import LatentSpace, SpaceConfig
+from rslwm.model.world_model import WorldModel, WorldModelConfig
+from rslwm.sim.config import SimConfig
+from rslwm.sim.tabletop import SPEC
+from rslwm.sim.truth import restore
+
+PAGE = Path(__file__).parents[2] / "docs/acting.md"
+BLOCKS = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def test_an_expert_acts_in_the_simulator_and_its_actions_in_a_world_model(
+    tmp_path: Path, plugin: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space = LatentSpace(SpaceConfig(reference=f"{plugin}:PatchMean", image_size=64))
+    model = WorldModel(space, SPEC, WorldModelConfig(), torch.Generator().manual_seed(0))
+    model.save(tmp_path / "runs/demo/checkpoints/small-vae")
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    for block in BLOCKS[:2]:
+        exec(compile(block, str(PAGE), "exec"), names)
+    assert names["played"].seen.frames.shape == (4, 40, 64, 64, 3)
+    assert names["played"].seen.success.any(1).sum() >= 3
+    assert names["dreamt"].seen.latents.shape == (1, 8, 8, 8, 3)
+    assert names["otherwise"].seen.actions.shape == (1, 4, 7)
+
+
+def test_an_actor_in_a_file_of_ones_own(tmp_path: Path) -> None:
+    (tmp_path / "homing.py").write_text(BLOCKS[2])
+    config = SimConfig(cameras=())
+    table = SimulatedTabletop(config)
+    astray = play(Random(), table, (restore(config, 0), restore(config, 1)), 4)
+    homing = ACTORS.get(f"{tmp_path / 'homing.py'}:Homing")()
+    homing.start(astray.start)
+    home = astray.start.truth["gripper_position"][:, 0]
+    observation, far = astray.seen, (astray.seen.truth["gripper_position"][:, -1] - home).norm(dim=1)
+    for _ in range(8):
+        observation = table.step(homing.act(observation))
+    near = (observation.truth["gripper_position"][:, -1] - home).norm(dim=1)
+    assert (near < 0.3 * far).all()
+
+
+def test_the_table_has_the_actors() -> None:
+    listed = re.findall(r"^\| `(\w+)\(", PAGE.read_text(), re.MULTILINE)
+    assert {*listed} == {ACTORS.get(name).__name__ for name in ACTORS}
