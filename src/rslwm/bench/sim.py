@@ -1,49 +1,58 @@
-"""How fast the simulator is on this machine, on one core."""
+"""How fast the simulator is on one core."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from itertools import count
+from pathlib import Path
+from typing import Annotated
 
+import tyro
+
+from rslwm.bench.benchmark import Benchmark
+from rslwm.bench.runner import Case
 from rslwm.sim.config import SimConfig
-from rslwm.sim.experts import expert_action
-from rslwm.sim.tabletop import Tabletop
 
 
-def measure(seconds: float, config: SimConfig) -> dict[str, float]:
-    """Control steps a second of this process: ``step`` is expert, inverse kinematics and physics, ``render`` one frame
-    of every camera, ``both`` a recorded step. Each is measured for about ``seconds`` of wall-clock time."""
-    table = Tabletop(config.image_size, config.shadows, config.dynamics_noise)
-    episodes = count()
+@dataclass
+class Sim(Benchmark):
+    """Measure the simulator on one core: expert with physics, rendering, and both, as in a recording.
 
-    def restart() -> None:
-        index = next(episodes)
-        family = config.families[index % len(config.families)]
-        table.reset((config.seed, index), family, config.distractors, config.appearance)
+    For instance:
+      rslwm bench sim --shadows --image-size 128 --rounds 20
+    """
 
-    def step() -> None:
-        table.step(expert_action(table.task, table.state()))
+    rounds: int = 8
+    """Episodes of max_steps control steps, after one that doesn't count. Resets don't, either."""
+    sim: Annotated[SimConfig, tyro.conf.arg(name="")] = field(default_factory=SimConfig)
 
-    def render() -> None:
-        for camera in config.cameras:
-            table.render(camera)
+    def cases(self, folder: Path) -> list[Case]:
+        from rslwm.sim.experts import expert_action
+        from rslwm.sim.tabletop import Tabletop
 
-    def both() -> None:
-        render()
-        step()
+        sim, numbers = self.sim, count()
+        table = Tabletop(sim.image_size, sim.shadows, sim.dynamics_noise)
 
-    render()  # opens the graphics context
-    return {work.__name__: _rate(work, restart, config.max_steps, seconds) for work in (step, render, both)}
+        def restart() -> None:
+            number = next(numbers)
+            family = sim.families[number % len(sim.families)]
+            table.reset((sim.seed, number), family, sim.distractors, sim.appearance)
 
+        def step() -> None:
+            table.step(expert_action(table.task, table.state()))
 
-def _rate(work: Callable[[], None], restart: Callable[[], None], steps: int, seconds: float) -> float:
-    """Calls of ``work`` a second, in episodes of ``steps``; resets are not counted."""
-    done, busy = 0, 0.0
-    while busy < seconds:
-        restart()
-        start = time.perf_counter()
-        for _ in range(steps):
-            work()
-        done, busy = done + steps, busy + time.perf_counter() - start
-    return done / busy
+        def render() -> None:
+            for camera in sim.cameras:
+                table.render(camera)
+
+        def episode(name: str, *works: Callable[[], None]) -> Case:
+            def run() -> None:
+                for _ in range(sim.max_steps):
+                    for work in works:
+                        work()
+
+            return Case(name, run, sim.max_steps, "steps", before=restart)
+
+        every = {"expert and physics": [step], "rendering": [render], "recorded steps": [render, step]}
+        return [episode(name, *works) for name, works in every.items()]

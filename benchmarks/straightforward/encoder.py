@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from rslwm.bench.config import FootageConfig
-from rslwm.serialisation import ConfigError
+
+@dataclass(frozen=True)
+class ViTConfig:
+    """A frozen encoder; the defaults are ViT-L/16, 304 M parameters, the size of the published ones."""
+
+    width: int = 1024
+    depth: int = 24
+    heads: int = 16
+    patch: int = 16
 
 
 class ViTBlock(nn.Module):
@@ -29,38 +38,29 @@ class ViT(nn.Module):
     """Random weights, one token a cell of the latent grid, projected to the latent's channels.
 
     The projection stands for a study's adapter. The weights are cast to ``dtype`` once, as a frozen encoder's are.
-
-    Raises:
-        ConfigError: patches of this size don't cut the frames into the latent grid.
     """
 
-    def __init__(self, config: FootageConfig, dtype: torch.dtype) -> None:
+    def __init__(self, config: ViTConfig, grid: int, channels: int, dtype: torch.dtype) -> None:
         super().__init__()
-        vit = config.encoder
-        if vit.patch * config.grid != config.image_size:
-            raise ConfigError(
-                f"encoder.patch {vit.patch} cuts {config.image_size} px into {config.image_size / vit.patch:g} a side, "
-                f"but the grid is {config.grid}; set encoder.patch, image_size or grid"
-            )
-        self.config = config
-        self.embed = nn.Conv2d(3, vit.width, vit.patch, vit.patch)
-        self.position = nn.Parameter(0.02 * torch.randn(config.grid**2, vit.width))
-        self.blocks = nn.Sequential(*(ViTBlock(vit.width, vit.heads) for _ in range(vit.depth)))
-        self.norm = nn.LayerNorm(vit.width)
-        self.project = nn.Linear(vit.width, config.channels)
+        self.config, self.grid, width = config, grid, config.width
+        self.embed = nn.Conv2d(3, width, config.patch, config.patch)
+        self.position = nn.Parameter(0.02 * torch.randn(grid**2, width))
+        self.blocks = nn.Sequential(*(ViTBlock(width, config.heads) for _ in range(config.depth)))
+        self.norm = nn.LayerNorm(width)
+        self.project = nn.Linear(width, channels)
         self.to(dtype).requires_grad_(False).eval()
 
     @property
-    def clip_flops(self) -> float:
-        """FLOPs of a clip, two a multiply-add: the matrix products of the blocks and of the patch embedding."""
-        vit, tokens = self.config.encoder, self.config.grid**2
-        block = 24 * tokens * vit.width**2 + 4 * tokens**2 * vit.width
-        return self.config.frames * (vit.depth * block + 2 * tokens * 3 * vit.patch**2 * vit.width)
+    def frame_flops(self) -> float:
+        """FLOPs of a frame, two a multiply-add: the matrix products of the blocks and of the patch embedding."""
+        config, tokens = self.config, self.grid**2
+        block = 24 * tokens * config.width**2 + 4 * tokens**2 * config.width
+        return config.depth * block + 2 * tokens * 3 * config.patch**2 * config.width
 
     @torch.no_grad()
     def encode(self, frames: Tensor) -> Tensor:
         """uint8 frames (B, T, H, W, 3) -> latents (B, T, h, w, C) float32."""
-        B, h = len(frames), self.config.grid
+        B, h = len(frames), self.grid
         pixels = rearrange(frames.to(self.position), "B T H W c -> (B T) c H W") / 127.5 - 1
         tokens = self.embed(pixels).flatten(2).mT + self.position
         latents = self.project(self.norm(self.blocks(tokens)))

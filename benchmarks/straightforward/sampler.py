@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from rslwm.bench.straightforward.dit import StraightforwardDiT
+from benchmarks.straightforward.dit import StraightforwardDiT
+from rslwm.model.flow import FlowMatching
+from rslwm.model.world_model import WorldModel
 
 
 @dataclass(frozen=True)
@@ -45,3 +48,16 @@ class StraightforwardSampler:
                 x = x + (following - level) * velocity.float()
             frames = torch.cat([frames, x], 1)
         return frames[:, context.shape[1] :]
+
+
+def same_weights(model: WorldModel) -> StraightforwardSampler:
+    """The weights and the flow of a world model, computed the published way."""
+    assert isinstance(model.objective, FlowMatching)
+    dit = StraightforwardDiT(model.config.dit, model.space.spec.channels, model.action_spec.dims)
+    dit.load_state_dict(model.dit.state_dict())
+    return StraightforwardSampler(dit.to(model.device).eval(), model.objective.gamma, model.objective.context_level)
+
+
+def led_here(actions: Tensor) -> Tensor:
+    """Actions between frames (B, T-1, A) -> the one that led to each frame (B, T, A), zeros for the first."""
+    return F.pad(actions, (0, 0, 1, 0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 from torch import Tensor
 
@@ -10,12 +11,16 @@ from rslwm.compute import ComputeConfig, autocast, device
 from rslwm.data.corpus import Corpus
 from rslwm.evals.config import EvalConfig
 from rslwm.evals.replay import replay
+from rslwm.evals.rollouts import RolloutsConfig
 from rslwm.model.sampler import SamplingConfig
 from rslwm.model.world_model import WorldModel
+from rslwm.study.checkpoint import clip_settings, open_corpus, run_folder
+
+SEED = EvalConfig.seed
 
 
 def few_steps(
-    model: WorldModel, corpus: Corpus, steps: int, few: int, clips: EvalConfig, compute: ComputeConfig
+    model: WorldModel, corpus: Corpus, steps: int, few: int, clips: RolloutsConfig, compute: ComputeConfig
 ) -> dict[str, dict[str, float]]:
     """Figures of either number of steps, and their difference with its standard error over clips.
 
@@ -35,10 +40,20 @@ def few_steps(
     return {figure: _versus({name: values[figure] for name, values in found.items()}) for figure in full}
 
 
-def _figures(model: WorldModel, corpus: Corpus, clips: EvalConfig, compute: ComputeConfig) -> dict[str, Tensor]:
+def of_checkpoint(
+    checkpoint: Path, steps: int, few: int, clips: RolloutsConfig, compute: ComputeConfig, out: Path
+) -> dict[str, dict[str, float]]:
+    """The same of a checkpoint on its own data, which are recorded anew in ``out`` if it has left its run."""
+    model = WorldModel.load(checkpoint)
+    corpus = open_corpus(clip_settings(model, checkpoint), model, run_folder(checkpoint, out))
+    found = few_steps(model, corpus, steps, few, clips, compute)
+    return {f"{name} of {checkpoint.name}": values for name, values in found.items()}
+
+
+def _figures(model: WorldModel, corpus: Corpus, clips: RolloutsConfig, compute: ComputeConfig) -> dict[str, Tensor]:
     """Values a clip, each (N,)."""
-    result = replay(model, corpus, clips, compute)
-    again = replay(model, corpus, clips, compute, draw=1).latents
+    result = replay(model, corpus, clips, compute, SEED)
+    again = replay(model, corpus, clips, compute, SEED, draw=1).latents
     with autocast(compute):
         truth = model.encode(result.truth.to(device(compute))).float().cpu()[:, clips.context :]
     rollout, decoded = (frames[:, clips.context :] for frames in (result.rollout, result.decoded))

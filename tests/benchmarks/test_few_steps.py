@@ -3,19 +3,19 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
+from benchmarks.few_steps import SEED, few_steps, gradient, of_checkpoint
 
-from rslwm.bench.quality import few_steps, gradient
 from rslwm.compute import generator
 from rslwm.data.seen import SeenEpisodes
-from rslwm.evals.config import EvalConfig
 from rslwm.evals.replay import replay
+from rslwm.evals.rollouts import RolloutsConfig
 from rslwm.latents.decoder import DecoderConfig
 from rslwm.latents.space import LatentSpace, SpaceConfig
 from rslwm.model.dit import DiTConfig
 from rslwm.model.sampler import SamplingConfig
 from rslwm.model.world_model import WorldModel, WorldModelConfig
 
-CLIPS = EvalConfig(clips=4, context=2, future=3)
+CLIPS = RolloutsConfig(clips=4, context=2, future=3)
 
 
 class Worse(WorldModel):
@@ -68,7 +68,7 @@ def model(build) -> Worse:
 
 def test_latent_error_is_measured_against_the_truth(model, corpus, compute):
     found = few_steps(model, corpus, 10, 2, CLIPS, compute)["latent error"]
-    truth = model.encode(replay(model, corpus, CLIPS, compute).truth)[:, 2:]
+    truth = model.encode(replay(model, corpus, CLIPS, compute, SEED).truth)[:, 2:]
     expected = {steps: (truth - 1 / steps).square().flatten(1).mean(1) for steps in (10, 2)}
     assert found["10 steps"] == pytest.approx(float(expected[10].mean()))
     assert found["2 steps"] == pytest.approx(float(expected[2].mean()))
@@ -81,14 +81,14 @@ def test_latent_error_is_measured_against_the_truth(model, corpus, compute):
 def test_psnr_is_that_of_the_replays(model, corpus, compute):
     found = few_steps(model, corpus, 10, 2, CLIPS, compute)["PSNR in dB"]
     assert found["difference"] == pytest.approx(found["2 steps"] - found["10 steps"], abs=1e-5)
-    psnr = [replay(model, corpus, replace(CLIPS, sampling=SamplingConfig(n)), compute).psnr() for n in (10, 2)]
+    psnr = [replay(model, corpus, replace(CLIPS, sampling=SamplingConfig(n)), compute, SEED).psnr() for n in (10, 2)]
     assert [found["10 steps"], found["2 steps"]] == pytest.approx([float(p["rollout"].mean()) for p in psnr])
 
 
 def test_detail_is_that_of_the_rollout_relative_to_encode_decode(build, corpus, compute):
     faded = build(Faded)
     found = few_steps(faded, corpus, 10, 2, CLIPS, compute)["detail"]
-    latents = faded.encode(replay(faded, corpus, CLIPS, compute).truth)
+    latents = faded.encode(replay(faded, corpus, CLIPS, compute, SEED).truth)
     still = gradient(latents[:, 1:2]) / gradient(latents[:, 2:])
     assert found["10 steps"] == pytest.approx(0.9 * float(still.mean()), rel=1e-4)
     assert found["2 steps"] == pytest.approx(0.5 * float(still.mean()), rel=1e-4)
@@ -108,3 +108,11 @@ def test_blurred_frames_have_a_smaller_gradient():
     blurred = F.avg_pool2d(frames.flatten(0, 1).movedim(-1, 1), 3, 1, 1).movedim(1, -1).unflatten(0, (2, 3))
     assert (gradient(blurred) < 0.5 * gradient(frames)).all()
     assert gradient(frames[:1]) == gradient(frames)[0]
+
+
+def test_a_checkpoint_is_measured_on_its_own_data(build, compute, tmp_path):
+    build(WorldModel).save(tmp_path / "trained")
+    clips = RolloutsConfig(clips=2, context=2, future=2)
+    found = of_checkpoint(tmp_path / "trained", 3, 1, clips, compute, tmp_path)["latent error of trained"]
+    assert found["clips"] == 2
+    assert found["difference"] == pytest.approx(found["1 steps"] - found["3 steps"], abs=1e-6)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rslwm.bench.straightforward.encoder import ViT
+from benchmarks.straightforward.encoder import ViT
 from rslwm.data.video import read_video
 
 

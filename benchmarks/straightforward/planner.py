@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from rslwm.bench.straightforward.sampler import StraightforwardSampler
+from benchmarks.straightforward.sampler import StraightforwardSampler
 from rslwm.plan.base import PlanConfig
 
 

@@ -14,7 +14,8 @@ from rich.table import Table
 from torch.autograd.profiler_util import FunctionEvent
 from torch.profiler import ProfilerActivity, profile
 
-from rslwm.bench.timing import Work, timed
+from rslwm.bench.memory import Work
+from rslwm.bench.runner import timed
 
 KINDS: dict[str, str] = {
     "matrix products": r"mm|addmm|linear_backward|mkldnn_linear.*|.*convolution.*",
@@ -76,9 +77,9 @@ def shares(work: Work) -> list[Share]:
     return sorted([*found, Share(BETWEEN, rest, rest / seconds, 0, "")], key=lambda share: -share.seconds)
 
 
-def publish(name: str, found: Sequence[Share], console: Console, out: Path | None = None) -> None:
+def publish(name: str, found: Sequence[Share], out: Path | None = None) -> None:
     """Print a row a kind; with ``out`` also write ``name.json`` there."""
-    console.print(_table(found))
+    Console().print(_table(found))
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
         (out / f"{name}.json").write_text(json.dumps([asdict(share) for share in found], indent=1) + "\n")

@@ -6,10 +6,10 @@ import copy
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rslwm.bench.straightforward.dit import StraightforwardDiT
+from benchmarks.straightforward.dit import StraightforwardDiT
+from benchmarks.straightforward.sampler import led_here
 from rslwm.compute import ComputeConfig, autocast
 from rslwm.model.flow import FlowMatching
 from rslwm.optim import OptimConfig
@@ -34,7 +34,7 @@ class StraightforwardTraining:
         """Of clips (B, T, h, w, C) with normalised actions (B, T-1, A); a frame is conditioned on what led to it."""
         clip = self.objective.corrupt(latents, generator)
         with autocast(self.compute):
-            return clip.loss(self.dit(clip.x, clip.levels, F.pad(actions, (0, 0, 1, 0))))
+            return clip.loss(self.dit(clip.x, clip.levels, led_here(actions)))
 
     def step(self, batch: Batch) -> None:
         """One step of the optimiser, over ``config.accumulate`` batches."""
