@@ -9,10 +9,11 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from rslwm.model.ddpm import DDPMConfig, VPrediction
 from rslwm.model.dit import DiT, DiTConfig
-from rslwm.model.flow import FlowConfig, FlowMatching
-from rslwm.model.sampler import Objective, Sampler, SamplingConfig
+from rslwm.model.flow import FlowConfig, FlowMatching, Objective
+from rslwm.model.published.ddpm import DDPMConfig, VPrediction
+from rslwm.model.published.sampler import FullWindow, OutgoingSampler
+from rslwm.model.sampler import SamplingConfig
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 SAMPLING = SamplingConfig(steps=10, full_window=True)
@@ -76,11 +77,20 @@ def rollout_error(golden: Golden, sampling: SamplingConfig = SAMPLING, frames: i
     assert golden.objective is not None
     context, actions = golden.tensors["rollout_context"], golden.tensors["rollout_actions"]
     noise = golden.tensors["rollout_noise"].squeeze(2).transpose(0, 1)[:, :frames]
-    sampler, past = Sampler(golden.dit, golden.objective), context.shape[1]
-    state = sampler.start(context, actions[:, :past], sampling.full_window)
+    new = published_rollout(golden.dit, golden.objective, context, actions, noise, sampling)
+    return relative_error(new, golden.tensors["rollout"][:, context.shape[1] :][:, : new.shape[1]])
+
+
+def published_rollout(
+    dit: DiT, objective: Objective, context: Tensor, actions: Tensor, noise: Tensor, sampling: SamplingConfig = SAMPLING
+) -> Tensor:
+    """New frames (B, F, h, w, C) from noise (B, F, h, w, C); every frame, of the context too, has its own action."""
+    sampler, past = OutgoingSampler(dit, objective), context.shape[1]
+    state = sampler.start(context, actions[:, : past - 1])
+    if sampling.full_window:
+        state = FullWindow.of(state, sampler, context, actions[:, : past - 1])
     new = []
-    for t in range(noise.shape[1]):
-        state, frame = sampler.step(state, actions[:, past + t], noise[:, t], sampling)
+    for t in range(past, past + noise.shape[1]):
+        state, frame = sampler.step(state, actions[:, t - 1], noise[:, t - past], sampling, actions[:, t])
         new.append(frame)
-    theirs = golden.tensors["rollout"][:, past : past + len(new)]
-    return relative_error(torch.stack(new, 1), theirs)
+    return torch.stack(new, 1)

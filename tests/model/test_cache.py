@@ -75,7 +75,7 @@ def rolled(temporal: str, steps: int) -> tuple[RolloutState, RolloutState, int]:
     """A state, what became of its candidates, and the elements of the largest tensor made on the way."""
     dit = tiny_dit(max_frames=20, temporal=temporal)
     sampler = Sampler(dit, FlowMatching(FlowConfig()))
-    state = sampler.start(draw(1, CONTEXT, 4, 4, 3), draw(1, CONTEXT, 7))
+    state = sampler.start(draw(1, CONTEXT, 4, 4, 3), draw(1, CONTEXT - 1, 7))
     forked, largest = state.fork(CANDIDATES), _Largest()
     with largest:
         for _ in range(steps):

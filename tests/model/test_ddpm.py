@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from rslwm.model.ddpm import DDPMConfig, VPrediction
+from rslwm.model.published.ddpm import DDPMConfig, VPrediction
 from tiny import draw
 
 OBJECTIVE = VPrediction(DDPMConfig())

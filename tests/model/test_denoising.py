@@ -9,7 +9,8 @@ from torch import Tensor
 from rslwm.model.cache import Cache
 from rslwm.model.dit import Conditions, DiT, DiTConfig
 from rslwm.model.flow import FlowConfig, FlowMatching
-from rslwm.model.sampler import Sampler, SamplingConfig
+from rslwm.model.published.sampler import FullWindow
+from rslwm.model.sampler import RolloutState, Sampler, SamplingConfig
 from tiny import draw, same, tiny_dit
 
 MEAN, SPREAD = 0.7, 0.3
@@ -38,7 +39,7 @@ class GaussianWorld(DiT):
 def error(sampling: SamplingConfig, gamma: float = 2.0) -> float:
     sampler = Sampler(GaussianWorld(), FlowMatching(FlowConfig(), gamma))
     noise = draw(64, 1, 1, 3)
-    state = sampler.start(torch.zeros(64, 1, 1, 1, 3), torch.zeros(64, 1, 7))
+    state = sampler.start(torch.zeros(64, 1, 1, 1, 3), torch.zeros(64, 0, 7))
     _, frame = sampler.step(state, torch.zeros(64, 7), noise, sampling)
     return float((frame - (MEAN + SPREAD * noise)).abs().max())
 
@@ -53,7 +54,7 @@ def test_the_error_of_twice_the_steps_is_a_half_with_euler_and_a_quarter_with_he
 def test_heun_evaluates_twice_a_step_but_the_last() -> None:
     world = GaussianWorld()
     sampler = Sampler(world, FlowMatching(FlowConfig()))
-    state = sampler.start(torch.zeros(1, 1, 1, 1, 3), torch.zeros(1, 1, 7))
+    state = sampler.start(torch.zeros(1, 1, 1, 1, 3), torch.zeros(1, 0, 7))
     before = world.evaluations
     sampler.step(state, torch.zeros(1, 7), draw(1, 1, 1, 3), SamplingConfig(steps=5, method="heun"))
     assert world.evaluations - before == 2 * 5 - 1
@@ -70,7 +71,13 @@ def sampler() -> Sampler:
     return Sampler(tiny_dit(), FlowMatching(FlowConfig(context_level=0.01), 2.0), NULL)
 
 
+def begin(sampler: Sampler, context: Tensor, between: Tensor, full_window: bool) -> RolloutState:
+    state = sampler.start(context, between)
+    return FullWindow.of(state, sampler, context, between) if full_window else state
+
+
 def velocity(sampler: Sampler, frames: Tensor, actions: Tensor, level: float = 1.0) -> Tensor:
+    actions = torch.cat([torch.zeros_like(actions[:, :1]), actions[:, 1:]], 1)
     levels = torch.full(frames.shape[:2], 0.01)
     levels[:, -1] = level
     return sampler.dit(frames, levels, actions)[:, -1]
@@ -83,7 +90,7 @@ def test_guidance_of_one_is_none(sampler: Sampler, full_window: bool) -> None:
     frames = []
     for null in (NULL, None):
         guided = replace(sampler, null_action=null)
-        state = guided.start(context, actions[:, :2], full_window)
+        state = begin(guided, context, actions[:, 1:2], full_window)
         frames.append(guided.step(state, actions[:, 2], noise, sampling)[1])
     assert torch.equal(*frames)
 
@@ -93,7 +100,7 @@ def test_guidance_of_one_is_none(sampler: Sampler, full_window: bool) -> None:
 def test_guidance_exaggerates_what_the_action_changes(sampler: Sampler, guidance: float, candidates: int) -> None:
     context, past = draw(2, 2, 4, 4, 3), draw(2, 2, 7, seed=2)
     action, noise = draw(2 * candidates, 7, seed=3), draw(2 * candidates, 4, 4, 3, seed=4)
-    state = sampler.start(context, past).fork(candidates)
+    state = sampler.start(context, past[:, 1:]).fork(candidates)
     _, frame = sampler.step(state, action, noise, replace(ONE, guidance=guidance))
 
     frames = torch.cat([context.repeat_interleave(candidates, 0), noise[:, None]], 1)
@@ -104,23 +111,11 @@ def test_guidance_exaggerates_what_the_action_changes(sampler: Sampler, guidance
     assert same(frame, noise - (null + guidance * (known - null)))
 
 
-def test_guidance_on_an_action_that_comes_late_forgets_it_and_what_follows(sampler: Sampler) -> None:
-    """The action taken from the last context frame is what the new frame answers to; both frames get the null one."""
-    context, actions, noise = draw(2, 2, 4, 4, 3), draw(2, 3, 7, seed=2), draw(2, 4, 4, 3, seed=3)
-    state = sampler.start(context, actions[:, :2], open_end=True)
-    sampling = replace(ONE, guidance=2.0)
-    _, frame = sampler.step(state, actions[:, 2], noise, sampling, last_action=actions[:, 1])
-
-    frames = torch.cat([context, noise[:, None]], 1)
-    null = velocity(sampler, frames, torch.cat([actions[:, :1], NULL.expand(2, 2, 7)], 1))
-    assert same(frame, noise - (null + 2 * (velocity(sampler, frames, actions) - null)))
-
-
 @pytest.mark.parametrize("full_window", [False, True])
 def test_what_guidance_imagined_without_the_action_is_not_remembered(sampler: Sampler, full_window: bool) -> None:
     """The frames after a guided one see it with its own action."""
     context, actions, noise = draw(2, 2, 4, 4, 3), draw(2, 4, 7, seed=2), draw(2, 2, 4, 4, 3, seed=3)
-    state = sampler.start(context, actions[:, :2], full_window)
+    state = begin(sampler, context, actions[:, 1:2], full_window)
     state, guided = sampler.step(state, actions[:, 2], noise[:, 0], replace(ONE, guidance=3.0, full_window=full_window))
     _, frame = sampler.step(state, actions[:, 3], noise[:, 1], replace(ONE, full_window=full_window))
     frames = torch.cat([context, guided[:, None], noise[:, 1:]], 1)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from published import SAMPLING, load, rollout_error, velocity_error
-from rslwm.model.ddpm import VPrediction
+from rslwm.model.published.ddpm import VPrediction
 
 WINDOW = 6
 CONTEXT = 2
@@ -19,7 +19,8 @@ def test_velocity_equals_the_published_one(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["dit_wide_p1", "dit_plain_p2", "ddim_plain_p2"])
 def test_full_window_rollout_equals_the_published_one(name: str) -> None:
-    assert rollout_error(load(name)) < 1e-4
+    """Tighter than a rollout needs: leaving out DDIM's scaling of the context changes no more than 4e-5."""
+    assert rollout_error(load(name)) < 3e-6
 
 
 @pytest.mark.parametrize("name", ["dit_wide_p1", "dit_plain_p2", "ddim_plain_p2"])

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from rslwm.model.published import PublishedAdapter, PublishedDiT
+from rslwm.model.published.files import PublishedAdapter, PublishedDiT
 from rslwm.types import DataError
 
 GOLDEN = Path(__file__).parents[1] / "golden"

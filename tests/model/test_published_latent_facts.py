@@ -1,31 +1,23 @@
-"""Facts about the published adapter and pixel decoder that the golden vectors pin down: changing one breaks one.
+"""The adapter and the pixel decoder compute what the published ones compute, with the published weights.
 
-Two facts are beyond them, since attention hardly matters with these weights and feed-forwards stay small: the number of
-heads, and that the GELU is exact (its approximation by a tanh changes 2e-7).
+Beyond these vectors is that the GELU is exact, since feed-forwards stay small: a tanh's approximation changes 2e-7.
 """
 
 import json
-from collections.abc import Callable
 from typing import Any
 
-import pytest
 import torch
-import torch.nn.functional as F
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from mutations import torch_functions
 from published import GOLDEN, relative_error
-from rslwm.latents import ldm_decoder as decoder_module
-from rslwm.latents.adapters import svae as adapter_module
 from rslwm.latents.adapters.base import AdapterConfig
 from rslwm.latents.adapters.svae import SVAE, AdapterBlock, published_name
 from rslwm.latents.decoder import DecoderConfig
-from rslwm.latents.ldm_decoder import LDMDecoder, ResidualBlock
+from rslwm.latents.ldm_decoder import LDMDecoder
 from rslwm.types import LatentSpec
 
 TOLERANCE = 1e-5
-Mutation = Callable[[Any, pytest.MonkeyPatch], None]
 
 
 def read(name: str) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Any]]:
@@ -70,70 +62,12 @@ def decoder_error(decoder: LDMDecoder, tensors: dict[str, Tensor]) -> float:
     return relative_error(decoder(tensors["z"]), tensors["rgb"])
 
 
-def each(kind: type[nn.Module], inside: type[nn.Module], then: Callable[[Any], None]) -> Mutation:
-    """A change to all modules of a kind that are children of another kind."""
-
-    def mutate(network: nn.Module, patch: pytest.MonkeyPatch) -> None:
-        found = [m for parent in network.modules() if isinstance(parent, inside) for m in parent.children()]
-        found = [module for module in found if isinstance(module, kind)]
-        assert found
-        for module in found:
-            then(module)
-
-    return mutate
+def test_the_adapter_is_the_published_one() -> None:
+    assert max(adapter_errors(*adapter())) < TOLERANCE
 
 
-def setting(name: str, value: Callable[[Any], float]) -> Callable[[Any], None]:
-    return lambda module: setattr(module, name, value(module))
-
-
-def post_norm(network: SVAE, patch: pytest.MonkeyPatch) -> None:
-    for block in (*network.encoder, *network.decoder):
-        norm, block.norm1, block.norm2 = block.norm2, nn.Identity(), nn.Identity()
-        block.register_forward_hook(lambda _, inputs, out, norm=norm: norm(out))
-
-
-def second_half(network: SVAE, patch: pytest.MonkeyPatch) -> None:
-    for parameter in network.to_moments.parameters():
-        parameter.data = parameter.data.roll(len(parameter) // 2, 0)
-
-
-def without_sigmoid(network: LDMDecoder, patch: pytest.MonkeyPatch) -> None:
-    network.register_forward_hook(lambda _, inputs, rgb: rgb.logit().clamp(0, 1))
-
-
-ADAPTER: dict[str, Mutation] = {
-    "GELU": torch_functions(adapter_module, gelu=lambda x: x * (1.702 * x).sigmoid()),
-    "norms before": post_norm,
-    "blocks' eps 1e-12": each(nn.LayerNorm, AdapterBlock, setting("eps", lambda norm: 1e-5)),
-    "final norms' eps 1e-5": each(nn.LayerNorm, SVAE, setting("eps", lambda norm: 1e-12)),
-    "mean, then variance": second_half,
-}
-DECODER: dict[str, Mutation] = {
-    "SiLU": torch_functions(decoder_module, silu=F.gelu),
-    "nearest pixels": torch_functions(
-        decoder_module, interpolate=lambda x, **_: F.interpolate(x, scale_factor=2.0, mode="bilinear")
-    ),
-    "a group a channel": each(nn.GroupNorm, ResidualBlock, setting("num_groups", lambda norm: norm.num_groups // 2)),
-    "eps 1e-6": each(nn.GroupNorm, ResidualBlock, setting("eps", lambda norm: 1e-5)),
-    "a sigmoid": without_sigmoid,
-}
-
-
-@pytest.mark.parametrize("mutate", ADAPTER.values(), ids=ADAPTER)
-def test_changing_a_fact_changes_the_adapter(mutate: Mutation, monkeypatch: pytest.MonkeyPatch) -> None:
-    svae, tensors = adapter()
-    assert max(adapter_errors(svae, tensors)) < TOLERANCE
-    mutate(svae, monkeypatch)
-    assert max(adapter_errors(svae, tensors)) > 10 * TOLERANCE
-
-
-@pytest.mark.parametrize("mutate", DECODER.values(), ids=DECODER)
-def test_changing_a_fact_changes_the_decoder(mutate: Mutation, monkeypatch: pytest.MonkeyPatch) -> None:
-    decoder, tensors = pixel_decoder()
-    assert decoder_error(decoder, tensors) < TOLERANCE
-    mutate(decoder, monkeypatch)
-    assert decoder_error(decoder, tensors) > 10 * TOLERANCE
+def test_the_pixel_decoder_is_the_published_one() -> None:
+    assert decoder_error(*pixel_decoder()) < TOLERANCE
 
 
 @torch.no_grad()

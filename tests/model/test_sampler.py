@@ -7,11 +7,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from published import published_rollout
 from rslwm.attention import causal_bias
-from rslwm.model.ddpm import DDPMConfig, VPrediction
 from rslwm.model.dit import DiT
-from rslwm.model.flow import FlowConfig, FlowMatching
-from rslwm.model.sampler import Objective, RolloutState, Sampler, SamplingConfig
+from rslwm.model.flow import FlowConfig, FlowMatching, Objective
+from rslwm.model.published.ddpm import DDPMConfig, VPrediction
+from rslwm.model.published.sampler import FullWindow, OutgoingSampler
+from rslwm.model.sampler import RolloutState, Sampler, SamplingConfig
 from rslwm.serialisation import ConfigError
 from tiny import draw, same, tiny_dit
 
@@ -33,13 +35,19 @@ def roll(sampler: Sampler, state: RolloutState, actions: Tensor, noise: Tensor, 
     return torch.stack(frames, 1)
 
 
+def begin(sampler: Sampler, frames: Tensor, between: Tensor, sampling: SamplingConfig = KEPT) -> RolloutState:
+    state = sampler.start(frames, between)
+    return FullWindow.of(state, sampler, frames, between) if sampling.full_window else state
+
+
 def rollout(
     sampler: Sampler, frames: Tensor, actions: Tensor, noise: Tensor, sampling: SamplingConfig = KEPT
 ) -> Tensor:
-    past = frames.shape[1]
-    return roll(
-        sampler, sampler.start(frames, actions[:, :past], sampling.full_window), actions[:, past:], noise, sampling
-    )
+    """Every frame with the action that conditions it, whichever way that is aligned."""
+    past, outgoing = frames.shape[1], isinstance(sampler, OutgoingSampler)
+    if not outgoing:
+        return roll(sampler, begin(sampler, frames, actions[:, 1:past], sampling), actions[:, past:], noise, sampling)
+    return published_rollout(sampler.dit, sampler.objective, frames, actions, noise, sampling)
 
 
 def inputs(context: int, new: int, batch: int = 2) -> tuple[Tensor, Tensor, Tensor]:
@@ -62,7 +70,7 @@ def recomputed(sampler: Sampler, context: Tensor, actions: Tensor, noise: Tensor
     frames = context
     for f in range(noise.shape[1]):
         used = actions[:, : frames.shape[1] + 1][:, -WINDOW:].clone()
-        if sampler.blank_first:
+        if not isinstance(sampler, OutgoingSampler):
             used[:, 0] = 0
         seen = denoised(sampler, sampler.dit, frames[:, 1 - WINDOW :], used, noise[:, f : f + 1])
         frames = torch.cat([frames, seen[:, -1:]], 1)
@@ -90,7 +98,7 @@ def remembered(
     long.requires_grad_(False)
     past = min(context.shape[1], WINDOW - 1)
     frames, actions = context[:, -past:], actions[:, context.shape[1] - past :].clone()
-    if sampler.blank_first:
+    if not isinstance(sampler, OutgoingSampler):
         actions[:, 0] = 0
     with monkeypatch.context() as patch:
         patch.setattr("rslwm.model.layers.causal_bias", band)
@@ -103,20 +111,20 @@ OBJECTIVES = {"flow": FLOW, "ddpm": VPrediction(DDPMConfig())}
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=OBJECTIVES)
-@pytest.mark.parametrize("blank_first", [False, True])
+@pytest.mark.parametrize("kind", [Sampler, OutgoingSampler])
 @pytest.mark.parametrize("context", [1, 2, 3, 6])
 def test_full_window_equals_recomputation_before_and_after_the_slide(
-    sampler: Sampler, context: int, blank_first: bool, objective: Objective
+    sampler: Sampler, context: int, kind: type[Sampler], objective: Objective
 ) -> None:
-    sampler = Sampler(sampler.dit, objective, blank_first=blank_first)
+    sampler = kind(sampler.dit, objective)
     clip = inputs(context, 5)
     assert same(rollout(sampler, *clip, FULL), recomputed(sampler, *clip))
 
 
-@pytest.mark.parametrize("blank_first", [False, True])
+@pytest.mark.parametrize("kind", [Sampler, OutgoingSampler])
 @pytest.mark.parametrize("context", [1, 2, 3, 6])
-def test_kept_keys_equal_recomputation_until_the_slide(sampler: Sampler, context: int, blank_first: bool) -> None:
-    sampler = replace(sampler, blank_first=blank_first)
+def test_kept_keys_equal_recomputation_until_the_slide(sampler: Sampler, context: int, kind: type[Sampler]) -> None:
+    sampler = kind(sampler.dit, sampler.objective)
     clip = inputs(context, 5)
     kept, full = rollout(sampler, *clip), recomputed(sampler, *clip)
     until = WINDOW - min(context, WINDOW - 1)
@@ -130,7 +138,7 @@ def test_kept_keys_are_those_that_frames_had_in_their_own_window(
     sampler: Sampler, context: int, objective: Objective, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Over three windows, in which positions grow to where the transformer has no frames."""
-    sampler = Sampler(sampler.dit, objective, blank_first=True)
+    sampler = Sampler(sampler.dit, objective)
     clip = inputs(context, 3 * WINDOW, batch=1)
     ours = rollout(sampler, *clip)
     assert ours.isfinite().all()
@@ -140,7 +148,7 @@ def test_kept_keys_are_those_that_frames_had_in_their_own_window(
 @pytest.mark.parametrize("sampling", [KEPT, FULL], ids=["kept", "full"])
 def test_a_window_of_two_frames(sampler: Sampler, sampling: SamplingConfig) -> None:
     """One frame of context, which has nothing before it: kept or recomputed, it's the same."""
-    sampler = Sampler(tiny_dit(max_frames=2, temporal=sampler.dit.config.temporal), FLOW)
+    sampler = OutgoingSampler(tiny_dit(max_frames=2, temporal=sampler.dit.config.temporal), FLOW)
     context, actions, noise = inputs(1, 4)
     frames = context
     for f in range(4):
@@ -191,16 +199,16 @@ def test_conditions_in_groups_equal_conditions_one_by_one(sampler: Sampler, monk
 
 @pytest.mark.parametrize("sampling", [KEPT, FULL], ids=["kept", "full"])
 def test_forked_candidates_equal_separate_rollouts(sampler: Sampler, sampling: SamplingConfig) -> None:
-    context, past = draw(2, 2, 4, 4, 3), draw(2, 2, 7, seed=2)
+    context, past = draw(2, 2, 4, 4, 3), draw(2, 1, 7, seed=2)
     actions, noise = draw(2, 3, 4, 7, seed=3), draw(2, 3, 4, 4, 4, 3, seed=4)
-    state = sampler.start(context, past, sampling.full_window)
+    state = begin(sampler, context, past, sampling)
     forked = roll(sampler, state.fork(3), actions.flatten(0, 1), noise.flatten(0, 1), sampling).unflatten(0, (2, 3))
     for k in range(3):
         assert same(forked[:, k], roll(sampler, state, actions[:, k], noise[:, k], sampling))
 
 
 def test_forking_copies_nothing(sampler: Sampler) -> None:
-    state = sampler.start(draw(2, 2, 4, 4, 3), draw(2, 2, 7))
+    state = sampler.start(draw(2, 2, 4, 4, 3), draw(2, 1, 7))
     forked = state.fork(5).fork(2)
     assert forked.cache is state.cache
     assert forked.latents is state.latents
@@ -209,7 +217,7 @@ def test_forking_copies_nothing(sampler: Sampler) -> None:
 
 @pytest.mark.parametrize("steps_before", [1, 3])
 def test_forking_in_mid_rollout_and_once_more(sampler: Sampler, steps_before: int) -> None:
-    state = sampler.start(draw(2, 2, 4, 4, 3), draw(2, 2, 7))
+    state = sampler.start(draw(2, 2, 4, 4, 3), draw(2, 1, 7))
     for seed in range(steps_before):
         state, _ = sampler.step(state, draw(2, 7, seed=seed), draw(2, 4, 4, 3, seed=seed), KEPT)
     actions, noise = draw(2, 3, 2, 2, 7, seed=5), draw(2, 3, 2, 2, 4, 4, 3, seed=6)
@@ -224,24 +232,11 @@ def test_forking_in_mid_rollout_and_once_more(sampler: Sampler, steps_before: in
             assert same(second.unflatten(0, (2, 3, 2))[:, k, j], frame)
 
 
-@pytest.mark.parametrize("sampling", [KEPT, FULL], ids=["kept", "full"])
-def test_an_action_that_comes_late_equals_one_that_was_known(sampler: Sampler, sampling: SamplingConfig) -> None:
-    """The last frame's action given with the next step, in place of a wrong one in the state; also after the slide."""
-    context, actions, noise = inputs(2, 6)
-    wrong = torch.cat([actions[:, :1], 7 + actions[:, 1:2]], 1)
-    state, late = sampler.start(context, wrong, sampling.full_window, open_end=True), []
-    for f in range(6):
-        state, frame = sampler.step(state, actions[:, 2 + f], noise[:, f], sampling, last_action=actions[:, 1 + f])
-        late.append(frame)
-    assert same(torch.stack(late, 1), rollout(sampler, context, actions, noise, sampling))
-
-
 def test_a_continued_rollout_of_full_windows_equals_a_restarted_one(sampler: Sampler) -> None:
-    sampler = replace(sampler, blank_first=True)
     context, actions, noise = inputs(3, 3)
     continued = rollout(sampler, context, actions, noise, FULL)
     last = torch.cat([context[:, 2:], continued[:, :2]], 1)
-    _, frame = sampler.step(sampler.start(last, actions[:, 2:5]), actions[:, 5], noise[:, 2], FULL)
+    _, frame = sampler.step(sampler.start(last, actions[:, 3:5]), actions[:, 5], noise[:, 2], FULL)
     assert same(frame, continued[:, 2])
 
 
@@ -264,14 +259,14 @@ def test_weights_kept_in_bfloat16_roll_out_alike_with_and_without_autocast() -> 
 
 
 def test_a_state_can_be_stepped_again(sampler: Sampler) -> None:
-    state = sampler.start(draw(1, 3, 4, 4, 3), draw(1, 3, 7))
+    state = sampler.start(draw(1, 3, 4, 4, 3), draw(1, 2, 7))
     state, _ = sampler.step(state, draw(1, 7, seed=3), draw(1, 4, 4, 3, seed=4), KEPT)
     action, noise = draw(1, 7, seed=5), draw(1, 4, 4, 3, seed=6)
     assert torch.equal(sampler.step(state, action, noise, KEPT)[1], sampler.step(state, action, noise, KEPT)[1])
 
 
 def test_a_state_counts_what_the_next_frame_sees(sampler: Sampler) -> None:
-    state, seen = sampler.start(draw(1, 1, 4, 4, 3), draw(1, 1, 7)), []
+    state, seen = sampler.start(draw(1, 1, 4, 4, 3), draw(1, 0, 7)), []
     for _ in range(4):
         seen.append(state.frames)
         state, _ = sampler.step(state, draw(1, 7), draw(1, 4, 4, 3), KEPT)
@@ -279,7 +274,7 @@ def test_a_state_counts_what_the_next_frame_sees(sampler: Sampler) -> None:
 
 
 def test_wrong_number_of_rows_is_named(sampler: Sampler) -> None:
-    state = sampler.start(draw(2, 2, 4, 4, 3), draw(2, 2, 7)).fork(3)
+    state = sampler.start(draw(2, 2, 4, 4, 3), draw(2, 1, 7)).fork(3)
     with pytest.raises(ValueError, match="2 contexts of 3 candidates"):
         sampler.step(state, draw(3, 7), draw(6, 4, 4, 3), KEPT)
 
@@ -296,6 +291,6 @@ def test_what_the_model_can_not_do_is_refused(
     sampler: Sampler, sampling: SamplingConfig, objective: Objective, named: str
 ) -> None:
     sampler = Sampler(sampler.dit, objective)
-    state = sampler.start(draw(1, 2, 4, 4, 3), draw(1, 2, 7))
+    state = sampler.start(draw(1, 2, 4, 4, 3), draw(1, 1, 7))
     with pytest.raises(ConfigError, match=named):
         sampler.step(state, draw(1, 7), draw(1, 4, 4, 3), sampling)

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor
 
+from published import published_rollout
 from rslwm.compute import generator
 from rslwm.latents.base import EncoderConfig
 from rslwm.latents.pixels import TwinDecoder
@@ -17,9 +18,9 @@ from rslwm.latents.published.base import Options
 from rslwm.latents.published.sd3 import SD3VAE
 from rslwm.latents.published.webdino import WebDINO
 from rslwm.model.flow import FlowMatching
-from rslwm.model.published import PublishedAdapter, PublishedDiT
-from rslwm.model.sampler import Sampler, SamplingConfig
-from rslwm.model.semantic_wm import ACTIONS, Facts, import_world_model
+from rslwm.model.published.files import PublishedAdapter, PublishedDiT
+from rslwm.model.published.semantic_wm import ACTIONS, Facts, import_world_model
+from rslwm.model.sampler import SamplingConfig
 from rslwm.model.world_model import WorldModel
 from rslwm.serialisation import ConfigError
 from rslwm.types import DataError
@@ -76,12 +77,8 @@ def test_rollouts_are_the_published_ones(name: str, facts: Facts, tmp_path: Path
 
 def sampled(model: WorldModel, context: Tensor, actions: Tensor, noise: Tensor) -> Tensor:
     """Frames after a context of two, every frame with its own ten inputs, at the golden vectors' shift."""
-    sampler, how = Sampler(model.dit, FlowMatching(model.config.flow, 2.0)), SamplingConfig(full_window=True)
-    state, frames = sampler.start(context, actions[:, :2], full_window=True), []
-    for t, drawn in enumerate(noise):
-        state, frame = sampler.step(state, actions[:, 2 + t], drawn[:, 0], how)
-        frames.append(frame)
-    return torch.stack(frames, 1)
+    objective = FlowMatching(model.config.flow, 2.0)
+    return published_rollout(model.dit, objective, context, actions, noise[:, :, 0].transpose(0, 1))
 
 
 @torch.no_grad()

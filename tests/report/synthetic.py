@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,8 @@ from rslwm.evals.base import MetricInfo
 from rslwm.evals.rows import Rows
 from rslwm.serialisation import dump
 from rslwm.study.presets import PRESETS
-from rslwm.types import LatentSpec, MetricRow
+from rslwm.study.record import RunRecord, SpaceRecord, Timing
+from rslwm.types import LatentSpec, MetricRow, Unavailable
 
 SPACES = {
     "small-vae": ("reconstruction", 0.62, 0.30, 0.50),
@@ -146,30 +147,28 @@ def write_run(path: Path, seeds: int = 1, with_clips: bool = True) -> Path:
     demo = PRESETS["demo"]  # with fewer episodes, so that a shipped record of training noise isn't this run's
     sim = replace(demo.data.sim, episodes=200)
     dump(replace(demo, data=replace(demo.data, sim=sim)), path / "config.yaml")
-    spaces = [
-        {
-            "name": name,
-            "family": family,
-            "spec": LatentSpec(name, family, (8, 8), 16, 1_020_000, "1f3a9c0d2b41").to_dict(),
-            "cost": {
+    spaces = tuple(
+        SpaceRecord(
+            name,
+            LatentSpec(name, family, (8, 8), 16, 1_020_000, "1f3a9c0d2b41"),
+            cost={
                 "encoder_parameters": 1_020_000, "encoder_flops_per_frame": 1.3e8, "training_seconds": 61.0 + 9 * i,
                 "world_model_parameters": 812_000, "peak_memory_mb": 912.0 + i, "latent_bytes_per_frame": 2048,
                 "rollout_seconds": 0.031, "plan_seconds": 0.94,
             },
-        }
+        )
         for i, (name, (family, *_)) in enumerate(SPACES.items())
-    ]  # fmt: skip
-    study = {
-        "spaces": spaces,
-        "metrics": [asdict(metric) for metric in METRICS],
-        "unavailable": [{"metric": "lpips", "reason": "needs the extra `metrics` and a download"}],
-        "notes": ["Rollouts have 8 generated frames instead of 12."],
-        "versions": {"rslwm": "0.1.0", "torch": "2.13.0", "python": "3.12"},
-        "command": "rslwm compare demo --out runs/demo",
-        "data": {"uri": "sim:tabletop", "episodes": 200, "held_out": 40, "fingerprint": "a61c0ffee123"},
-        "timings": [{"stage": "encoder", "space": name, "seconds": 24.0, "peak_mb": 640.0} for name in SPACES],
-    }
-    (path / "study.json").write_text(json.dumps(study))
+    )  # fmt: skip
+    RunRecord(
+        metrics=tuple(METRICS),
+        spaces=spaces,
+        unavailable=(Unavailable("lpips", "needs the extra `metrics` and a download"),),
+        notes=("Rollouts have 8 generated frames instead of 12.",),
+        versions={"rslwm": "0.1.0", "torch": "2.13.0", "python": "3.12"},
+        command="rslwm compare demo --out runs/demo",
+        data={"uri": "sim:tabletop", "episodes": 200, "held_out": 40, "fingerprint": "a61c0ffee123"},
+        timings=tuple(Timing("encoder", name, 24.0, 640.0) for name in SPACES),
+    ).save(path)
     if with_clips:
         clips(path / "clips")
     return path

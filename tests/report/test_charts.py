@@ -1,9 +1,16 @@
+import re
 from itertools import pairwise
 
+import matplotlib
+import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
-from rslwm.report.charts import Frame, Track, number, spread, ticks
-from rslwm.report.palette import inks
+from planted import INFOS, study
+from rslwm.report.charts import inline, spread, tradeoff
+from rslwm.report.palette import STYLE, inks
+from rslwm.report.tracks import Track, number
+from rslwm.verdict.decide import VerdictConfig, decide
 
 
 @pytest.mark.parametrize("higher_is_better", [True, False])
@@ -18,13 +25,6 @@ def test_to_the_right_is_better(higher_is_better):
 
 def test_a_track_of_one_value_still_has_a_width():
     assert 0 < Track.around([3.0], True).at(3.0) < 100
-
-
-@pytest.mark.parametrize(("low", "high"), [(0, 1), (-0.3, 0.31), (12.4, 25.9), (1e-4, 3e-4)])
-def test_ticks_are_few_round_and_inside(low, high):
-    found = ticks(low, high)
-    assert 2 <= len(found) <= 8
-    assert all(low <= tick <= high for tick in found)
 
 
 @pytest.mark.parametrize(
@@ -45,13 +45,26 @@ def test_labels_keep_their_distance_and_their_order():
     assert sum(placed) == pytest.approx(sum(heights))
 
 
-def test_the_frame_puts_large_values_at_the_top_right():
-    frame = Frame((0, 1), (0, 1))
-    assert frame.x(1) == frame.width - frame.right
-    assert frame.y(1) == frame.top
-
-
 def test_inks_differ_and_markers_repeat_the_family():
     found = inks(["reconstruction", "semantic", "reconstruction", "semantic", "floor"])
     assert len({ink.light for ink in found}) == len({ink.dark for ink in found}) == 5
     assert [ink.marker for ink in found] == ["s", "o", "s", "o", "^"]
+
+
+def test_a_chart_on_the_page_takes_its_colours_from_there_and_leaves_numbers_alone():
+    skills = {"vae": 0.42, "vjepa": 0.5}
+    verdict = decide(study(skills, np.random.default_rng(0), seeds=2), INFOS, VerdictConfig(resamples=100))
+    drawn = dict(zip(verdict.spaces, inks(verdict.families), strict=True))
+    with matplotlib.rc_context(STYLE):
+        figure = Figure()
+        axes = figure.subplots()
+        tradeoff(axes, verdict.axes["fidelity"], verdict.axes["planning"], drawn)
+        axes.set_xticks([0.125], ["0.125"])
+        svg = inline(figure, "planning & more", drawn)
+    assert svg.startswith("<svg viewBox=")
+    assert "<title>planning &amp; more</title>" in svg
+    assert {'data-space="0"', 'data-space="1"', ">0.125<", "var(--ink)", "var(--rule)"} <= set(
+        re.findall(r'data-space="\d"|>0\.125<|var\(--ink\)|var\(--rule\)', svg)
+    )
+    for foreign in ("#0068a8", "<style", "url(", "http", ' id="text', "xlink"):
+        assert foreign not in svg

@@ -6,10 +6,12 @@ import pytest
 
 from rslwm.cli.report import Report
 from rslwm.evals.rows import Rows
-from rslwm.report.page import build_report, format_cost, prose
-from rslwm.report.run import load_run
+from rslwm.report.page import build_report
+from rslwm.report.run import Run
+from rslwm.report.tracks import format_cost, prose
+from rslwm.study.record import RunRecord, judge
 from rslwm.types import DataError
-from synthetic import SPACES, measurements, write_run
+from synthetic import METRICS, SPACES, measurements, write_run
 
 VOID = {"meta", "link", "img", "br", "input", "line", "path", "circle", "rect", "polygon"}
 
@@ -40,10 +42,16 @@ def parse(page):
     return parser
 
 
+def judged(path):
+    """The page, from the rows on."""
+    judge(path)
+    return build_report(path)
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     path = write_run(tmp_path_factory.mktemp("runs") / "demo")
-    build_report(path)
+    judged(path)
     return path
 
 
@@ -92,7 +100,7 @@ def test_every_figure_is_written_as_svg_and_png(run):
 
 
 def test_the_same_run_gives_the_same_files(run, tmp_path):
-    again = build_report(write_run(tmp_path / "again"))
+    again = judged(write_run(tmp_path / "again"))
     assert again.read_text() == (run / "report" / "index.html").read_text()
     for name in ("summary.svg", "scores.svg"):
         assert (again.parent / "figures" / name).read_bytes() == (run / "report" / "figures" / name).read_bytes()
@@ -100,10 +108,9 @@ def test_the_same_run_gives_the_same_files(run, tmp_path):
 
 def test_rows_and_metrics_alone_make_a_page(tmp_path):
     path = write_run(tmp_path / "bare", with_clips=False)
-    study = json.loads((path / "study.json").read_text())
-    (path / "study.json").write_text(json.dumps({"metrics": study["metrics"]}))
+    RunRecord(metrics=tuple(METRICS)).save(path)
     (path / "config.yaml").unlink()
-    text = build_report(path).read_text()
+    text = judged(path).read_text()
     parse(text)
     for sentence in ("kept no clips", "recorded no costs", "holds no config.yaml"):
         assert sentence in text
@@ -113,7 +120,7 @@ def test_one_space_and_one_axis_make_a_page(tmp_path):
     path = write_run(tmp_path / "single", with_clips=False)
     rows = Rows.load(path / "rows.parquet")
     rows.where((rows["latent"] == "small-vae") & (rows["axis"] == "fidelity")).save(path / "rows.parquet")
-    text = build_report(path).read_text()
+    text = judged(path).read_text()
     parse(text)
     assert "nothing to decide" in text
     assert "No metric of this axis was measured" in text
@@ -121,7 +128,7 @@ def test_one_space_and_one_axis_make_a_page(tmp_path):
 
 def test_several_trainings_are_shown_one_by_one(tmp_path):
     path = write_run(tmp_path / "seeds", seeds=3, with_clips=False)
-    text = build_report(path).read_text()
+    text = judged(path).read_text()
     assert json.loads((path / "verdict.json").read_text())["axes"]["planning"]["winner"] == "small-vjepa+16"
     assert "ahead of small-dino+16 by" in text
     assert "3 trainings each" in text
@@ -134,7 +141,7 @@ def test_a_run_with_seeds_tells_its_training_noise_to_one_without(tmp_path):
     path = write_run(tmp_path / "once", with_clips=False)
     config = path / "config.yaml"
     config.write_text(config.read_text().replace("training_noise: ''", f"training_noise: '{tmp_path / 'noise.json'}'"))
-    text = build_report(path).read_text()
+    text = judged(path).read_text()
     parse(text)
     axis = json.loads((path / "verdict.json").read_text())["axes"]["planning"]
     assert (axis["winner"], axis["contenders"], axis["noise"]["freedom"]) == ("", ["small-vjepa+16"], 12)
@@ -142,9 +149,9 @@ def test_a_run_with_seeds_tells_its_training_noise_to_one_without(tmp_path):
     assert text.count('title="ahead, with one training each"') == 4
     assert 'title="ruled out as the best"' in text
     (tmp_path / "noise.json").unlink()
-    assert "taken from the record noise" in build_report(path).read_text()  # the run keeps a copy
+    assert "taken from the record noise" in judged(path).read_text()  # the run keeps a copy
     config.write_text(config.read_text().replace("episodes: 200", "episodes: 60"))
-    assert "data.sim.episodes 200 there, 60 here" in build_report(path).read_text()
+    assert "data.sim.episodes 200 there, 60 here" in judged(path).read_text()
 
 
 def test_one_training_records_no_noise(tmp_path):
@@ -167,37 +174,47 @@ def test_names_are_escaped(tmp_path):
     Rows.of(measurements(episodes=8, skills={name: ("semantic", 0.4, 0.4, 0.4), "x": SPACES["small-vae"]})).save(
         path / "rows.parquet"
     )
-    text = build_report(path).read_text()
+    text = judged(path).read_text()
     parse(text)
     assert '<b>"' not in text
     assert "&lt;b&gt;" in text
 
 
-def test_the_verdict_is_recomputed_from_the_rows(tmp_path):
+def test_the_report_command_decides_again_from_the_rows(tmp_path):
     path = write_run(tmp_path / "stale", with_clips=False)
     (path / "verdict.json").write_text('{"spaces": ["stale"]}')
-    assert load_run(path).spaces == list(SPACES)
+    with pytest.raises(DataError, match="`rslwm report` writes it anew"):
+        build_report(path)
+    Report(path).run()
+    assert Run.load(path).verdict.spaces == tuple(SPACES)
     (path / "rows.parquet").unlink()
-    assert load_run(path).spaces == list(SPACES)  # the new one is kept, and enough by itself
+    build_report(path)  # the verdict is kept, and enough by itself
 
 
 def test_another_configuration_gives_another_verdict(tmp_path):
     path = write_run(tmp_path / "edited", with_clips=False)
-    assert load_run(path).verdict["confidence"] == 0.95
+    assert judge(path).confidence == 0.95
     text = (path / "config.yaml").read_text()
     (path / "config.yaml").write_text(text.replace("confidence: 0.95", "confidence: 0.8"))
-    assert load_run(path).verdict["confidence"] == 0.8
+    assert judge(path).confidence == 0.8
+
+
+def test_a_record_survives_its_file(run, tmp_path):
+    record = RunRecord.load(run)
+    record.save(tmp_path)
+    assert RunRecord.load(tmp_path) == record
 
 
 def test_a_folder_without_measurements_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"rows\.parquet does not exist; `rslwm compare` writes it"):
-        build_report(tmp_path)
+        judge(tmp_path)
     Rows.of(measurements(episodes=2)).save(tmp_path / "rows.parquet")
-    with pytest.raises(DataError, match="declares no metrics"):
-        build_report(tmp_path)
-    (tmp_path / "study.json").write_text("{")
-    with pytest.raises(DataError, match="not JSON"):
-        build_report(tmp_path)
+    with pytest.raises(DataError, match=r"study\.json does not exist"):
+        judge(tmp_path)
+    for text in ("{", '{"metrics": [], "spaces": [{"name": "a", "family": "semantic"}]}'):
+        (tmp_path / "study.json").write_text(text)
+        with pytest.raises(DataError, match=r"no description of a run of this version .* again writes it anew"):
+            judge(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from safetensors.numpy import save_file
 
-from rslwm.report.run import Clips, load_run
+from rslwm.report.run import Clips
 from rslwm.report.sprites import data_uri, sheet
 from rslwm.types import DataError
 
@@ -45,19 +45,17 @@ def write(folder, name, frames, **note):
 
 
 def test_clips_are_cut_to_what_all_spaces_have(tmp_path):
-    (tmp_path / "verdict.json").write_text('{"spaces": ["a"]}')
     write(
         tmp_path / "clips", "truth", np.zeros((3, 9, 4, 4, 3), np.uint8), context="2", ids=json.dumps(["x", "y", "z"])
     )
     write(tmp_path / "clips", "a", np.zeros((2, 7, 4, 4, 3), np.uint8))
-    clips = load_run(tmp_path).clips
+    clips = Clips.load(tmp_path / "clips")
     assert {array.shape for array in clips.frames.values()} == {(2, 7, 4, 4, 3)}
     assert (clips.context, clips.ids) == (2, ("x", "y"))
 
 
 def test_a_file_without_frames_is_named(tmp_path):
-    (tmp_path / "verdict.json").write_text('{"spaces": ["a"]}')
     write(tmp_path / "clips", "truth", np.zeros((1, 2, 4, 4, 3), np.uint8))
     save_file({"video": np.zeros(3)}, tmp_path / "clips" / "a.safetensors")
     with pytest.raises(DataError, match="no tensor 'frames'"):
-        load_run(tmp_path)
+        Clips.load(tmp_path / "clips")

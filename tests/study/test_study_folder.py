@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
-from rslwm.report.run import load_run
+from rslwm.report.run import Clips
 from rslwm.study.compare import _write_clips
 
 
@@ -27,8 +27,7 @@ def write(folder, *spaces: SimpleNamespace) -> None:
 def test_clips_of_spaces_that_no_longer_take_part_go(tmp_path):
     write(tmp_path, evaluated(tmp_path, "small-vae", 5), evaluated(tmp_path, "old", 3))
     write(tmp_path, evaluated(tmp_path, "small-vae", 9), evaluated(tmp_path, "v1.5 +16", 9))
-    (tmp_path / "verdict.json").write_text('{"spaces": []}')
-    clips = load_run(tmp_path).clips
+    clips = Clips.load(tmp_path / "clips")
     assert {name: frames.shape[1] for name, frames in clips.frames.items()} == {
         "truth": 9,
         "small-vae": 9,

@@ -1,9 +1,12 @@
 """Studies at sizes where nothing is learned, and their stages run in this process."""
 
+import io
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from rich.console import Console
 
 from rslwm.compute import ComputeConfig
 from rslwm.data.corpus import Corpus
@@ -25,10 +28,13 @@ from rslwm.model.sampler import SamplingConfig
 from rslwm.model.world_model import WorldModelConfig
 from rslwm.optim import OptimConfig
 from rslwm.plan.base import PlanConfig
-from rslwm.run.stage import Stage, Workspace, closure
+from rslwm.run.runner import Runner
+from rslwm.run.stage import RECORD, Stage, Workspace, closure
 from rslwm.study.config import StudyConfig
 from rslwm.study.graph import Variant
 
+HERE = f"{Path(__file__).with_name('here.py')}:Here"
+"""An executor of stages in this process."""
 OPTIM = OptimConfig(steps=3, batch_size=8, warmup=1)
 
 
@@ -70,6 +76,16 @@ def run(stages: Iterable[Stage[Any]], root: Path) -> Workspace:
             folder.mkdir(parents=True)
             stage.run(Workspace(folder, root))
     return Workspace(root, root)
+
+
+def here(root: Path) -> Runner:
+    """A runner whose stages run in this process."""
+    return Runner(root, 1, console=Console(file=io.StringIO()), executor=HERE)
+
+
+def made(root: Path) -> dict[str, int]:
+    """The folders of a run's stages, with the time at which each was finished."""
+    return {record.parent.name: record.stat().st_mtime_ns for record in root.glob(f"stages/*/{RECORD}")}
 
 
 def rows_of(variant: Variant, work: Workspace) -> Rows:

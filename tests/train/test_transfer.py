@@ -11,8 +11,8 @@ from rslwm.data.corpus import Corpus
 from rslwm.data.store import TensorStore
 from rslwm.latents.base import EncoderConfig
 from rslwm.latents.space import LatentSpace, SpaceConfig
-from rslwm.model.ddpm import DDPMConfig
 from rslwm.model.dit import DiTConfig
+from rslwm.model.published.ddpm import DDPMConfig
 from rslwm.model.world_model import WorldModel, WorldModelConfig
 from rslwm.optim import OptimConfig
 from rslwm.train.transfer import start_from

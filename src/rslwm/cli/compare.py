@@ -28,10 +28,6 @@ class Compare(StudyCommand):
       rslwm compare demo --estimate                              what it would do and take, without doing it
     """
 
-    out: Path | None = None
-    """Folder of the run; runs/PRESET if it isn't given."""
-    jobs: int = 0
-    """Stages that run side by side; 0 is as many as fit the cores. Doesn't change any result."""
     track: Kind | None = None
     """Show losses and speeds in tensorboard, wandb or trackio, too (pip install 'rslwm[trackers]')."""
     estimate: bool = False
@@ -42,13 +38,12 @@ class Compare(StudyCommand):
     """Share of that GPU's peak that the estimated hours assume. The hours of the paper's Table 6 come to 0.1 to 0.2."""
 
     def run(self) -> None:
-        out = self.out or Path("runs") / self.name
         if self.estimate:
             from rslwm.cli.estimate import estimate
 
-            estimate(self.config, out, self.jobs, self.gpu, self.utilisation)
+            estimate(self.config, self.folder, self.jobs, self.gpu, self.utilisation)
         else:
-            self._compare(out)
+            self._compare(self.folder)
 
     def _compare(self, out: Path) -> None:
         from rslwm.report.page import build_report
@@ -59,7 +54,9 @@ class Compare(StudyCommand):
         screen, failed, pages = console(), list[Failure](), dict[Path, Path]()
         command = shlex.join(["rslwm", *sys.argv[1:]])
         with tracked(self.track, self.config, out):
-            verdicts = compare(self.config, out, self.jobs, command, lambda at: pages.update({at: build_report(at)}))
+            verdicts = compare(
+                self.config, out, self.jobs, command, lambda at: pages.update({at: build_report(at)}), self.executor
+            )
         for folder, verdict in verdicts.items():
             record, page = RunRecord.load(folder), pages[folder]
             if folder != out:

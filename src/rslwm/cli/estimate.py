@@ -21,7 +21,7 @@ from rslwm.study.stages.data import DataStage
 COUNTED = (
     "Training counts three forward passes, and holds weights, gradients, two moments and the moving average in "
     "float32, and in bfloat16 the weights once more and what autograd keeps of a batch. All else holds its weights in "
-    "bfloat16, and planning --evaluation.plan.memory-mb. Not counted: activations of encoders and "
+    "bfloat16, and planning --evaluation.planning.plan.memory-mb. Not counted: activations of encoders and "
     "perceptual networks, metrics, videos."
 )
 

@@ -37,6 +37,12 @@ class StudyCommand:
     study: Annotated[tyro.conf.Positional[str], PRESET]
     """A preset (see below), or a YAML file such as the config.yaml of a run; fields left out keep their defaults."""
     config: Annotated[StudyConfig, tyro.conf.arg(name="")]
+    out: Path | None = None
+    """Folder of the run; runs/PRESET if it isn't given, or runs/FILE."""
+    jobs: int = 0
+    """Stages that run side by side; 0 is as many as fit the cores. Doesn't change any result."""
+    executor: str = "local"
+    """Where stages run: local, in processes of this machine, or path/to/file.py:Class, an executor of your own."""
 
     of_spaces: ClassVar[bool] = False
     """Whether the first word may also be latent spaces, comma separated: those of the demo preset are replaced."""
@@ -46,6 +52,11 @@ class StudyCommand:
         """Of the preset or the file; ``runs/demo/config.yaml`` is called demo, so that repeating a run finds it."""
         path = Path(self.study)
         return path.resolve().parent.name if path.name == "config.yaml" else path.stem
+
+    @property
+    def folder(self) -> Path:
+        """Of the run."""
+        return self.out or Path("runs") / self.name
 
 
 def parse(command: type[C], prog: str, arguments: Sequence[str]) -> C:

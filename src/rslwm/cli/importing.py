@@ -13,8 +13,8 @@ from rslwm.cli.output import console
 from rslwm.serialisation import ConfigError, from_dict
 
 if TYPE_CHECKING:
-    from rslwm.model.published import PublishedAdapter, PublishedDiT
-    from rslwm.model.semantic_wm import Facts
+    from rslwm.model.published.files import PublishedAdapter, PublishedDiT
+    from rslwm.model.published.semantic_wm import Facts
 
 PATCHES = 16
 """Patches a side of a frame, in every row of the paper."""
@@ -69,8 +69,8 @@ class SemanticWM:
     """Frames that temporal attention sees."""
 
     def run(self) -> None:
-        from rslwm.model.published import PublishedAdapter, PublishedDiT
-        from rslwm.model.semantic_wm import import_world_model
+        from rslwm.model.published.files import PublishedAdapter, PublishedDiT
+        from rslwm.model.published.semantic_wm import import_world_model
 
         dit = PublishedDiT.read(self._only(self.dit))
         svae = PublishedAdapter.read(self._only(self.adapter)) if self._has_adapter else None
@@ -101,7 +101,7 @@ class SemanticWM:
         Raises:
             ConfigError: something wasn't said, all of which the message lists, or differs from the file.
         """
-        from rslwm.model.semantic_wm import Facts
+        from rslwm.model.published.semantic_wm import Facts
 
         side = PATCHES * dit.config.patch
         facts = {name: getattr(self, name, None) for name in Facts.__dataclass_fields__}
@@ -119,7 +119,7 @@ class SemanticWM:
 
     def _named(self) -> tuple[str | None, dict[str, str]]:
         """The encoder and its choices."""
-        from rslwm.model.semantic_wm import FAMILIES
+        from rslwm.model.published.semantic_wm import FAMILIES
         from rslwm.study.entry import Entry
 
         if self.encoder is None or self.encoder.partition(":")[0] in FAMILIES:

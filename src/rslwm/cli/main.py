@@ -8,14 +8,17 @@ import logging
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from rslwm import __version__
-from rslwm.cli.flags import Command, parse
 from rslwm.registry import UnknownName
 from rslwm.run.runner import StageFailed
 from rslwm.serialisation import ConfigError
 from rslwm.trust import FLAG, trusting
 from rslwm.types import DataError
+
+if TYPE_CHECKING:
+    from rslwm.cli.flags import Command
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "compare": ("compare:Compare", "compare latent spaces: train, measure, decide, report"),
@@ -76,6 +79,8 @@ def _run(name: str, words: list[str]) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # foreign text on a terminal that can't show it
+    from rslwm.cli.flags import parse  # imports all that a study is configured with, torch with it
+
     try:
         return parse(load(name), f"rslwm {name}", words).run() or 0
     except EXPECTED as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from rslwm.cli.flags import StudyCommand
 from rslwm.cli.output import console
@@ -23,18 +22,13 @@ class Train(StudyCommand):
       rslwm train demo --latents small-dino+16 --data lerobot:my_robot --world-model.dit.depth 6
     """
 
-    out: Path | None = None
-    """Folder of the run; runs/PRESET if it isn't given."""
-    jobs: int = 0
-    """Stages that run side by side; 0 is as many as fit the cores."""
     track: Kind | None = None
     """Show losses and speeds in tensorboard, wandb or trackio, too (pip install 'rslwm[trackers]')."""
 
     def run(self) -> None:
         from rslwm.study.checkpoint import train_world_models
 
-        out = self.out or Path("runs") / self.name
-        with tracked(self.track, self.config, out):
-            checkpoints = train_world_models(self.config, out, self.jobs)
+        with tracked(self.track, self.config, self.folder):
+            checkpoints = train_world_models(self.config, self.folder, self.jobs, self.executor)
         for checkpoint in checkpoints:
             console().print(f"checkpoint: {checkpoint}", markup=False, soft_wrap=True)

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from einops import rearrange
 from torch import Tensor
-from torchmetrics.functional.image import structural_similarity_index_measure
 
 from rslwm.evals.aggregates import MEAN
 from rslwm.evals.base import METRICS, ROLLOUTS, Load, Metric, MetricInfo, Need
@@ -46,6 +45,8 @@ def psnr(a: Tensor, b: Tensor) -> Tensor:
 
 def ssim(a: Tensor, b: Tensor) -> Tensor:
     """(N, T, H, W, 3) twice, in [0, 1] -> (N, T), on luminance with the usual 11-pixel Gaussian window."""
+    from torchmetrics.functional.image import structural_similarity_index_measure  # takes two seconds
+
     weights = torch.tensor([0.299, 0.587, 0.114])
     x, y = (rearrange(v @ weights, "N T H W -> (N T) 1 H W") for v in (a, b))
     value = structural_similarity_index_measure(x, y, data_range=1.0, reduction="none")

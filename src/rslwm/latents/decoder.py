@@ -20,32 +20,41 @@ class DecoderConfig:
     """Pixel decoder, trained on detached latents, the same for every space."""
 
     own: bool = False
-    """Spaces whose encoder has a decoder of its own decode with that one; nothing is trained for them."""
+    """Let spaces whose encoder has a decoder of its own decode with that one. Nothing is trained for them."""
     through: int = 0
-    """Native semantic spaces decode through an adapter to this many channels and the pixel decoder of its latents,
-    both the same as those of NAME+THROUGH (the paper: 96); 0 gives them a pixel decoder of their own."""
+    """Let native semantic spaces decode as the paper does it: compressed by an adapter to this many channels (the
+    paper: 96), by the pixel decoder of these latents. Both are those of the space NAME+THROUGH. 0 gives native spaces
+    a pixel decoder of their own."""
     kind: Literal["sub-pixel", "ldm"] = "sub-pixel"
-    """sub-pixel is small and quick; ldm is the paper's, level by level to the frame's resolution."""
+    """sub-pixel is small and quick, with most of its work at the resolution of the latents. ldm is the paper's, which
+    doubles the resolution level by level up to the frame's."""
     width: int = 128
-    """Channels at the latent grid (sub-pixel) or at the frame's resolution (ldm; the paper: 160)."""
+    """Number of channels, of sub-pixel at the resolution of the latents, of ldm at that of the frame (the paper:
+    160)."""
     multipliers: tuple[int, ...] = (1, 1, 2, 4, 8)
-    """ldm: widths of the levels, from the frame's resolution down to the latent grid; each step halves the side."""
+    """How many times the width the levels of ldm are wide, from the frame's resolution down to that of the latents.
+    There is one number for each level, and each level has half the side of the one before."""
     blocks: int = 2
-    """ldm: residual blocks a level."""
+    """Number of residual blocks in each level of ldm."""
     heads: int = 4
-    """ldm: attention heads at the latent grid."""
+    """Number of attention heads of ldm, which attends at the resolution of the latents only."""
     noise: float = 0.05
-    """Standard deviation of the noise added to the (normalised) latents, so that generated ones decode well."""
+    """Standard deviation of the noise that is added to the normalised latents in training, so that generated latents,
+    which are never quite right, decode well."""
     loss: Literal["absolute", "published"] = "absolute"
-    """absolute + 8 squared error, or the paper's: squared error + ``structure_weight`` (1 - MS-SSIM)."""
+    """absolute is the absolute error plus 8 times the squared error. published is the paper's: the squared error plus
+    decoder.structure-weight times (1 - MS-SSIM)."""
     structure_weight: float = 0.5
+    """Weight in the published loss of multi-scale structural dissimilarity (1 - MS-SSIM)."""
     perceptual: Literal["none", "lpips-alex", "lpips-vgg", "effnet-lite0"] = "none"
-    """Perceptual distance, added to either loss. LPIPS needs a download; effnet-lite0, a package's, isn't LPIPS."""
+    """Perceptual distance that is added to the loss. LPIPS compares what AlexNet or VGG sees and needs a download.
+    effnet-lite0 compares what a network sees that a package ships; it isn't LPIPS."""
     perceptual_weight: float = 0.5
+    """Weight of the perceptual distance in the loss."""
     perceptual_after: int = 0
-    """Training frames seen before the perceptual distance counts."""
+    """Number of training frames after which the perceptual distance begins to count."""
     perceptual_folder: str = field(default="", metadata=OPERATIONAL)
-    """Folder of the networks that LPIPS compares with; empty is where torchvision keeps its downloads."""
+    """Folder of the networks that LPIPS compares with. Empty is where torchvision keeps its downloads."""
     optim: OptimConfig = field(default_factory=lambda: OptimConfig(steps=180, lr=2e-3))
 
 

@@ -24,26 +24,32 @@ from rslwm.serialisation import ConfigError
 
 @dataclass(frozen=True)
 class DiTConfig:
-    """Architecture of the action-conditioned diffusion transformer (paper section 4)."""
+    """Size and form of the transformer that predicts latents from latents and actions (paper section 4)."""
 
     width: int = 96
+    """Channels of a token inside the transformer."""
     depth: int = 3
+    """Layers, each a block over space and then one over time."""
     heads: int = 3
+    """Attention heads of every block. They divide the width into parts of a multiple of 4 channels."""
     patch: int = 2
+    """Side of the square of latent positions that makes one token; 1 keeps every position a token of its own."""
     wide_head: int = 0
-    """Width of the wide readout head for wide latents; 0 is the plain head."""
+    """Width of the additional readout that latents with hundreds of channels need; the paper uses 2048. 0 reads the
+    prediction off the tokens directly."""
     max_frames: int = 4
-    """Frames that temporal attention sees; the sampling window slides over them."""
+    """Frames that attention over time sees, the new one included. In longer rollouts this window slides."""
     temporal: Literal["factorised", "joint"] = "factorised"
-    """A token attends to its own position in earlier frames, or to all tokens of all earlier frames."""
+    """Whether a token looks back at its own position in earlier frames only, or at all tokens of all earlier frames."""
     views: int = 1
-    """Camera views side by side in a frame's width; more than one makes the spatial rotary embedding view-aware."""
+    """Camera views that lie side by side in a frame's width. With more than one, the position embedding knows which
+    view a token belongs to."""
     view_order: Literal["side-by-side", "interleaved"] = "side-by-side"
-    """How a token's place in the width is read as (view, column). Views lie side by side, but the published function
-    reads them as interleaved; its weights need the same reading."""
+    """How a token's place in the width is read as view and column. Views do lie side by side; the paper's code reads
+    them as interleaved, so its weights need that reading."""
     action_inputs: int = 0
-    """Inputs of the action embedding; 0 is the action's own dimensions. Further ones are zero, except that the last is
-    1 for the null action (which dropped actions and guidance use)."""
+    """Inputs of the layer that embeds actions. 0 gives it as many as an action has dimensions. With more, the last one
+    is 1 for the null action, which stands for an unknown action in dropout and guidance, and the others are 0."""
 
 
 TIME_CHANNELS = 256

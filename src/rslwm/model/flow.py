@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import sqrt
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -15,20 +15,22 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class FlowConfig:
-    """Flow matching: linear path, target noise minus data, diffusion forcing over the future frames."""
+    """Flow matching: the transformer learns the velocity from data to noise, at its own noise level in every future
+    frame of a clip, behind a few clean frames of history."""
 
     history: int = 2
-    """Clean context frames of a training clip."""
+    """Frames at the beginning of a training clip that stay clean; the loss is taken on those after them."""
     history_noise: float = 0.06
-    """Spread of the standard deviation of the noise that augments them, drawn anew for every frame (the paper's code:
-    0.3)."""
+    """History frames are augmented with a little noise, so that rollouts bear their own errors. Its strength is drawn
+    for every frame from a normal distribution of this standard deviation (the paper's code: 0.3)."""
     context_level: float = 0.0
-    """Noise level that context frames are declared to have when sampling."""
+    """Noise level between 0 and 1 that the transformer is told of context frames when it samples; none is added."""
     time_shift: Literal["dimension", "none"] = "dimension"
-    """Shift of the noise levels by the square root of tokens x channels (paper section 4), or none."""
+    """Whether noise levels are shifted towards noise by the square root of tokens x channels (paper section 4), since
+    wide latents survive more noise, or not at all."""
     shift_base: float = 16.0
-    """Tokens x channels at which the shift is 1 (the paper: 4096). Small grids are learned from nearly clean frames in
-    no time, actions only from noisy ones: a strong shift is what makes a small model heed them."""
+    """Tokens x channels up to which nothing is shifted (the paper: 4096). Small grids are learned from nearly clean
+    frames in no time, actions only from noisy ones: a strong shift is what makes a small model heed them."""
 
 
 def shift_factor(config: FlowConfig, tokens: int, channels: int) -> float:
@@ -64,6 +66,26 @@ class NoisyClip:
     def loss(self, output: Tensor) -> Tensor:
         """Mean squared error of the transformer's output (B, T, h, w, C)."""
         return (output[:, -self.target.shape[1] :].float() - self.target).square().mean()
+
+
+class Objective(Protocol):
+    """What a transformer learns to predict, and how a frame is sampled from what it predicts."""
+
+    def corrupt(self, latents: Tensor, generator: torch.Generator) -> NoisyClip:
+        """Noise a clean clip (B, T, h, w, C); all random numbers come from ``generator``."""
+
+    def levels(self, steps: int) -> list[float]:
+        """The ``steps + 1`` noise levels from pure noise to data."""
+
+    def move(self, x: Tensor, output: Tensor, level: float, following: float) -> Tensor:
+        """One step from a noise level to the following one."""
+
+    def context(self, latents: Tensor) -> Tensor:
+        """What the transformer sees of clean context frames when it samples."""
+
+    @property
+    def context_level(self) -> float:
+        """Noise level that it is told they have."""
 
 
 @dataclass(frozen=True)
@@ -113,5 +135,4 @@ class FlowMatching:
         return self.config.context_level
 
     def context(self, latents: Tensor) -> Tensor:
-        """What the transformer sees of clean context frames: themselves."""
         return latents

@@ -56,7 +56,7 @@ def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
     return torch.addcmul(shift, x, 1 + scale)
 
 
-def sinusoidal_embedding(levels: Tensor, channels: int = 256) -> Tensor:
+def sinusoidal_embedding(levels: Tensor, channels: int) -> Tensor:
     """Noise levels in [0, 1], any shape (...), -> (..., channels): cosines, then sines, of 1000 times the level."""
     half = channels // 2
     frequencies = torch.exp(-math.log(10_000) * torch.arange(half, device=levels.device) / half)

@@ -1,46 +1,42 @@
 """Rollouts: one frame at a time, a few steps from noise to data, over a sliding window of context frames.
 
 Attention over time is causal and the context's noise level is fixed, so the context's keys and values are computed once
-a frame and not at every denoising step; the first step of a frame does that for the frame before it on the way.
-
-Once the window slides, the frames left in it no longer see those that dropped out. By default they keep what they
-computed when they did; with ``full_window`` the whole window is computed anew: the numbers of a full recomputation,
-always.
+a frame and not at every denoising step; the first step of a frame does that for the frame before it on the way. Once
+the window slides, the frames left in it keep what they computed when they still saw those that dropped out.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Literal
+from typing import ClassVar, Literal, Self
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from rslwm.model.cache import Cache
-from rslwm.model.ddpm import VPrediction
 from rslwm.model.dit import Conditions, DiT
-from rslwm.model.flow import FlowMatching
+from rslwm.model.flow import FlowMatching, Objective
 from rslwm.serialisation import ConfigError
 
 
 @dataclass(frozen=True)
 class SamplingConfig:
-    """How a frame is sampled."""
+    """How a world model makes a frame out of noise, in a few steps of the transformer."""
 
     steps: int = 10
-    """Denoising steps of a frame."""
+    """Denoising steps of a frame. More steps cost proportionally more time and follow the learned path more closely."""
     method: Literal["euler", "heun"] = "euler"
-    """Euler, or Heun's second-order steps (two evaluations each but the last). A ddpm model takes DDIM steps."""
+    """How a step is taken: by Euler's rule, or by Heun's, which evaluates the transformer twice in each step but the
+    last and errs less. A model with the ddpm objective takes DDIM steps and needs euler here."""
     guidance: float = 1.0
-    """Classifier-free guidance on the action: 1 is off, above 1 exaggerates its effect. Needs a model trained with
-    ``action_dropout``."""
+    """Classifier-free guidance on the action. 1 switches it off; above 1 the action's effect is exaggerated, and every
+    step costs twice as much. It needs a model that was trained with ``action_dropout``."""
     full_window: bool = False
-    """Once the window slides, recompute all of it, as the published sampler does, instead of keeping what the frames
-    left in it computed when they still saw those that dropped out."""
+    """Recompute all context frames once the window slides, as the paper's sampler does. Otherwise the frames left in
+    the window keep what they computed when they still saw those that dropped out, which is faster."""
 
-
-Objective = FlowMatching | VPrediction
 
 CONDITIONED_ROWS = 64
 """Rows whose conditions are computed in one product. The weights are many and the rows few, so a rollout computes those
@@ -61,8 +57,6 @@ class RolloutState:
     """(B, P, A); ``actions[:, t]`` conditions frame t"""
     cache: Cache | None = None
     candidates: int = 1
-    window: tuple[Tensor, Tensor] | None = None
-    """All frames (B, T, h, w, C) that are still seen and their actions (B, T, A), where ``full_window`` needs them."""
 
     @property
     def batch(self) -> int:
@@ -74,46 +68,58 @@ class RolloutState:
         """Frames that the next one sees."""
         return self.latents.shape[1] + (self.cache.frames if self.cache else 0)
 
-    def fork(self, candidates: int) -> RolloutState:
+    def fork(self, candidates: int) -> Self:
         """K futures for every row, without copying the context; row (b, k) of the next step is b * K + k."""
         return replace(self, candidates=self.candidates * candidates)
 
-    def acting(self, action: Tensor) -> RolloutState:
-        """The state with another action (B, A) of its last frame; of a single candidate."""
-        last = action[:, None].float()
-        window = self.window and (self.window[0], torch.cat([self.window[1][:, :-1], last], 1))
-        return replace(self, actions=torch.cat([self.actions[:, :-1], last], 1), window=window)
+    def spread(self) -> Self:
+        """The candidates as rows of their own; the cache stays shared."""
+        latents, actions = (x.repeat_interleave(self.candidates, 0) for x in (self.latents, self.actions))
+        return replace(self, latents=latents, actions=actions, candidates=1)
+
+    def then(self, frame: Tensor, action: Tensor, sampler: Sampler) -> Self:
+        """The state after one more frame (B, 1, h, w, C) and its action (B, 1, A); the cache covers all others."""
+        cache = self.cache and self.cache.tail(sampler.dit.config.max_frames - 2)
+        return replace(self, latents=frame, actions=action, cache=cache if cache and cache.frames else None)
 
 
 @dataclass(frozen=True)
 class Sampler:
-    """Samples from a transformer; actions are those that condition a frame, in the transformer's own alignment.
+    """Samples from a transformer that conditions a frame on the action which led to it.
+
+    The first frame of a window gets zeros, as in training: nobody knows what led there.
 
     Args:
         null_action: (A,), what guidance compares with; None for a model that knows none.
-        blank_first: where the whole window is recomputed, give zeros for the action of its first frame, as a model
-            trained on clips has seen it.
     """
 
     dit: DiT
     objective: Objective
     null_action: Tensor | None = None
-    blank_first: bool = False
 
-    def start(
-        self, context: Tensor, actions: Tensor, full_window: bool = False, open_end: bool = False
-    ) -> RolloutState:
-        """A state after the frames (B, T, h, w, C) with their conditioning actions (B, T, A), its cache filled.
+    waiting: ClassVar[int] = 0
+    """Last frames of a state that can't be cached, since the action that conditions them is yet to come."""
 
-        With ``open_end`` the last frame stays out of the cache, since its action is yet to come.
-        """
-        latents, actions = self._window(context, actions)
-        state = RolloutState(latents, actions, window=(latents, actions) if full_window else None)
-        return self.fill(state, but=int(open_end))
+    @staticmethod
+    def align(actions: Tensor) -> Tensor:
+        """Actions between frames (B, T-1, A) -> the one that conditions each frame (B, T, A), zeros where none does."""
+        return F.pad(actions, (0, 0, 1, 0))
 
-    def fill(self, state: RolloutState, but: int = 0) -> RolloutState:
-        """The state with the keys and values of all its frames but the last few; before forking, so they are shared."""
-        count = state.latents.shape[1] - but
+    def window(self, latents: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
+        """Those of the frames (B, T, h, w, C) that a new one sees, and the actions (B, T, A) that condition them."""
+        actions = self.last(actions)
+        return self.last(latents), torch.cat([torch.zeros_like(actions[:, :1]), actions[:, 1:]], 1)
+
+    def last(self, frames: Tensor) -> Tensor:
+        return frames[:, 1 - self.dit.config.max_frames :].float()
+
+    def start(self, context: Tensor, actions: Tensor) -> RolloutState:
+        """A state after frames (B, T, h, w, C) with the actions (B, T-1, A) between them, its cache filled."""
+        return self.fill(RolloutState(*self.window(context, self.align(actions))))
+
+    def fill(self, state: RolloutState) -> RolloutState:
+        """The state with keys and values of all its frames but the waiting; before forking, so that they are shared."""
+        count = state.latents.shape[1] - self.waiting
         if count <= 0:
             return state
         latents, actions = state.latents[:, :count], state.actions[:, :count]
@@ -130,14 +136,14 @@ class Sampler:
         action: Tensor,
         noise: Tensor,
         sampling: SamplingConfig,
-        last_action: Tensor | None = None,
+        following: Tensor | None = None,
     ) -> tuple[RolloutState, Tensor]:
         """Sample the next frame.
 
         Args:
-            action: (B, A), conditions the new frame; B is ``state.batch``.
+            action: (B, A), leads to the new frame; B is ``state.batch``.
             noise: (B, h, w, C), where the frame starts from.
-            last_action: (B, A), conditions the frame before it instead of the action in the state.
+            following: (B, A), taken from the new frame; only a sampler of outgoing alignment looks at it.
 
         Returns:
             the state after it, and the frame (B, h, w, C).
@@ -146,29 +152,33 @@ class Sampler:
             ConfigError: guidance of a model without a null action, Heun steps of a diffusion model, or no step at all.
             ValueError: another number of actions or noises than the state has rows.
         """
-        self._check(state, action, noise, sampling)
+        self.check(state, action, noise, sampling)
         if state.candidates > 1 or sampling.guidance != 1:
-            state = self._spread(self.fill(state, but=int(last_action is not None)))
-        if last_action is not None:
-            state = state.acting(last_action)
+            state = self.fill(state).spread()
         levels = self.objective.levels(sampling.steps)
         branches = [_Branch(self, state, action, levels)]
-        if sampling.guidance != 1:
-            branches.append(self._unconditional(state, last_action is not None, levels))
+        if sampling.guidance != 1 and self.null_action is not None:
+            null = self.null_action.to(action).expand(len(action), -1)
+            branches.append(_Branch(self, self.unaware(state, null), null, levels))
         x = noise[:, None].float()
-        for i, (level, following) in enumerate(pairwise(levels)):
+        for i, (level, following_level) in enumerate(pairwise(levels)):
             output = _guided(branches, sampling.guidance, x, i)
-            moved = self.objective.move(x, output, level, following)
+            moved = self.objective.move(x, output, level, following_level)
             if sampling.method == "heun" and i + 1 < sampling.steps:
                 output = (output + _guided(branches, sampling.guidance, moved, i + 1)) / 2
-                moved = self.objective.move(x, output, level, following)
+                moved = self.objective.move(x, output, level, following_level)
             x = moved
-        return self._append(replace(state, cache=branches[0].past), x, action[:, None].float()), x[:, 0]
+        return replace(state, cache=branches[0].past).then(x, action[:, None].float(), self), x[:, 0]
 
-    def _check(self, state: RolloutState, action: Tensor, noise: Tensor, sampling: SamplingConfig) -> None:
+    def unaware(self, state: RolloutState, null: Tensor) -> RolloutState:
+        """The state for guidance to compare with: what it says of the action that leads to the new frame is null."""
+        return state
+
+    def check(self, state: RolloutState, action: Tensor, noise: Tensor, sampling: SamplingConfig) -> None:
+        """Raise what :meth:`step` raises."""
         if sampling.steps < 1:
             raise ConfigError(f"sampling.steps is {sampling.steps}; a frame needs at least 1")
-        if sampling.method == "heun" and isinstance(self.objective, VPrediction):
+        if sampling.method == "heun" and not isinstance(self.objective, FlowMatching):
             raise ConfigError("sampling.method is 'heun', but a ddpm model takes DDIM steps; use 'euler'")
         if sampling.guidance != 1 and self.null_action is None:
             raise ConfigError(
@@ -179,37 +189,6 @@ class Sampler:
                 f"{len(action)} actions and {len(noise)} noises for {len(state.latents)} contexts "
                 f"of {state.candidates} candidates each"
             )
-
-    def _spread(self, state: RolloutState) -> RolloutState:
-        """The candidates as rows of their own; the cache stays shared."""
-        K = state.candidates
-        latents, actions = state.latents.repeat_interleave(K, 0), state.actions.repeat_interleave(K, 0)
-        window = state.window and (state.window[0].repeat_interleave(K, 0), state.window[1].repeat_interleave(K, 0))
-        return RolloutState(latents, actions, state.cache, window=window)
-
-    def _unconditional(self, state: RolloutState, open_end: bool, levels: list[float]) -> _Branch:
-        """What would come without knowing the action: that of the new frame, or the one taken from the last."""
-        assert self.null_action is not None
-        null = self.null_action.to(state.actions).expand(len(state.actions), -1)
-        return _Branch(self, state.acting(null) if open_end else state, null, levels)
-
-    def _append(self, state: RolloutState, x: Tensor, action: Tensor) -> RolloutState:
-        most = self.dit.config.max_frames - 1
-        if state.window is None:
-            cache = state.cache and state.cache.tail(most - 1)
-            return RolloutState(x, action, cache if cache and cache.frames else None)
-        latents, actions = (torch.cat(pair, 1) for pair in zip(state.window, (x, action), strict=True))
-        if latents.shape[1] <= most:
-            return RolloutState(x, action, state.cache, window=(latents, actions))
-        window = self._window(latents, actions)
-        return RolloutState(*window, window=window)
-
-    def _window(self, latents: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
-        frames = self.dit.config.max_frames - 1
-        latents, actions = latents[:, -frames:].float(), actions[:, -frames:].float()
-        if self.blank_first:
-            actions = torch.cat([torch.zeros_like(actions[:, :1]), actions[:, 1:]], 1)
-        return latents, actions
 
 
 class _Branch:

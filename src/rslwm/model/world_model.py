@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import torch
 import torch.nn.functional as F
@@ -20,9 +16,11 @@ from rslwm.data.config import DataConfig
 from rslwm.data.conventions import stored_spec
 from rslwm.data.seen import SeenEpisodes
 from rslwm.latents.space import LatentSpace
-from rslwm.model.ddpm import DDPMConfig, VPrediction
+from rslwm.model.checkpoint import FORMAT, read_record, replacing
 from rslwm.model.dit import DiT, DiTConfig
-from rslwm.model.flow import FlowConfig, FlowMatching, shift_factor
+from rslwm.model.flow import FlowConfig, FlowMatching, Objective, shift_factor
+from rslwm.model.published.ddpm import DDPMConfig, VPrediction
+from rslwm.model.published.sampler import FullWindow, OutgoingSampler
 from rslwm.model.sampler import RolloutState, Sampler, SamplingConfig
 from rslwm.optim import OptimConfig
 from rslwm.serialisation import OPERATIONAL, ConfigError, from_dict, to_dict
@@ -32,26 +30,31 @@ from rslwm.types import ActionSpec, DataError
 
 @dataclass(frozen=True)
 class WorldModelConfig:
-    """One world model, the same budget for every latent space."""
+    """A world model and its training; the same for every latent space, so that nothing but the space differs."""
 
     init: str = field(default="", metadata=OPERATIONAL)
-    """Folder of a world model whose weights the transformer starts from, for instance a single-view one's; empty draws
-    them."""
+    """Folder of another world model, whose weights the transformer starts from: a single-view one's can start a
+    multi-view one. If it is empty, the weights are drawn at random."""
     dit: DiTConfig = field(default_factory=DiTConfig)
     objective: Literal["flow", "ddpm"] = "flow"
+    """What the transformer learns to predict: the velocity of flow matching, as in the paper, or that of denoising
+    diffusion, the default of the paper's code."""
     flow: FlowConfig = field(default_factory=FlowConfig)
+    """Settings of flow matching; only the flow objective reads them."""
     ddpm: DDPMConfig = field(default_factory=DDPMConfig)
+    """Settings of denoising diffusion; only the ddpm objective reads them."""
     action_dropout: float = 0.0
-    """Probability that a training frame gets the null action (the paper's code: 0.1)."""
+    """Probability with which a training frame gets the null action in place of its own, so that sampling can be guided
+    (the paper's code: 0.1). It needs ``dit.action_inputs``."""
     alignment: Literal["incoming", "outgoing"] = "incoming"
-    """A frame is conditioned on the action that led to it, or on the one taken from it (the paper's code). Incoming
-    lets K candidate actions share the whole context."""
+    """Whether a frame is conditioned on the action that led to it, or on the one taken from it, as in the paper's code.
+    With incoming actions K candidate futures share their whole context."""
     optim: OptimConfig = field(
         default_factory=lambda: OptimConfig(steps=450, batch_size=30, lr=3e-3, final_lr=0.02, ema=0.995)
     )
+    """Optimiser, schedule and length of the transformer's training."""
 
 
-FORMAT = 1
 PIXELS_AT_ONCE = 2**21
 """Pixels of the frames that are encoded or decoded in one go."""
 
@@ -90,7 +93,9 @@ class WorldModel(nn.Module):
         (h, w), channels = space.spec.grid, space.spec.channels
         self.dit = DiT(config.dit, channels, action_spec.dims, generator)
         gamma = shift_factor(config.flow, h * w // config.dit.patch**2, channels)
-        self.objective = VPrediction(config.ddpm) if config.objective == "ddpm" else FlowMatching(config.flow, gamma)
+        ddpm, outgoing = config.objective == "ddpm", config.alignment == "outgoing"
+        self.objective: Objective = VPrediction(config.ddpm) if ddpm else FlowMatching(config.flow, gamma)
+        self._sampling = OutgoingSampler if outgoing else Sampler
         if config.action_dropout and not config.dit.action_inputs:
             raise ConfigError(
                 f"world_model.action_dropout is {config.action_dropout}, but the transformer has no input for the null "
@@ -102,13 +107,8 @@ class WorldModel(nn.Module):
         return self.dit.x_proj.weight.device
 
     @property
-    def _outgoing(self) -> bool:
-        return self.config.alignment == "outgoing"
-
-    @property
     def _sampler(self) -> Sampler:
-        null = self._null_action if self.config.action_dropout else None
-        return Sampler(self.dit, self.objective, null, blank_first=not self._outgoing)
+        return self._sampling(self.dit, self.objective, self._null_action if self.config.action_dropout else None)
 
     def for_inference(self, compute: ComputeConfig) -> Self:
         """On the configured device, the transformer in the dtype of matrix products, in place, for rollouts without the
@@ -118,9 +118,9 @@ class WorldModel(nn.Module):
 
     def loss(self, latents: Tensor, actions: Tensor, generator: torch.Generator) -> Tensor:
         """Training loss of clips (B, T, h, w, C) with normalised actions (B, T-1, A); a scalar."""
-        self._check(latents, actions, latents.shape[1] - 1)
+        self._check(latents, actions)
         clip = self.objective.corrupt(latents, generator)
-        inputs = self._inputs(self._aligned(actions))
+        inputs = self._inputs(self._sampling.align(actions))
         if self.config.action_dropout:
             drawn = torch.rand(inputs.shape[:2], generator=generator, device=generator.device).to(inputs)
             inputs = torch.where(drawn[..., None] < self.config.action_dropout, self._null_action, inputs)
@@ -132,8 +132,10 @@ class WorldModel(nn.Module):
 
         ``full_window`` is :attr:`SamplingConfig.full_window` of the steps to come.
         """
-        self._check(context, actions, context.shape[1] - 1)
-        return self._sampler.start(context, self._inputs(self._aligned(actions)), full_window, self._outgoing)
+        self._check(context, actions)
+        sampler, actions = self._sampler, self._inputs(actions)
+        state = sampler.start(context, actions)
+        return FullWindow.of(state, sampler, context, actions) if full_window else state
 
     @torch.no_grad()
     def step(
@@ -154,11 +156,8 @@ class WorldModel(nn.Module):
             ConfigError: ``sampling`` asks for what the model can't do, see :meth:`Sampler.step`.
         """
         noise = self._noise((state.batch, *state.latents.shape[2:]), generator, noise)
-        action = self._inputs(action)
-        if not self._outgoing:
-            return self._sampler.step(state, action, noise, sampling)
-        own = torch.zeros_like(action) if following is None else self._inputs(following)
-        return self._sampler.step(state, own, noise, sampling, last_action=action)
+        following = None if following is None else self._inputs(following)
+        return self._sampler.step(state, self._inputs(action), noise, sampling, following)
 
     @torch.no_grad()
     def unroll(
@@ -200,14 +199,14 @@ class WorldModel(nn.Module):
         return self.unroll(self.start(context, past, sampling.full_window), future, sampling, generator, noise)
 
     @torch.no_grad()
-    def encode(self, frames: Tensor, clips: int = 0) -> Tensor:
-        """Video (B, T, H, W, 3) in [0, 1] -> latents (B, T, h, w, C), ``clips`` at a time; by default 2 megapixels."""
-        return torch.cat([self.space.encode(part) for part in frames.split(clips or self._clips_at_once(frames))])
+    def encode(self, frames: Tensor) -> Tensor:
+        """Video (B, T, H, W, 3) in [0, 1] -> latents (B, T, h, w, C), a few megapixels at a time."""
+        return torch.cat([self.space.encode(part) for part in frames.split(self._clips_at_once(frames))])
 
     @torch.no_grad()
-    def decode(self, latents: Tensor, clips: int = 0) -> Tensor:
-        """Latents (B, T, h, w, C) -> video (B, T, H, W, 3) in [0, 1], ``clips`` at a time like :meth:`encode`."""
-        return torch.cat([self.space.decode(part) for part in latents.split(clips or self._clips_at_once(latents))])
+    def decode(self, latents: Tensor) -> Tensor:
+        """Latents (B, T, h, w, C) -> video (B, T, H, W, 3) in [0, 1], a few megapixels at a time."""
+        return torch.cat([self.space.decode(part) for part in latents.split(self._clips_at_once(latents))])
 
     def _clips_at_once(self, clips: Tensor) -> int:
         return max(1, PIXELS_AT_ONCE // (clips.shape[1] * self.space.config.image_size**2))
@@ -227,7 +226,7 @@ class WorldModel(nn.Module):
             "data_fingerprint": self.fingerprint,
             "data": to_dict(self.data),
         }
-        with _replacing(Path(folder)) as new:
+        with replacing(Path(folder)) as new:
             write_tensors(self.dit.state_dict(), new / "model.safetensors")
             (new / "config.yaml").write_text(yaml.safe_dump(record, sort_keys=False, width=120))
             self.space.save(new / "space")
@@ -244,7 +243,7 @@ class WorldModel(nn.Module):
                 shape, or ``space/`` is not the latent space that the model was trained on.
         """
         folder = Path(folder)
-        record = _read_record(folder / "config.yaml")
+        record = read_record(folder / "config.yaml")
         space = LatentSpace.load(folder / "space")
         if space.spec.to_dict() != record["latent_space"]:
             raise DataError(
@@ -258,10 +257,6 @@ class WorldModel(nn.Module):
         model.seen = SeenEpisodes.read(folder)
         load_weights(model.dit, folder / "model.safetensors")
         return model.eval()
-
-    def _aligned(self, actions: Tensor) -> Tensor:
-        """Actions between frames (B, T-1, A) -> each frame's own (B, T, A), zeros where there is none."""
-        return F.pad(actions, (0, 0, 0, 1) if self._outgoing else (0, 0, 1, 0))
 
     def _inputs(self, actions: Tensor) -> Tensor:
         """(..., A) -> what the transformer takes of them."""
@@ -281,50 +276,15 @@ class WorldModel(nn.Module):
         assert generator is not None
         return torch.randn(shape, generator=generator, device=generator.device).to(self.device)
 
-    def _check(self, latents: Tensor, actions: Tensor, transitions: int) -> None:
+    def _check(self, latents: Tensor, actions: Tensor) -> None:
         spec = self.space.spec
         if latents.shape[2:] != (*spec.grid, spec.channels):
             raise ValueError(
                 f"latents are {tuple(latents.shape)}; {spec.name} needs (B, T, {spec.grid}, {spec.channels})"
             )
-        needed = (len(latents), transitions, self.action_spec.dims)
+        needed = (len(latents), latents.shape[1] - 1, self.action_spec.dims)
         if actions.shape != needed:
             raise ValueError(
                 f"actions are {tuple(actions.shape)} for latents {tuple(latents.shape)}; expected {needed}: "
                 f"{', '.join(self.action_spec.names)} between each two frames"
             )
-
-
-@contextmanager
-def _replacing(folder: Path) -> Iterator[Path]:
-    """A temporary sibling that takes the folder's place when the block ends without an error."""
-    if folder.exists() and not (folder / "config.yaml").is_file() and any(folder.iterdir()):
-        raise DataError(f"{folder} exists and is not a checkpoint (no config.yaml); choose another folder or remove it")
-    new, old = (folder.with_name(f".{folder.name}.{tag}-{os.getpid()}") for tag in ("new", "old"))
-    new.mkdir(parents=True)
-    try:
-        yield new
-        if folder.exists():
-            folder.rename(old)
-        new.rename(folder)
-    finally:
-        if old.exists() and not folder.exists():
-            old.rename(folder)
-        for leftover in (new, old):
-            shutil.rmtree(leftover, ignore_errors=True)
-
-
-def _read_record(file: Path) -> dict[str, Any]:
-    if not file.is_file():
-        raise DataError(f"{file} does not exist; a checkpoint holds config.yaml, model.safetensors and space/")
-    try:
-        record = yaml.safe_load(file.read_text())
-    except yaml.YAMLError as error:
-        raise DataError(f"{file} is not YAML: {error}") from None
-    if not isinstance(record, dict) or record.get("format") != FORMAT:
-        found = record.get("format") if isinstance(record, dict) else record
-        raise DataError(f"{file}: format {found!r}, but this version reads {FORMAT}; use the version that wrote it")
-    for name in ("world_model", "latent_space", "action_spec", "data_fingerprint"):
-        if name not in record:
-            raise DataError(f"{file}: field {name!r} is missing; the file is not as it was saved")
-    return record

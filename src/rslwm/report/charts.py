@@ -66,9 +66,11 @@ def tradeoff(axes: Axes, x_axis: AxisVerdict, y_axis: AxisVerdict, inks: Inks) -
     for (name, ink), height in zip(inks.items(), heights, strict=True):
         label = axes.annotate(
             name, (xs[name].score, ys[name].score), (1.02, height), textcoords="axes fraction", va="center",
-            weight="bold", fontsize=8.5, zorder=0, arrowprops={"arrowstyle": "-", "color": RULE, "shrinkA": 0, "shrinkB": 0},
+            weight="bold", fontsize=8.5, zorder=0,
+            arrowprops={"arrowstyle": "-", "color": RULE, "shrinkA": 0, "shrinkB": 0},
         )  # fmt: skip
         _mark(ink, label)
+    axes.locator_params(axis="x", nbins=6)
     axes.set_xlabel(f"{x_axis.axis} →")
     axes.set_ylabel(f"{y_axis.axis} →")
     axes.grid(lw=0.8)
@@ -111,15 +113,15 @@ def inline(figure: Figure, title: str, inks: Inks) -> Markup:
     with matplotlib.rc_context({"svg.fonttype": "none"}):
         figure.savefig(buffer, format="svg", transparent=True)
     drawn = buffer.getvalue()
-    box, body = re.search(r'viewBox="([^"]*)"', drawn), drawn[drawn.index("</metadata>") : drawn.rindex("</svg>")]
+    box = re.search(r'viewBox="([^"]*)"', drawn)
     assert box
-    body = re.sub(
-        r"</metadata>|<defs>\s*<style.*?</style>\s*</defs>| clip-path=\"[^\"]*\"|<!--.*?-->", "", body, flags=re.S
-    )
-    body = re.sub(r"<defs>\s*<clipPath.*</defs>", "", body, flags=re.S)
+    body = drawn[drawn.index("</metadata>") + len("</metadata>") : drawn.rindex("</svg>")]
+    # Styles and ids would hold for the whole page, and all that is drawn lies inside its axes.
+    for foreign in (r"<defs>\s*<(style|clipPath).*?</defs>", r' clip-path="[^"]*"', r"<!--.*?-->"):
+        body = re.sub(foreign, "", body, flags=re.DOTALL)
     body = re.sub(rf'<g id="{SPACE}(\d+)"', r'<g class="s\1" data-space="\1"', body)
     body = re.sub(r'<g id="[^"]*"', "<g", body).replace("xlink:href", "href")
-    body = re.sub(r"(\d\.\d\d)\d+", r"\1", re.sub(r"\n\s*", "\n", body))
+    body = re.sub(r"(\d\.\d\d)\d+(?=[^<>]*>)", r"\1", re.sub(r"\n\s*", "\n", body))  # a hundredth of a point
     for colour, name in {**SHEET, **{ink.light: "var(--ink)" for ink in inks.values()}}.items():
         body = body.replace(colour, name)
     name = escape(title)

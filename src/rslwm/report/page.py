@@ -213,9 +213,8 @@ def _panel(metric: Summary, weight: float | None, legend: dict[str, Space], inks
         title = f"{info.name} against the number of frames ahead, one line for each latent space"
         chart = charts.inline(figure, title, inks)
     rows = tuple((legend[bar.latent], bar) for bar in bars)
-    return Panel(
-        metric, unit, rows, scale, weight, Track.around(known, info.higher_is_better) if known else None, chart
-    )
+    track = Track.around(known, info.higher_is_better) if known else None
+    return Panel(metric, unit, rows, scale, weight, track, chart)
 
 
 def _pairs(verdict: Verdict, inks: Inks) -> list[dict[str, Any]]:
@@ -223,7 +222,7 @@ def _pairs(verdict: Verdict, inks: Inks) -> list[dict[str, Any]]:
     axes, result = verdict.axes, []
     for x, y in PAIRS:
         if x in axes and y in axes and len(verdict.spaces) > 1:
-            figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+            figure = Figure(figsize=(5.6, 3.8), layout="constrained")
             charts.tradeoff(figure.subplots(), axes[x], axes[y], inks)
             chart = charts.inline(figure, f"{y} against {x}, with intervals", inks)
             found = verdict.agreements.get(f"{x}, {y}") or verdict.agreements.get(f"{y}, {x}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from rslwm.types import Family
@@ -52,7 +52,7 @@ class Ink:
     """How a space is drawn: its place in the study, its colour on light and on dark ground, matplotlib's letter for its
     marker, and the marker as SVG in a box of 12 by 12."""
 
-    index: int
+    index: int = field(compare=False)
     light: str
     dark: str
     marker: str

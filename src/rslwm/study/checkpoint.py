@@ -30,7 +30,7 @@ from rslwm.study.stages.world_model import CHECKPOINT, WorldModelStage
 from rslwm.types import ActionSpec, DataError
 
 
-def train_world_models(config: StudyConfig, out: Path, jobs: int = 0) -> list[Path]:
+def train_world_models(config: StudyConfig, out: Path, jobs: int = 0, executor: str = "local") -> list[Path]:
     """Train what is missing for the configuration's world models and copy them to ``out/checkpoints``; what a study
     below ``out`` has trained already is taken from there.
 
@@ -38,18 +38,18 @@ def train_world_models(config: StudyConfig, out: Path, jobs: int = 0) -> list[Pa
         StageFailed: a stage failed; see :meth:`rslwm.run.runner.Runner.run`.
         ConfigError: the configuration can't be run.
     """
-    return _train(Study(config), out, jobs, WorldModelStage, export_world_models)
+    return _train(Study(config), out, jobs, executor, WorldModelStage, export_world_models)
 
 
-def train_spaces(config: StudyConfig, out: Path, jobs: int = 0) -> list[Path]:
+def train_spaces(config: StudyConfig, out: Path, jobs: int = 0, executor: str = "local") -> list[Path]:
     """Like :func:`train_world_models`, but stops at the latent spaces with their pixel decoders: ``out/spaces``."""
-    return _train(Study(replace(config, sizes=())), out, jobs, DecoderStage, _export_spaces)
+    return _train(Study(replace(config, sizes=())), out, jobs, executor, DecoderStage, _export_spaces)
 
 
 def _train(
-    study: Study, out: Path, jobs: int, stage: type[Stage], export: Callable[[Study, Runner], list[Path]]
+    study: Study, out: Path, jobs: int, executor: str, stage: type[Stage], export: Callable[[Study, Runner], list[Path]]
 ) -> list[Path]:
-    runner = Runner(out, jobs, study.compute.threads)
+    runner = Runner(out, jobs, study.compute.threads, executor=executor)
     study.check(runner.finished)
     with runner.alone():
         measure_peak(study.compute)

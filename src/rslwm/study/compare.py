@@ -33,6 +33,7 @@ def compare(
     jobs: int = 0,
     command: str = "",
     finish: Callable[[Path], object] = lambda folder: None,
+    executor: str = "local",
 ) -> dict[Path, Verdict]:
     """Run what isn't there yet below ``out``, and what failed before; returns the verdict by the folder of its
     comparison.
@@ -48,7 +49,7 @@ def compare(
         ConfigError: the configuration can't be run, or another run uses the folder.
         DataError: the weights of an encoder are missing or something else.
     """
-    study, runner = Study(config), Runner(out, jobs, config.compute.threads)
+    study, runner = Study(config), Runner(out, jobs, config.compute.threads, executor=executor)
     study.check(runner.finished)
     with runner.alone():
         if not all(map(runner.finished, study.targets)):

@@ -70,15 +70,18 @@ class Line:
 def lines(study: Study, frames: int, finished: Callable[[Stage], bool]) -> list[Line]:
     """One for each kind of stage, space and size, kinds in the order of work. Equal stages are one job."""
     found: dict[tuple[str, str, str], Line] = {}
+    depth: dict[Stage, int] = {}
+    order: dict[str, int] = {}
     sizes = {stage: variant.size for variant in study.variants for stage in variant.of_a_size}
     for stage in closure(study.targets):
+        depth[stage] = 1 + max((depth[need] for need in stage.needs.values()), default=0)
+        order[stage.kind] = min(depth[stage], order.get(stage.kind, depth[stage]))
         size = sizes.get(stage, "")
         place = stage.kind, re.sub(rf"( {size})? seed \d+.*$", "", stage.label), size
         line = found.get(place, Line(*place))
         demand = line.demand + stage.demand(Sizes(frames))
         found[place] = replace(line, jobs=line.jobs + 1, finished=line.finished + finished(stage), demand=demand)
-    kinds = list(dict.fromkeys(kind for kind, _, _ in found))
-    return sorted(found.values(), key=lambda line: kinds.index(line.kind))
+    return sorted(found.values(), key=lambda line: order[line.kind])
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,8 @@ class SpaceRecord:
         costs = list(trainings.values())
         cost = {key: float(np.mean([c[key] for c in costs])) for key in costs[0]}
         cost["peak_memory_mb"] = max(c["peak_memory_mb"] for c in costs)
-        return cls(name, spec, tuple(trainings), numerics, {**cost, "latent_bytes_per_frame": spec.bytes_per_frame})
+        cost["latent_bytes_per_frame"] = float(spec.bytes_per_frame)
+        return cls(name, spec, tuple(trainings), numerics, cost)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
-from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
 
 from rslwm.latents.decoder import DecoderConfig
 from rslwm.latents.perceptual import open_perceptual
@@ -67,6 +66,8 @@ def ms_ssim(a: Tensor, b: Tensor) -> Tensor:
     Raises:
         ValueError: they are smaller than the window.
     """
+    from torchmetrics.functional.image import multiscale_structural_similarity_index_measure  # takes two seconds
+
     weights = torch.tensor(SCALE_WEIGHTS[: _scales(min(a.shape[1:3]))])
     x, y = (rearrange(images.float(), "N H W c -> N c H W") for images in (a, b))
     with torch.autocast(a.device.type, enabled=False):

@@ -137,11 +137,13 @@ def summarise(measurement: Measurement, scale: Scale | Unavailable, resampling: 
     scores = score(measurement, scale).estimates[0] if isinstance(scale, Scale) else np.full(len(low), np.nan)
     bars = []
     for i, latent in enumerate(resampling.spaces):
-        whole = _numbers([*(column[i, 0] for column in columns), scores[i]])
+        value, lower, upper, floor, ceiling = _numbers(column[i, 0] for column in columns)
+        (found,) = _numbers([scores[i]])
         curve = Curve(*(_numbers(column[i, 1:]) for column in columns))
         trainings = measurement.estimates["value"][0, i, :, 0]
         trained = tuple(trainings[np.isfinite(trainings)].tolist())
-        bars.append(Bar(latent, *whole, trained, curve, _numbers(measurement.by_dim[i])))
+        by_dim = _numbers(measurement.by_dim[i])
+        bars.append(Bar(latent, value, lower, upper, floor, ceiling, found, trained, curve, by_dim))
     reason = scale.reason if isinstance(scale, Unavailable) else ""
     return Summary(
         info=measurement.info,

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from typing import Annotated
+from dataclasses import dataclass
 
-import tyro
 from rich.table import Table
 
-from rslwm.cli.latents.named import EncoderCommand
+from rslwm.cli.latents.named import DataCommand
 from rslwm.cli.output import console
-from rslwm.compute import ComputeConfig
-from rslwm.data.config import DataConfig
 
 
 @dataclass
-class Check(EncoderCommand):
+class Check(DataCommand):
     """Try out whether an encoder keeps the contract that a study relies on; exit code 1 if it doesn't.
 
     Loads it, encodes a few frames alone, in batches and in another order, decodes them if it can, and compares what it
@@ -27,19 +23,10 @@ class Check(EncoderCommand):
       rslwm latents check small-dino --image-size 96
     """
 
-    data: str = DataConfig.uri
-    """Where frames come from: sim:tabletop, lerobot:FOLDER, hf://datasets/OWNER/NAME, rlds:FOLDER or hdf5:FILE."""
-    camera: str = DataConfig.camera
-    """The camera; empty takes the data set's first."""
-    features: Annotated[tuple[str, ...], tyro.conf.arg(name="data.features")] = ()
-    """Features that the data call otherwise, each as OURS=THEIRS: action=actions,observation.images.front=image."""
-    action_spec: Annotated[str, tyro.conf.arg(name="data.action-spec")] = ""
-    """YAML or JSON file with the action spec of data that don't carry one."""
     frames: int = 32
     """How many."""
     batch: int = 8
     """Encoded at once when speed is measured."""
-    compute: ComputeConfig = field(default_factory=ComputeConfig)
 
     def run(self) -> int:
         import torch
@@ -53,9 +40,7 @@ class Check(EncoderCommand):
         torch.set_num_threads(self.compute.threads)
         where = device(self.compute)
         encoder = self.open().to(where)
-        data = self.study(self.data, self.camera).data
-        data = replace(data, features=self.features, action_spec=self.action_spec)
-        frames = to_float(open_source(data).preview(max(self.frames, 6))).to(where)
+        frames = to_float(open_source(self.study().data).preview(max(self.frames, 6))).to(where)
         spread = frames[torch.linspace(0, len(frames) - 1, 6).long()]
         report = check_encoder(encoder, spread.unflatten(0, (2, 3)))
         console().print(report)

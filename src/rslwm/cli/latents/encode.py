@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import tyro
 from rich.filesize import decimal
 
-from rslwm.cli.latents.named import EncoderCommand
+from rslwm.cli.latents.named import DataCommand
 from rslwm.cli.output import console, counting
-from rslwm.compute import ComputeConfig
 from rslwm.data.config import DataConfig
 from rslwm.latents.decoder import DecoderConfig
 from rslwm.serialisation import ConfigError
@@ -23,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Encode(EncoderCommand):
+class Encode(DataCommand):
     """Write the normalised latents of every episode to disk: safetensors shards, an index, bfloat16.
 
     NAME is the folder of a latent space or of a world model, or a frozen encoder of `rslwm latents list`, whose
@@ -40,15 +38,8 @@ class Encode(EncoderCommand):
     """sim:tabletop, lerobot:FOLDER, hf://datasets/OWNER/NAME, rlds:FOLDER or hdf5:FILE."""
     out: Path = field(kw_only=True)
     """Folder to write to; the store is its subfolder latents, a fitted space its subfolder space."""
-    camera: str = DataConfig.camera
-    """The camera, or several, comma separated, for a space of several views; empty takes the data set's first."""
-    features: Annotated[tuple[str, ...], tyro.conf.arg(name="data.features")] = ()
-    """Features that the data call otherwise, each as OURS=THEIRS: action=actions,observation.images.front=image."""
-    action_spec: Annotated[str, tyro.conf.arg(name="data.action-spec")] = ""
-    """YAML or JSON file with the action spec of data that don't carry one."""
     processes: int = 1
     """That encode side by side, each with its own copy of the network; on several GPUs in turns. Changes no byte."""
-    compute: ComputeConfig = field(default_factory=ComputeConfig)
 
     def run(self) -> None:
         from rslwm.latents.encoding import Encoding, Videos
@@ -57,15 +48,11 @@ class Encode(EncoderCommand):
             raise ConfigError(f"--processes is {self.processes}; at least 1")
         root = self.out / "latents"
         space, dataset = self._space(root)
-        encoding = Encoding(space, Videos(dataset.root, self.camera, self._source), self.compute)
+        encoding = Encoding(space, Videos(dataset.root, self.camera, self.source), self.compute)
         with counting("episodes", len(dataset)) as bar:
             store = encoding.write(root, self.processes, lambda done, total, message: bar(done))
         text = f"{store.root}: {decimal(store.nbytes)} of latents"
         console().print(text, markup=False, highlight=False, soft_wrap=True)
-
-    @property
-    def _source(self) -> DataConfig:
-        return DataConfig(uri=self.data, features=self.features, action_spec=self.action_spec)
 
     def _space(self, root: Path) -> tuple[Path, EpisodeDataset]:
         """The folder of the space, fitted if it isn't there yet, and the data set, imported or recorded if need be."""
@@ -79,11 +66,10 @@ class Encode(EncoderCommand):
         folder, runner = self._folder(), Runner(self.out, threads_per_job=self.compute.threads)
         if folder:
             self._require_views(folder)
-            subject, spec = Subject(study=Study(StudyConfig(data=self._source))), LatentSpace.load(folder).spec
+            subject, spec = Subject(study=Study(StudyConfig(data=self.source))), LatentSpace.load(folder).spec
         else:
-            config = replace(self.study(self.data, self.camera), compute=self.compute, decoder=DecoderConfig(own=True))
-            named = replace(config.data, features=self.features, action_spec=self.action_spec)
-            subject = Variant(study=Study(replace(config, data=named), stored_frames=False), entry=self.entry)
+            config = replace(self.study(), decoder=DecoderConfig(own=True))
+            subject = Variant(study=Study(config, stored_frames=False), entry=self.entry)
             fitted, spec = subject.frozen(), subject.described.spec
         data = subject.pull(DataStage)
         runner.run([data])

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from rslwm.compute import ComputeConfig
 from rslwm.data.config import DataConfig
 from rslwm.latents.base import EncoderConfig
 from rslwm.study.config import StudyConfig
@@ -39,13 +40,13 @@ class EncoderCommand:
             return entry
         return replace(entry, options=(*entry.options, ("weights", self.weights)))
 
-    def study(self, uri: str = DataConfig.uri, camera: str = DataConfig.camera) -> StudyConfig:
-        """A study of this encoder on these data."""
+    def study(self) -> StudyConfig:
+        """A study of this encoder."""
         entry, config = self.entry, self.encoder
         if self.weights and self._above(entry):
             config = replace(config, weights=self.weights)
         size = self.image_size or entry.encoder.frame_size(config) or DataConfig.image_size
-        return StudyConfig(data=DataConfig(uri=uri, camera=camera, image_size=size), encoder=config)
+        return StudyConfig(data=DataConfig(image_size=size), encoder=config)
 
     def open(self) -> Encoder:
         """The encoder, untrained; a published one without having loaded its weights.
@@ -58,3 +59,27 @@ class EncoderCommand:
 
     def _above(self, entry: Entry) -> bool:
         return (Path(self.weights).expanduser() / entry.reference).exists()
+
+
+@dataclass
+class DataCommand(EncoderCommand):
+    """A command about an encoder on frames of a data set."""
+
+    data: str = DataConfig.uri
+    """Where frames come from: sim:tabletop, lerobot:FOLDER, hf://datasets/OWNER/NAME, rlds:FOLDER or hdf5:FILE."""
+    camera: str = DataConfig.camera
+    """The camera, or several, comma separated, for a space of several views; empty takes the data set's first."""
+    features: Annotated[tuple[str, ...], tyro.conf.arg(name="data.features")] = ()
+    """Features that the data call otherwise, each as OURS=THEIRS: action=actions,observation.images.front=image."""
+    action_spec: Annotated[str, tyro.conf.arg(name="data.action-spec")] = ""
+    """YAML or JSON file with the action spec of data that don't carry one."""
+    compute: ComputeConfig = field(default_factory=ComputeConfig)
+
+    def study(self) -> StudyConfig:
+        config = super().study()
+        return replace(config, data=replace(self.source, image_size=config.data.image_size), compute=self.compute)
+
+    @property
+    def source(self) -> DataConfig:
+        """The data set, its frames as large as by default."""
+        return DataConfig(uri=self.data, camera=self.camera, features=self.features, action_spec=self.action_spec)

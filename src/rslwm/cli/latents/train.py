@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar
 
 from rslwm.cli.flags import StudyCommand
@@ -24,13 +23,8 @@ class Train(StudyCommand):
 
     of_spaces: ClassVar[bool] = True
 
-    out: Path | None = None
-    """Folder of the run; runs/ and the first word if it isn't given."""
-    jobs: int = 0
-    """Stages that run side by side; 0 is as many as fit the cores."""
-
     def run(self) -> None:
         from rslwm.study.checkpoint import train_spaces
 
-        for folder in train_spaces(self.config, self.out or Path("runs") / self.name, self.jobs):
+        for folder in train_spaces(self.config, self.folder, self.jobs, self.executor):
             console().print(f"latent space: {folder}", markup=False, soft_wrap=True)

@@ -23,6 +23,7 @@ class FeaturesStage(StudyStage[Readable]):
     """What an encoder makes of every frame, not normalised: stored or, where it is too wide, encoded when read."""
 
     kind = "features"
+    seconds = 15.0
 
     frames: FramesStage
     encoder: EncoderStage
@@ -43,10 +44,6 @@ class FeaturesStage(StudyStage[Readable]):
         )
 
     @property
-    def seconds(self) -> float:
-        return 15.0
-
-    @property
     def spec(self) -> LatentSpec:
         return described(self.encoder.space).spec
 
@@ -55,13 +52,11 @@ class FeaturesStage(StudyStage[Readable]):
         return self.encoder.flops_per_frame
 
     def demand(self, sizes: Sizes) -> Demand:
+        disk = saved_bytes(self.encoder.space)
         if self.streamed:
-            return Demand(disk=saved_bytes(self.encoder.space))
-        return Demand(
-            flops=sizes.frames * self.flops_per_frame,
-            disk=sizes.frames * self.spec.bytes_per_frame,
-            memory=2 * self.spec.parameters,
-        )
+            return Demand(disk=disk)
+        disk += sizes.frames * self.spec.bytes_per_frame
+        return Demand(sizes.frames * self.flops_per_frame, disk, 2 * self.spec.parameters)
 
     def run(self, work: Workspace) -> None:
         native, frames = work.open(self.encoder), work.open(self.frames)

@@ -21,6 +21,7 @@ class FramesStage(StudyStage[TensorStore]):
     """Decode and resize every frame of every configured camera: once, or whenever it is asked for."""
 
     kind = "frames"
+    seconds = 5.0
 
     data: DataStage
     settings: DataConfig
@@ -31,10 +32,6 @@ class FramesStage(StudyStage[TensorStore]):
         data, asked = subject.pull(DataStage), subject.study.config.data
         config = replace(data.settings, camera=asked.camera, image_size=asked.image_size)
         return cls(label=data.label, data=data, settings=config, stored=subject.study.stored_frames)
-
-    @property
-    def seconds(self) -> float:
-        return 5.0
 
     def demand(self, sizes: Sizes) -> Demand:
         return Demand(disk=self.stored * sizes.frames * self.settings.views * 3 * self.settings.image_size**2)

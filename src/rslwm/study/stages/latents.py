@@ -25,6 +25,7 @@ class LatentsStage(StudyStage[Readable]):
     """Encode every frame, or its native features: stored or, where latents are too wide, encoded when they are read."""
 
     kind = "latents"
+    seconds = 15.0
 
     frames: FramesStage
     space: SpaceStage | CheckpointSpace
@@ -45,10 +46,6 @@ class LatentsStage(StudyStage[Readable]):
         )
 
     @property
-    def seconds(self) -> float:
-        return 15.0
-
-    @property
     def fitted(self) -> SpaceStage:
         """The space, which a study knows before it is there."""
         assert isinstance(self.space, SpaceStage)
@@ -64,14 +61,12 @@ class LatentsStage(StudyStage[Readable]):
         return self.fitted.encode_flops + self.fitted.compress_flops
 
     def demand(self, sizes: Sizes) -> Demand:
+        disk = saved_bytes(self.fitted.settings)
         if self.streamed:
-            return Demand(disk=saved_bytes(self.fitted.settings))
+            return Demand(disk=disk)
         every = self.fitted.compress_flops or self.fitted.encode_flops  # an adapted space is made of the features
-        return reading(
-            self,
-            sizes.frames,
-            Demand(sizes.frames * every, sizes.frames * self.spec.bytes_per_frame, 2 * self.spec.parameters),
-        )
+        disk += sizes.frames * self.spec.bytes_per_frame
+        return reading(self, sizes.frames, Demand(sizes.frames * every, disk, 2 * self.spec.parameters))
 
     def run(self, work: Workspace) -> None:
         features = work.open(self.features) if self.features else None

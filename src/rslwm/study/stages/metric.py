@@ -34,6 +34,7 @@ class MetricStage(HeldOut[Rows]):
     One that fails takes nothing with it: its rows are missing, and the next run tries it again."""
 
     kind = "metric"
+    seconds = 3.0
     spared = True
 
     reference: str = field(metadata=known_by(lambda name: name.rpartition("/")[2]))
@@ -63,10 +64,6 @@ class MetricStage(HeldOut[Rows]):
     @property
     def metric(self) -> Metric:
         return METRICS.get(self.reference)(self.settings)
-
-    @property
-    def seconds(self) -> float:
-        return 3.0
 
     def demand(self, sizes: Sizes) -> Demand:
         assert isinstance(self.world_model, WorldModelStage)

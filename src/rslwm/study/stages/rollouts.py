@@ -23,16 +23,13 @@ class RolloutsStage(HeldOut[Rollouts]):
     """Let the world model continue held-out clips with their actions; a few are decoded for the report, too."""
 
     kind = "rollouts"
+    seconds = 5.0
 
     settings: RolloutsConfig
 
     @classmethod
     def of(cls, subject: Subject) -> RolloutsStage:
         return cls(**held_out(subject), label=subject.sized, settings=subject.study.config.evaluation.rollouts)
-
-    @property
-    def seconds(self) -> float:
-        return 5.0
 
     def demand(self, sizes: Sizes) -> Demand:
         config = self.settings

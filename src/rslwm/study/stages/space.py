@@ -27,6 +27,7 @@ class SpaceStage(OnEpisodes[LatentSpace]):
     """Put a space together, and fit its normaliser to the training episodes."""
 
     kind = "space"
+    seconds = 3.0
 
     encoder: EncoderStage
     adapter: AdapterStage | None
@@ -41,10 +42,6 @@ class SpaceStage(OnEpisodes[LatentSpace]):
             adapter=variant.pull(AdapterStage) if variant.entry.channels else None,
             settings=variant.space,
         )
-
-    @property
-    def seconds(self) -> float:
-        return 3.0
 
     @property
     def spec(self) -> LatentSpec:

@@ -15,7 +15,7 @@ from rslwm.latents.external import EXTERNAL, ExternalConfig
 from rslwm.latents.pixels import OwnDecoder
 from rslwm.latents.space import LatentSpace, SpaceConfig
 from rslwm.model.flow import FlowConfig
-from rslwm.model.published import PublishedAdapter, PublishedDiT
+from rslwm.model.published.files import PublishedAdapter, PublishedDiT
 from rslwm.model.world_model import WorldModel, WorldModelConfig
 from rslwm.optim import OptimConfig
 from rslwm.serialisation import ConfigError

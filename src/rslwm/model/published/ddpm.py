@@ -18,15 +18,19 @@ from rslwm.model.flow import NoisyClip, draw_like
 
 @dataclass(frozen=True)
 class DDPMConfig:
-    """Denoising diffusion with velocity targets, independent noise on all frames: what the paper's code defaults to."""
+    """Denoising diffusion with velocity targets and independent noise on all frames, as in the paper's code."""
 
     timesteps: int = 1000
+    """Diffusion steps between data and noise in training; sampling takes a few of them."""
     schedule_start: float = -3.0
+    """Where the noise schedule begins on a sigmoid curve."""
     schedule_end: float = 3.0
+    """Where the noise schedule ends on that curve."""
     schedule_tau: float = 1.0
-    """Of the sigmoid noise schedule: the sigmoid's range and temperature."""
+    """Temperature of the curve: the larger, the more even the schedule."""
     context_step: int = 14
-    """Diffusion step that context frames are declared to be at when sampling; they are scaled to it, without noise."""
+    """Diffusion step that the transformer is told of context frames when it samples. They are scaled as at that step,
+    but get no noise."""
 
 
 EMBEDDING_SCALE = 1000
@@ -60,7 +64,7 @@ class VPrediction:
         return NoisyClip(signal * latents + scale * noise, levels, signal * noise - scale * latents)
 
     def levels(self, steps: int) -> list[float]:
-        """linspace(-1, timesteps - 1, steps + 1) cut to integers, from noise to data."""
+        """linspace(-1, timesteps - 1, steps + 1) cut to integers, backwards."""
         indices = torch.linspace(-1, self.config.timesteps - 1, steps + 1, dtype=torch.float64).long()
         return (indices.flip(0) / EMBEDDING_SCALE).tolist()
 
