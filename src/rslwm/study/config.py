@@ -44,7 +44,7 @@ class StudyConfig:
     stream_above_kb: float = 0.0
     """Latents that take more than this for a frame aren't stored, but encoded whenever they are read; 0 stores all."""
     sizes: tuple[str, ...] = ()
-    """Sizes of the transformer (S, B, L, XL), each a comparison of its own; without any it is as world_model.dit says."""
+    """Sizes of the transformer (S, B, L, XL), each compared by itself; without any it is as world_model.dit says."""
     metrics: tuple[str, ...] = ("all",)
     """What is measured: all (that are installed), NAME or path/to/file.py:Class, each optionally with settings behind
     it, NAME[FIELD=VALUE,...]."""
