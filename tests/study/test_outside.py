@@ -1,4 +1,4 @@
-"""A metric, a planner, a data source, a stage and an executor, each from one file of the user's own, without an edit."""
+"""A metric, a planner, a data source, a stage and an executor, each one file of the user's own and no edit."""
 
 import json
 from collections.abc import Callable
@@ -179,14 +179,10 @@ def outside(plugin: Path, corpus: Corpus, tmp_path_factory: pytest.TempPathFacto
     files = {name: folder / f"my_{name}.py" for name in FILES}
     for name, text in FILES.items():
         files[name].write_text(text)
-    metrics = (
-        f"{files['metric']}:Moving",
-        f"{files['stage']}:Spread",
-        f"planning[plan.planner={files['planner']}:still]",
-    )
+    planning = f"planning[plan.planner={files['planner']}:still]"
     config = replace(
         tiny(corpus, f"own={plugin}:PatchMean"),
-        metrics=metrics,
+        metrics=(f"{files['metric']}:Moving", f"{files['stage']}:Spread", planning),
         data=DataConfig(f"{files['source']}:Walk:9", image_size=32, test_fraction=0.4),
     )
     compare(config, out, executor=f"{files['executor']}:Elsewhere")
@@ -229,35 +225,26 @@ def test_an_executor_has_run_every_stage_elsewhere(outside: Outside) -> None:
     assert sorted(log) == sorted(made(outside.out))
 
 
-Change = Callable[[StudyConfig, dict[str, Path]], StudyConfig]
-
-
-def with_metrics(config: StudyConfig, *metrics: str) -> StudyConfig:
-    return replace(config, metrics=metrics)
+Change = Callable[[tuple[str, ...]], tuple[str, ...]]
 
 
 @pytest.mark.parametrize(
     ("change", "name"),
     [
-        (lambda config, files: with_metrics(config, *config.metrics, "one_step"), "one_step"),
-        (
-            lambda config, files: with_metrics(config, f"{files['metric']}:Moving[scale=2.0]", *config.metrics[1:]),
-            "Moving",
-        ),
+        (lambda metrics: (*metrics, "one_step"), "one_step"),
+        (lambda metrics: (f"{metrics[0]}[scale=2.0]", *metrics[1:]), "Moving"),
     ],
     ids=["one more metric", "another setting of one"],
 )
 def test_only_what_is_new_is_measured(outside: Outside, change: Change, name: str) -> None:
     before, old = made(outside.out), Rows.load(outside.out / "rows.parquet")
-    config = change(outside.config, outside.files)
-    compare(config, outside.out, executor=HERE)
+    compare(replace(outside.config, metrics=change(outside.config.metrics)), outside.out, executor=HERE)
     after, new = made(outside.out), Rows.load(outside.out / "rows.parquet")
     (added,) = set(after) - set(before)
     assert added.startswith("metric-")
     assert json.loads((outside.out / f"stages/{added}/stage.json").read_text())["label"].endswith(name)
     assert {folder: after[folder] for folder in before} == before
-    kept = {"spread", "cem_error"}
-    for metric in kept:
+    for metric in ("spread", "cem_error"):
         assert new["value"][new["metric"] == metric].tolist() == old["value"][old["metric"] == metric].tolist()
     compare(outside.config, outside.out, executor=HERE)  # as it was
     assert made(outside.out) == after
@@ -280,4 +267,4 @@ def test_an_edited_file_makes_anew_what_it_is_in(
     request.addfinalizer(lambda: file.write_text(FILES[name]))  # type: ignore[arg-type,return-value]
     file.write_text(f"{FILES[name]}# edited\n")
     after = set(closure(Study(outside.config).targets))
-    assert [stage.kind for stage in after - before] == sorted(kinds, reverse=True)
+    assert sorted(stage.kind for stage in after - before) == sorted(kinds)
