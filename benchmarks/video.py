@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from benchmarks.straightforward.encoder import ViT, ViTConfig
 from benchmarks.straightforward.feed import VideoFeed
-from rslwm.bench.clips import OfClips
+from rslwm.bench.data import ClipsBenchmark
 from rslwm.bench.world_model import SEED, SPEC
 from rslwm.compute import generator, precision, seeded
 from rslwm.data.video import VideoWriter
@@ -19,7 +19,7 @@ from rslwm.serialisation import ConfigError
 
 
 @dataclass
-class OfVideo(OfClips):
+class VideoBenchmark(ClipsBenchmark):
     """A benchmark of episodes that are stored latents and videos."""
 
     image_size: int = 256

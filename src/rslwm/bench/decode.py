@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from rslwm.bench.runner import Case, cast
-from rslwm.bench.world_model import SEED, OfLatents
+from rslwm.bench.world_model import SEED, LatentsBenchmark
 from rslwm.compute import generator, seeded
 from rslwm.latents.decoder import DecoderConfig
 from rslwm.latents.pixels import TrainedDecoder, open_decoder
@@ -19,7 +19,7 @@ from rslwm.serialisation import from_dict
 
 
 @dataclass
-class Decode(OfLatents):
+class Decode(LatentsBenchmark):
     """Measure how fast pixel decoders with random weights turn latents into frames.
 
     For instance:

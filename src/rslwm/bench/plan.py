@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rslwm.bench.memory import Work
 from rslwm.bench.runner import Case
-from rslwm.bench.world_model import SEED, SPEC, OfRollouts
+from rslwm.bench.world_model import SEED, SPEC, GenerationBenchmark
 from rslwm.compute import autocast, generator
 from rslwm.evals.rollouts import generating
 from rslwm.model.sampler import SamplingConfig
@@ -22,7 +22,7 @@ WARM_UP = 20
 
 
 @dataclass
-class Plan(OfRollouts):
+class Plan(GenerationBenchmark):
     """Measure how fast the cross-entropy method finds a plan over a world model with random weights, and its memory.
 
     For instance:

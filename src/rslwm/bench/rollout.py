@@ -9,14 +9,14 @@ from pathlib import Path
 from torch import Tensor
 
 from rslwm.bench.runner import Case
-from rslwm.bench.world_model import SEED, OfRollouts
+from rslwm.bench.world_model import SEED, GenerationBenchmark
 from rslwm.compute import autocast, generator
 from rslwm.evals.rollouts import generating
 from rslwm.model.sampler import SamplingConfig
 
 
 @dataclass
-class Rollout(OfRollouts):
+class Rollout(GenerationBenchmark):
     """Measure how fast a world model with random weights rolls out.
 
     For instance:

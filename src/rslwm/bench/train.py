@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from rslwm import optim
-from rslwm.bench.clips import OfClips
+from rslwm.bench.data import ClipsBenchmark
 from rslwm.bench.runner import Case
-from rslwm.bench.world_model import SEED, OfWorldModel
+from rslwm.bench.world_model import SEED, ModelBenchmark
 from rslwm.compute import ComputeConfig, generator, peak_flops, precision
 from rslwm.data.clips import ClipBatch, Clips
 from rslwm.model.world_model import WorldModelConfig
@@ -23,7 +23,7 @@ from rslwm.train.checkpoint import Training
 
 
 @dataclass
-class Train(OfClips, OfWorldModel):
+class Train(ClipsBenchmark, ModelBenchmark):
     """Measure how fast a world model trains from stored latents, which are noise in a temporary folder.
 
     For instance:

@@ -25,7 +25,7 @@ SPREAD = 0.02
 
 
 @dataclass
-class OfLatents(Benchmark):
+class LatentsBenchmark(Benchmark):
     """A benchmark of made-up latents; speed doesn't depend on what they hold."""
 
     grid: int = 16
@@ -44,7 +44,7 @@ class OfLatents(Benchmark):
 
 
 @dataclass
-class OfWorldModel(OfLatents):
+class ModelBenchmark(LatentsBenchmark):
     """A benchmark of a world model over made-up latents; speed doesn't depend on its weights."""
 
     size: Literal["S", "B", "L", "XL", "demo"] = "S"
@@ -71,7 +71,7 @@ class OfWorldModel(OfLatents):
 
 
 @dataclass
-class OfRollouts(OfWorldModel):
+class GenerationBenchmark(ModelBenchmark):
     """A benchmark of a world model that generates frames."""
 
     context: int = 2
@@ -80,7 +80,7 @@ class OfRollouts(OfWorldModel):
     """Denoising steps of a frame."""
 
     def world_model(self) -> WorldModel:
-        """See :meth:`OfWorldModel.world_model`.
+        """See :meth:`ModelBenchmark.world_model`.
 
         Raises:
             ConfigError: the context leaves no room for a new frame.
