@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from rslwm.evals.aggregates import AGGREGATES
 from rslwm.evals.base import MetricInfo
 from rslwm.evals.rows import DTYPES, Rows
 from rslwm.types import AXES, Axis
@@ -33,8 +34,9 @@ def join(*tables: Rows) -> Rows:
 def info(name: str = "skill", aggregate: str = "mean", axis: Axis = "planning", **changes: object) -> MetricInfo:
     """A metric on a scale from 0 to 1."""
     values = {
-        "name": name, "axis": axis, "higher_is_better": True, "unit": "1", "aggregate": aggregate, "floor": "chance",
-        "ceiling": "perfection", "description": "", "floor_value": 0.0, "ceiling_value": 1.0, **changes,
+        "name": name, "axis": axis, "higher_is_better": True, "unit": "1", "aggregate": AGGREGATES.get(aggregate),
+        "floor": "chance", "ceiling": "perfection", "description": "", "floor_value": 0.0, "ceiling_value": 1.0,
+        **changes,
     }  # fmt: skip
     return MetricInfo(**values)  # type: ignore[arg-type]
 

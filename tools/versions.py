@@ -154,7 +154,8 @@ def reached(start: Definition) -> set[Definition]:
 def _entries(place: Definition) -> list[Definition]:
     """The modules that register something with a registry: those beside it that import it."""
     module, name = place
-    if place in OWN_VERSIONS or not any("Registry(" in ast.unparse(s) for s in parse(module).definitions.get(name, [])):
+    statements = (s for s in parse(module).definitions.get(name, []) if isinstance(s, ast.Assign | ast.AnnAssign))
+    if place in OWN_VERSIONS or not any("Registry(" in ast.unparse(s) for s in statements):
         return []
     package = module.rpartition(".")[0]
     siblings = (f"{package}.{found.name}" for found in pkgutil.iter_modules(import_module(package).__path__))

@@ -14,11 +14,12 @@ from rslwm.latents.decoder import DecoderConfig
 from rslwm.latents.space import LatentSpace, SpaceConfig
 from rslwm.model.dit import DiTConfig
 from rslwm.model.world_model import WorldModel, WorldModelConfig
+from rslwm.run.executors.base import EXECUTORS
 from rslwm.run.runner import StageFailed
 from rslwm.serialisation import ConfigError
-from rslwm.study.checkpoint import clip_settings, measure, open_corpus, run_folder, train_world_models
+from rslwm.study.checkpoint import clip_settings, evaluate, open_corpus, run_folder, train_world_models
 from rslwm.types import DataError
-from test_stages import tiny
+from tiny import HERE, tiny
 
 
 def test_clips_are_cut_as_in_training_from_other_episodes(tmp_path):
@@ -57,6 +58,11 @@ def test_the_run_of_a_checkpoint_is_found_unless_it_has_moved(tmp_path):
 
 
 @pytest.fixture
+def in_this_process(monkeypatch):
+    monkeypatch.setitem(EXECUTORS._entries, "local", EXECUTORS.get(HERE))
+
+
+@pytest.fixture
 def checkpoint(corpus, plugin, tmp_path):
     """Trained on the training episodes of the point world, as it says."""
     decoder = DecoderConfig(width=16)
@@ -78,20 +84,21 @@ def recorded(root, numbers, corpus) -> DataConfig:
 
 def measured(checkpoint, data, corpus, out, seen=False):
     config = tiny(corpus)
-    return measure(checkpoint, data, config.evaluation, config.compute, out, 1, seen=seen)
+    all_windows = ("one_step[windows=999]",)
+    return evaluate(checkpoint, data, config.evaluation, config.compute, out, seen=seen, metrics=all_windows)
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("in_this_process")
 def test_what_a_model_was_trained_on_is_not_measured_under_other_names(checkpoint, corpus, tmp_path):
     data = recorded(tmp_path / "set", range(16), corpus)
-    result = measured(checkpoint, data, corpus, tmp_path / "out")
-    assert result.seen
+    result, known = measured(checkpoint, data, corpus, tmp_path / "out")
+    assert known
     assert not {int(name.removeprefix("renamed-")) for name in result.rows["unit"]} & set(corpus.train)
-    asked = measured(checkpoint, data, corpus, tmp_path / "out", seen=True)
-    assert set(asked.rows["unit"]) == {*result.rows["unit"], *result.seen}
+    asked, _ = measured(checkpoint, data, corpus, tmp_path / "out", seen=True)
+    assert set(asked.rows["unit"]) == {*result.rows["unit"], *known}
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("in_this_process")
 def test_a_copy_of_training_episodes_is_refused_before_anything_is_trained(checkpoint, corpus, tmp_path):
     data = recorded(tmp_path / "set", corpus.train, corpus)
     with pytest.raises(DataError, match=r"trained was trained on all 8 episodes of .*set\. .*--seen"):
@@ -99,7 +106,7 @@ def test_a_copy_of_training_episodes_is_refused_before_anything_is_trained(check
     assert {path.name.split("-")[0] for path in (tmp_path / "out/stages").iterdir()} == {"data", "frames"}
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("in_this_process")
 def test_weights_that_have_seen_what_is_held_out_are_no_start(checkpoint, corpus, plugin, tmp_path):
     config = tiny(corpus, f"own={plugin}:PatchMean")
     model = replace(config.world_model, init=str(checkpoint))

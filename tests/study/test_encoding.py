@@ -7,22 +7,23 @@ from pathlib import Path
 
 import pytest
 import torch
-from rslwm.study.encoding import make_space, native_space
 
 from rslwm.compute import ComputeConfig
 from rslwm.data.corpus import Corpus
-from rslwm.data.store import TensorStore
 from rslwm.latents.base import EncoderConfig
+from rslwm.latents.decoder import DecoderConfig
 from rslwm.latents.encoding import Encoding, FrameStore, Videos
 from rslwm.latents.space import LatentSpace, SpaceConfig
 from rslwm.latents.store import require_room
 from rslwm.latents.stored import SPACE
-from rslwm.run.stage import Stage, Workspace
 from rslwm.serialisation import ConfigError
-from rslwm.study import stages
 from rslwm.study.config import StudyConfig
 from rslwm.study.entry import Entry
+from rslwm.study.graph import Study, Variant
+from rslwm.study.stages.latents import LatentsStage
+from rslwm.study.stages.space import SpaceStage
 from rslwm.types import DataError
+from tiny import run
 from tiny_checkpoints import sd3
 
 
@@ -31,20 +32,21 @@ def study(corpus: Corpus, compute: ComputeConfig) -> StudyConfig:
     return StudyConfig(data=corpus.config, compute=compute)
 
 
-def fitted(entry: Entry, study: StudyConfig, folder: Path) -> tuple[Stage, Path]:
-    """The stage of a native space, and the space that it leaves."""
-    data, stage = native_space(entry, study)
-    inputs = [folder / "data", folder / "space"]
-    for work in inputs:
-        work.mkdir(parents=True)
-    stages.make_data(Workspace(data.config, [], inputs[0]))
-    make_space(Workspace(stage.config, inputs[:1], inputs[1]))
-    return stage, inputs[1] / SPACE
+def variant(name: str, study: StudyConfig) -> Variant:
+    """As `rslwm latents encode` has it: a single pass over the frames needs no store of them."""
+    config = replace(study, decoder=DecoderConfig(own=True))
+    return Variant(study=Study(config, stored_frames=False), entry=Entry.parse(name))
+
+
+def fitted(name: str, study: StudyConfig, root: Path) -> Path:
+    """The folder of a space that takes no training."""
+    stage = variant(name, study).frozen()
+    return run([stage], root).folder(stage) / SPACE
 
 
 @pytest.fixture
 def encoding(corpus: Corpus, plugin: Path, study: StudyConfig, tmp_path: Path) -> Encoding:
-    _, space = fitted(Entry.parse(f"{plugin}:PatchMean"), study, tmp_path / "made")
+    space = fitted(f"{plugin}:PatchMean", study, tmp_path / "made")
     return Encoding(space, Videos(corpus.dataset.root), study.compute)
 
 
@@ -59,17 +61,12 @@ def test_latents_are_normalised_over_the_training_episodes(corpus: Corpus, encod
 def test_the_space_and_the_store_are_those_of_a_study(
     corpus: Corpus, plugin: Path, study: StudyConfig, encoding: Encoding, tmp_path: Path
 ):
-    space = LatentSpace.load(encoding.space)
-    work = Workspace(
-        stages.LatentsStage(space.config, corpus.config, study.compute),
-        [tmp_path / "made/data", corpus.frames.root, tmp_path / "encoder"],
-        tmp_path / "study",
-    )
-    work.inputs[2].mkdir()
-    work.out.mkdir()
-    stages.write_tensors(space.encoder.state_dict(), work.inputs[2] / "encoder.safetensors")
-    stages.make_latents(work)
-    theirs, ours = TensorStore(work.out / "store"), encoding.write(tmp_path / "out")
+    """Which decodes the videos once, and stores the frames."""
+    (stored,) = Study(replace(study, latents=(f"{plugin}:PatchMean",))).variants
+    work = run([stored.pull(LatentsStage)], tmp_path / "study")
+    theirs, ours = work.open(stored.pull(LatentsStage)), encoding.write(tmp_path / "out")
+    space = work.folder(stored.pull(SpaceStage)) / SPACE / "space.safetensors"
+    assert space.read_bytes() == (encoding.space / "space.safetensors").read_bytes()
     assert all(torch.equal(theirs[key], ours[key]) for key in corpus.dataset.ids)
 
 
@@ -102,19 +99,19 @@ def test_what_does_not_fit_on_the_disk_is_refused(
 @pytest.mark.parametrize(("name", "part"), [("small-vae", "its encoder"), ("effnet-lite0+16", "its adapter to 16")])
 def test_what_has_to_be_trained_is_refused(name: str, part: str, study: StudyConfig):
     with pytest.raises(ConfigError, match=f"{part}.*latents train"):
-        native_space(Entry.parse(name), study)
+        variant(name, study).frozen()
 
 
 def test_another_split_is_another_space(plugin: Path, study: StudyConfig):
-    entry = Entry.parse(f"{plugin}:PatchMean")
     other = replace(study, data=replace(study.data, split_seed=1))
-    assert native_space(entry, study)[1].key != native_space(entry, other)[1].key
+    one, two = (variant(f"{plugin}:PatchMean", config).frozen() for config in (study, other))
+    assert one != two
 
 
 def test_a_published_autoencoder_keeps_its_own_decoder(corpus: Corpus, study: StudyConfig, tmp_path: Path):
     sd3.write(tmp_path)
     published = replace(study, encoder=EncoderConfig(weights=str(tmp_path), input_size=32))
-    _, folder = fitted(Entry.parse("sd3-vae"), published, tmp_path / "made")
+    folder = fitted("sd3-vae", published, tmp_path / "made")
     space = LatentSpace.load(folder)
     frames = corpus.frames[corpus.dataset.ids[0]][None, :3].float() / 255
     latents = space.encode(frames)

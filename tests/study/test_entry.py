@@ -12,7 +12,7 @@ from rslwm.registry import UnknownName
 from rslwm.serialisation import ConfigError
 from rslwm.study.config import StudyConfig
 from rslwm.study.entry import Entry
-from rslwm.study.graph import Builder
+from rslwm.study.graph import Study
 
 CONFIG = StudyConfig(data=DataConfig(image_size=32), encoder=EncoderConfig(width=16, depth=1, heads=2, channels=4))
 
@@ -73,12 +73,12 @@ def test_a_relative_path_is_made_absolute(monkeypatch: pytest.MonkeyPatch, tmp_p
 )
 def test_a_study_that_cannot_run_is_refused(latents: tuple[str, ...], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
-        Builder(replace(CONFIG, latents=latents, adapter=AdapterConfig(heads=8))).build()
+        _ = Study(replace(CONFIG, latents=latents, adapter=AdapterConfig(heads=8))).targets
 
 
 def test_a_study_without_seeds_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"seeds: 0 trainings"):
-        Builder(replace(CONFIG, latents=("small-vae",), seeds=0)).build()
+        _ = Study(replace(CONFIG, latents=("small-vae",), seeds=0)).variants
 
 
 def test_an_encoder_whose_latents_are_not_what_it_declares_is_refused(plugin: Path) -> None:

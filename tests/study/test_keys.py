@@ -18,8 +18,9 @@ from rslwm.data.sources.opening import SOURCES
 from rslwm.evals.base import METRICS
 from rslwm.latents.base import EncoderConfig
 from rslwm.registry import import_file
+from rslwm.run.runner import Runner
 from rslwm.run.stage import closure
-from rslwm.serialisation import ConfigError, determining, dump, to_dict
+from rslwm.serialisation import ConfigError, determining, to_dict
 from rslwm.study.config import StudyConfig
 from rslwm.study.graph import Study
 
@@ -67,30 +68,21 @@ def test_what_is_left_out_of_keys_is_this_and_nothing_else() -> None:
 
 
 def test_the_order_of_imports_moves_no_key() -> None:
-    def printed(*modules: str) -> str:
-        imports = "".join(f"import rslwm.evals.{module}\n" for module in modules)
-        program = (
-            f"{imports}from rslwm.study.graph import Study\nfrom rslwm.study.config import StudyConfig\n"
-            "print([s.key for s in Study(StudyConfig(latents=('raw-pixels',))).targets])"
-        )
-        return subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout
-
-    assert printed("success", "one_step", "visual") == printed("planning") != ""
+    """In another process, whose imports come in another order."""
+    program = (
+        "import rslwm.evals.success, rslwm.evals.one_step, rslwm.evals.visual\n"
+        "from rslwm.study.graph import Study\nfrom rslwm.study.config import StudyConfig\n"
+        "print(*(s.key for s in Study(StudyConfig(latents=('raw-pixels',))).targets))"
+    )
+    printed = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout
+    assert printed.split() == [stage.key for stage in Study(StudyConfig(latents=("raw-pixels",))).targets]
 
 
 def test_estimate_finds_finished_metrics(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Those of another process, whose imports came in another order."""
     config = replace(CONFIG, latents=("raw-pixels",))
-    program = (
-        "import sys, rslwm.evals.success\nfrom pathlib import Path\nfrom rslwm.study.graph import Study\n"
-        "from rslwm.serialisation import load\nfrom rslwm.study.config import StudyConfig\n"
-        "from rslwm.run.runner import Runner\nfolder = Path(sys.argv[1])\n"
-        "(variant,) = Study(load(StudyConfig, folder / 'config.yaml')).variants\n"
-        "made = Runner(folder).folder(variant.metrics['visual'])\n"
-        "made.mkdir(parents=True)\n(made / 'stage.json').touch()\n"
-    )
-    dump(config, tmp_path / "config.yaml")
-    subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True)
+    made = Runner(tmp_path).folder(Study(config).variants[0].metrics["visual"])
+    made.mkdir(parents=True)
+    (made / "stage.json").touch()
     estimate(config, tmp_path, jobs=1, gpu="H100", utilisation=0.2)
     (line,) = (line for line in capsys.readouterr().out.splitlines() if line.strip().startswith("metric"))
     assert line.split()[2:4] == [str(len([*METRICS])), "1"]  # jobs, finished

@@ -225,7 +225,5 @@ def test_a_finished_study_goes_on_with_data_that_were_moved(corpus: Corpus, plug
     moved = replace(config, data=replace(config.data, uri=f"lerobot:{tmp_path / 'second'}"))
     compare(moved, out, executor=HERE)
     assert made(out) == before
-    here(out).run(
-        Study(replace(moved, metrics=("one_step[windows=2]",))).targets
-    )
+    here(out).run(Study(replace(moved, metrics=("one_step[windows=2]",))).targets)
     assert len(set(made(out)) - set(before)) == 1

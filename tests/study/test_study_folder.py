@@ -8,20 +8,21 @@ from safetensors.numpy import load_file, save_file
 
 from rslwm.report.run import Clips
 from rslwm.study.compare import _write_clips
+from rslwm.study.stages.rollouts import CLIPS
 
 
 def evaluated(folder, name: str, length: int, level: int = 0) -> SimpleNamespace:
-    """A space whose rows stage kept two clips of one grey."""
-    rows = folder / f"rows-{name}-{level}"
-    rows.mkdir(exist_ok=True)
+    """A variant whose rollouts have two clips of one grey."""
+    rollouts = folder / f"rollouts-{name}-{level}"
+    rollouts.mkdir(exist_ok=True)
     frames = np.full((2, length, 4, 4, 3), level, np.uint8)
     metadata = {"context": "2", "ids": json.dumps(["x", "y"])}
-    save_file({"frames": frames, "truth": np.full_like(frames, 255)}, rows / "clips.safetensors", metadata)
-    return SimpleNamespace(entry=SimpleNamespace(name=name), rows=rows)
+    save_file({"frames": frames, "truth": np.full_like(frames, 255)}, rollouts / CLIPS, metadata)
+    return SimpleNamespace(entry=SimpleNamespace(name=name), pull=lambda stage: rollouts)
 
 
-def write(folder, *spaces: SimpleNamespace) -> None:
-    _write_clips(SimpleNamespace(spaces=spaces), {space.rows: space.rows for space in spaces}, folder / "clips")
+def write(folder, *variants: SimpleNamespace) -> None:
+    _write_clips(variants, SimpleNamespace(folder=lambda stage: stage), folder / "clips")
 
 
 def test_clips_of_spaces_that_no_longer_take_part_go(tmp_path):

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 import versions
-from rslwm.run.stage import Stage, Workspace
+from rslwm.study.stages.frames import FramesStage
 
 Edit = Callable[[str, str, str], None]
-WORLD_MODEL = ("rslwm.study.stages", "make_world_model")
+DECODER = ("rslwm.study.stages.decoder", "DecoderStage")
+WORLD_MODEL = ("rslwm.study.stages.world_model", "WorldModelStage")
 
 
 @pytest.fixture
@@ -37,8 +38,8 @@ def test_a_change_of_what_a_stage_uses_is_found_and_others_are_left_alone(edit: 
     before = versions.current()
     edit("rslwm.train.loop", "step + 9.0", "step + 8.0")
     moved = {name for name, entry in versions.current().items() if entry["digest"] != before[name]["digest"]}
-    assert {"stage make_world_model", "stage make_encoder", "metric visual"} <= moved
-    assert not moved & {"stage make_data", "stage make_frames", "encoder small-vae"}
+    assert {"stage world-model", "stage encoder", "stage probe"} <= moved
+    assert not moved & {"stage data", "stage frames", "encoder small-vae", "metric visual"}
 
 
 @pytest.mark.parametrize(
@@ -46,13 +47,13 @@ def test_a_change_of_what_a_stage_uses_is_found_and_others_are_left_alone(edit: 
     [
         ("rslwm.optim", "weight_decay", "weight_deca"),
         ("rslwm.latents.decoder", "class ResidualBlock(nn.Module):", "class ResidualBlock(nn.Module):\n    more = 1\n"),
-        ("rslwm.study.stages", 'seeded(config.seed, "decoder weights")', 'seeded(config.seed, "weights")'),
+        ("rslwm.study.stages.decoder", 'seeded(self.seed, "decoder weights")', 'seeded(self.seed, "weights")'),
     ],
 )
 def test_a_change_in_any_module_on_the_way_is_found(edit: Edit, module: str, old: str, new: str) -> None:
-    before = versions.digest(("rslwm.study.stages", "make_decoder"))
+    before = versions.digest(DECODER)
     edit(module, old, new)
-    assert versions.digest(("rslwm.study.stages", "make_decoder")) != before
+    assert versions.digest(DECODER) != before
 
 
 def test_comments_docstrings_and_layout_change_nothing(edit: Edit) -> None:
@@ -64,8 +65,8 @@ def test_comments_docstrings_and_layout_change_nothing(edit: Edit) -> None:
 def test_planners_and_data_sources_are_reached_through_their_registries() -> None:
     planning = {module for module, _ in versions.reached(("rslwm.evals.planning", "Planning"))}
     assert {"rslwm.plan.cem", "rslwm.plan.mppi"} <= planning
-    data = {module for module, _ in versions.reached(("rslwm.study.stages", "make_data"))}
-    assert {"rslwm.data.sources", "rslwm.data.rlds", "rslwm.sim.tabletop"} <= data
+    data = {module for module, _ in versions.reached(("rslwm.study.stages.data", "DataStage"))}
+    assert {"rslwm.data.sources.rlds", "rslwm.data.tfds", "rslwm.sim.tabletop"} <= data
 
 
 def test_a_changed_digest_is_noted_only_with_a_raised_version_or_on_request(
@@ -76,23 +77,9 @@ def test_a_changed_digest_is_noted_only_with_a_raised_version_or_on_request(
     edit("rslwm.data.frames", "BLACK", "BLACK_")
     edit("rslwm.data.store", "INDEX", "INDEX_")
     assert versions.main([]) == 1
-    assert "stage make_frames" in capsys.readouterr().out
+    assert "stage frames" in capsys.readouterr().out
     with monkeypatch.context() as patch:
-        patch.setattr(stages.make_frames, "version", 2)
-        assert "stage make_frames" not in versions.unraised()
+        patch.setattr(FramesStage, "version", 2)
+        assert "stage frames" not in versions.unraised()
     assert versions.main(["--results-unchanged"]) == 0
     assert versions.unraised() == []
-
-
-def test_a_raised_version_moves_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = Stage("frames", "", stages.make_frames).key
-    monkeypatch.setattr(stages.make_frames, "version", 99)
-    assert Stage("frames", "", stages.make_frames).key != before
-
-
-def unversioned(work: Workspace) -> None:
-    pass
-
-
-def test_a_function_without_a_version_is_at_its_first() -> None:
-    assert Stage("any", "", unversioned).version == 1

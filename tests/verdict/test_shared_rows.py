@@ -1,33 +1,29 @@
 """Metrics that are computed from the same rows."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
-from rslwm.evals.base import MetricInfo
+import planted
 from rslwm.evals.rows import Rows
-from rslwm.types import DataError, MetricRow
+from rslwm.types import DataError
 from rslwm.verdict.bootstrap import Resampling, measure
 from rslwm.verdict.decide import VerdictConfig, decide
 
-R = MetricInfo(
-    "r", "representation", True, "Pearson r", "pearson", "others' actions", "the true ones", "", ceiling_value=1.0
-)
-R2 = replace(R, name="r2", aggregate="r2", floor_value=0.0, scored=False, rows_of="r")
+R = planted.info("r", "pearson", "representation", floor_value=None)
+R2 = planted.info("r2", "r2", "representation", floor_value=0.0, scored=False, rows_of="r")
 
 
 def rows(metric: str = "r") -> Rows:
     """Predictions at twice the scale of their targets, and a floor with other targets."""
     rng = np.random.default_rng(0)
-    found = []
+    tables = []
     for space in ("a", "b"):
-        for unit in range(8):
-            for role, target in (("value", rng.normal()), ("floor", rng.normal())):
-                row = MetricRow(space, "semantic", "", 0, metric, "representation", "test", f"e{unit}", 0, 0.0, True)
-                value = 2 * target if role == "value" else rng.normal()
-                found.append(replace(row, value=value, target=target, role=role))  # type: ignore[arg-type]
-    return Rows.of(found)
+        for role in ("value", "floor"):
+            target = rng.normal(size=8)
+            value = 2 * target if role == "value" else rng.normal(size=8)
+            units = [f"e{unit}" for unit in range(8)]
+            tables.append(planted.rows(latent=space, metric=metric, unit=units, value=value, target=target, role=role))
+    return planted.join(*tables)
 
 
 def test_each_is_its_own_aggregate_of_them() -> None:
