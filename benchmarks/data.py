@@ -28,7 +28,7 @@ class Data(data.Data, VideoBenchmark, Paired):
     """
 
     encoded: int = 1
-    """Clips that are decoded and encoded in a round."""
+    """How many clips are decoded and encoded in a round."""
 
     def compare(self, folder: Path) -> list[Comparison]:
         """The store's feed on one core, against decoding and encoding, and against either alone, on all threads."""

@@ -34,7 +34,7 @@ class Train(train.Train, VideoBenchmark, Paired):
     """
 
     profile: bool = False
-    """Also say where the time of a step goes, by kind of operation."""
+    """Whether it is also told where the time of a step goes, by kind of operation."""
 
     def compare(self, folder: Path) -> list[Comparison]:
         """All of the same rounds: against encoding at every step, against the same step from stored latents, and, where

@@ -23,7 +23,7 @@ class VideoBenchmark(ClipsBenchmark):
     """A benchmark of episodes that are stored latents and videos."""
 
     image_size: int = 256
-    """Pixels of a side of the video, a multiple of the grid's."""
+    """How many pixels a side of the video has, a multiple of the grid's."""
     encoder: ViTConfig = field(default_factory=ViTConfig)
 
     def videos(self, folder: Path) -> VideoFeed:

@@ -20,11 +20,11 @@ class ClipsBenchmark(LatentsBenchmark):
     """A benchmark of episodes of about BridgeData's length, with latents of a published encoder's shape."""
 
     frames: int = 10
-    """Frames of a clip."""
+    """How many frames a clip has."""
     episodes: int = 24
-    """Episodes that clips are drawn from."""
+    """How many made-up episodes clips are drawn from."""
     length: int = 40
-    """Frames of an episode."""
+    """How many frames an episode has."""
 
     @property
     def clip_bytes(self) -> int:
@@ -52,9 +52,9 @@ class Data(ClipsBenchmark):
     """
 
     batch: int = 16
-    """Clips that the store is asked for at once."""
+    """How many clips the store is asked for at once."""
     batches: int = 32
-    """Such batches in a round."""
+    """How many such batches are read in a round."""
 
     def cases(self, folder: Path) -> list[Case]:
         return [self.feed(self.clips(folder))]

@@ -28,13 +28,13 @@ class Decode(LatentsBenchmark):
     """
 
     decoders: tuple[str, ...] = ("sub-pixel", "ldm")
-    """Pixel decoders: the small one that comparisons train, and the paper's."""
+    """Which pixel decoders are measured: sub-pixel, the small one that comparisons train, and ldm, the paper's."""
     image_size: int = 256
-    """Pixels of a side of a frame."""
+    """How many pixels a side of a frame has."""
     frames: int = 8
-    """Frames of a clip."""
+    """How many frames a clip has."""
     batch: int = 1
-    """Clips decoded at once."""
+    """How many clips are decoded at once."""
 
     def cases(self, folder: Path) -> list[Case]:
         """Raises :class:`ConfigError` if there is no such decoder."""

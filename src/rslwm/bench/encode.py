@@ -23,9 +23,9 @@ class EncoderBenchmark(Benchmark):
     """A benchmark of an encoder; a published one has random weights where its own are missing."""
 
     batch: int = 8
-    """Frames of an episode, encoded at once."""
+    """How many frames an episode has, which are encoded at once."""
     episodes: int = 2
-    """Episodes of a round."""
+    """How many episodes are encoded in a round."""
 
 
 class Encodings:

@@ -31,19 +31,19 @@ class Plan(GenerationBenchmark):
     """
 
     rounds: int = 1
-    """Plans, after a small one that doesn't count."""
+    """How many plans are timed, after a small search that doesn't count."""
     grid: int = 4
-    """Rows and columns of the latent grid."""
+    """How many rows, and as many columns, the latent grid has."""
     candidates: int = 400
-    """Sequences of actions that an iteration tries."""
+    """How many sequences of actions an iteration of the search tries."""
     iterations: int = 1
-    """Of the search; each costs the same again."""
+    """How many iterations the search has. Each costs the same again."""
     elites: int = 40
-    """Candidates that the next iteration is fitted to."""
+    """How many of the best candidates the next iteration is fitted to."""
     horizon: int = 4
-    """Actions of a plan."""
+    """How many actions a plan has."""
     memory_mb: float = PlanConfig.memory_mb
-    """Memory that imagined futures may take."""
+    """How many MB of memory imagined futures may take."""
 
     def cases(self, folder: Path) -> list[Case]:
         return [Plans(self).case("ours", "context shared")]

@@ -25,9 +25,9 @@ class Rollout(GenerationBenchmark):
     """
 
     frames: int = 8
-    """Frames to generate."""
+    """How many frames are generated."""
     batch: int = 1
-    """Rollouts at once."""
+    """How many rollouts are made at once."""
 
     def cases(self, folder: Path) -> list[Case]:
         return [Rollouts(self).case(self.steps)]

@@ -32,15 +32,15 @@ class Train(ClipsBenchmark, ModelBenchmark):
     """
 
     rounds: int = 5
-    """Steps, after one that doesn't count."""
+    """How many steps are timed, after one that doesn't count."""
     batch: int = 1
-    """Clips at once."""
+    """How many clips pass through the transformer at once."""
     accumulate: int = 1
-    """Such batches in a step."""
+    """How many such batches a step has."""
     compile: bool = ComputeConfig.compile
-    """Compile the transformer with torch.compile."""
+    """Whether the transformer is compiled with torch.compile."""
     checkpoint_activations: bool = ComputeConfig.checkpoint_activations
-    """Recompute the transformer's activations in the backward pass."""
+    """Whether the transformer's activations are recomputed in the backward pass."""
 
     @property
     def compute(self) -> ComputeConfig:
