@@ -97,12 +97,6 @@ def test_another_transformer_can_be_put_in(model: WorldModel) -> None:
     assert not torch.allclose(roll(model), before, atol=0.1)
 
 
-def test_noise_and_generator_exclude_each_other(model: WorldModel) -> None:
-    latents, actions = clip(3)
-    with pytest.raises(ValueError, match="either a generator or the noise"):
-        model.rollout(latents[:, :2], actions, SAMPLING)
-
-
 @pytest.mark.parametrize("alignment", ["incoming", "outgoing"])
 @pytest.mark.parametrize("max_frames", [2, 4])
 def test_single_frame_context(plugin: Path, alignment: str, max_frames: int) -> None:

@@ -51,8 +51,8 @@ def read_record(file: Path) -> dict[str, Any]:
         record = yaml.safe_load(file.read_text())
     except yaml.YAMLError as error:
         raise DataError(f"{file} is not YAML: {error}") from None
-    if not isinstance(record, dict) or record.get("format") != FORMAT:
-        found = record.get("format") if isinstance(record, dict) else record
+    found = record.get("format") if isinstance(record, dict) else record
+    if not isinstance(record, dict) or found != FORMAT:
         raise DataError(f"{file}: format {found!r}, but this version reads {FORMAT}; use the version that wrote it")
     for name in ("world_model", "latent_space", "action_spec", "data_fingerprint"):
         if name not in record:
