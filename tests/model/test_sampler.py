@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from published import published_rollout
+from published_vectors import published_rollout
 from rslwm.attention import causal_bias
 from rslwm.model.dit import DiT
 from rslwm.model.flow import FlowConfig, FlowMatching, Objective

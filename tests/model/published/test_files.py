@@ -6,19 +6,17 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
+from published_vectors import stored
 from rslwm.model.published.files import PublishedAdapter, PublishedDiT
 from rslwm.types import DataError
 
-GOLDEN = Path(__file__).parents[1] / "golden"
 Tensors = dict[str, Tensor]
 
 
 def weights(name: str) -> Tensors:
-    found = load_file(GOLDEN / f"{name}.safetensors")
-    return {k.removeprefix("weights."): v for k, v in found.items() if k.startswith("weights.")}
+    return stored(name)[0]
 
 
 def prefixed(prefix: str, tensors: Tensors) -> Tensors:
