@@ -119,7 +119,7 @@ def test_sizes_and_heads_travel_with_the_space(tmp_path: Path) -> None:
 
 @torch.no_grad()
 def test_the_gelu_is_exact() -> None:
-    """On inputs large enough to tell, unlike the golden ones: between identities a block adds x times the normal CDF."""
+    """On inputs large enough to tell, unlike the golden ones: between identities it adds x times the normal CDF."""
     block = AdapterBlock(4, 2, 4)
     block.norm1, block.norm2, block.fc1, block.fc2 = (nn.Identity() for _ in range(4))
     block.out.weight.zero_()

@@ -40,11 +40,7 @@ def replacing(folder: Path) -> Iterator[Path]:
 
 
 def read_record(file: Path) -> dict[str, Any]:
-    """``config.yaml`` as it was saved.
-
-    Raises:
-        DataError: it is missing, no YAML, of another format, or lacks a part.
-    """
+    """``config.yaml`` as it was saved; raises :class:`DataError` if it is missing, damaged or of another format."""
     if not file.is_file():
         raise DataError(f"{file} does not exist; a checkpoint holds config.yaml, model.safetensors and space/")
     try:

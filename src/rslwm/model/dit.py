@@ -83,11 +83,8 @@ class Conditions:
     """Modulations of each layer's spatial and temporal block, (B, T, 1, 6 D)"""
 
     def __getitem__(self, frames: slice) -> Conditions:
-        return Conditions(
-            self.level[:, frames],
-            self.both[:, frames],
-            tuple((space[:, frames], time[:, frames]) for space, time in self.layers),
-        )
+        layers = tuple((space[:, frames], time[:, frames]) for space, time in self.layers)
+        return Conditions(self.level[:, frames], self.both[:, frames], layers)
 
 
 class DiT(nn.Module):
@@ -95,12 +92,7 @@ class DiT(nn.Module):
 
     Several views of a frame lie side by side in its width. No parameter depends on their number, nor on ``max_frames``
     and ``temporal``: the weights of a single-view model start a multi-view one.
-
-    Args:
-        config: architecture.
-        channels: C, the latent's channels.
-        action_dims: A.
-        generator: draws the initial weights; the global stream does without it.
+    ``generator`` draws the initial weights; the global stream does without it.
     """
 
     def __init__(

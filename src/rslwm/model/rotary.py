@@ -58,8 +58,7 @@ def rotary_tables(
 def spatial_table(config: DiTConfig, grid: tuple[int, int]) -> Tensor:
     """Of the tokens of a frame, (N, d/2): row and column; with several views side by side also the view.
 
-    With views, a head's width d is shared among row, column and view: the view gets floor(d/3) made even, the row half
-    of the rest made even, the column what remains.
+    Of d channels a view gets floor(d/3) made even, the row half of the rest made even, the column what remains.
     """
     rows, places = torch.cartesian_prod(*(torch.arange(n) for n in grid)).unbind(1)
     width = config.width // config.heads

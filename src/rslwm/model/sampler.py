@@ -83,15 +83,12 @@ class Sampler:
     """Samples from a transformer that conditions a frame on the action which led to it.
 
     The first frame of a window gets zeros, as in training: nobody knows what led there.
-
-    Args:
-        null_action: (A,), what guidance compares with; None for a model that knows none.
     """
 
     dit: DiT
     objective: Objective
     null_action: Tensor | None = None
-
+    """(A,), what guidance compares with; None for a model that knows none"""
     waiting: ClassVar[int] = 0
     """Last frames of a state that can't be cached, since the action that conditions them is yet to come."""
 

@@ -28,11 +28,7 @@ class Network:
     tensors: dict[str, Tensor]
 
     def shape(self, name: str, axes: int) -> tuple[int, ...]:
-        """Of a tensor with so many axes.
-
-        Raises:
-            DataError: it is missing, or has another number of axes.
-        """
+        """Of a tensor with so many axes; raises :class:`DataError` if it is missing or has others."""
         if name not in self.tensors:
             raise DataError(f"{self.path}: tensor {name!r} is missing")
         shape = tuple(self.tensors[name].shape)
@@ -56,11 +52,7 @@ class PublishedFile:
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Read what ``torch.save`` wrote, unless it holds more than tensors and plain values.
-
-        Raises:
-            DataError: the file is missing, truncated or damaged, or reading it would run code; nothing is loaded.
-        """
+        """What ``torch.save`` wrote; raises what :func:`read_tensors` raises."""
         content = read_tensors(path)
         settings = [value for key, value in content.items() if str(key).endswith("_config") and isinstance(value, dict)]
         return cls(path, dict(_tensors(content)), {k: v for part in settings for k, v in part.items()})
@@ -104,11 +96,7 @@ class PublishedDiT(Network):
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Read ``DiT-*.pt``.
-
-        Raises:
-            DataError: it can't be read, or holds no transformer.
-        """
+        """Read ``DiT-*.pt``; raises :class:`DataError` if it can't be read or holds no transformer."""
         found = PublishedFile.read(path).network("transformer", "x_proj.weight")
         width, channels, patch, _ = found.shape("x_proj.weight", 4)
         config = DiTConfig(
@@ -151,11 +139,7 @@ class PublishedAdapter(Network):
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Read ``adapter_*.pt``.
-
-        Raises:
-            DataError: it can't be read, or holds no S-VAE adapter.
-        """
+        """Read ``adapter_*.pt``; raises :class:`DataError` if it can't be read or holds no S-VAE adapter."""
         file = PublishedFile.read(path)
         found = file.network("S-VAE adapter", "enc_proj.weight")
         pixels = file.network("pixel decoder", _PIXELS) if file.prefixes(_PIXELS) else None
@@ -180,9 +164,5 @@ def _decoder_config(weights: Network) -> DecoderConfig:
     (base,) = weights.shape("norm_out.weight", 1)
     levels = range(weights.count("up_levels"))
     widths = [weights.shape(f"up_levels.{i}.blocks.0.conv1.weight", 4)[0] for i in reversed(levels)]
-    return DecoderConfig(
-        kind="ldm",
-        width=base,
-        multipliers=tuple(width // base for width in widths),
-        blocks=weights.count("up_levels.0.blocks"),
-    )
+    multipliers = tuple(width // base for width in widths)
+    return DecoderConfig(kind="ldm", width=base, multipliers=multipliers, blocks=weights.count("up_levels.0.blocks"))
