@@ -28,7 +28,7 @@ class Evaluate:
 
     For instance:
       rslwm eval runs/demo/checkpoints/small-vae --out runs/eval
-      rslwm eval runs/demo/checkpoints/small-vae --data lerobot:my_robot --evaluation.clips 128 --out runs/eval
+      rslwm eval runs/demo/checkpoints/small-vae --data lerobot:my_robot --evaluation.rollouts.clips 128 --out runs/eval
     """
 
     checkpoint: tyro.conf.Positional[Path]
