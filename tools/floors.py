@@ -1,7 +1,7 @@
 """Draws docs/floors.svg: the floors of the package, from its imports and from the layers in pyproject.toml.
 
-  python tools/floors.py            draw it anew
-  python tools/floors.py --check    fail if it isn't what the imports say
+python tools/floors.py            draw it anew
+python tools/floors.py --check    fail if it isn't what the imports say
 """
 
 from __future__ import annotations
@@ -50,8 +50,9 @@ def imports() -> set[tuple[str, str]]:
     found: set[tuple[str, str]] = set()
     for file in SOURCE.rglob("*.py"):
         mine = file.relative_to(SOURCE).parts[0].removesuffix(".py")
-        modules = {n.module for n in ast.walk(ast.parse(file.read_text())) if isinstance(n, ast.ImportFrom) and n.module}
-        used = {m.split(".")[1] for m in modules if m.startswith("rslwm.")}
+        nodes = ast.walk(ast.parse(file.read_text()))
+        modules = [node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)]
+        used = {module.split(".")[1] for module in modules if module.startswith("rslwm.")}
         found.update((mine, theirs) for theirs in used - {mine})
     return found
 
@@ -70,7 +71,8 @@ def draw() -> str:
             reads = f"imports {', '.join(below)}" if below else "imports the ground only"
             parts.append(_box(place * (wide + GAP), y, wide, name, SAYS[name], reads))
     height = len(floors) * (FLOOR + GAP) - GAP
-    style = "text{font:13px sans-serif;fill:#222}.n{font-weight:bold}.i{font-size:11px;fill:#667}rect{fill:#eef2f7;stroke:#8795a8}"
+    style = "text{font:13px sans-serif;fill:#222}.n{font-weight:bold}.i{font-size:11px;fill:#667}"
+    style += "rect{fill:#eef2f7;stroke:#8795a8}"
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="-4 -4 {WIDTH + 8} {height + 8}" width="{WIDTH + 8}">'
         f'<rect x="-4" y="-4" width="{WIDTH + 8}" height="{height + 8}" style="fill:#fff;stroke:none"/>'

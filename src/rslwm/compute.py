@@ -24,15 +24,15 @@ class ComputeConfig:
     """Where and in which precision a run computes. All of it can change the last digits of a result."""
 
     device: str = field(default="auto", metadata=known_by(lambda name: name.partition(":")[0]))
-    """auto (cuda where there is one, else cpu), cpu, cuda, cuda:1, mps."""
+    """Where to compute: cpu, cuda, cuda:1, mps, or auto, which is cuda where there is one and else cpu."""
     dtype: Literal["auto", "bfloat16", "float32"] = "auto"
     """Precision of matrix products in training and rollouts; auto is bfloat16 where the hardware is faster at it."""
     compile: bool = False
-    """Compile the transformer with torch.compile (pays off from minutes of training upwards)."""
+    """Compile the transformer with torch.compile, which pays off from minutes of training upwards."""
     checkpoint_activations: bool = False
     """Recompute the transformer's activations in the backward pass: a third more time, memory for one layer only."""
     threads: int = 1
-    """CPU threads of one stage; stages run side by side on the cores. Fixed, so that results repeat exactly."""
+    """CPU threads of one stage; stages run side by side on the cores. The number is fixed, so that results repeat."""
 
 
 PEAK_SECONDS = 0.2

@@ -13,8 +13,8 @@ from rslwm.envs.tabletop import SimulatedTabletop
 from rslwm.latents.space import LatentSpace, SpaceConfig
 from rslwm.model.world_model import WorldModel, WorldModelConfig
 from rslwm.sim.config import SimConfig
+from rslwm.sim.record import restore
 from rslwm.sim.tabletop import SPEC
-from rslwm.sim.truth import restore
 
 PAGE = Path(__file__).parents[2] / "docs/acting.md"
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)

@@ -1,4 +1,4 @@
-"""rslwm data make, check and show; rslwm bench sim."""
+"""rslwm data make, check and show."""
 
 import shutil
 
@@ -46,11 +46,3 @@ def test_show_says_what_there_is(corpus, tmp_path, capsys, monkeypatch):
     drawn = np.asarray(Image.open(picture))
     assert drawn.shape == (3 * 32, 5 * 32, 3)
     assert np.array_equal(drawn[:32, :32], corpus.dataset.frames(0, "front")[0])
-
-
-def test_bench_sim_prints_three_rates(capsys):
-    assert main(["bench", "sim", "--seconds", "0.05", "--max-steps", "5"]) == 0
-    printed = capsys.readouterr().out
-    assert all(
-        name in printed for name in ("expert and physics", "rendering", "recorded steps", "64 px, without shadows")
-    )

@@ -246,7 +246,7 @@ def test_a_source_of_your_own_is_known_by_its_code(tmp_path: Path) -> None:
 
 def test_the_simulator_alone_knows_the_truth(dataset: EpisodeDataset, tmp_path: Path) -> None:
     assert open_source(DataConfig(f"lerobot:{dataset.root}")).truth(dataset, 0, 2) is None
-    pytest.importorskip("rslwm.sim.truth", exc_type=ImportError)
+    pytest.importorskip("rslwm.sim.record", exc_type=ImportError)
     source = open_source(DataConfig(sim=SIM))
     recorded = source.open(tmp_path)
     truth = source.truth(recorded, 1, 2).state.vectors()

@@ -3,39 +3,40 @@
 from pathlib import Path
 
 import pytest
-from rslwm.evals.probes import Probes
 
-from point_world import PointWorldModel, ReadAction, ReadState, ReadSuccess, write_corpus
+from measured import Subject, exact
+from point_world import write_corpus
 from rslwm.compute import ComputeConfig
 from rslwm.data.corpus import Corpus
 from rslwm.data.store import TensorStore
-from rslwm.evals.evaluation import EvalConfig, Evaluation, Label
+from rslwm.evals.config import EvalConfig
+from rslwm.evals.identification import IdentificationConfig
+from rslwm.evals.inverse_dynamics import InverseDynamicsConfig
+from rslwm.evals.one_step import OneStepConfig
+from rslwm.evals.planning import PlanningConfig
 from rslwm.evals.probe import ProbeConfig
+from rslwm.evals.readout import ReadOutConfig
+from rslwm.evals.rollouts import RolloutsConfig
+from rslwm.evals.success import SuccessConfig
 from rslwm.optim import OptimConfig
 from rslwm.plan.base import PlanConfig
 
 CONFIG = EvalConfig(
-    clips=6,
-    future=4,
-    encoder_windows=20,
-    one_step_windows=20,
-    plan=PlanConfig(windows=16, candidates=64, iterations=5, elites=8),
-    probe=ProbeConfig(
-        width=8,
-        horizons=(1,),
-        success_frames=7,  # 13 recorded steps; the shortest episode has 14
-        optim=OptimConfig(steps=40, batch_size=32, lr=1e-2, warmup=5),
-    ),
+    rollouts=RolloutsConfig(clips=6, future=4),
+    probe=ProbeConfig(width=8, optim=OptimConfig(steps=40, batch_size=32, lr=1e-2, warmup=5)),
+    action_identification=IdentificationConfig(windows=20),
+    inverse_dynamics=InverseDynamicsConfig(windows=20, horizons=(1,)),
+    one_step=OneStepConfig(windows=20),
+    planning=PlanningConfig(plan=PlanConfig(candidates=64, iterations=5, elites=8), windows=16),
+    readout=ReadOutConfig(windows=20),
+    success=SuccessConfig(frames=7),  # 13 recorded steps; the shortest episode has 14
 )
 
 
 @pytest.fixture
-def evaluation(corpus: Corpus, point_latents: TensorStore, compute: ComputeConfig) -> Evaluation:
+def evaluation(corpus: Corpus, point_latents: TensorStore, compute: ComputeConfig) -> Subject:
     """Everything as good as it can be; tests plant what is wrong."""
-    probes = Probes(corpus, point_latents, CONFIG.probe)
-    probes.modules = {"inverse-1": ReadAction(), "state": ReadState(probes.mean, probes.std), "success": ReadSuccess()}
-    label = Label("point", "floor", "exact", 0)
-    return Evaluation(corpus, point_latents, PointWorldModel(), probes, CONFIG, compute, label)
+    return exact(corpus, point_latents, CONFIG, compute)
 
 
 @pytest.fixture

@@ -1,49 +1,106 @@
-"""What the metrics' tests ask of rows."""
+"""What the metrics' tests ask of rows, and of the point world under test."""
 
 from collections import defaultdict
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch import nn
 
-from rslwm.compute import generator
-from rslwm.evals.aggregates import evaluate
-from rslwm.evals.base import METRICS, metric_infos
-from rslwm.evals.evaluation import Evaluation
-from rslwm.types import MetricRow
+from point_world import PointWorldModel, ReadAction, ReadState, ReadSuccess
+from rslwm.compute import ComputeConfig, generator
+from rslwm.data.corpus import Corpus
+from rslwm.data.store import TensorStore
+from rslwm.evals.base import ROLLOUTS, metric_infos, named
+from rslwm.evals.base import measure as rows_of
+from rslwm.evals.config import EvalConfig
+from rslwm.evals.evaluation import Evaluation, Label
+from rslwm.evals.probe import Probe, TrainedProbe
+from rslwm.evals.readout import StateTargets
+from rslwm.evals.rollouts import Rollouts, make_rollouts
+from rslwm.evals.rows import DTYPES, Rows
+
+Row = NamedTuple("Row", [(name, Any) for name in DTYPES])  # type: ignore[misc]
 
 
-def measure(name: str, evaluation: Evaluation) -> list[MetricRow]:
-    return list(METRICS.get(name)().measure(evaluation))
+@dataclass
+class Subject(Evaluation):
+    """A space under test with all that metrics may need of it."""
+
+    config: EvalConfig = field(default_factory=EvalConfig)
+    probes: dict[str, nn.Module | TrainedProbe] = field(default_factory=dict)
+
+    @cached_property
+    def main(self) -> Rollouts:
+        """The rollouts that most metrics look at."""
+        return make_rollouts(self, self.config.rollouts)
+
+    def set(self, part: str, **changes: Any) -> None:
+        """Change settings of one part of the configuration."""
+        self.config = replace(self.config, **{part: replace(getattr(self.config, part), **changes)})
+
+    def given(self, need: Any) -> Rollouts | TrainedProbe:
+        if need is ROLLOUTS:
+            return self.main
+        assert isinstance(need, Probe)
+        found = self.probes[need.name]
+        return found if isinstance(found, TrainedProbe) else TrainedProbe(found)
 
 
-def select(rows: list[MetricRow], metric: str, role: str = "value") -> list[MetricRow]:
+def exact(
+    corpus: Corpus, latents: TensorStore, config: EvalConfig, compute: ComputeConfig, model: Any = None
+) -> Subject:
+    """Everything as good as it can be: the right dynamics, the right probes, true latents."""
+    probes: Mapping[str, nn.Module] = {
+        "inverse-1": ReadAction(),
+        "state": ReadState(*StateTargets.of(corpus).moments(corpus.train)),
+        "success": ReadSuccess(),
+    }
+    label = Label("point", "floor", "exact", 0)
+    model = model or PointWorldModel()
+    return Subject(corpus, latents, model, config.seed, compute, label, config=config, probes=dict(probes))
+
+
+def table(name: str, evaluation: Subject) -> Rows:
+    metric = named(name, evaluation.config.settings)
+    return rows_of(metric, evaluation, {name: evaluation.given(need) for name, need in metric.needs.items()})
+
+
+def measure(name: str, evaluation: Subject) -> list[Row]:
+    rows = table(name, evaluation)
+    return [Row(*values) for values in zip(*(rows[column].tolist() for column in DTYPES), strict=True)]
+
+
+def select(rows: list[Row], metric: str, role: str = "value") -> list[Row]:
     stored = metric_infos()[metric].source
     return [row for row in rows if (row.metric, row.role) == (stored, role)]
 
 
-def summary(rows: list[MetricRow], metric: str, role: str = "value") -> float:
+def summary(rows: list[Row], metric: str, role: str = "value") -> float:
     """The metric as the study condenses it: its aggregate by (k, dim), then the mean of these."""
-    groups: dict[tuple[int, str], list[MetricRow]] = defaultdict(list)
+    groups: dict[tuple[int, str], list[Row]] = defaultdict(list)
     for row in select(rows, metric, role):
         groups[row.k, row.dim].append(row)
     return float(np.mean([_aggregate(metric, group) for group in groups.values()]))
 
 
-def _aggregate(metric: str, rows: list[MetricRow]) -> float:
+def _aggregate(metric: str, rows: list[Row]) -> float:
     value, target = (np.array([getattr(row, name) for row in rows]) for name in ("value", "target"))
     one = np.zeros(len(rows), int)
-    return float(evaluate(metric_infos()[metric].aggregate, value, target, one, one, np.ones((1, 1)))[0, 0])
+    return float(metric_infos()[metric].aggregate.evaluate(value, target, one, one, np.ones((1, 1)))[0, 0])
 
 
-def with_noise(evaluation: Evaluation, sigma: float) -> Evaluation:
+def with_noise(evaluation: Subject, sigma: float) -> Subject:
     """The same, but what the world model generated is noisier by ``sigma``."""
     noise = sigma * torch.randn(evaluation.main.generated.shape, generator=generator(0, "planted"))
     evaluation.main = replace(evaluation.main, generated=evaluation.main.generated + noise)
     return evaluation
 
 
-def with_constant_rollouts(evaluation: Evaluation) -> Evaluation:
+def with_constant_rollouts(evaluation: Subject) -> Subject:
     """The same, but the world model generates the same latents whatever it starts from and whatever is done."""
     evaluation.main = replace(evaluation.main, generated=torch.zeros_like(evaluation.main.generated))
     return evaluation

@@ -1,28 +1,29 @@
 """Windows, rollouts and rows: the same for every space, of held-out episodes only."""
 
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from measured import measure
+from measured import Subject, measure
 from point_world import PointWorldModel
 from rslwm.evals.base import METRICS, NotAvailable, metric_infos
-from rslwm.evals.evaluation import Evaluation, choose, others
-from rslwm.types import AXES, DataError, MetricRow
+from rslwm.evals.evaluation import choose, others
+from rslwm.evals.rows import DTYPES
+from rslwm.types import AXES, DataError
 
 
-def test_windows_depend_on_the_evaluation_seed_and_concern_alone(evaluation: Evaluation) -> None:
+def test_windows_depend_on_the_evaluation_seed_and_concern_alone(evaluation: Subject) -> None:
     windows = evaluation.windows(3, 10, "clips")
     other = replace(evaluation, world_model=PointWorldModel(gain=0), label=replace(evaluation.label, seed=7))
     assert np.array_equal(windows, other.windows(3, 10, "clips"))
     assert not np.array_equal(windows, evaluation.windows(3, 10, "cem"))
-    reseeded = replace(evaluation, config=replace(evaluation.config, seed=5))
+    reseeded = replace(evaluation, seed=5)
     assert not np.array_equal(windows, reseeded.windows(3, 10, "clips"))
 
 
-def test_windows_are_distinct_held_out_and_in_order(evaluation: Evaluation) -> None:
+def test_windows_are_distinct_held_out_and_in_order(evaluation: Subject) -> None:
     windows = evaluation.windows(3, 20, "clips")
     assert len(np.unique(windows, axis=0)) == 20
     assert set(windows[:, 0]) <= set(evaluation.corpus.test)
@@ -34,7 +35,7 @@ def test_fewer_windows_than_asked_for_are_all_taken() -> None:
     assert np.array_equal(choose(windows, 100, 0, "clips"), windows)
 
 
-def test_held_out_episodes_that_hold_no_window_are_said_so(evaluation: Evaluation) -> None:
+def test_held_out_episodes_that_hold_no_window_are_said_so(evaluation: Subject) -> None:
     with pytest.raises(NotAvailable, match="no held-out episode holds 30 frames 2 steps apart"):
         evaluation.windows(30, 4, "clips")
 
@@ -50,7 +51,7 @@ def test_shuffled_actions_are_of_another_episode(counts: list[int], seed: int) -
         assert (windows[places, 0] != windows[:, 0]).all()
 
 
-def test_rollouts_start_from_real_frames_and_are_compared_with_the_right_ones(evaluation: Evaluation) -> None:
+def test_rollouts_start_from_real_frames_and_are_compared_with_the_right_ones(evaluation: Subject) -> None:
     rollouts = evaluation.main
     (episode, start), store = rollouts.windows[0], evaluation.latents
     stored = store[evaluation.corpus.dataset.ids[episode]].float()
@@ -59,28 +60,28 @@ def test_rollouts_start_from_real_frames_and_are_compared_with_the_right_ones(ev
     assert torch.equal(rollouts.clip[:, :2], rollouts.context)
     assert rollouts.actions.shape == (6, 5, 4)
     torch.testing.assert_close(rollouts.generated, rollouts.true, rtol=0, atol=0.05)
-    assert evaluation.costs["rollout_seconds"] > 0
+    assert rollouts.seconds > 0
 
 
-def test_the_horizon_shrinks_to_what_half_of_the_episodes_hold(evaluation: Evaluation) -> None:
-    evaluation.config = replace(evaluation.config, future=50)
+def test_the_horizon_shrinks_to_what_half_of_the_episodes_hold(evaluation: Subject) -> None:
+    evaluation.set("rollouts", future=50)
     typical = int(np.median(evaluation.corpus.dataset.lengths[evaluation.corpus.test]))
-    assert evaluation.future == (typical - 1) // 2 + 1 - 2
+    assert evaluation.main.future == (typical - 1) // 2 + 1 - 2
 
 
-def test_episodes_too_short_for_any_future_are_refused(evaluation: Evaluation) -> None:
-    evaluation.config = replace(evaluation.config, context=9)
+def test_episodes_too_short_for_any_future_are_refused(evaluation: Subject) -> None:
+    evaluation.set("rollouts", context=9)
     with pytest.raises(DataError, match=r"no future frame after 9 context frames 2 steps apart\. Lower"):
-        _ = evaluation.future
+        _ = evaluation.main
 
 
-def test_pixels_are_the_frames_of_the_windows(evaluation: Evaluation) -> None:
+def test_pixels_are_the_frames_of_the_windows(evaluation: Subject) -> None:
     windows = evaluation.main.windows
     frames = evaluation.pixels(windows, 6)
     torch.testing.assert_close(evaluation.decode(evaluation.main.true), frames[:, 2:], rtol=0, atol=0.06)
 
 
-def test_every_metric_yields_rows_of_what_it_declares(evaluation: Evaluation) -> None:
+def test_every_metric_yields_rows_of_what_it_declares(evaluation: Subject) -> None:
     infos = metric_infos()
     for name in METRICS:
         rows = measure(name, evaluation)
@@ -93,13 +94,13 @@ def test_every_metric_yields_rows_of_what_it_declares(evaluation: Evaluation) ->
             assert (row.latent, row.family, row.size, row.seed) == ("point", "floor", "exact", 0)
             assert np.isfinite(row.value)
             assert isinstance(row.window, int)
-        columns = [f.name for f in fields(MetricRow) if f.name not in ("value", "target")]
+        columns = [name for name in DTYPES if name not in ("value", "target")]
         keys = [tuple(getattr(row, column) for column in columns) for row in rows]
         if name != "inverse_dynamics":  # k actions a window there
             assert len(set(keys)) == len(keys)
 
 
-def test_every_scored_metric_has_a_floor_and_a_ceiling(evaluation: Evaluation) -> None:
+def test_every_scored_metric_has_a_floor_and_a_ceiling(evaluation: Subject) -> None:
     infos = metric_infos()
     assert {info.axis for info in infos.values() if info.scored} == set(AXES)
     measured = {(row.metric, row.role) for name in METRICS for row in measure(name, evaluation)}

@@ -7,23 +7,23 @@ import numpy as np
 import pytest
 import torch
 
-from measured import measure, select, summary
+from measured import Subject, measure, select, summary
 from point_world import PointWorldModel, latents
 from rslwm.compute import generator
 from rslwm.data.corpus import Corpus
 from rslwm.data.store import TensorStore
 from rslwm.evals.base import NotAvailable
-from rslwm.evals.evaluation import Evaluation, strangers
+from rslwm.evals.evaluation import strangers
 from rslwm.evals.identification import different
 
 
-def test_the_exact_model_tells_every_action(evaluation: Evaluation) -> None:
+def test_the_exact_model_tells_every_action(evaluation: Subject) -> None:
     rows = measure("action_identification", evaluation)
     assert summary(rows, "action_identification") == 1
     assert summary(rows, "action_effect") < 1e-3
 
 
-def test_a_model_that_ignores_actions_ties_at_chance(evaluation: Evaluation) -> None:
+def test_a_model_that_ignores_actions_ties_at_chance(evaluation: Subject) -> None:
     evaluation.world_model = PointWorldModel(gain=0)  # type: ignore[assignment]
     rows = measure("action_identification", evaluation)
     assert {row.value for row in select(rows, "action_identification")} == {0.5}
@@ -37,7 +37,7 @@ def noisy_latents(corpus: Corpus, folder: Path, sigma: float) -> TensorStore:
     return TensorStore.write(folder, zip(corpus.dataset.ids, noisy, strict=True), {"sigma": sigma})
 
 
-def test_noise_in_the_latents_only_lowers_it_and_not_below_chance(evaluation: Evaluation, tmp_path: Path) -> None:
+def test_noise_in_the_latents_only_lowers_it_and_not_below_chance(evaluation: Subject, tmp_path: Path) -> None:
     found = []
     for sigma in (0.0, 1.0, 3.0, 30.0):
         evaluation.latents = noisy_latents(evaluation.corpus, tmp_path / str(sigma), sigma)
@@ -47,8 +47,8 @@ def test_noise_in_the_latents_only_lowers_it_and_not_below_chance(evaluation: Ev
     assert found[3] == pytest.approx(0.5, abs=0.12)
 
 
-def test_a_window_s_value_is_the_share_of_others_that_predict_worse(evaluation: Evaluation) -> None:
-    evaluation.config = replace(evaluation.config, other_actions=3)
+def test_a_window_s_value_is_the_share_of_others_that_predict_worse(evaluation: Subject) -> None:
+    evaluation.set("action_identification", others=3)
     evaluation.world_model = PointWorldModel(gain=0.3)  # type: ignore[assignment]
     values = [row.value for row in select(measure("action_identification", evaluation), "action_identification")]
     assert all(min(abs(value * n - round(value * n)) for n in (1, 2, 3)) < 1e-6 for value in values)
@@ -60,9 +60,7 @@ def test_actions_alike_are_not_told_apart() -> None:
     assert different(taken, others).tolist() == [[False, True, True]] * 2
 
 
-def test_a_robot_that_always_does_the_same_tells_nothing(
-    evaluation: Evaluation, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_robot_that_always_does_the_same_tells_nothing(evaluation: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
     clips = type(evaluation.clips(1))
     batch = clips.batch
 

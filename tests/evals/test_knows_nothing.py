@@ -7,18 +7,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from rslwm.evals.probes import Probes, final_windows
 from torch import Tensor, nn
 
-from measured import measure
-from point_world import PointState, PointWorldModel, ReadAction, ReadState, ReadSuccess, write_corpus, write_latents
+from measured import Subject, exact, table
+from point_world import PointState, PointWorldModel, write_corpus, write_latents
 from rslwm.compute import ComputeConfig, generator
 from rslwm.data.corpus import Corpus
 from rslwm.data.store import TensorStore
 from rslwm.evals.base import METRICS, metric_infos
-from rslwm.evals.evaluation import EvalConfig, Evaluation, Label
-from rslwm.evals.probe import ProbeConfig
-from rslwm.evals.rows import Rows
+from rslwm.evals.config import EvalConfig
+from rslwm.evals.identification import IdentificationConfig
+from rslwm.evals.inverse_dynamics import InverseDynamicsConfig
+from rslwm.evals.one_step import OneStepConfig
+from rslwm.evals.planning import PlanningConfig
+from rslwm.evals.readout import ReadOutConfig
+from rslwm.evals.rollouts import RolloutsConfig
+from rslwm.evals.success import SuccessConfig, final_windows
 from rslwm.plan.base import PlanConfig
 from rslwm.verdict.bootstrap import Resampling
 from rslwm.verdict.bootstrap import measure as condense
@@ -27,12 +31,13 @@ from rslwm.verdict.scale import Scale, find_scale, score
 SCORED = [name for name, info in metric_infos().items() if info.scored]
 FAMILY = {info.name: name for name in METRICS for info in METRICS.get(name).infos}
 CONFIG = EvalConfig(
-    clips=60,
-    future=4,
-    encoder_windows=200,
-    one_step_windows=200,
-    plan=PlanConfig(windows=100, candidates=24, iterations=3, elites=6),
-    probe=ProbeConfig(width=8, horizons=(1,), success_frames=7),
+    rollouts=RolloutsConfig(clips=60, future=4),
+    action_identification=IdentificationConfig(windows=200),
+    inverse_dynamics=InverseDynamicsConfig(windows=200, horizons=(1,)),
+    one_step=OneStepConfig(windows=200),
+    planning=PlanningConfig(plan=PlanConfig(candidates=24, iterations=3, elites=6), windows=100),
+    readout=ReadOutConfig(windows=200),
+    success=SuccessConfig(frames=7),
 )
 ERRORS = 3.0
 """Standard errors that a score may be away from 0 by chance."""
@@ -82,42 +87,39 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Corpus, TensorStore
     return corpus, write_latents(corpus, root / "latents")
 
 
-def evaluation_of(world: tuple[Corpus, TensorStore], model: PointWorldModel, seed: int = 0) -> Evaluation:
+def evaluation_of(world: tuple[Corpus, TensorStore], model: PointWorldModel, seed: int = 0) -> Subject:
     """With the right probes, on true latents."""
-    corpus, store = world
-    probes = Probes(corpus, store, CONFIG.probe)
-    probes.modules = {"inverse-1": ReadAction(), "state": ReadState(probes.mean, probes.std), "success": ReadSuccess()}  # type: ignore[dict-item]
-    config, compute = replace(CONFIG, seed=seed), ComputeConfig(device="cpu", dtype="float32")
-    return Evaluation(corpus, store, model, probes, config, compute, Label("nothing", "floor", "", 0))  # type: ignore[arg-type]
+    config = replace(CONFIG, seed=seed)
+    return exact(*world, config, ComputeConfig(device="cpu", dtype="float32"), model)
 
 
-def holds_still(world: tuple[Corpus, TensorStore], seed: int = 0) -> Evaluation:
+def holds_still(world: tuple[Corpus, TensorStore], seed: int = 0) -> Subject:
     """Knows nothing of the future, but reads latents perfectly."""
     return evaluation_of(world, StillWorldModel(), seed)
 
 
-def predicts_noise(world: tuple[Corpus, TensorStore], seed: int = 0) -> Evaluation:
+def predicts_noise(world: tuple[Corpus, TensorStore], seed: int = 0) -> Subject:
     return evaluation_of(world, NoiseWorldModel(), seed)
 
 
-def reads_constants(world: tuple[Corpus, TensorStore], seed: int = 0) -> Evaluation:
+def reads_constants(world: tuple[Corpus, TensorStore], seed: int = 0) -> Subject:
     """Nothing can be read from its latents: trained probes settle on what is right on average. Nor does it predict."""
     found = holds_still(world, seed)
     for name, out in (("inverse-1", 4), ("state", 9), ("success", 1)):
-        found.probes.modules[name] = Says(lambda n, out=out: torch.zeros(n, out))  # type: ignore[assignment, misc]
+        found.probes[name] = Says(lambda n, out=out: torch.zeros(n, out))
     return found
 
 
-def reads_noise(world: tuple[Corpus, TensorStore], seed: int = 0) -> Evaluation:
+def reads_noise(world: tuple[Corpus, TensorStore], seed: int = 0) -> Subject:
     found, g = reads_constants(world, seed), generator(seed, "read")
     for name, out in (("inverse-1", 4), ("success", 1)):
-        found.probes.modules[name] = Says(lambda n, out=out: torch.randn(n, out, generator=g))  # type: ignore[assignment, misc]
+        found.probes[name] = Says(lambda n, out=out: torch.randn(n, out, generator=g))
     return found
 
 
-def standing(metric: str, evaluation: Evaluation) -> tuple[float, float]:
+def standing(metric: str, evaluation: Subject) -> tuple[float, float]:
     """Score and its standard error over episodes."""
-    rows = Rows.of(measure(FAMILY[metric], evaluation))
+    rows = table(FAMILY[metric], evaluation)
     resampling = Resampling.of(rows, 400, 0.95, seed=0)
     measurement = condense(rows, metric_infos()[metric], resampling)
     scale = find_scale(measurement, 0.0)
@@ -163,11 +165,11 @@ class SeesItInTheContext(nn.Module):
 
 def test_success_that_stands_in_the_context_is_no_merit_of_the_future(world: tuple[Corpus, TensorStore]) -> None:
     found = holds_still(world)
-    clips = found.clips(CONFIG.probe.success_frames)
+    clips = found.clips(CONFIG.success.frames)
     windows = final_windows(clips, found.corpus.test)
     labels = torch.tensor([float(bool(found.corpus.dataset.success[e])) for e in windows[:, 0]])
     probe = SeesItInTheContext(clips.batch(windows).x[:, 0].float(), labels)
-    found.probes.modules["success"] = probe  # type: ignore[assignment]
+    found.probes["success"] = probe
     assert standing("success_auc", found)[0] > 0.4
     assert standing("success_auc_generated", found)[0] == pytest.approx(0, abs=1e-6)
 
@@ -188,12 +190,12 @@ def test_readings_of_noise_score_0(metric: str, world: tuple[Corpus, TensorStore
 @pytest.mark.parametrize("planner", ["cem", "mppi"])
 @pytest.mark.parametrize("model", [holds_still, predicts_noise])
 def test_a_search_without_signal_scores_0_over_many_draws(
-    planner: str, model: Callable[..., Evaluation], world: tuple[Corpus, TensorStore]
+    planner: str, model: Callable[..., Subject], world: tuple[Corpus, TensorStore]
 ) -> None:
     scores = []
     for seed in range(8):
         found = model(world, seed)
-        found.config = replace(found.config, plan=replace(found.config.plan, planner=planner))
+        found.set("planning", plan=replace(found.config.planning.plan, planner=planner))
         scores.append(standing("cem_error", found)[0])
     assert abs(np.mean(scores)) <= ERRORS * np.std(scores, ddof=1) / np.sqrt(len(scores))
 

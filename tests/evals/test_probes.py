@@ -1,84 +1,84 @@
 """Probes learn from training episodes, are saved and loaded strictly, and know what they can't learn."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from rslwm.evals.probes import Probes, StateTargets, balanced, final_windows, spread
 
-from measured import measure, summary
+from measured import Subject, measure, summary
 from rslwm.compute import ComputeConfig
 from rslwm.data.corpus import Corpus
 from rslwm.data.store import TensorStore
 from rslwm.evals.base import NotAvailable
-from rslwm.evals.evaluation import Evaluation
-from rslwm.evals.grid_probe import GridProbe, ProbeConfig
+from rslwm.evals.grid_probe import GridProbe
+from rslwm.evals.inverse_dynamics import InverseProbe
+from rslwm.evals.probe import Probe, ProbeConfig, TrainedProbe, train_probe
+from rslwm.evals.readout import StateProbe, StateTargets, balanced
+from rslwm.evals.success import SuccessProbe, final_windows, spread
 from rslwm.types import DataError
 
-
-def quiet(done: int, total: int, message: str) -> None:
-    pass
+PROBES = [InverseProbe(1), StateProbe(), SuccessProbe(7, noise=1.0)]
+Train = Callable[..., TrainedProbe]
 
 
 @pytest.fixture
-def probes(corpus: Corpus, point_latents: TensorStore, evaluation: Evaluation) -> Probes:
-    return Probes(corpus, point_latents, evaluation.config.probe)
+def train(corpus: Corpus, point_latents: TensorStore, evaluation: Subject, compute: ComputeConfig) -> Train:
+    """A probe of the point world's latents, trained for 40 steps."""
+
+    def trained(probe: Probe, folder: Path, seed: int = 0, steps: int = 40, **more: Any) -> TrainedProbe:
+        config = evaluation.config.probe
+        config = replace(config, optim=replace(config.optim, steps=steps))
+        return train_probe(probe, corpus, point_latents, config, seed, folder, compute, **more)
+
+    return trained
 
 
-def test_all_probes_learn(probes: Probes, evaluation: Evaluation, compute: ComputeConfig, tmp_path: Path) -> None:
-    probes.config = replace(probes.config, optim=replace(probes.config.optim, steps=150))
-    probes.train(tmp_path, compute, quiet)
-    evaluation.probes = probes
+def test_all_probes_learn(train: Train, evaluation: Subject, compute: ComputeConfig, tmp_path: Path) -> None:
+    evaluation.probes = {probe.name: train(probe, tmp_path / probe.name, steps=150) for probe in PROBES}
     readout = measure("gripper_readout", evaluation)
     assert summary(readout, "gripper_error") < 0.6 * summary(readout, "gripper_error", "floor")
     assert summary(measure("inverse_dynamics", evaluation), "idm_r") > 0.6
-    clips = evaluation.clips(probes.config.success_frames)
-    windows = final_windows(clips, probes.corpus.train)
-    scores = probes.apply("success", spread(clips.batch(windows).x), compute)[:, 0] > 0
-    assert scores.tolist() == [probes.corpus.dataset.success[e] for e in windows[:, 0]]
+    clips = evaluation.clips(7)
+    windows = final_windows(clips, evaluation.corpus.train)
+    success = evaluation.probes["success"]
+    assert isinstance(success, TrainedProbe)
+    scores = success.apply(spread(clips.batch(windows).x), compute)[:, 0] > 0
+    assert scores.tolist() == [evaluation.corpus.dataset.success[e] for e in windows[:, 0]]
 
 
-def test_training_repeats_and_reports_all_probes_as_one(
-    probes: Probes, corpus: Corpus, point_latents: TensorStore, compute: ComputeConfig, tmp_path: Path
-) -> None:
-    again, calls = Probes(corpus, point_latents, probes.config), []
-    probes.train(tmp_path / "a", compute, lambda done, total, _: calls.append((done, total)))
-    again.train(tmp_path / "b", compute, quiet)
-    assert calls == [(n, 120) for n in range(1, 121)]
-    for name, probe in probes.modules.items():
-        for key, value in probe.state_dict().items():
-            assert torch.equal(value, again.modules[name].state_dict()[key])
+def weights(probe: TrainedProbe) -> list[torch.Tensor]:
+    return [*probe.require().state_dict().values()]
 
 
-def test_probes_begin_where_their_seed_says(probes: Probes, corpus: Corpus, point_latents: TensorStore) -> None:
-    same, other = (Probes(corpus, point_latents, probes.config, seed) for seed in (0, 1))
-    for name, probe in probes.modules.items():
-        assert torch.equal(probe.embed.weight, same.modules[name].embed.weight)
-        assert not torch.equal(probe.embed.weight, other.modules[name].embed.weight)
+@pytest.mark.parametrize("probe", PROBES, ids=lambda probe: probe.name)
+def test_training_repeats_reports_and_begins_where_its_seed_says(probe: Probe, train: Train, tmp_path: Path) -> None:
+    calls: list[tuple[int, int]] = []
+    one = train(probe, tmp_path / "a", steps=5, progress=lambda done, total, _: calls.append((done, total)))
+    again, other = train(probe, tmp_path / "b", steps=5), train(probe, tmp_path / "c", seed=1, steps=5)
+    assert calls == [(n, 5) for n in range(1, 6)]
+    assert all(torch.equal(x, y) for x, y in zip(weights(one), weights(again), strict=True))
+    assert not torch.equal(weights(one)[0], weights(other)[0])
 
 
-def test_saved_probes_read_the_same(
-    probes: Probes, corpus: Corpus, point_latents: TensorStore, compute: ComputeConfig, tmp_path: Path
-) -> None:
-    with torch.no_grad():
-        for probe in probes.modules.values():
-            for parameter in probe.parameters():
-                parameter.normal_(0, 0.1, generator=torch.Generator().manual_seed(0))
-    probes.save(tmp_path)
-    loaded = Probes(corpus, point_latents, probes.config).load(tmp_path)
-    z = torch.randn(3, 1, 4, 4, 4)
-    assert torch.equal(loaded.positions(z, compute), probes.positions(z, compute))
-    with pytest.raises(DataError, match=r"inverse-1\.safetensors: tensor 'embed\.weight' is"):
-        Probes(corpus, point_latents, replace(probes.config, width=16)).load(tmp_path)
+@pytest.mark.parametrize("probe", PROBES, ids=lambda probe: probe.name)
+def test_a_saved_probe_reads_the_same(probe: Probe, train: Train, compute: ComputeConfig, tmp_path: Path) -> None:
+    found = train(probe, tmp_path / "training", steps=2)
+    found.save(tmp_path)
+    z = torch.randn(3, probe.reads, 4, 4, 4)
+    assert torch.equal(TrainedProbe.load(tmp_path).apply(z, compute), found.apply(z, compute))
+    (tmp_path / "probe.safetensors").write_bytes(b"")
+    with pytest.raises(DataError, match=r"probe\.safetensors is truncated"):
+        TrainedProbe.load(tmp_path)
 
 
-def test_a_horizon_longer_than_every_episode_is_absent(corpus: Corpus, point_latents: TensorStore) -> None:
-    probes = Probes(corpus, point_latents, ProbeConfig(width=8, horizons=(1, 40)))
-    assert "inverse-1" in probes.modules
+def test_an_absent_probe_is_kept_with_its_reason(train: Train, tmp_path: Path) -> None:
+    train(InverseProbe(40), tmp_path / "training").save(tmp_path)
     with pytest.raises(NotAvailable, match="no training episode holds 41 frames"):
-        probes.require("inverse-40")
+        TrainedProbe.load(tmp_path).require()
 
 
 def test_moments_are_of_the_objects_that_are_there(corpus: Corpus) -> None:
@@ -110,12 +110,11 @@ def test_objects_without_a_presence_column_are_all_there(corpus: Corpus, monkeyp
 
 
 def test_data_without_positions_have_no_state_probe(
-    corpus: Corpus, point_latents: TensorStore, monkeypatch: pytest.MonkeyPatch
+    corpus: Corpus, train: Train, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(corpus.dataset, "state_names", {"joint_position": ["a"]})
-    probes = Probes(corpus, point_latents, ProbeConfig(width=8, horizons=(1,)))
     with pytest.raises(NotAvailable, match="no gripper_position and no object_position"):
-        probes.require("state")
+        train(StateProbe(), tmp_path).require()
 
 
 def parameters(grid: tuple[int, int], channels: int, width: int = 48) -> int:

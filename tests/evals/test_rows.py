@@ -4,13 +4,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from rslwm.evals.rows import DTYPES, Rows
-from rslwm.types import DataError, MetricRow
+from rslwm.types import DataError
 
-ROW = MetricRow("a", "semantic", "S", 0, "psnr", "fidelity", "test", "episode-1", 3, 21.5, True)
+ROW = {
+    "latent": "a", "family": "semantic", "size": "S", "seed": 0, "metric": "psnr", "axis": "fidelity",
+    "unit": "episode-1", "k": 3, "value": 21.5, "higher_is_better": True,
+}  # fmt: skip
 
 
 def test_rows_survive_the_round_trip_through_parquet(tmp_path):
-    table = Rows.of([ROW, ROW])
+    table = Rows.broadcast(**{**ROW, "value": [21.5, 3.0]})
     table.save(tmp_path / "rows.parquet")
     loaded = Rows.load(tmp_path / "rows.parquet")
     for name, dtype in DTYPES.items():
@@ -20,7 +23,7 @@ def test_rows_survive_the_round_trip_through_parquet(tmp_path):
 
 
 def test_an_empty_table_survives_too(tmp_path):
-    Rows.of([]).save(tmp_path / "rows.parquet")
+    Rows.concatenate([]).save(tmp_path / "rows.parquet")
     assert len(Rows.load(tmp_path / "rows.parquet")) == 0
 
 
@@ -41,5 +44,18 @@ def test_what_is_not_parquet_is_refused(tmp_path):
 
 
 def test_distinct_values_keep_the_order_of_the_study():
-    table = Rows.of([MetricRow(**{**ROW.__dict__, "latent": name}) for name in ("c", "a", "c", "b")])
+    table = Rows.broadcast(**{**ROW, "latent": ["c", "a", "c", "b"]})
     assert table.distinct("latent") == ("c", "a", "b")
+
+
+def test_columns_are_broadcast_with_the_last_axis_fastest():
+    values = np.arange(6.0).reshape(2, 3)
+    rows = Rows.broadcast(**{**ROW, "value": values, "unit": np.array([["x"], ["y"]]), "k": np.arange(1, 4)})
+    assert rows["value"].tolist() == [0, 1, 2, 3, 4, 5]
+    assert rows["unit"].tolist() == ["x"] * 3 + ["y"] * 3
+    assert rows["k"].tolist() == [1, 2, 3] * 2
+
+
+def test_a_column_that_is_missing_or_unknown_is_named():
+    with pytest.raises(TypeError, match="missing or unknown columns: family, famly"):
+        Rows.broadcast(**{**{k: v for k, v in ROW.items() if k != "family"}, "famly": "x"})

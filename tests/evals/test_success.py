@@ -6,28 +6,27 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from rslwm.evals.probes import Probes, final_windows, labelled_clips, left_out, spread
 
-from measured import measure, select, summary, with_constant_rollouts
+from measured import Subject, measure, select, summary, with_constant_rollouts
 from point_world import PointWorldModel, write_corpus, write_latents
 from rslwm.compute import ComputeConfig
 from rslwm.data.corpus import Corpus
 from rslwm.data.store import TensorStore
 from rslwm.evals.base import NotAvailable, metric_infos
-from rslwm.evals.evaluation import Evaluation
-from rslwm.evals.probe import ProbeConfig
-from rslwm.evals.success import linear_scores
+from rslwm.evals.probe import ProbeConfig, TrainedProbe, train_probe
+from rslwm.evals.success import SuccessProbe, final_windows, labelled_clips, left_out, spread
+from rslwm.evals.success_controls import linear_scores
 from rslwm.optim import OptimConfig
 
 
-def test_a_perfect_probe_ranks_and_decides_perfectly(evaluation: Evaluation) -> None:
+def test_a_perfect_probe_ranks_and_decides_perfectly(evaluation: Subject) -> None:
     rows = measure("success", evaluation)
     for metric in ("success_auc", "success_accuracy", "success_auc_generated", "success_accuracy_generated"):
         assert summary(rows, metric) == 1
         assert len(select(rows, metric)) == len(evaluation.corpus.test)
 
 
-def test_rollouts_that_ignore_actions_do_not_know_the_end(evaluation: Evaluation) -> None:
+def test_rollouts_that_ignore_actions_do_not_know_the_end(evaluation: Subject) -> None:
     """The gripper closes in the last steps, so that only a rollout that obeys shows it."""
     evaluation.world_model = PointWorldModel(gain=0)  # type: ignore[assignment]
     rows = measure("success", evaluation)
@@ -51,73 +50,75 @@ def test_final_windows_end_with_their_episodes(corpus: Corpus, point_latents: Te
     assert spread(clips.batch(windows).x).shape[1] == 3
 
 
-def test_episodes_shorter_than_the_clip_are_left_out_and_counted(evaluation: Evaluation) -> None:
+def test_episodes_shorter_than_the_clip_are_left_out_and_counted(evaluation: Subject) -> None:
     """One short episode must not shorten the clips of all others. Episodes have 14 to 18 steps; 8 frames take 15."""
     corpus, lengths = evaluation.corpus, evaluation.corpus.dataset.lengths
-    config = replace(evaluation.config.probe, success_frames=8)
-    kept = labelled_clips(corpus, config, corpus.train, "training")
+    kept = labelled_clips(corpus, 8, corpus.train, "training")
     assert kept == [e for e in corpus.train if lengths[e] >= 15]
     short = (lengths < 15).sum()
-    assert left_out(corpus, config, range(12)).startswith(f"{short} of 12 labelled episodes are shorter than")
-    assert not left_out(corpus, config, kept)
-    evaluation.config = replace(evaluation.config, probe=config)
+    assert left_out(corpus, 8, range(12)).startswith(f"{short} of 12 labelled episodes are shorter than")
+    assert not left_out(corpus, 8, kept)
+    evaluation.set("success", frames=8)
     units = {row.unit for row in select(measure("success", evaluation), "success_auc")}
     assert units == {corpus.dataset.ids[e] for e in corpus.test if lengths[e] >= 15}
 
 
+@pytest.fixture
+def trained(compute: ComputeConfig, tmp_path: Path) -> Callable[..., TrainedProbe]:
+    """What becomes of a success probe on a corpus."""
+
+    def train(corpus: Corpus, latents: TensorStore, frames: int = 7) -> TrainedProbe:
+        config = ProbeConfig(width=8, optim=OptimConfig(steps=1))
+        return train_probe(SuccessProbe(frames), corpus, latents, config, 0, tmp_path / "probe", compute)
+
+    return train
+
+
 def test_left_out_episodes_are_counted_in_the_log(
-    corpus: Corpus,
-    point_latents: TensorStore,
-    evaluation: Evaluation,
-    compute: ComputeConfig,
-    tmp_path: Path,
-    caplog: pytest.LogCaptureFixture,
+    corpus: Corpus, point_latents: TensorStore, trained: Callable[..., TrainedProbe], caplog: pytest.LogCaptureFixture
 ) -> None:
-    config = replace(evaluation.config.probe, success_frames=8, optim=OptimConfig(steps=1))
-    Probes(corpus, point_latents, config).train(tmp_path, compute, lambda done, total, message: None)
+    assert not trained(corpus, point_latents, frames=8).absent
     assert "labelled episodes are shorter than the success probe's clip of 8 frames 2 steps apart" in caplog.text
 
 
-def test_too_few_long_episodes_are_said_with_the_setting(corpus: Corpus, point_latents: TensorStore) -> None:
-    probes = Probes(corpus, point_latents, ProbeConfig(width=8, horizons=(1,), success_frames=30))
-    with pytest.raises(NotAvailable, match=r"no episode is left; 8 of 8 .* Lower evaluation\.probe\.success_frames\."):
-        probes.require("success")
+def test_too_few_long_episodes_are_said_with_the_setting(
+    corpus: Corpus, point_latents: TensorStore, trained: Callable[..., TrainedProbe]
+) -> None:
+    with pytest.raises(NotAvailable, match=r"no episode is left; 8 of 8 .* Lower evaluation\.success\.frames\."):
+        trained(corpus, point_latents, frames=30).require()
 
 
 def test_without_labels_success_is_unavailable_and_not_zero(
-    unlabelled: Corpus, compute: ComputeConfig, tmp_path: Path, evaluation: Evaluation
+    unlabelled: Corpus, trained: Callable[..., TrainedProbe], tmp_path: Path, evaluation: Subject
 ) -> None:
     latents = write_latents(unlabelled, tmp_path / "latents")
-    probes = Probes(unlabelled, latents, evaluation.config.probe)
-    assert "success" not in probes.modules
-    evaluation = Evaluation(
-        unlabelled, latents, evaluation.world_model, probes, evaluation.config, compute, evaluation.label
-    )
+    evaluation = replace(evaluation, corpus=unlabelled, latents=latents)
+    evaluation.probes["success"] = trained(unlabelled, latents)
     with pytest.raises(NotAvailable, match="the data have no success labels"):
         measure("success", evaluation)
 
 
-def test_one_outcome_only_is_said_by_its_label(tmp_path: Path, evaluation: Evaluation) -> None:
+def test_one_outcome_only_is_said_by_its_label(tmp_path: Path, trained: Callable[..., TrainedProbe]) -> None:
     corpus = write_corpus(tmp_path, [None, True, True, True])
-    probes = Probes(corpus, write_latents(corpus, tmp_path / "latents"), evaluation.config.probe)
-    assert probes.absent["success"] == "every labelled training episode has success = True"
+    found = trained(corpus, write_latents(corpus, tmp_path / "latents"))
+    assert found.absent == "every labelled training episode has success = True"
 
 
-def test_held_out_episodes_of_one_outcome_cannot_rank(evaluation: Evaluation, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_held_out_episodes_of_one_outcome_cannot_rank(evaluation: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
     one = [e for e in evaluation.corpus.test if evaluation.corpus.dataset.success[e]]
     monkeypatch.setattr(type(evaluation.corpus), "test", one)
     with pytest.raises(NotAvailable, match="every labelled held-out episode has success = True"):
         measure("success", evaluation)
 
 
-def test_constant_rollouts_leave_success_on_encoder_latents(evaluation: Evaluation) -> None:
+def test_constant_rollouts_leave_success_on_encoder_latents(evaluation: Subject) -> None:
     assert summary(measure("success", with_constant_rollouts(evaluation)), "success_auc") == 1
 
 
 # --------------------------------------------------------------------------------------------------------- controls
 
 
-def with_heights(evaluation: Evaluation, height: Callable[[bool], float], monkeypatch: pytest.MonkeyPatch) -> None:
+def with_heights(evaluation: Subject, height: Callable[[bool], float], monkeypatch: pytest.MonkeyPatch) -> None:
     corpus = evaluation.corpus
     states = [
         {**known, "gripper_position": np.full_like(known["gripper_position"], height(bool(success)))}
@@ -128,7 +129,7 @@ def with_heights(evaluation: Evaluation, height: Callable[[bool], float], monkey
 
 @pytest.mark.parametrize("sign", [1, -1])
 def test_a_height_that_tells_success_is_caught_either_way(
-    sign: int, evaluation: Evaluation, monkeypatch: pytest.MonkeyPatch
+    sign: int, evaluation: Subject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with_heights(evaluation, lambda success: sign * float(success), monkeypatch)
     rows = measure("success_height", evaluation)
@@ -136,21 +137,21 @@ def test_a_height_that_tells_success_is_caught_either_way(
     assert len(rows) == len(evaluation.corpus.test)
 
 
-def test_a_height_that_tells_nothing_is_at_chance(evaluation: Evaluation, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_height_that_tells_nothing_is_at_chance(evaluation: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
     with_heights(evaluation, lambda success: 0.1, monkeypatch)
     assert summary(measure("success_height", evaluation), "success_auc_height") == 0.5
 
 
 @pytest.mark.parametrize("longer", [True, False])
 def test_a_length_that_tells_success_is_caught_either_way(
-    longer: bool, evaluation: Evaluation, monkeypatch: pytest.MonkeyPatch
+    longer: bool, evaluation: Subject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dataset = evaluation.corpus.dataset
     monkeypatch.setattr(dataset, "success", [bool(length > 15) == longer for length in dataset.lengths])
     assert summary(measure("success_length", evaluation), "success_auc_length") == 1
 
 
-def test_actions_that_tell_success_are_caught(evaluation: Evaluation, tmp_path: Path) -> None:
+def test_actions_that_tell_success_are_caught(evaluation: Subject, tmp_path: Path) -> None:
     """In this world success is closing the gripper."""
     corpus = write_corpus(tmp_path, [bool(i % 2) for i in range(40)])
     evaluation = replace(evaluation, corpus=corpus, latents=write_latents(corpus, tmp_path / "latents"))

@@ -3,9 +3,8 @@
 import pytest
 import torch
 
-from measured import measure, select, summary, with_constant_rollouts, with_noise
+from measured import Subject, measure, select, summary, with_constant_rollouts, with_noise
 from rslwm.compute import generator
-from rslwm.evals.evaluation import Evaluation
 from rslwm.evals.visual import psnr, ssim
 
 VIDEO = torch.rand(2, 3, 24, 24, 3, generator=generator(0, "video"))
@@ -39,7 +38,7 @@ def test_ssim_of_flat_images_is_its_luminance_term() -> None:
     assert ssim(a, b).item() == pytest.approx(expected, abs=1e-3)
 
 
-def test_the_exact_world_model_reaches_its_ceiling(evaluation: Evaluation) -> None:
+def test_the_exact_world_model_reaches_its_ceiling(evaluation: Subject) -> None:
     rows = measure("visual", evaluation)
     for metric in ("psnr", "ssim"):
         floor, value, ceiling = (summary(rows, metric, role) for role in ("floor", "value", "ceiling"))
@@ -47,7 +46,7 @@ def test_the_exact_world_model_reaches_its_ceiling(evaluation: Evaluation) -> No
         assert ceiling > floor
 
 
-def test_the_floor_is_the_last_context_frame_decoded_and_held_still(evaluation: Evaluation) -> None:
+def test_the_floor_is_the_last_context_frame_decoded_and_held_still(evaluation: Subject) -> None:
     rows = select(measure("visual", evaluation), "psnr", "floor")
     episode, start = evaluation.main.windows[0]
     name = evaluation.corpus.dataset.ids[episode]
@@ -59,7 +58,7 @@ def test_the_floor_is_the_last_context_frame_decoded_and_held_still(evaluation: 
 
 
 @pytest.mark.parametrize("metric", ["psnr", "ssim"])
-def test_the_floor_falls_with_the_horizon(metric: str, evaluation: Evaluation) -> None:
+def test_the_floor_falls_with_the_horizon(metric: str, evaluation: Subject) -> None:
     rows = select(measure("visual", evaluation), metric, "floor")
     means = [sum(r.value for r in rows if r.k == k) for k in (1, 4)]
     assert means[0] > means[1]
@@ -67,13 +66,13 @@ def test_the_floor_falls_with_the_horizon(metric: str, evaluation: Evaluation) -
 
 @pytest.mark.parametrize("defect", [lambda e: with_noise(e, 3.0), with_constant_rollouts])
 @pytest.mark.parametrize("metric", ["psnr", "ssim"])
-def test_planted_defects_lower_fidelity(metric: str, defect, evaluation: Evaluation) -> None:  # type: ignore[no-untyped-def]
+def test_planted_defects_lower_fidelity(metric: str, defect, evaluation: Subject) -> None:  # type: ignore[no-untyped-def]
     good = summary(measure("visual", evaluation), metric)
     bad = measure("visual", defect(evaluation))
     assert summary(bad, metric) < good
     assert summary(bad, metric, "ceiling") >= good * 0.98  # what is measured against doesn't move
 
 
-def test_more_noise_is_worse(evaluation: Evaluation) -> None:
+def test_more_noise_is_worse(evaluation: Subject) -> None:
     decibels = [summary(measure("visual", with_noise(evaluation, 0.5)), "psnr") for _ in range(4)]  # adds up
     assert decibels == sorted(decibels, reverse=True)

@@ -1,9 +1,6 @@
 import subprocess
 import sys
 
-from rslwm.sim.bench import measure
-from rslwm.sim.config import SimConfig
-
 WITHOUT_EGL = """
 import ctypes
 load = ctypes.CDLL.__init__
@@ -30,9 +27,3 @@ def test_the_environment_s_choice_of_renderer_is_respected():
     code = "import os; os.environ['MUJOCO_GL'] = 'off'; import rslwm.sim; print(os.environ['MUJOCO_GL'])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "off"
-
-
-def test_every_kind_of_work_is_measured():
-    rates = measure(0.01, SimConfig(max_steps=2))
-    assert rates.keys() == {"step", "render", "both"}
-    assert all(rate > 0 for rate in rates.values())

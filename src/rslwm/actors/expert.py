@@ -39,7 +39,7 @@ class Expert(Actor):
 class Demonstrators(Expert):
     """The expert as it acts in a recording: it trembles, may misjudge its goal, gives up, and goes on when it is done.
 
-    Its episodes begin where those of the recording do (:func:`rslwm.sim.truth.restore` with step 0).
+    Its episodes begin where those of the recording do (:func:`rslwm.sim.record.restore` with step 0).
     """
 
     def __init__(self, spec: ActionSpec, config: SimConfig) -> None:
@@ -48,9 +48,8 @@ class Demonstrators(Expert):
 
     def start(self, observation: Observation) -> None:
         from rslwm.sim.demonstrator import Demonstrator
-        from rslwm.sim.record import noise_level
 
-        self._who = [Demonstrator(p, self.config, noise_level(self.config, p.seed[1])) for p in observation.state]
+        self._who = [Demonstrator(place, self.config) for place in observation.state]
 
     def act(self, observation: Observation) -> Tensor:
         places = zip(self._who, observation.state, strict=True)

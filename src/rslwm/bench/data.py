@@ -1,76 +1,74 @@
-"""How fast clips come: from stored latents, against decoding video and encoding it for every clip."""
+"""How fast clips come from stored latents."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
+import numpy as np
 import torch
 
-from rslwm.bench.config import DataBenchConfig
-from rslwm.bench.footage import SEED, Footage, write_footage
-from rslwm.bench.result import Comparison, Measurement
-from rslwm.bench.straightforward.encoder import ViT
-from rslwm.bench.timing import Work, interleaved
-from rslwm.compute import ComputeConfig, device, generator, peak_flops, precision, seeded
+from rslwm.bench.runner import Case
+from rslwm.bench.world_model import SEED, SPEC, LatentsBenchmark
+from rslwm.compute import generator
+from rslwm.data.clips import Clips
+from rslwm.data.store import TensorStore
 
 
-def measure(
-    config: DataBenchConfig, compute: ComputeConfig, progress: Callable[[int], None] = lambda done: None
-) -> list[Comparison]:
-    """The store's feed on one core, against decoding and encoding, and against either alone, on all threads.
+@dataclass
+class ClipsBenchmark(LatentsBenchmark):
+    """A benchmark of episodes of about BridgeData's length, with latents of a published encoder's shape."""
 
-    The footage is written to a temporary folder and read before it counts: everything comes from the page cache.
+    frames: int = 10
+    """How many frames a clip has."""
+    episodes: int = 24
+    """How many made-up episodes clips are drawn from."""
+    length: int = 40
+    """How many frames an episode has."""
 
-    Args:
-        progress: told the number of episodes written.
+    @property
+    def clip_bytes(self) -> int:
+        """Stored bytes of a clip's latents, bfloat16."""
+        return 2 * self.frames * self.grid**2 * self.channels
+
+    def clips(self, folder: Path) -> Clips:
+        """Write the latents to ``folder``; as they are read before it counts, they come from the page cache."""
+        ids = [f"episode-{i:03d}" for i in range(self.episodes)]
+        made = [self.latents(1, self.length, generator(SEED, "bench latents", i))[0] for i in range(self.episodes)]
+        store = TensorStore.write(folder / "latents", zip(ids, made, strict=True), {"of": "made-up latents"})
+        return Clips(store, ids, [self._actions(i) for i in range(self.episodes)], SPEC, self.frames)
+
+    def _actions(self, episode: int) -> np.ndarray:
+        drawn = torch.rand(self.length, SPEC.dims, generator=generator(SEED, "bench actions", episode))
+        return SPEC.denormalise(2 * drawn.numpy() - 1)
+
+
+@dataclass
+class Data(ClipsBenchmark):
+    """Measure how fast clips come from stored latents, which are noise in a temporary folder, on one core.
+
+    For instance:
+      rslwm bench data --grid 8 --batch 64 --out runs/bench
     """
-    with TemporaryDirectory(prefix="rslwm-bench-") as folder:
-        return _compare(write_footage(config, Path(folder), progress), config, compute)
 
+    batch: int = 16
+    """How many clips the store is asked for at once."""
+    batches: int = 32
+    """How many such batches are read in a round."""
 
-def _compare(footage: Footage, config: DataBenchConfig, compute: ComputeConfig) -> list[Comparison]:
-    where, dtype = device(compute), precision(compute)
-    with seeded(SEED, "bench encoder"):
-        encoder = ViT(config, dtype).to(where)
-    drawn = generator(SEED, "bench clips")
-    places = footage.windows[torch.randint(len(footage.windows), (config.encoded,), generator=drawn).numpy()]
-    frames = footage.videos.decode(places)
+    def cases(self, folder: Path) -> list[Case]:
+        return [self.feed(self.clips(folder))]
 
-    def feed() -> None:
-        with _one_thread():
-            for _ in range(config.batches):
-                footage.clips.sample(footage.windows, config.batch, drawn)
+    def feed(self, clips: Clips) -> Case:
+        """Batches at random places."""
+        windows, drawn = clips.windows(range(self.episodes)), generator(SEED, "bench clips")
 
-    others: dict[str, tuple[Work, float]] = {
-        "decode and encode": (lambda: footage.videos.latents(places, encoder), encoder.clip_flops),
-        "decode alone": (lambda: footage.videos.decode(places), 0),
-        "encode alone": (lambda: encoder.encode(frames.to(where)), encoder.clip_flops),
-    }
-    works = [feed, *(work for work, _ in others.values())]
-    fed, *made = interleaved(works, config.rounds, label="feeds")
-    stored = Measurement("stored latents, one core", fed, config.batches * config.batch, "clips")
-    settings = {**asdict(config), "dtype": str(dtype).removeprefix("torch.")}
-    comparisons = []
-    for (name, (_, flops)), seconds in zip(others.items(), made, strict=True):
-        other = Measurement(name, seconds, config.encoded, "clips", config.encoded * flops or None)
-        pace = {"MB/s from the store": stored.rate * config.clip_bytes / 1e6}
-        if "decode" in name:
-            pace["MB/s of mp4"] = other.rate * footage.videos.clip_bytes / 1e6
-        comparisons.append(
-            Comparison(f"feed, {name}", settings, stored, other, peak=peak_flops(where, dtype), quality=pace)
-        )
-    return comparisons
+        def draw() -> None:
+            threads = torch.get_num_threads()
+            torch.set_num_threads(1)
+            for _ in range(self.batches):
+                clips.sample(windows, self.batch, drawn)
+            torch.set_num_threads(threads)
 
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
+        name = f"clips of {self.clip_bytes / 1e6:.3g} MB from the store, one core"
+        return Case(name, draw, self.batches * self.batch, "clips")

@@ -1,86 +1,62 @@
-"""How fast frames become stored latents, against the bare network on images that are ready for it."""
+"""How fast frames become latents, and stored ones."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
 
 import torch
-from torch import Tensor
 
-from rslwm.bench.config import EncodeBenchConfig, FootageConfig
-from rslwm.bench.footage import moving_picture
-from rslwm.bench.result import Comparison, Measurement
-from rslwm.bench.timing import Work, interleaved
-from rslwm.compute import ComputeConfig, autocast, device, peak_flops, precision
+from rslwm.bench.benchmark import Benchmark
+from rslwm.bench.memory import Work
+from rslwm.bench.runner import Case, cast
+from rslwm.bench.world_model import SEED
+from rslwm.compute import generator, peak_flops, precision
 from rslwm.data.store import TensorStore
 from rslwm.latents.base import Encoder
 from rslwm.latents.store import encode_episodes, to_float
 
 
-def measure(encoder: Encoder, config: EncodeBenchConfig, compute: ComputeConfig) -> list[Comparison]:
-    """Two comparisons with the bare network at the same batch size: encoding float frames, and encoding the episodes of
-    a store of frames into a store of latents, reading and writing included.
+@dataclass
+class EncoderBenchmark(Benchmark):
+    """A benchmark of an encoder; a published one has random weights where its own are missing."""
 
-    A published network has the weights that were found, else random ones. The bare network of another encoder is its
-    own encoding of frames that are on the device.
-    """
-    where, random = device(compute), encoder.stand_in()
-    encoder = encoder.to(where).eval()
-    footage = FootageConfig(image_size=encoder.image_size, length=config.batch)
-    episodes = [torch.from_numpy(moving_picture(footage, i)) for i in range(config.episodes)]
-    ready = [to_float(frames)[None].to(where) for frames in episodes]
-    with TemporaryDirectory(prefix="rslwm-bench-") as folder:
-        written = _Written(encoder, episodes, Path(folder), compute)
-        works: list[Work] = [_cast(lambda: [encoder.encode(frames) for frames in ready], compute), written.again]
-        works.append(_cast(encoder.bare_work(ready), compute))
-        alone, stored, bare = interleaved(works, config.rounds, label=encoder.spec.name)
-    frames = config.batch * config.episodes
-    flops = float(frames * encoder.flops()[0])
-
-    def measured(name: str, seconds: list[float]) -> Measurement:
-        return Measurement(name, seconds, frames, "frames", flops)
-
-    dtype = encoder.network_dtype or precision(compute)
-    settings: dict[str, Any] = {
-        **asdict(config),
-        "encoder": encoder.spec.to_dict(),
-        "dtype": str(dtype).removeprefix("torch."),
-    }
-    title, peak = f"{encoder.spec.name}{' with random weights' * random}", peak_flops(where, dtype)
-    network = measured("bare network", bare)
-    return [
-        Comparison(f"{title}, {what}", settings, measured(name, seconds), network, peak=peak)
-        for what, name, seconds in (
-            ("from frames", "encode", alone),
-            ("from store to store", "encode, read and write", stored),
-        )
-    ]
+    batch: int = 8
+    """How many frames an episode has, which are encoded at once."""
+    episodes: int = 2
+    """How many episodes are encoded in a round."""
 
 
-class _Written:
-    """The same episodes encoded into a new store whenever it is asked for."""
+class Encodings:
+    """An encoder, and episodes of noise."""
 
-    def __init__(self, encoder: Encoder, episodes: list[Tensor], folder: Path, compute: ComputeConfig) -> None:
-        self.encoder, self.folder, self.compute, self.count = encoder, folder, compute, 0
-        items = ((f"episode-{i:03d}", frames) for i, frames in enumerate(episodes))
-        self.frames = TensorStore.write(folder / "frames", items, {"of": "made-up footage"})
+    def __init__(self, bench: EncoderBenchmark, encoder: Encoder) -> None:
+        self.bench, self.name = bench, encoder.spec.name + " with random weights" * encoder.stand_in()
+        self.encoder = encoder.to(bench.where).eval()
+        shape = (bench.batch, encoder.image_size, encoder.image_size, 3)
+        drawn = [generator(SEED, "bench frames", i) for i in range(bench.episodes)]
+        self.episodes = [torch.randint(0, 256, shape, generator=g, dtype=torch.uint8) for g in drawn]
+        self.ready = [to_float(frames)[None].to(bench.where) for frames in self.episodes]
 
-    def again(self) -> TensorStore:
-        self.count += 1
-        root = self.folder / f"latents-{self.count}"
-        return encode_episodes(
-            lambda stored: self.encoder.encode(to_float(stored)), self.frames, root, {}, self.compute
-        )
+    def cases(self, folder: Path) -> list[Case]:
+        """From float frames, and from a store of frames to a store of latents, reading and writing included."""
+        items = ((f"episode-{i:03d}", frames) for i, frames in enumerate(self.episodes))
+        stored, numbers = TensorStore.write(folder / "frames", items, {"of": "made-up frames"}), count()
 
+        def written() -> TensorStore:
+            root = folder / f"latents-{next(numbers)}"
+            return encode_episodes(lambda x: self.encoder.encode(to_float(x)), stored, root, {}, self.bench.compute)
 
-def _cast(work: Callable[[], object], compute: ComputeConfig) -> Work:
-    @torch.no_grad()
-    def run() -> object:
-        with autocast(compute):
-            return work()
+        def alone() -> None:
+            for frames in self.ready:
+                self.encoder.encode(frames)
 
-    return run
+        return [self.case("from frames", alone), self.case("from store to store", written)]
+
+    def case(self, name: str, work: Work) -> Case:
+        """Work on all the episodes."""
+        bench = self.bench
+        frames, dtype = bench.batch * bench.episodes, self.encoder.network_dtype or precision(bench.compute)
+        flops, peak = float(frames * self.encoder.flops()[0]), peak_flops(bench.where, dtype)
+        return Case(f"{self.name}, {name}", cast(work, bench.compute), frames, "frames", flops, peak)

@@ -9,17 +9,18 @@ from typing import Any
 
 import torch
 
-from rslwm.compute import ComputeConfig, device
+from rslwm.compute import ComputeConfig, device, precision
 from rslwm.processes import cores
 
 CPUINFO = Path("/proc/cpuinfo")
 
 
 def facts(compute: ComputeConfig) -> dict[str, Any]:
-    """Processor, threads, versions and load of this machine, as JSON types."""
+    """Processor, precision, threads, versions and load of this machine, as JSON types."""
     where = device(compute)
     return {
         "device": torch.cuda.get_device_name(where) if where.type == "cuda" else where.type,
+        "dtype": str(precision(compute)).removeprefix("torch."),
         "cpu": _processor(),
         "cores": cores(),
         "threads": torch.get_num_threads(),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from rslwm.bench.timing import Work
+Work = Callable[[], object]
 
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 RESET_PEAK = "5"

@@ -1,107 +1,104 @@
-"""How fast a plan is found, against candidates that are a batch of full contexts."""
+"""How fast a plan is found, and in how much memory."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from rslwm.bench.config import PlanBenchConfig
-from rslwm.bench.memory import peak_bytes
-from rslwm.bench.passes import cached, recomputed
-from rslwm.bench.result import Comparison, Measurement
-from rslwm.bench.straightforward import planner
-from rslwm.bench.timing import Work, announce, paired, timed
-from rslwm.bench.world import SPEC, led_here, straightforward, world_model
-from rslwm.compute import ComputeConfig, autocast, device, generator, peak_flops, precision
-from rslwm.model.dit import forward_flops
+from rslwm.bench.memory import Work
+from rslwm.bench.runner import Case
+from rslwm.bench.world_model import SEED, SPEC, GenerationBenchmark
+from rslwm.compute import autocast, generator
+from rslwm.evals.rollouts import generating
 from rslwm.model.sampler import SamplingConfig
 from rslwm.plan.base import PlanConfig, plan
 
-SIDES = ("ours", "baseline")
-TRIAL = 20
-"""The trial before the measurement has this many times fewer candidates, and one iteration."""
+WARM_UP = 20
+"""The warm-up has this many times fewer candidates, and one iteration."""
+
+
+@dataclass
+class Plan(GenerationBenchmark):
+    """Measure how fast the cross-entropy method finds a plan over a world model with random weights, and its memory.
+
+    For instance:
+      rslwm bench plan --iterations 5
+      rslwm bench plan --size demo --grid 8 --channels 16 --candidates 64 --elites 8 --rounds 5 --out runs/bench
+    """
+
+    rounds: int = 1
+    """How many plans are timed, after a small search that doesn't count."""
+    grid: int = 4
+    """How many rows, and as many columns, the latent grid has."""
+    candidates: int = 400
+    """How many sequences of actions an iteration of the search tries."""
+    iterations: int = 1
+    """How many iterations the search has. Each costs the same again."""
+    elites: int = 40
+    """How many of the best candidates the next iteration is fitted to."""
+    horizon: int = 4
+    """How many actions a plan has."""
+    memory_mb: float = PlanConfig.memory_mb
+    """How many MB of memory imagined futures may take."""
+
+    def cases(self, folder: Path) -> list[Case]:
+        return [Plans(self).case("ours", "context shared")]
+
+    @property
+    def search(self) -> PlanConfig:
+        """The search that is measured."""
+        same = {name: getattr(self, name) for name in ("horizon", "candidates", "iterations", "elites", "memory_mb")}
+        return PlanConfig(**same, sampling=SamplingConfig(self.steps))
 
 
 class Plans:
-    """One model, one context, and goals that some sequence of actions leads to; the same search by either planner."""
+    """A world model, a context, and goals that some sequence of actions leads to."""
 
-    def __init__(self, config: PlanBenchConfig, compute: ComputeConfig) -> None:
-        self.config, self.compute = config, compute
-        self.model = world_model(config, compute)
-        self.published = straightforward(self.model)
-        self.model.for_inference(compute)
-        self.search = PlanConfig(
-            horizon=config.horizon,
-            candidates=config.candidates,
-            iterations=config.iterations,
-            elites=config.elites,
-            sampling=SamplingConfig(config.steps),
-            memory_mb=config.memory_mb,
-        )
-        drawn, where = generator(config.seed, "bench plan"), device(compute)
-        context = torch.randn((1, config.context, config.grid, config.grid, config.channels), generator=drawn)
-        actions = 2 * torch.rand((1, config.context - 1 + config.horizon, SPEC.dims), generator=drawn) - 1
-        self.context, self.actions = context.to(where), actions[:, : config.context - 1].to(where)
-        with autocast(compute):
-            self.goals = self.model.rollout(self.context, actions.to(where), self.search.sampling, drawn)
+    def __init__(self, bench: Plan) -> None:
+        self.bench = bench
+        self.model = bench.world_model().for_inference(bench.compute)
+        drawn = generator(SEED, "bench plan")
+        self.context = bench.latents(1, bench.context, drawn).to(bench.where)
+        actions = bench.actions(1, bench.horizon, drawn).to(bench.where)
+        self.actions = actions[:, : bench.context - 1]
+        with autocast(bench.compute):
+            self.goals = self.model.rollout(self.context, actions, bench.search.sampling, drawn)
 
     def ours(self, search: PlanConfig) -> Tensor:
-        """(1, k, A), the context shared by all candidates."""
-        drawn = generator(self.config.seed, "bench candidates")
+        """(1, k, A)."""
+        drawn = generator(SEED, "bench candidates")
         start = self.goals.new_zeros(1, search.horizon, SPEC.dims)
-        with autocast(self.compute):
+        with autocast(self.bench.compute):
             return plan(self.model, self.context, self.actions, self.goals, search, drawn, start=start).actions
 
-    def baseline(self, search: PlanConfig) -> Tensor:
-        """(1, k, A), with a context for every candidate."""
-        drawn = generator(self.config.seed, "bench candidates")
-        with autocast(self.compute):
-            return planner.plan(self.published, self.context, led_here(self.actions), self.goals, search, drawn)
+    @property
+    def passes(self) -> dict[str, int]:
+        """Frames that go through the transformer, by method: here the context goes once for all futures."""
+        bench = self.bench
+        future = generating(SamplingConfig(bench.steps), bench.context, bench.horizon) - bench.context
+        return {"ours": bench.context + bench.candidates * bench.iterations * future}
+
+    def case(self, method: str, name: str) -> Case:
+        """The whole search by one of the methods."""
+        bench, search = self.bench, getattr(self, method)
+        few = replace(bench.search, candidates=max(1, bench.candidates // WARM_UP), iterations=1, elites=1)
+        return Case(
+            name,
+            partial(search, bench.search),
+            1,
+            "plans",
+            self.passes[method] * bench.pass_flops(self.model),
+            bench.peak,
+            warm_up=partial(search, few),
+            memory=partial(_prepare, type(self), bench, method, torch.get_num_threads()),
+        )
 
 
-def measure(config: PlanBenchConfig, compute: ComputeConfig) -> Comparison:
-    """Both planners on the same draws: seconds, peak memory, and by how much their plans differ (normalised actions).
-
-    A trial of both with few candidates goes first; it warms them up and says how long the measurement will take.
-    """
-    plans, dtype = Plans(config, compute), precision(compute)
-    title = f"CEM {config.candidates} x {config.iterations}, k = {config.horizon}, {str(dtype).removeprefix('torch.')}"
-    small = replace(plans.search, candidates=max(1, config.candidates // TRIAL), iterations=1, elites=1)
-    trial = timed(lambda: plans.ours(small)) + timed(lambda: plans.baseline(small))
-    futures = config.candidates * config.iterations
-    announce(title, config.rounds * trial * futures / small.candidates)
-
-    answers: dict[str, Tensor] = {}
-    ours, baseline = paired(
-        lambda: answers.update(ours=plans.ours(plans.search)),
-        lambda: answers.update(baseline=plans.baseline(plans.search)),
-        config.rounds,
-        warmup=0,
-        label=title,
-    )
-    peaks = [peak_bytes(partial(_prepare, side, config, compute, torch.get_num_threads())) for side in SIDES]
-    counted = (config.horizon, config.context, config.steps, plans.model.config.dit.max_frames)
-    slides = config.context + config.horizon > plans.model.config.dit.max_frames
-    agreement = "largest difference of the plans" + ", whose windows slide differently" * slides
-    stored, anew = cached(*counted, futures), recomputed(*counted)
-    pass_flops = futures * forward_flops(plans.model.dit, (config.grid, config.grid))
-    return Comparison(
-        title,
-        {**asdict(config), "dtype": str(dtype).removeprefix("torch.")},
-        Measurement("context shared", ours, 1, "plans", stored * pass_flops, peaks[0]),
-        Measurement("context for every candidate", baseline, 1, "plans", anew * pass_flops, peaks[1]),
-        bound=anew / stored,
-        peak=peak_flops(device(compute), dtype),
-        quality={agreement: float((answers["ours"] - answers["baseline"]).abs().max())},
-    )
-
-
-def _prepare(side: str, config: PlanBenchConfig, compute: ComputeConfig, threads: int) -> Work:
+def _prepare(kind: type[Plans], bench: Plan, method: str, threads: int) -> Work:
     """One iteration of one denoising step, which takes as much memory as all of them."""
     torch.set_num_threads(threads)
-    plans = Plans(config, compute)
-    search = replace(plans.search, iterations=1, sampling=SamplingConfig(1))
-    return partial(plans.ours if side == "ours" else plans.baseline, search)
+    return partial(getattr(kind(bench), method), replace(bench.search, iterations=1, sampling=SamplingConfig(1)))

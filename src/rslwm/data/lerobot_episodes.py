@@ -221,30 +221,16 @@ def _lines(path: Path, needed: tuple[str, ...]) -> list[dict[str, Any]]:
     return rows
 
 
-def open_table(path: Path) -> pq.ParquetFile:
-    """A parquet file.
-
-    Raises:
-        DataError: it is missing or no parquet.
-    """
-    try:
-        file = pq.ParquetFile(path)
-        _ = file.schema_arrow.names  # which may not be text
-        return file
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise DataError(_unreadable(path, error)) from None
-
-
 def read_columns(path: Path, wanted: Callable[[str], bool]) -> pa.Table:
     """Those columns of a parquet file that are wanted.
 
     Raises:
-        DataError: they are damaged.
+        DataError: it is missing, no parquet, or damaged.
     """
-    file = open_table(path)
     try:
+        file = pq.ParquetFile(path)
         return file.read(columns=[name for name in file.schema_arrow.names if wanted(name)])
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # a column's name may not be text
         raise DataError(_unreadable(path, error)) from None
 
 

@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from PIL import Image, UnidentifiedImageError
 
-from rslwm.data.lerobot_episodes import open_table
+from rslwm.data.lerobot_episodes import read_columns
 from rslwm.data.lerobot_table import Table
 from rslwm.types import DataError
 
@@ -21,42 +20,30 @@ class Pictures:
 
     def __init__(self, table: Table, column: str, root: Path) -> None:
         self.table, self.column, self.root = table, column, root
-        self._file: tuple[Path, pq.ParquetFile, np.ndarray] | None = None
-        self._group: tuple[Path, int, pa.ChunkedArray] | None = None
+        self._last: tuple[Path, pa.ChunkedArray] | None = None
 
     def read(self, rows: np.ndarray, episode: str) -> np.ndarray:
-        """(T, H, W, 3) uint8 of these rows; one row group of the file is in memory at a time.
+        """(T, H, W, 3) uint8 of these rows; the pictures of one file are in memory at a time, still encoded.
 
         Raises:
             DataError: a picture is missing, damaged, no colour picture, or of another size than the first.
         """
         frames: list[np.ndarray] = []
         for path, numbers in self.table.places(rows):
+            if self._last is None or self._last[0] != path:
+                self._last = path, self._column(path)
             for number in numbers.tolist():
                 where = f"{path}: {self.column!r} of episode {episode!r}, step {len(frames)}"
-                frames.append(_decode(self._value(path, number), self.root, where))
+                frames.append(_decode(self._last[1][number].as_py(), self.root, where))
                 if frames[-1].shape != frames[0].shape:
                     raise DataError(f"{where} is {frames[-1].shape[:2]}, the first {frames[0].shape[:2]}")
         return np.stack(frames)
 
-    def _value(self, path: Path, number: int) -> Any:
-        if self._file is None or self._file[0] != path:
-            file = open_table(path)
-            counts = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
-            self._file = path, file, np.cumsum(counts)
-        _, file, ends = self._file
-        group = int(np.searchsorted(ends, number, side="right"))
-        if self._group is None or self._group[:2] != (path, group):
-            self._group = path, group, self._column(file, path, group)
-        return self._group[2][number - int(ends[group - 1] if group else 0)].as_py()
-
-    def _column(self, file: pq.ParquetFile, path: Path, group: int) -> pa.ChunkedArray:
-        if self.column not in file.schema_arrow.names:
+    def _column(self, path: Path) -> pa.ChunkedArray:
+        table = read_columns(path, self.column.__eq__)
+        if not table.column_names:
             raise DataError(f"{path} has no column {self.column!r}, though meta/info.json lists that feature")
-        try:
-            return file.read_row_group(group, columns=[self.column])[self.column]
-        except (pa.ArrowException, OSError) as error:
-            raise DataError(f"{path}: {self.column!r} can't be read ({error}). Copy or record it again.") from None
+        return table[self.column]
 
 
 def _decode(value: Any, root: Path, where: str) -> np.ndarray:

@@ -28,38 +28,22 @@ class Table:
         self.files, self.columns, self.episodes = [*files], dict(columns), episodes
 
     @cached_property
-    def _read(self) -> tuple[dict[str, np.ndarray], dict[str, str], np.ndarray]:
-        """Columns, what is wrong with those that are missing here, and the number of rows in each file."""
-        parts: dict[str, list[np.ndarray]] = {key: [] for key in (*self.columns, *BOOKKEEPING)}
-        wrong: dict[str, str] = {}
-        counts = []
+    def _read(self) -> tuple[dict[str, np.ndarray | DataError], np.ndarray]:
+        """Every column or what is wrong with it, and the number of rows in each file."""
         wanted = self.columns | {key: key for key in BOOKKEEPING}
-        for path in self.files:
-            table = read_columns(path, {*wanted.values()}.__contains__)
-            counts.append(len(table))
-            for key, name in wanted.items():
-                if key in wrong:
-                    continue
-                if name not in table.column_names:
-                    wrong[key] = f"{path} has no column {name!r}, though meta/info.json lists that feature"
-                    continue
-                kind = np.float32 if key in self.columns else np.float64 if key == "timestamp" else np.int64
-                try:
-                    parts[key].append(_numbers(table[name], kind))
-                except (ValueError, pa.ArrowException) as error:
-                    wrong[key] = f"{path}: the rows of {name!r} {error}"
-        found = {}
-        for key in parts.keys() - wrong.keys():
-            if len(widths := {part.shape[1] for part in parts[key] if len(part)}) > 1:
-                wrong[key] = f"{self.files[0].parent}: {key!r} has {sorted(widths)} values a row, by file"
-                continue
-            filled = [part for part in parts[key] if len(part)]
-            found[key] = np.concatenate(filled or parts[key]) if parts[key] else np.empty((0, 1), np.float32)
-        return found, wrong, np.array(counts, np.int64)
+        tables = {path: read_columns(path, {*wanted.values()}.__contains__) for path in self.files}
+        found: dict[str, np.ndarray | DataError] = {}
+        for key, name in wanted.items():
+            kind = np.float32 if key in self.columns else np.float64 if key == "timestamp" else np.int64
+            try:
+                found[key] = _joined(tables, name, kind)
+            except DataError as error:
+                found[key] = error
+        return found, np.array([len(table) for table in tables.values()], np.int64)
 
     def __len__(self) -> int:
         """Rows in all files."""
-        return int(self._read[2].sum())
+        return int(self._read[1].sum())
 
     def column(self, key: str) -> np.ndarray:
         """A vector over all rows, (N, n) float32.
@@ -67,13 +51,10 @@ class Table:
         Raises:
             DataError: it is missing, or its rows differ in length.
         """
-        found, wrong, _ = self._read
-        if key in wrong:
-            raise DataError(wrong[key])
-        return found[key]
-
-    def has(self, key: str) -> bool:
-        return key in self._read[0]
+        found = self._read[0][key]
+        if isinstance(found, DataError):
+            raise type(found)(*found.args)
+        return found
 
     def index(self, key: str) -> np.ndarray | None:
         """An index column, (N,) int64, or the time stamps, float64; None if there is none.
@@ -81,10 +62,10 @@ class Table:
         Raises:
             DataError: it is there and can't be read.
         """
-        found, wrong, _ = self._read
-        if key in wrong and "has no column" not in wrong[key]:
-            raise DataError(wrong[key])
-        return found[key][:, 0] if key in found else None
+        try:
+            return self.column(key)[:, 0]
+        except _NoColumn:
+            return None
 
     @cached_property
     def _by_episode(self) -> tuple[np.ndarray, np.ndarray]:
@@ -126,13 +107,33 @@ class Table:
 
     def places(self, rows: np.ndarray) -> Iterable[tuple[Path, np.ndarray]]:
         """The files that hold these rows, and the rows' numbers inside them, in the same order."""
-        ends = np.cumsum(self._read[2])
+        ends = np.cumsum(self._read[1])
         files = np.searchsorted(ends, rows, side="right")
         cuts = np.flatnonzero(np.diff(files)) + 1
         for part in np.split(np.arange(len(rows)), cuts):
             if len(part):
                 file = files[part[0]]
-                yield self.files[file], rows[part] - (ends[file] - self._read[2][file])
+                yield self.files[file], rows[part] - (ends[file] - self._read[1][file])
+
+
+class _NoColumn(DataError):
+    pass
+
+
+def _joined(tables: Mapping[Path, pa.Table], name: str, kind: type) -> np.ndarray:
+    """A column over all files, (N, n)."""
+    parts = []
+    for path, table in tables.items():
+        if name not in table.column_names:
+            raise _NoColumn(f"{path} has no column {name!r}, though meta/info.json lists that feature")
+        try:
+            parts.append(_numbers(table[name], kind))
+        except (ValueError, pa.ArrowException) as error:
+            raise DataError(f"{path}: the rows of {name!r} {error}") from None
+    filled = [part for part in parts if len(part)] or [*parts, np.empty((0, 1), kind)][:1]
+    if len(widths := {part.shape[1] for part in filled}) > 1:
+        raise DataError(f"{path.parent}: {name!r} has {sorted(widths)} values a row, by file")
+    return np.concatenate(filled)
 
 
 def _numbers(column: pa.ChunkedArray, kind: type) -> np.ndarray:

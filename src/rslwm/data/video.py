@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -74,6 +75,7 @@ def read_video(
     if not path.is_file():
         raise DataError(f"{path} does not exist, though episode {episode!r} needs it. Copy it there.")
     wanted = f"{path}: expected {len(times)} frames of episode {episode!r} from {times[0]:.3f} s on"
+    frames: list[np.ndarray] = []
     try:
         with av.open(str(path), metadata_errors="replace") as container:
             stream = container.streams.video[0]
@@ -81,17 +83,13 @@ def read_video(
             rate = float(stream.average_rate or stream.guessed_rate or fps)
             reach = (0.25 if abs(rate / fps - 1) < SAME_RATE else 0.5) / rate
             last = np.inf if end is None else end - 0.5 / max(rate, fps)
-            chosen = _Nearest(times, reach + 1e-4, start - reach, last)
-            for frame in _decoded(container, stream, float(times[0]), reach):
-                if chosen.offer(float(frame.time), frame):
-                    break
-            chosen.close()
-            problem = chosen.problem
+            decoded = _decoded(container, stream, float(times[0]), reach)
+            frames += _nearest(decoded, times.tolist(), reach + 1e-4, start - reach, last)
     except (av.error.FFmpegError, IndexError) as error:
         raise DataError(f"{wanted}, but it can't be decoded ({error}). Copy or record the file again.") from None
-    if problem:
-        raise DataError(f"{wanted}, found {len(chosen.frames)}: {problem}")
-    return np.stack(chosen.frames)
+    except _NoFrame as problem:
+        raise DataError(f"{wanted}, found {len(frames)}: {problem}") from None
+    return np.stack(frames)
 
 
 def length(path: Path) -> float:
@@ -110,67 +108,49 @@ def length(path: Path) -> float:
         raise DataError(f"{path} can't be opened as video ({error}). Copy or record the file again.") from None
 
 
-class _Nearest:
-    """Takes frames by ascending time and keeps the one nearest to each wanted time."""
+class _NoFrame(Exception):
+    """A step has no frame, and why."""
 
-    def __init__(self, times: np.ndarray, reach: float, start: float, end: float) -> None:
-        self.times, self.reach, self.start, self.end = times.tolist(), reach, start, end
-        self.frames: list[np.ndarray] = []
-        self.problem = ""
-        self._seen: float | None = None
-        self._last: tuple[float, av.VideoFrame] | None = None
-        self._picture: tuple[float, np.ndarray] | None = None
 
-    def offer(self, time: float, frame: av.VideoFrame) -> bool:
-        """Whether no more frames are needed."""
-        self._seen = time
-        if time < self.start:
-            return False
-        if time > self.end:
-            self.close(f"the frame at {time:.3f} s is another episode's, see from_timestamp and to_timestamp")
-            return True
-        while not self._done and self._next <= time:
-            before = self._last
-            self._take(*(before if before and self._next - before[0] < time - self._next else (time, frame)))
-        self._last = time, frame
-        return self._done
-
-    def close(self, stranger: str = "") -> None:
-        """There are no more frames, or none of this episode because of ``stranger``."""
-        while not self._done and self._last is not None and self._next - self._last[0] <= self.reach:
-            self._take(*self._last)
-        if not self._done:
-            if stranger:
-                step = f"step {len(self.frames)} at {self._next:.3f} s"
-                self.problem = f"{step} shows a frame of another episode: {stranger}. Correct these or the time stamps"
-                return
-            if self._seen is None:
-                self.problem = "there is no frame. The file is cut off: copy or record it again"
-                return
-            self.problem = (
-                f"the video ends at {self._seen:.3f} s, step {len(self.frames)} is at {self._next:.3f} s. Either "
-                "the file is cut off (copy it again), or from_timestamp and timestamp point past its end (correct them)"
+def _nearest(
+    frames: Iterator[av.VideoFrame], times: list[float], reach: float, start: float, end: float
+) -> Iterator[np.ndarray]:
+    """The picture nearest to each time, of frames by ascending time; those outside [start, end] aren't taken."""
+    before: av.VideoFrame | None = None
+    after, taken, picture, ended = before, before, np.empty(0), False
+    for step, wanted in enumerate(times):
+        while not ended and (after is None or after.time < max(wanted, start)):
+            before, after = after, next(frames, None)
+            ended = after is None or after.time > end
+        own = [frame for frame in (after, before) if frame is not None and start <= frame.time <= end]
+        nearest = min(own, key=lambda frame: abs(frame.time - wanted), default=None)
+        off = abs(nearest.time - wanted) if nearest else math.inf
+        if nearest is None or off > reach:
+            raise _NoFrame(
+                _lack(f"step {step}", f"at {wanted:.3f} s", off, None if ended else nearest, before, after, reach)
             )
+        if nearest is not taken:
+            taken, picture = nearest, nearest.to_ndarray(format="rgb24")
+        yield picture
 
-    @property
-    def _done(self) -> bool:
-        return bool(self.problem) or len(self.frames) == len(self.times)
 
-    @property
-    def _next(self) -> float:
-        return float(self.times[len(self.frames)])
-
-    def _take(self, time: float, frame: av.VideoFrame) -> None:
-        step, off = len(self.frames), abs(time - self._next)
-        if off > self.reach:
-            self.problem = (
-                f"step {step} is at {self._next:.3f} s, the nearest frame at {time:.3f} s, {off:.3f} s away; up to "
-                f"{self.reach:.3f} s is taken. A frame is missing, or time stamps and video run apart"
-            )
-        else:
-            if self._picture is None or self._picture[0] != time:
-                self._picture = time, frame.to_ndarray(format="rgb24")
-            self.frames.append(self._picture[1])
+def _lack(step: str, at: str, off: float, nearest: Any, before: Any, stranger: Any, reach: float) -> str:
+    if nearest is not None:
+        return (
+            f"{step} is {at}, the nearest frame at {nearest.time:.3f} s, {off:.3f} s away; up to {reach:.3f} s is "
+            "taken. A frame is missing, or time stamps and video run apart"
+        )
+    if stranger is not None:
+        return (
+            f"{step} {at} shows a frame of another episode, the one at {stranger.time:.3f} s, see from_timestamp and "
+            "to_timestamp. Correct these or the time stamps"
+        )
+    if before is None:
+        return "there is no frame. The file is cut off: copy or record it again"
+    return (
+        f"the video ends at {before.time:.3f} s, {step} is {at}. Either the file is cut off (copy it again), or "
+        "from_timestamp and timestamp point past its end (correct them)"
+    )
 
 
 def _decoded(container: Any, stream: Any, start: float, margin: float) -> Iterator[av.VideoFrame]:

@@ -13,6 +13,7 @@ from rslwm.compute import ComputeConfig, autocast, device, generator
 from rslwm.data.clips import Clips
 from rslwm.data.corpus import Corpus
 from rslwm.data.store import Readable
+from rslwm.envs.imagined import imagine
 from rslwm.evals.base import MetricInfo, NotAvailable
 from rslwm.evals.rows import Rows
 from rslwm.latents.store import to_float
@@ -98,7 +99,7 @@ class Evaluation:
         g = generator(self.seed, concern)
         with torch.no_grad(), autocast(self.compute):
             parts = [
-                self.world_model.rollout(c.to(where), a.to(where), sampling, g).float().cpu()
+                imagine(self.world_model, c.to(where), a.to(where), sampling, g).float().cpu()
                 for c, a in zip(context.split(64), actions.split(64), strict=True)
             ]
         return torch.cat(parts)

@@ -10,13 +10,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rslwm.actors.base import Observation
+from rslwm.actors.planner import Planner, PlannerConfig
 from rslwm.compute import autocast, device, generator
 from rslwm.evals.aggregates import MEAN, PEARSON
 from rslwm.evals.base import METRICS, Load, Metric, MetricInfo, NotAvailable
 from rslwm.evals.evaluation import Evaluation
 from rslwm.evals.rollouts import RolloutsConfig, generating
 from rslwm.evals.rows import Rows
-from rslwm.plan.base import PLANNERS, Cost, Evaluate, PlanConfig, latent_distance, no_signal, plan, stand_still
+from rslwm.plan.base import PLANNERS, Cost, Evaluate, PlanConfig, latent_distance, no_signal, stand_still
 from rslwm.registry import code_of
 from rslwm.types import ActionSpec, Role
 
@@ -135,20 +137,20 @@ class Planning(Metric):
         """Plans (N, k, A) of the world model; what doesn't move the robot stays true."""
         where, history = device(evaluation.compute), past.shape[1] + 1
         with torch.no_grad(), autocast(evaluation.compute):
-            result = plan(
+            planner = Planner(
                 evaluation.world_model,
-                x[:, :history].to(where),
-                past.to(where),
                 x[:, history:].to(where),
-                config,
+                PlannerConfig(config),
                 generator(evaluation.seed, "cem"),
-                tuple(evaluation.corpus.action_spec.moving),
-                fixed=start.to(where),
-                start=start.to(where),
+                given=start.to(where),
+                searched=tuple(evaluation.corpus.action_spec.moving),
                 cost=untied_distance(generator(evaluation.seed, "cem ties")),
             )
-        evaluation.costs.setdefault("plan_seconds", result.seconds / len(x))  # of the first horizon
-        return result.actions.cpu()
+            seen = Observation(past.to(where), x[:, :history].to(where))
+            planner.start(seen)
+            planner.act(seen)
+        evaluation.costs.setdefault("plan_seconds", planner.found.seconds / len(x))  # of the first horizon
+        return planner.found.actions.cpu()
 
     @staticmethod
     def _references(evaluation: Evaluation, config: PlanConfig, start: Tensor, costs: Evaluate | None = None) -> Tensor:

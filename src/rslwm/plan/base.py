@@ -23,20 +23,23 @@ class PlanConfig:
     """Search for actions over the world model, started from standing still, inside the action bounds."""
 
     planner: str = field(default="cem", metadata=known_by(lambda name: name.rpartition("/")[2]))
-    """cem, mppi, or path/to/file.py:function."""
+    """The planner: cem (cross-entropy method), mppi, or one of your own as path/to/file.py:function."""
     horizon: int = 1
-    """Actions of a plan, one a frame."""
+    """Number of actions of a plan, one for every imagined frame."""
     candidates: int = 64
+    """Number of plans that are imagined in every iteration."""
     iterations: int = 4
+    """How often the search draws candidates around what it found so far."""
     elites: int = 8
-    """cem: candidates that the next iteration is fitted to."""
+    """Number of best candidates that cem fits its next iteration to."""
     temperature: float = 0.5
-    """mppi: of the candidates' weights, in standard deviations of their costs; less is greedier."""
+    """How sharply mppi prefers good candidates, in standard deviations of their costs; less is greedier."""
     std: float = 0.4
-    """Initial standard deviation in normalised action units (the bounds are at -1 and 1)."""
+    """Standard deviation of the first candidates, in normalised actions (the bounds are at -1 and 1)."""
     min_std: float = 0.02
+    """Standard deviation below which no iteration narrows the search."""
     sampling: SamplingConfig = field(default_factory=lambda: SamplingConfig(steps=1))
-    """Of an imagined frame; one step is the model's mean prediction, whose distances carry no sampling noise."""
+    """How a frame is imagined; one step is the model's mean prediction, whose distances carry no sampling noise."""
     memory_mb: float = field(default=128.0, metadata=OPERATIONAL)
     """Memory for imagined futures; more than fit are rolled out in turn, which changes a result by rounding at most.
     Enough to keep a CPU busy; a GPU wants thousands."""

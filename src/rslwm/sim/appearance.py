@@ -1,13 +1,13 @@
-"""How the scene looks: light, table, cameras and colours, all changeable while the simulator runs."""
+"""How the scene looks: light, table and cameras, all changeable while the simulator runs."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
 from rslwm.sim.engine import mujoco
-from rslwm.sim.scene import CAMERAS, COLOURS, SHAPES, TABLE_RGB
+from rslwm.sim.scene import CAMERAS, COLOURS, TABLE_RGB
 
 Triple = tuple[float, float, float]
 
@@ -15,29 +15,21 @@ Triple = tuple[float, float, float]
 @dataclass(frozen=True)
 class Appearance:
     """A look. ``light_shift`` is added to the lamp's direction, ``camera_shift`` (metres) to the place of the fixed
-    cameras; ``paint`` repaints objects: the name of a colour to RGB in [0, 1]. Nothing here touches the physics."""
+    cameras. Nothing here touches the physics."""
 
     light: float = 1.0
     light_shift: Triple = (0.0, 0.0, 0.0)
     table: Triple = TABLE_RGB
     camera_shift: Triple = (0.0, 0.0, 0.0)
-    paint: dict[str, Triple] = field(default_factory=dict)
 
     @classmethod
     def random(cls, strength: float, rng: np.random.Generator) -> Appearance:
         """A look drawn around the default one; ``strength`` 0 is the default, 1 is far from it."""
-        base = cls()
-        return cls(
-            light=float(base.light * (1 + 0.35 * strength * rng.uniform(-1, 1))),
-            light_shift=_triple(0.5 * strength * rng.uniform(-1, 1, 3) * [1, 1, 0]),
-            table=_triple(np.clip(base.table + 0.25 * strength * rng.uniform(-1, 1, 3), 0.05, 1)),
-            camera_shift=_triple(0.05 * strength * rng.uniform(-1, 1, 3)),
-        )
-
-
-def _triple(values: np.ndarray) -> Triple:
-    x, y, z = (float(v) for v in values)
-    return x, y, z
+        light = 1 + 0.35 * strength * rng.uniform(-1, 1)
+        light_shift = 0.5 * strength * rng.uniform(-1, 1, 3) * [1, 1, 0]
+        table = np.clip(TABLE_RGB + 0.25 * strength * rng.uniform(-1, 1, 3), 0.05, 1)
+        camera_shift = 0.05 * strength * rng.uniform(-1, 1, 3)
+        return cls(float(light), *(tuple(shift.tolist()) for shift in (light_shift, table, camera_shift)))
 
 
 class Look:
@@ -50,15 +42,11 @@ class Look:
         self.light_direction, self.light_diffuse = model.light_dir.copy(), model.light_diffuse.copy()
 
     def apply(self, appearance: Appearance, zone: str | None) -> None:
-        """Set light, cameras and paint of the model; ``zone`` is the name of the zone's colour, if there is one."""
+        """Set light, cameras and colours; ``zone`` is the name of the zone's colour, if there is one."""
         model = self.model
         model.cam_pos[self.fixed] = self.camera_places[self.fixed] + appearance.camera_shift
         model.light_dir[:] = self.light_direction + appearance.light_shift
         model.light_diffuse[:] = self.light_diffuse * appearance.light
         model.mat_rgba[model.material("table").id, :3] = appearance.table
-        paint = COLOURS | appearance.paint
         if zone is not None:
-            model.geom_rgba[model.geom("zone").id, :3] = paint[zone]
-        for colour, rgb in paint.items():
-            for shape in SHAPES:
-                model.geom_rgba[model.geom(f"{colour}_{shape}").id, :3] = rgb
+            model.geom_rgba[model.geom("zone").id, :3] = COLOURS[zone]

@@ -60,13 +60,30 @@ class Course:
     afterwards: str
     misjudged: np.ndarray | None = None
 
+    @classmethod
+    def draw(cls, config: SimConfig, start: Snapshot, draw: np.random.Generator) -> Course:
+        """Nothing in it depends on how the task will go."""
+        shortest = min(config.min_steps, config.max_steps)
+        length = int(draw.integers(shortest, config.max_steps + 1))
+        # Counted from the shortest episode: in a longer one there is no more time to succeed.
+        latest = max(1, shortest - int(draw.integers(_SPARE[0], _SPARE[1] + 1)))
+        early = int(draw.integers(min(_SOONEST, latest), latest + 1))
+        afterwards = str(draw.choice(list(AFTERWARDS), p=list(AFTERWARDS.values())))
+        mistaken, gives_up = (bool(x) for x in draw.random(2) < (config.mistakes, config.giving_up))
+        misjudged = _misjudged(start, draw) if mistaken else None
+        return cls(length, early if gives_up else latest, gives_up, afterwards, misjudged)
+
 
 class Demonstrator:
-    """Acts in the one episode that begins with ``start``; ``noise`` is that of the work."""
+    """Acts in the one episode that begins with ``start``, the first moment of one that the configuration describes.
 
-    def __init__(self, start: Snapshot, config: SimConfig, noise: float) -> None:
-        self.task, self.noise = start.task, noise
-        self.course = draw_course(config, start, random_stream(start.seed, "course"))
+    Families take turns from episode to episode, then levels of noise.
+    """
+
+    def __init__(self, start: Snapshot, config: SimConfig) -> None:
+        self.task = start.task
+        self.noise = config.noise[start.seed[1] // len(config.families) % len(config.noise)]
+        self.course = Course.draw(config, start, random_stream(start.seed, "course"))
         self._tremble = random_stream(start.seed, "expert")
         self._afterwards = _Afterwards(self.course.afterwards, start, random_stream(start.seed, "afterwards"))
         self._steps = self._content = 0
@@ -74,13 +91,9 @@ class Demonstrator:
 
     def facts(self) -> dict[str, Any]:
         """What of its course an episode records; ``turned`` is the step from which the work was over."""
-        course = self.course
-        return {
-            "misjudged": course.misjudged is not None,
-            "gives_up": course.gives_up,
-            "afterwards": course.afterwards,
-            "turned": self._turned,
-        }
+        misjudged, course = self.course.misjudged is not None, self.course
+        facts = {"misjudged": misjudged, "gives_up": course.gives_up, "afterwards": course.afterwards}
+        return facts | {"turned": self._turned}
 
     def act(self, state: TableState) -> np.ndarray:
         """The action (7,) that follows on this state; called once a control step."""
@@ -114,22 +127,6 @@ def _noisy(action: np.ndarray, noise: float, draw: np.random.Generator) -> np.nd
     return np.concatenate([np.clip(delta, -bound, bound), action[6:]])
 
 
-# ------------------------------------------------------------------------------------------------------- the course
-
-
-def draw_course(config: SimConfig, start: Snapshot, draw: np.random.Generator) -> Course:
-    """The course of an episode. Nothing in it depends on how the task will go."""
-    shortest = min(config.min_steps, config.max_steps)
-    length = int(draw.integers(shortest, config.max_steps + 1))
-    # Counted from the shortest episode: in a longer one there is no more time to succeed.
-    latest = max(1, shortest - int(draw.integers(_SPARE[0], _SPARE[1] + 1)))
-    early = int(draw.integers(min(_SOONEST, latest), latest + 1))
-    afterwards = str(draw.choice(list(AFTERWARDS), p=list(AFTERWARDS.values())))
-    mistaken, gives_up = (bool(x) for x in draw.random(2) < (config.mistakes, config.giving_up))
-    misjudged = _misjudged(start, draw) if mistaken else None
-    return Course(length, early if gives_up else latest, gives_up, afterwards, misjudged)
-
-
 def _misjudged(start: Snapshot, draw: np.random.Generator) -> np.ndarray | None:
     """A way from the goal to a place where the target comes to rest as well; None if there is no room for it."""
     task, state = start.task, start.state
@@ -149,9 +146,6 @@ def _spots(draw: np.random.Generator, state: TableState, avoid: Sequence[Circle]
     (x0, x1), (y0, y1) = WORKSPACE
     for spot in draw.uniform((x0, y0), (x1, y1), (60, 2)):
         yield spot, min(np.hypot(spot[0] - x, spot[1] - y) - radius for x, y, radius in circles)
-
-
-# --------------------------------------------------------------------------------------------------- after the work
 
 
 class _Afterwards:

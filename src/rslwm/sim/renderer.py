@@ -29,13 +29,11 @@ class OffscreenRenderer:
         """
         if camera not in CAMERAS:
             raise ConfigError(f"sim.cameras: there is no camera {camera!r}; known: {', '.join(CAMERAS)}")
-        if self._renderer is None:
-            self._renderer = self._open()
+        self._renderer = self._renderer or self._open()
         self._renderer.update_scene(data, camera=camera)
-        pixels = self._renderer.render().astype(np.uint16)
-        rows = sum(pixels[i::SUPERSAMPLING] for i in range(SUPERSAMPLING))
-        total = sum(rows[:, i::SUPERSAMPLING] for i in range(SUPERSAMPLING))
-        return ((total + SUPERSAMPLING**2 // 2) // SUPERSAMPLING**2).astype(np.uint8)
+        pixels, n = self._renderer.render().astype(np.uint16), SUPERSAMPLING
+        total = sum(pixels[i // n :: n, i % n :: n] for i in range(n * n))
+        return ((total + n * n // 2) // (n * n)).astype(np.uint8)
 
     def _open(self) -> mujoco.Renderer:
         side = SUPERSAMPLING * self.image_size

@@ -57,110 +57,58 @@ _MATERIALS = f"""
 """
 
 
+_ARM = """
+<body name="base" gravcomp="1">
+ <geom class="link" type="box" size="0.06 0.05 0.03" pos="-0.02 0 0.03"/>
+ <body pos="0 0 0.072" gravcomp="1">
+  <joint name="joint0" axis="0 0 1" range="-3.1 3.1" armature="0.05"/>
+  <geom class="link" type="cylinder" size="0.045 0.02" material="joint"/>
+  <body pos="0 0 0.03865" gravcomp="1">
+   <joint name="joint1" axis="0 1 0" range="-1.88 1.98" armature="0.05"/>
+   <geom class="servo" size="0.032 0.036"/>
+   <geom class="link" type="capsule" size="0.024" fromto="0 0 0.02 0 0 0.25"/>
+   <geom class="link" type="capsule" size="0.022" fromto="0 0 0.25 0.04975 0 0.25"/>
+   <body pos="0.04975 0 0.25" gravcomp="1">
+    <joint name="joint2" axis="0 1 0" range="-2.14 1.60" armature="0.05"/>
+    <geom class="servo" size="0.028 0.034"/>
+    <geom class="link" type="capsule" size="0.021" fromto="0.02 0 0 0.175 0 0"/>
+    <body pos="0.175 0 0" gravcomp="1">
+     <joint name="joint3" axis="1 0 0" range="-3.1 3.1" armature="0.02"/>
+     <geom class="link" type="capsule" size="0.019" fromto="0 0 0 0.07 0 0" material="joint"/>
+     <body pos="0.075 0 0" gravcomp="1">
+      <joint name="joint4" axis="0 1 0" range="-1.74 2.14" armature="0.02"/>
+      <geom class="servo" size="0.022 0.026"/>
+      <geom class="link" type="capsule" size="0.017" fromto="0 0 0 0.06 0 0"/>
+      <body name="hand" pos="0.065 0 0" gravcomp="1">
+       <joint name="joint5" axis="1 0 0" range="-3.1 3.1" armature="0.02"/>
+       <geom class="link" type="box" size="0.020 0.026 0.018" pos="0.012 0 0" material="joint"/>
+       <geom name="palm" type="box" size="0.008 0.054 0.014" pos="0.036 0 0" density="800" material="shell"/>
+       <site name="gripper" pos="0.105 0 0" rgba="0 0 0 0"/>
+       <camera name="wrist" pos="-0.035 0 0.085" xyaxes="0 -1 0 0.42 0 0.91" fovy="62"/>
+       <body name="left_finger" gravcomp="1">
+        <joint class="finger" name="left_finger" axis="0 1 0"/>
+        <geom class="finger" name="left_finger" pos="0.080 0.006 0"/>
+       </body>
+       <body name="right_finger" gravcomp="1">
+        <joint class="finger" name="right_finger" axis="0 -1 0"/>
+        <geom class="finger" name="right_finger" pos="0.080 -0.006 0"/>
+       </body></body></body></body></body></body></body></body>"""
+"""Six joints with the WidowX 250's proportions. Motors hold it against gravity, as a position-controlled arm does. Only
+the hand collides: the links stay clear of the table. Its x points where the fingers do; actions move the site."""
+
+
 def _geom(kind: str, size: tuple[float, ...], pos: tuple[float, ...] = (0, 0, 0), /, **attributes: str) -> str:
     rest = " ".join(f'{name}="{value}"' for name, value in attributes.items())
     return f'<geom type="{kind}" size="{_numbers(size)}" pos="{_numbers(pos)}" {rest}/>'
 
 
-def _link(kind: str, size: tuple[float, ...], pos: tuple[float, ...] = (0, 0, 0), material: str = "shell") -> str:
-    """A part of the arm that collides with nothing."""
-    return _geom(kind, size, pos, **{"class": "link"}, material=material)
-
-
-def _tube(radius: float, start: tuple[float, ...], end: tuple[float, ...], material: str = "shell") -> str:
-    return f'<geom class="link" type="capsule" size="{radius}" fromto="{_numbers(start + end)}" material="{material}"/>'
-
-
-def _servo(radius: float, half: float) -> str:
-    """A cylinder along the y axis, as wide as twice ``half``."""
-    return f'<geom class="link" type="cylinder" size="{radius} {half}" euler="1.5708 0 0" material="joint"/>'
-
-
-def _limb(pos: tuple[float, ...], *parts: str, name: str = "") -> str:
-    """A body that its motors hold against gravity, as a position-controlled arm does."""
-    label = f'name="{name}" ' if name else ""
-    return f'<body {label}pos="{_numbers(pos)}" gravcomp="1">{"".join(parts)}</body>'
-
-
-def _joint(index: int, axis: str, low: float, high: float, armature: float = 0.02) -> str:
-    return f'<joint name="joint{index}" axis="{axis}" range="{low} {high}" armature="{armature}"/>'
-
-
-def _finger(name: str, side: int) -> str:
-    slide = f'<joint name="{name}" type="slide" axis="0 {side} 0" range="0 0.04" armature="0.05" damping="5"/>'
-    grip = {"density": "500", "material": "finger", "condim": "4", "friction": "1.5 0.05 0.01"}
-    return _limb(
-        (0, 0, 0), slide, _geom("box", (0.035, 0.006, 0.010), (0.080, side * 0.006, 0), name=name, **grip), name=name
-    )
-
-
-def _hand() -> str:
-    """Palm, two fingers and the point between the finger tips that actions move; x points where the fingers point."""
-    return _limb(
-        (0.065, 0, 0),
-        _joint(5, "1 0 0", -3.1, 3.1),
-        _link("box", (0.020, 0.026, 0.018), (0.012, 0, 0), "joint"),
-        _geom("box", (0.008, 0.054, 0.014), (0.036, 0, 0), name="palm", density="800", material="shell"),
-        '<site name="gripper" pos="0.105 0 0" rgba="0 0 0 0"/>',
-        '<camera name="wrist" pos="-0.035 0 0.085" xyaxes="0 -1 0 0.42 0 0.91" fovy="62"/>',
-        _finger("left_finger", 1),
-        _finger("right_finger", -1),
-        name="hand",
-    )
-
-
-def _arm() -> str:
-    """Six joints with the WidowX 250's proportions. Only the hand collides: the links stay clear of the table."""
-    wrist = _limb(
-        (0.075, 0, 0),
-        _joint(4, "0 1 0", -1.74, 2.14),
-        _servo(0.022, 0.026),
-        _tube(0.017, (0, 0, 0), (0.06, 0, 0)),
-        _hand(),
-    )
-    roll = _limb((0.175, 0, 0), _joint(3, "1 0 0", -3.1, 3.1), _tube(0.019, (0, 0, 0), (0.07, 0, 0), "joint"), wrist)
-    forearm = _limb(
-        (0.04975, 0, 0.25),
-        _joint(2, "0 1 0", -2.14, 1.60, 0.05),
-        _servo(0.028, 0.034),
-        _tube(0.021, (0.02, 0, 0), (0.175, 0, 0)),
-        roll,
-    )
-    upper_arm = _limb(
-        (0, 0, 0.03865),
-        _joint(1, "0 1 0", -1.88, 1.98, 0.05),
-        _servo(0.032, 0.036),
-        _tube(0.024, (0, 0, 0.02), (0, 0, 0.25)),
-        _tube(0.022, (0, 0, 0.25), (0.04975, 0, 0.25)),
-        forearm,
-    )
-    turret = _limb(
-        (0, 0, 0.072),
-        _joint(0, "0 0 1", -3.1, 3.1, 0.05),
-        _link("cylinder", (0.045, 0.02), material="joint"),
-        upper_arm,
-    )
-    return _limb((0, 0, 0), _link("box", (0.06, 0.05, 0.03), (-0.02, 0, 0.03)), turret, name="base")
-
-
 def _object(colour: str) -> str:
     """One body with a geom of every shape, of which the simulator shows and lets collide at most one."""
-    rgba = _numbers((*COLOURS[colour], 1))
-    geoms = "".join(
-        _geom(
-            shape,
-            (HALF, HALF, HALF) if shape == "box" else (HALF, HALF),
-            name=f"{colour}_{shape}",
-            mass="0.06" if shape == "box" else "0",
-            rgba=rgba,
-            material="object",
-            condim="4",
-            friction="0.9 0.02 0.002",
-            group="4",
-        )
-        for shape in SHAPES
-    )
-    return f'<body name="{colour}" pos="{_numbers(PARKED)}" gravcomp="1"><freejoint name="{colour}"/>{geoms}</body>'
+    look = {"rgba": _numbers((*COLOURS[colour], 1)), "class": "object"}
+    box = _geom("box", (HALF, HALF, HALF), name=f"{colour}_box", mass="0.06", **look)
+    cylinder = _geom("cylinder", (HALF, HALF), name=f"{colour}_cylinder", mass="0", **look)
+    free = f'<freejoint name="{colour}"/>'
+    return f'<body name="{colour}" pos="{_numbers(PARKED)}" gravcomp="1">{free}{box}{cylinder}</body>'
 
 
 def _furniture() -> str:
@@ -177,34 +125,28 @@ def _furniture() -> str:
 
 
 def _cabinet() -> str:
-    x, y, z = CABINET_HALF
-    wall, look = 0.004, {"material": "cabinet"}
-    return "".join(
-        (
-            _geom("box", (x, y, wall), (0, 0, 2 * z - wall), **look),
-            _geom("box", (x, wall, z), (0, y - wall, z), **look),
-            _geom("box", (x, wall, z), (0, wall - y, z), **look),
-            _geom("box", (wall, y, z), (wall - x, 0, z), **look),
-        )
-    )
+    """Top, two sides and back."""
+    (x, y, z), wall = CABINET_HALF, 0.004
+    top = ((x, y, wall), (0, 0, 2 * z - wall))
+    sides = [((x, wall, z), (0, side * (y - wall), z)) for side in (1, -1)]
+    back = ((wall, y, z), (wall - x, 0, z))
+    return "".join(_geom("box", *box, material="cabinet") for box in (top, *sides, back))
 
 
 def _drawer() -> str:
     """A tray that slides along x, with an upright handle that the fingers close around."""
     x, y, z = (half - margin for half, margin in zip(CABINET_HALF, (0.004, 0.010, 0.006), strict=True))
-    wall, look = 0.003, {"material": "drawer"}
-    parts = (
-        _geom("box", (x, y, wall), (0, 0, 0.006), **look),
-        _geom("box", (x, wall, z - 0.008), (0, y - wall, z - 0.005), **look),
-        _geom("box", (x, wall, z - 0.008), (0, wall - y, z - 0.005), **look),
-        _geom("box", (wall, y, z - 0.012), (wall - x, 0, z - 0.009), **look),
-        _geom("box", (0.005, y + 0.008, z), (CABINET_HALF[0] + 0.001, 0, z + 0.003), **look),
-        _geom("box", (0.018, 0.008, 0.022), (CABINET_HALF[0] + HANDLE_OFFSET, 0, HANDLE_HEIGHT), name="handle",
-              friction="1.5 0.05 0.01", condim="4", rgba="0.10 0.11 0.13 1"),
-    )  # fmt: skip
+    wall, outside = 0.003, CABINET_HALF[0]
+    bottom = ((x, y, wall), (0, 0, 0.006))
+    sides = [((x, wall, z - 0.008), (0, side * (y - wall), z - 0.005)) for side in (1, -1)]
+    back = ((wall, y, z - 0.012), (wall - x, 0, z - 0.009))
+    front = ((0.005, y + 0.008, z), (outside + 0.001, 0, z + 0.003))
+    tray = "".join(_geom("box", *box, material="drawer") for box in (bottom, *sides, back, front))
+    grip = {"friction": "1.5 0.05 0.01", "condim": "4", "rgba": "0.10 0.11 0.13 1"}
+    handle = _geom("box", (0.018, 0.008, 0.022), (outside + HANDLE_OFFSET, 0, HANDLE_HEIGHT), name="handle", **grip)
     return f"""
 <body name="drawer"><joint name="drawer" type="slide" axis="1 0 0" range="0 {DRAWER_TRAVEL}" damping="4"
- frictionloss="0.6" armature="0.1"/>{"".join(parts)}</body>"""
+ frictionloss="0.6" armature="0.1"/>{tray}{handle}</body>"""
 
 
 def _actuators() -> str:
@@ -229,14 +171,20 @@ def _look_at(eye: tuple[float, float, float], target: tuple[float, float, float]
     return f'pos="{_numbers(eye)}" xyaxes="{_numbers(tuple(right))} {_numbers(tuple(up))}"'
 
 
-_DEFAULTS = """
-<default><default class="link"><geom contype="0" conaffinity="0" material="shell" density="800"/></default></default>"""
+_DEFAULTS = """<default>
+<default class="link"><geom contype="0" conaffinity="0" material="shell" density="800"/>
+<default class="servo"><geom type="cylinder" euler="1.5708 0 0" material="joint"/></default></default>
+<default class="finger"><joint type="slide" range="0 0.04" armature="0.05" damping="5"/>
+<geom type="box" size="0.035 0.006 0.010" density="500" material="finger" condim="4" friction="1.5 0.05 0.01"/>
+</default>
+<default class="object"><geom material="object" condim="4" friction="0.9 0.02 0.002" group="4"/></default>
+</default>"""
 
 
 def arm_xml() -> str:
     """The arm alone, for kinematics."""
     return f"""<mujoco model="widowx-arm"><compiler angle="radian" autolimits="true"/>
-<asset>{_MATERIALS}</asset>{_DEFAULTS}<worldbody>{_arm()}</worldbody></mujoco>"""
+<asset>{_MATERIALS}</asset>{_DEFAULTS}<worldbody>{_ARM}</worldbody></mujoco>"""
 
 
 def tabletop_xml(buffer_size: int, shadows: bool) -> str:
@@ -253,7 +201,7 @@ def tabletop_xml(buffer_size: int, shadows: bool) -> str:
  specular="0.3 0.3 0.3" castshadow="{"true" if shadows else "false"}"/>{_cameras()}
 <geom name="floor" type="plane" size="6 6 0.1" pos="0 0 -0.6" rgba="0.40 0.45 0.50 1" contype="0" conaffinity="0"/>
 {_geom("box", (0.42, 0.55, 0.025), (0.22, 0, -0.025), name="table", material="table", friction="1 0.02 0.002")}
-{_arm()}{_furniture()}{"".join(map(_object, COLOURS))}</worldbody>
+{_ARM}{_furniture()}{"".join(map(_object, COLOURS))}</worldbody>
 <contact><exclude body1="cabinet" body2="drawer"/></contact>
 <equality><joint joint1="left_finger" joint2="right_finger" polycoef="0 1 0 0 0"/></equality>
 <actuator>{_actuators()}<position name="gripper" joint="left_finger" kp="400" kv="20" forcerange="-20 20"

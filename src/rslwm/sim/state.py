@@ -56,14 +56,10 @@ class TableState:
     def vectors(self) -> dict[str, np.ndarray]:
         """The recorded ground truth, one float32 vector for every entry of ``STATE_NAMES``."""
         absent = Pose(np.zeros(3), 0.0)
-        values = {
-            "gripper_position": self.gripper_position,
-            "gripper_opening": [self.gripper_gap],
+        values = vars(self) | {
+            "gripper_opening": self.gripper_gap,
             "object_position": np.concatenate([self.objects.get(colour, absent).position for colour in COLOURS]),
             "object_present": [colour in self.objects for colour in COLOURS],
-            "goal_position": self.goal_position,
-            "contact": [bool(self.touched)],
-            "drawer_opening": [self.drawer_opening],
-            "joint_position": self.joint_position,
+            "contact": bool(self.touched),
         }
-        return {name: np.asarray(value, np.float32) for name, value in values.items()}
+        return {name: np.atleast_1d(np.asarray(values[name], np.float32)) for name in STATE_NAMES}

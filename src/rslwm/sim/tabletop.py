@@ -3,33 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from rslwm.sim import scene
 from rslwm.sim.appearance import Appearance, Look
 from rslwm.sim.arm import GRIPPER_DOWN, ArmKinematics, rotation_matrix
 from rslwm.sim.engine import mujoco
 from rslwm.sim.renderer import SUPERSAMPLING, OffscreenRenderer
-from rslwm.sim.scene import (
-    CAMERAS,
-    COLOURS,
-    FINGER_TRAVEL,
-    HALF,
-    HOME,
-    JOINTS,
-    PARKED,
-    ROTATION_BOUND,
-    SHAPES,
-    TRANSLATION_BOUND,
-    tabletop_xml,
-)
+from rslwm.sim.scene import COLOURS, FINGER_TRAVEL, HALF, PARKED, SHAPES
 from rslwm.sim.state import DRAWER, Pose, TableState
 from rslwm.sim.tasks import FAMILIES, Layout, Placed, Task, draw_distractors, draw_task, goal_position, handle_position
 from rslwm.types import end_effector_spec
 
-SPEC = end_effector_spec(TRANSLATION_BOUND, ROTATION_BOUND, hz=5.0)
+SPEC = end_effector_spec(scene.TRANSLATION_BOUND, scene.ROTATION_BOUND, hz=5.0)
 """The action: dx dy dz in metres, a rotation vector in radians, both in the base frame; gripper 1 open, 0 closed."""
 
 HOLD = 3
@@ -48,23 +37,17 @@ def random_stream(seed: int | Sequence[int], concern: str) -> np.random.Generato
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_CONCERNS.index(concern),)))
 
 
-@dataclass(frozen=True)
-class Snapshot:
-    """Everything that a moment of the simulator consists of, see :meth:`Tabletop.save`, and what is true then."""
+_PHYSICS = mujoco.mjtState.mjSTATE_INTEGRATION
+_AS_IT_IS = ("seed", "task", "layout", "distractors", "appearance", "steps", "held_for")
+"""What a snapshot takes from the simulator under the same name."""
 
-    state: TableState
-    physics: np.ndarray
-    joint_target: np.ndarray
-    target_position: np.ndarray
-    target_rotation: np.ndarray
-    steps: int
-    held_for: int
-    seed: int | tuple[int, ...]
-    task: Task
+
+class Moment:
+    """What can be asked of the simulator and of a snapshot alike."""
+
     layout: Layout
     distractors: dict[str, Placed]
-    appearance: Appearance
-    dynamics: Mapping[str, Any]
+    held_for: int
 
     @property
     def objects(self) -> dict[str, Placed]:
@@ -77,7 +60,24 @@ class Snapshot:
         return self.held_for >= HOLD
 
 
-class Tabletop:
+@dataclass(frozen=True)
+class Snapshot(Moment):
+    """Everything that a moment of the simulator consists of, see :meth:`Tabletop.save`, and what is true then."""
+
+    layout: Layout
+    distractors: dict[str, Placed]
+    held_for: int
+    steps: int
+    seed: tuple[int, ...]
+    task: Task
+    appearance: Appearance
+    state: TableState
+    joint_target: np.ndarray
+    physics: np.ndarray
+    dynamics: Mapping[str, Any]
+
+
+class Tabletop(Moment):
     """A WidowX-like arm at a table, controlled at 5 Hz by :data:`SPEC` actions.
 
     Args:
@@ -88,28 +88,20 @@ class Tabletop:
 
     def __init__(self, image_size: int = 64, shadows: bool = False, dynamics_noise: float = 0.0) -> None:
         self.image_size, self.shadows, self.dynamics_noise = image_size, shadows, dynamics_noise
-        self.model = mujoco.MjModel.from_xml_string(tabletop_xml(SUPERSAMPLING * image_size, shadows))
+        self.model = mujoco.MjModel.from_xml_string(scene.tabletop_xml(SUPERSAMPLING * image_size, shadows))
         self.data = mujoco.MjData(self.model)
         self._arm = ArmKinematics()
         self._look = Look(self.model)
         self._renderer = OffscreenRenderer(self.model, image_size, shadows)
-        self._joints = [self.model.joint(name).qposadr[0] for name in JOINTS]
+        self._joints = [self.model.joint(name).qposadr[0] for name in scene.JOINTS]
         self._fingers = [self.model.joint(name).qposadr[0] for name in ("left_finger", "right_finger")]
         self._drawer = self.model.joint("drawer").qposadr[0]
         self._object = {colour: self.model.joint(colour).qposadr[0] for colour in COLOURS}
         self._site = self.model.site("gripper").id
         self._hand = {self.model.geom(name).id: name for name in ("left_finger", "right_finger", "palm")}
-        self._thing = self._things()
+        bodies = {self.model.body(name).id: name for name in (*COLOURS, DRAWER)}
+        self._thing = {geom: bodies[body] for geom, body in enumerate(self.model.geom_bodyid) if body in bodies}
         self.reset(0)
-
-    def _things(self) -> dict[int, str]:
-        """Geoms that the hand can touch, and whose they are."""
-        things = {self.model.geom(f"{colour}_{shape}").id: colour for colour in COLOURS for shape in SHAPES}
-        drawer = self.model.body("drawer")
-        first = int(drawer.geomadr[0])
-        return things | dict.fromkeys(range(first, first + int(drawer.geomnum[0])), DRAWER)
-
-    # ------------------------------------------------------------------------------------------------------- episode
 
     def reset(
         self, seed: int | Sequence[int], family: str = "push", distractors: int = 2, appearance: float = 0.0
@@ -122,17 +114,18 @@ class Tabletop:
         Raises:
             ConfigError: an unknown family, or more distractors than fit.
         """
-        self.seed = seed if isinstance(seed, int) else tuple(seed)
+        self.seed = (seed,) if isinstance(seed, int) else tuple(seed)
         self.task, self.layout = draw_task(family, self._stream("layout"), self._stream("language"))
         self._dynamics = self._stream("dynamics")
         mujoco.mj_resetData(self.model, self.data)
-        self.steps = self._held_for = 0
+        self.steps = self.held_for = 0
         self._place_robot()
         self._place_furniture()
-        for colour, placed in self.layout.objects.items():
-            self._place(colour, placed)
-        self.set_distractors(distractors)
-        self.set_appearance(Appearance.random(appearance, self._stream("appearance")))
+        self.distractors = draw_distractors(self.task, self.layout, distractors, self._stream("distractors"))
+        for colour in COLOURS:
+            self._place(colour, self.objects.get(colour))
+        self.appearance = Appearance.random(appearance, self._stream("appearance"))
+        self._show()
         for _ in range(_RAMPS):
             mujoco.mj_step(self.model, self.data, _SUBSTEPS)
         return self._settled()
@@ -141,20 +134,17 @@ class Tabletop:
         return random_stream(self.seed, concern)
 
     def _place_furniture(self) -> None:
-        places = {"zone": self.layout.zone, "plate": self.layout.plate, "cabinet": self.layout.cabinet}
-        for name, place in places.items():
-            mocap = self.model.body(name).mocapid[0]
-            self.data.mocap_pos[mocap] = PARKED if place is None else (*place, 0.0)
+        for name in ("zone", "plate", "cabinet"):
+            place = getattr(self.layout, name)
+            self.data.mocap_pos[self.model.body(name).mocapid[0]] = PARKED if place is None else (*place, 0.0)
         self.data.qpos[self._drawer] = self.layout.opening
 
     def _place_robot(self) -> None:
-        draw = self._stream("robot")
-        wanted = draw.uniform((0.22, -0.08, 0.13), (0.31, 0.08, 0.18))
-        self._joint_target = self._arm.inverse(HOME, wanted, GRIPPER_DOWN, iterations=100)
+        wanted = self._stream("robot").uniform((0.22, -0.08, 0.13), (0.31, 0.08, 0.18))
+        self._joint_target = self._arm.inverse(scene.HOME, wanted, GRIPPER_DOWN, iterations=100)
         self._target_position, self._target_rotation = self._arm.forward(self._joint_target)
         self.data.qpos[self._joints] = self.data.ctrl[:6] = self._joint_target
-        gap = 0.0 if self.task.family == "push" else FINGER_TRAVEL
-        self.data.qpos[self._fingers] = self.data.ctrl[6] = gap
+        self.data.qpos[self._fingers] = self.data.ctrl[6] = 0.0 if self.task.family == "push" else FINGER_TRAVEL
 
     def step(self, action: np.ndarray) -> TableState:
         """One control step of 0.2 s. ``action`` (7,) in the units of :data:`SPEC`; deltas are clipped to its bounds.
@@ -180,7 +170,7 @@ class Tabletop:
             mujoco.mj_step(self.model, self.data, _SUBSTEPS)
         self.steps += 1
         state = self._settled()
-        self._held_for = self._held_for + 1 if FAMILIES[self.task.family].reached(self.task, state) else 0
+        self.held_for = self.held_for + 1 if FAMILIES[self.task.family].reached(self.task, state) else 0
         return state
 
     def _settled(self) -> TableState:
@@ -190,18 +180,10 @@ class Tabletop:
         self.data.qacc_warmstart[:] = warmstart
         return self.state()
 
-    @property
-    def success(self) -> bool:
-        """Whether the rule of the task has held for :data:`HOLD` control steps in a row, up to now."""
-        return self._held_for >= HOLD
-
-    # --------------------------------------------------------------------------------------------------------- state
-
     def state(self) -> TableState:
         """What is true now."""
-        data = self.data
+        data, touching = self.data, self._touching()
         objects = {colour: self._pose(colour) for colour in self.objects}
-        touching = self._touching()
         opening = float(data.qpos[self._drawer]) if self.layout.cabinet else 0.0
         return TableState(
             gripper_position=data.site_xpos[self._site].copy(),
@@ -233,25 +215,6 @@ class Tabletop:
                     touching[self._hand[part]].add(self._thing[thing])
         return touching
 
-    # ----------------------------------------------------------------------------------------- changes at run time
-
-    def set_distractors(self, count: int) -> None:
-        """Replace the distractors; the task's own objects, the goal and the robot stay where they are.
-
-        Raises:
-            ConfigError: more than there are colours or room for.
-        """
-        taken = [self._pose(colour).position for colour in self.layout.objects]
-        if self._target_position[2] < 0.12:  # the hand is among the objects
-            taken.append(self._target_position)
-        here = tuple((float(x), float(y), 3 * HALF) for x, y, _ in taken)
-        layout = replace(self.layout, keep_clear=self.layout.keep_clear + here)
-        self.distractors = draw_distractors(self.task, layout, count, self._stream("distractors"))
-        for colour in set(COLOURS) - set(self.layout.objects):
-            self._place(colour, self.distractors.get(colour))
-        self._show_objects()
-        self._settled()
-
     def _place(self, colour: str, placed: Placed | None) -> None:
         joint = self.data.joint(colour)
         joint.qvel[:] = 0.0
@@ -260,8 +223,9 @@ class Tabletop:
         else:
             joint.qpos[:] = (placed.x, placed.y, HALF, np.cos(placed.yaw / 2), 0, 0, np.sin(placed.yaw / 2))
 
-    def _show_objects(self) -> None:
-        """Make what is on the table visible and solid, and nothing else."""
+    def _show(self) -> None:
+        """Make what is on the table visible and solid, and nothing else, in its light."""
+        self._look.apply(self.appearance, self.task.goal if self.layout.zone else None)
         for colour in COLOURS:
             placed = self.objects.get(colour)
             for shape in SHAPES:
@@ -272,56 +236,27 @@ class Tabletop:
             # A hidden object floats, so that it costs no contacts.
             self.model.body_gravcomp[self.model.body(colour).id] = 0.0 if placed else 1.0
 
-    @property
-    def objects(self) -> dict[str, Placed]:
-        """What is on the table, by colour, and where it started."""
-        return self.layout.objects | self.distractors
-
-    def set_appearance(self, appearance: Appearance) -> None:
-        """Change light, table, cameras and paint; the physics stays as it is."""
-        self.appearance = appearance
-        self._look.apply(appearance, zone=self.task.goal if self.layout.zone else None)
-
-    # ----------------------------------------------------------------------------------------------- save and restore
-
     def save(self) -> Snapshot:
         """This moment, whole: after :meth:`load`, the same actions give the same states and pixels, bit for bit."""
-        kind = mujoco.mjtState.mjSTATE_INTEGRATION
-        physics = np.zeros(mujoco.mj_stateSize(self.model, kind))
-        mujoco.mj_getState(self.model, self.data, physics, kind)
-        return Snapshot(
-            state=self.state(),
-            physics=physics,
-            joint_target=self._joint_target,
-            target_position=self._target_position,
-            target_rotation=self._target_rotation,
-            steps=self.steps,
-            held_for=self._held_for,
-            seed=self.seed,
-            task=self.task,
-            layout=self.layout,
-            distractors=self.distractors,
-            appearance=self.appearance,
-            dynamics=self._dynamics.bit_generator.state,
-        )
+        physics = np.zeros(mujoco.mj_stateSize(self.model, _PHYSICS))
+        mujoco.mj_getState(self.model, self.data, physics, _PHYSICS)
+        same = {name: getattr(self, name) for name in _AS_IT_IS}
+        dynamics = self._dynamics.bit_generator.state
+        return Snapshot(**same, state=self.state(), joint_target=self._joint_target, physics=physics, dynamics=dynamics)
 
     def load(self, snapshot: Snapshot) -> TableState:
         """Go back to a saved moment, or over to one that another simulator with the same settings saved."""
-        self.seed, self.task, self.layout = snapshot.seed, snapshot.task, snapshot.layout
-        self.distractors = snapshot.distractors
-        self.steps, self._held_for = snapshot.steps, snapshot.held_for
+        for name in _AS_IT_IS:
+            setattr(self, name, getattr(snapshot, name))
         self._joint_target = snapshot.joint_target
-        self._target_position, self._target_rotation = snapshot.target_position, snapshot.target_rotation
+        self._target_position, self._target_rotation = snapshot.state.target_position, snapshot.state.target_rotation
         self._dynamics = self._stream("dynamics")
         self._dynamics.bit_generator.state = snapshot.dynamics
-        self._show_objects()
-        self.set_appearance(snapshot.appearance)
-        mujoco.mj_setState(self.model, self.data, snapshot.physics, mujoco.mjtState.mjSTATE_INTEGRATION)
+        self._show()
+        mujoco.mj_setState(self.model, self.data, snapshot.physics, _PHYSICS)
         return self._settled()
 
-    # --------------------------------------------------------------------------------------------------------- pixels
-
-    def render(self, camera: str = CAMERAS[0]) -> np.ndarray:
+    def render(self, camera: str = scene.CAMERAS[0]) -> np.ndarray:
         """What a camera sees: (H, W, 3) uint8. Raises what :meth:`OffscreenRenderer.frame` raises."""
         return self._renderer.frame(self.data, camera)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,6 +19,7 @@ HELD_OUT_SHARE = 0.15
 DRAWER_OPEN, DRAWER_CLOSED = 0.070, 0.012
 """The drawer counts as open above, and as closed below, these openings in metres."""
 
+Spot = tuple[float, float]
 Circle = tuple[float, float, float]
 
 
@@ -37,9 +38,9 @@ class Layout:
     """Where a task starts. ``keep_clear`` are circles (x, y, radius) that no distractor's centre may be in."""
 
     objects: dict[str, Placed] = field(default_factory=dict)
-    zone: tuple[float, float] | None = None
-    plate: tuple[float, float] | None = None
-    cabinet: tuple[float, float] | None = None
+    zone: Spot | None = None
+    plate: Spot | None = None
+    cabinet: Spot | None = None
     opening: float = 0.0
     keep_clear: tuple[Circle, ...] = ()
 
@@ -113,92 +114,76 @@ def draw_distractors(task: Task, layout: Layout, count: int, rng: np.random.Gene
     if count > len(free):
         raise ConfigError(f"sim.distractors: {count} asked for, but {task.family!r} leaves only {len(free)} colours")
     colours = [str(colour) for colour in rng.permutation(free)[:count]]
+    avoid = (*layout.keep_clear, *((placed.x, placed.y, 3 * HALF) for placed in layout.objects.values()))
     for _ in range(50):
-        spots = _scatter(rng, count, _DISTRACTOR_GAP, layout.keep_clear)
+        spots = _scatter(rng, count, _DISTRACTOR_GAP, avoid)
         if spots is not None:
             return {colour: _placed(rng, spot) for colour, spot in zip(colours, spots, strict=True)}
     raise ConfigError(f"sim.distractors: no room for {count} beside a {task.family!r} task; ask for fewer")
 
-
-# --------------------------------------------------------------------------------------------------------- placement
 
 _DISTRACTOR_GAP = 0.072
 _CLEAR = 0.090
 """Between two centres: an object's half, an open finger's outside, and some air."""
 
 
-def _scatter(rng: np.random.Generator, count: int, gap: float, avoid: tuple[Circle, ...]) -> list[np.ndarray] | None:
+def _scatter(rng: np.random.Generator, count: int, gap: float, avoid: Sequence[Circle] = ()) -> list[Spot] | None:
     """Points in the workspace, ``gap`` apart and outside the circles; None if the table turned out too crowded."""
     (x0, x1), (y0, y1) = WORKSPACE
-    spots: list[np.ndarray] = []
+    spots: list[Spot] = []
     for _ in range(60 * count):
         if len(spots) == count:
             break
-        spot = rng.uniform((x0, y0), (x1, y1))
-        far = all(np.linalg.norm(spot - other) > gap for other in spots)
-        if far and all(np.hypot(spot[0] - x, spot[1] - y) > radius for x, y, radius in avoid):
-            spots.append(spot)
+        x, y = rng.uniform((x0, y0), (x1, y1)).tolist()
+        far = all(np.linalg.norm(np.subtract((x, y), other)) > gap for other in spots)
+        if far and all(np.hypot(x - cx, y - cy) > radius for cx, cy, radius in avoid):
+            spots.append((x, y))
     return spots if len(spots) == count else None
 
 
-def _placed(rng: np.random.Generator, spot: np.ndarray, shape: str | None = None) -> Placed:
+def _placed(rng: np.random.Generator, spot: Spot, shape: str | None = None) -> Placed:
     drawn = str(rng.choice(SHAPES))
-    return Placed(shape or drawn, float(spot[0]), float(spot[1]), float(rng.uniform(-0.7, 0.7)))
+    return Placed(shape or drawn, *spot, float(rng.uniform(-0.7, 0.7)))
 
 
-def _two_places(rng: np.random.Generator, nearest: float) -> tuple[np.ndarray, np.ndarray]:
-    """Where the target starts and where it has to go, at least ``nearest`` metres apart."""
-    while True:
-        spots = _scatter(rng, 2, nearest, ())
-        if spots is not None:
-            return spots[0], spots[1]
+def _draw_target(rng: np.random.Generator, apart: float) -> tuple[str, str, dict[str, Placed], Spot, Spot]:
+    """Its colour and another one, the object, where it starts and where it has to go, so many metres apart at least."""
+    colour, other = (str(colour) for colour in rng.permutation(list(COLOURS))[:2])
+    while (spots := _scatter(rng, 2, apart)) is None:
+        pass
+    start, goal = spots
+    return colour, other, {colour: _placed(rng, start)}, start, goal
 
 
-def _two_colours(rng: np.random.Generator) -> tuple[str, str]:
-    first, second = rng.permutation(list(COLOURS))[:2]
-    return str(first), str(second)
-
-
-def _circles(*points: np.ndarray, radius: float) -> tuple[Circle, ...]:
+def _circles(points: Iterable[Iterable[float]], radius: float) -> tuple[Circle, ...]:
     return tuple((float(x), float(y), radius) for x, y in points)
 
 
 def _draw_push(rng: np.random.Generator) -> tuple[Task, Layout]:
-    colour, zone = _two_colours(rng)
-    start, goal = _two_places(rng, 0.10)
+    colour, zone, objects, start, goal = _draw_target(rng, 0.10)
     # The hand comes down behind the object and pushes it along this line.
-    behind = start - 0.06 * (goal - start) / np.linalg.norm(goal - start)
-    way = _circles(*np.linspace(behind, goal, 6), radius=0.065)
-    return Task("push", colour, zone), Layout({colour: _placed(rng, start)}, zone=_pair(goal), keep_clear=way)
+    way = np.subtract(goal, start)
+    line = np.linspace(start - 0.06 * way / np.linalg.norm(way), goal, 6)
+    return Task("push", colour, zone), Layout(objects, zone=goal, keep_clear=_circles(line, 0.065))
 
 
 def _draw_pick(rng: np.random.Generator) -> tuple[Task, Layout]:
-    colour, _ = _two_colours(rng)
-    start, goal = _two_places(rng, 0.11)
-    clear = _circles(start, goal, radius=_CLEAR)
-    return Task("pick", colour, "plate"), Layout({colour: _placed(rng, start)}, plate=_pair(goal), keep_clear=clear)
+    colour, _, objects, *places = _draw_target(rng, 0.11)
+    return Task("pick", colour, "plate"), Layout(objects, plate=places[1], keep_clear=_circles(places, _CLEAR))
 
 
 def _draw_stack(rng: np.random.Generator) -> tuple[Task, Layout]:
-    colour, base = _two_colours(rng)
-    start, goal = _two_places(rng, 0.10)
-    objects = {colour: _placed(rng, start), base: _placed(rng, goal, shape="box")}
-    return Task("stack", colour, base), Layout(objects, keep_clear=_circles(start, goal, radius=_CLEAR))
+    colour, base, objects, *places = _draw_target(rng, 0.10)
+    objects[base] = _placed(rng, places[1], shape="box")
+    return Task("stack", colour, base), Layout(objects, keep_clear=_circles(places, _CLEAR))
 
 
 def _draw_drawer(rng: np.random.Generator) -> tuple[Task, Layout]:
     goal = str(rng.choice(["open", "closed"]))
     x, y = 0.185, float(rng.uniform(0.02, 0.075) * rng.choice([-1, 1]))
     opening = float(rng.uniform(0.0, 0.01) if goal == "open" else rng.uniform(0.060, 0.085))
-    clear = _circles(*np.linspace((x, y), (x + 0.22, y), 6), radius=0.095)
+    clear = _circles(np.linspace((x, y), (x + 0.22, y), 6), 0.095)
     return Task("drawer", "drawer", goal), Layout(cabinet=(x, y), opening=opening, keep_clear=clear)
-
-
-def _pair(point: np.ndarray) -> tuple[float, float]:
-    return float(point[0]), float(point[1])
-
-
-# -------------------------------------------------------------------------------------------------------- the rules
 
 
 def _pushed(task: Task, state: TableState) -> bool:

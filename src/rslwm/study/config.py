@@ -24,9 +24,9 @@ class DataSizeConfig:
     """How much there is of data that aren't at hand yet. Only ``--estimate`` reads it."""
 
     episodes: int = 0
-    """0: as many as the simulator records."""
+    """Number of episodes; 0 takes as many as the simulator records."""
     steps: int = 0
-    """Of an episode, on average; 0: as many as the simulator's longest."""
+    """Mean number of steps of an episode; 0 takes as many as the simulator's longest has."""
 
 
 DEMO_LATENTS = ("small-vae", "small-vavae", "small-cosmos", "small-vjepa+16", "small-dino+16", "small-siglip+16")
@@ -40,14 +40,14 @@ class StudyConfig:
     """Latent spaces: NAME, NAME+D (behind an S-VAE adapter to D channels), path/to/file.py:Class, each optionally as
     ALIAS=... and with @SEED behind it."""
     seeds: int = 1
-    """Trainings of every space; encoders, world models and probes all change with the seed."""
+    """How often every space is trained; encoders, world models and probes all change with the seed."""
     stream_above_kb: float = 0.0
-    """Latents of which a frame takes more aren't stored, but encoded anew whenever they are read; 0 stores all."""
+    """Latents that take more than this for a frame aren't stored, but encoded whenever they are read; 0 stores all."""
     sizes: tuple[str, ...] = ()
-    """Sizes of the transformer (S, B, L, XL), each a comparison of its own; empty: world_model.dit as it is."""
+    """Sizes of the transformer (S, B, L, XL), each compared by itself; without any it is as world_model.dit says."""
     metrics: tuple[str, ...] = ("all",)
-    """Metrics: all (that are installed), NAME, path/to/file.py:Class, each optionally as NAME[FIELD=VALUE,...] with
-    settings of its own."""
+    """What is measured: all (that are installed), NAME or path/to/file.py:Class, each optionally with settings behind
+    it, NAME[FIELD=VALUE,...]."""
     scaling: ScalingConfig = field(default_factory=ScalingConfig)
     data_size: DataSizeConfig = field(default_factory=DataSizeConfig)
     data: DataConfig = field(default_factory=DataConfig)

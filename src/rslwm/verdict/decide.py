@@ -26,7 +26,9 @@ class VerdictConfig:
     """When a difference counts."""
 
     resamples: int = 2000
+    """Number of bootstrap draws of the held-out episodes."""
     confidence: float = 0.95
+    """Confidence of every interval and of every decision."""
     min_room: float = 4.0
     """A metric has a score if ceiling and floor are at least so many standard errors of their difference apart. At 4
     the scale distorts a score by about 1/16, and no draw comes near a room of zero."""
@@ -34,6 +36,7 @@ class VerdictConfig:
     """Record of training noise for runs with a single seed, written by ``rslwm report RUN --training-noise FILE`` from
     a run with several; empty takes a shipped one of the same configuration. Of another configuration none is used."""
     seed: int = 99
+    """Decides the bootstrap draws."""
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,7 @@ class Simulator(Source):
         return (self._of_camera(record_episode(sim, i).frames) for i in count())
 
     def truth(self, dataset: EpisodeDataset, episode: int, step: int) -> Any:
-        from rslwm.sim.truth import restore
+        from rslwm.sim.record import restore
 
         return restore(self.config.sim, dataset.info[episode]["seed"][-1], step)
 

@@ -125,12 +125,12 @@ class ScalingConfig:
     """What of a world model follows from its latent space and its size, where a study has several of either."""
 
     tokens: int = 0
-    """Tokens of a frame and view: dit.patch follows from the latent grid, so that every space has as many; 0 takes
-    dit.patch as it is."""
+    """Number of tokens of a frame and view: dit.patch follows from the latent grid, so that every space has as many. 0
+    takes dit.patch as it is."""
     wide_from: int = 0
     """Latents of fewer channels do without dit.wide_head."""
     optim: dict[str, OptimConfig] = field(default_factory=dict)
-    """Training of a size, by its name, where that isn't world_model.optim."""
+    """How a size is trained, by its name, where that isn't as world_model.optim says."""
 
 
 def scaled(model: WorldModelConfig, scaling: ScalingConfig, spec: LatentSpec, size: str = "") -> WorldModelConfig:
