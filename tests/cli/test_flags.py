@@ -90,8 +90,7 @@ def test_train_takes_what_compare_takes():
 
 
 def test_what_is_measured_is_named_with_its_settings():
-    parsed = compare(
-        "smoke", "--metrics", "visual,planning[plan.horizon=2,windows=4]", "--evaluation.rollouts.clips", "3"
-    )
-    assert parsed.config.metrics == ("visual", "planning[plan.horizon=2,windows=4]")
-    assert parsed.config.evaluation.rollouts.clips == 3
+    planning = "planning[plan.horizon=2,windows=4]"
+    config = compare("smoke", "--metrics", f"visual,{planning}", "--evaluation.rollouts.clips", "3").config
+    assert config.metrics == ("visual", planning)
+    assert config.evaluation.rollouts.clips == 3

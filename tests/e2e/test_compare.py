@@ -38,8 +38,8 @@ def finished(stages: Path) -> dict[str, StageRecord]:
 def test_smoke_runs_every_kind_of_stage_and_hardly_trains(smoke: Run):
     """What keeps it small enough for continuous integration: a few episodes, and four steps of every training."""
     stages = smoke.folder / "stages"
-    kinds = {"data", "frames", "encoder", "features", "adapter", "latents", "decoder", "probes", "world-model", "rows"}
-    assert {record.kind for record in finished(stages).values()} == kinds
+    kinds = {"data", "frames", "encoder", "features", "adapter", "space", "latents", "decoder", "world-model"}
+    assert {record.kind for record in finished(stages).values()} == kinds | {"rollouts", "probe", "metric"}
     (data,) = stages.glob("data-*/facts.json")
     assert json.loads(data.read_text())["episodes"] == 16
     logs = [log.read_text().splitlines() for log in stages.rglob("train.jsonl")]
@@ -94,7 +94,7 @@ def test_killed_in_the_middle_it_ends_with_the_same_rows_and_repeats_no_finished
     resumed = rslwm(*words, out=tmp_path)
 
     assert {name: record for name, record in finished(stages).items() if name in kept} == kept
-    assert not {f"{record.kind} {record.name}" for record in kept.values()} & set(resumed.made)
+    assert not {f"{record.kind} {record.label}" for record in kept.values()} & set(resumed.made)
     for latent in SUBSET:
         assert rows_of(resumed, latent) == rows_of(smoke, latent)
 

@@ -52,9 +52,11 @@ LEARNING = {
     "decoder.optim.steps": "60",
     "world-model.optim.steps": "60",
     "evaluation.probe.optim.steps": "150",
-    "evaluation.encoder-windows": "128",
-    "evaluation.clips": "24",
-    "evaluation.plan.windows": "16",
+    "evaluation.rollouts.clips": "24",
+    "evaluation.action-identification.windows": "128",
+    "evaluation.inverse-dynamics.windows": "128",
+    "evaluation.readout.windows": "128",
+    "evaluation.planning.windows": "16",
 }
 
 

@@ -40,11 +40,13 @@ def test_rollout_writes_a_video_and_latents_a_clip(run: Path, tmp_path: Path):
 
 def test_eval_measures_a_checkpoint_that_was_moved_away_from_its_run(run: Path, tmp_path: Path):
     alone = shutil.copytree(run / "checkpoints/small-dino+16", tmp_path / "moved")
-    small = ["--evaluation.clips", "4", "--evaluation.future", "3", "--evaluation.probe.optim.steps", "4"]
-    small += ["--evaluation.plan.candidates", "8", "--evaluation.plan.elites", "2", "--evaluation.plan.windows", "4"]
+    small = ["--evaluation.rollouts.clips", "4", "--evaluation.rollouts.future", "3"]
+    small += ["--evaluation.probe.optim.steps", "4", "--evaluation.readout.windows", "4"]
+    small += ["--metrics", "visual,object_readout,planning[windows=4,plan.candidates=8,plan.elites=2]"]
     made = rslwm("eval", str(alone), *small, out=tmp_path / "out")
     rows = Rows.load(tmp_path / "out/rows.parquet")
     assert set(rows["latent"]) == {"small-dino+16"}
+    assert set(rows["metric"]) >= {"psnr", "ssim", "object_error", "cem_error"}
     assert all(metric in made.output for metric in set(rows["metric"]))
 
 
