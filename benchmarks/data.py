@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.comparison import Comparison, Paired, main
-from benchmarks.video import OfVideo
+from benchmarks.video import VideoBenchmark
 from rslwm.bench import data
 from rslwm.bench.memory import Work
 from rslwm.bench.runner import Case, measure
@@ -17,7 +17,7 @@ from rslwm.compute import generator
 
 
 @dataclass
-class Data(data.Data, OfVideo, Paired):
+class Data(data.Data, VideoBenchmark, Paired):
     """Pair clips from stored latents, on one core, with mp4 that is decoded and encoded for every clip.
 
     Writes its own videos and latents to a temporary folder. The encoder has random weights and the size of a ViT-L.
@@ -28,7 +28,7 @@ class Data(data.Data, OfVideo, Paired):
     """
 
     encoded: int = 1
-    """Clips that are decoded and encoded in a round."""
+    """How many clips are decoded and encoded in a round."""
 
     def compare(self, folder: Path) -> list[Comparison]:
         """The store's feed on one core, against decoding and encoding, and against either alone, on all threads."""

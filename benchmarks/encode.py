@@ -24,7 +24,7 @@ class Encode(bench.Encode, Paired):
     """
 
     rounds: int = 5
-    """Runs of each; the ratio is the median over their pairs."""
+    """How often each is timed. The ratio is the median over their pairs."""
 
     def compare(self, folder: Path) -> list[Comparison]:
         """Float frames, and the episodes of a store of frames into a store of latents."""

@@ -31,11 +31,11 @@ class Rollout(rollout.Rollout, Paired):
     """
 
     few_steps: int = 3
-    """Also measure ours with this many denoising steps; 0 doesn't."""
+    """With how many denoising steps ours is measured besides. 0 leaves it out."""
     checkpoint: Path | None = None
-    """A trained world model: what few steps cost is measured on held-out clips of its own data."""
+    """Folder of a trained world model. What few steps cost is measured on held-out clips of its own data."""
     clips: int = RolloutsConfig.clips
-    """Of those clips, how many."""
+    """How many of those clips are rolled out."""
 
     def compare(self, folder: Path) -> list[Comparison]:
         """With all denoising steps and with few.

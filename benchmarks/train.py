@@ -13,7 +13,7 @@ from benchmarks import profile
 from benchmarks.comparison import Comparison, Paired, main
 from benchmarks.straightforward.dit import StraightforwardDiT
 from benchmarks.straightforward.training import StraightforwardTraining
-from benchmarks.video import OfVideo
+from benchmarks.video import VideoBenchmark
 from rslwm.bench import train
 from rslwm.bench.runner import measure
 from rslwm.compute import precision
@@ -22,7 +22,7 @@ from rslwm.model.flow import FlowMatching
 
 
 @dataclass
-class Train(train.Train, OfVideo, Paired):
+class Train(train.Train, VideoBenchmark, Paired):
     """Pair training from stored latents with clips that are decoded and encoded at every step.
 
     Same random weights, clips and noise on both sides; the encoder has the size of a ViT-L. Also measures the step
@@ -34,7 +34,7 @@ class Train(train.Train, OfVideo, Paired):
     """
 
     profile: bool = False
-    """Also say where the time of a step goes, by kind of operation."""
+    """Whether it is also told where the time of a step goes, by kind of operation."""
 
     def compare(self, folder: Path) -> list[Comparison]:
         """All of the same rounds: against encoding at every step, against the same step from stored latents, and, where

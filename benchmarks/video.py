@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from benchmarks.straightforward.encoder import ViT, ViTConfig
 from benchmarks.straightforward.feed import VideoFeed
-from rslwm.bench.clips import OfClips
+from rslwm.bench.data import ClipsBenchmark
 from rslwm.bench.world_model import SEED, SPEC
 from rslwm.compute import generator, precision, seeded
 from rslwm.data.video import VideoWriter
@@ -19,11 +19,11 @@ from rslwm.serialisation import ConfigError
 
 
 @dataclass
-class OfVideo(OfClips):
+class VideoBenchmark(ClipsBenchmark):
     """A benchmark of episodes that are stored latents and videos."""
 
     image_size: int = 256
-    """Pixels of a side of the video, a multiple of the grid's."""
+    """How many pixels a side of the video has, a multiple of the grid's."""
     encoder: ViTConfig = field(default_factory=ViTConfig)
 
     def videos(self, folder: Path) -> VideoFeed:

@@ -1,7 +1,7 @@
 """Draws docs/floors.svg: the floors of the package, from its imports and from the layers in pyproject.toml.
 
-  python tools/floors.py            draw it anew
-  python tools/floors.py --check    fail if it isn't what the imports say
+python tools/floors.py            draw it anew
+python tools/floors.py --check    fail if it isn't what the imports say
 """
 
 from __future__ import annotations

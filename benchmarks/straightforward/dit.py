@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from rslwm.attention import attend, causal_bias
 from rslwm.model.dit import DiTConfig
+from rslwm.model.layers import SwiGLU
 
 TIME_CHANNELS = 256
 
@@ -51,18 +52,6 @@ class Attention(nn.Module):
         bias = causal_bias(x.shape[1], 1, q) if self.causal else None
         attended = attend(q * q.shape[-1] ** -0.5, k, v, bias)  # ours: which kernel is faster is not what is compared
         return self.out_proj(rearrange(attended, "b heads N d -> b N (heads d)"))
-
-
-class SwiGLU(nn.Module):
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        hidden = int(2 / 3 * 4 * width)
-        self.w12 = nn.Linear(width, 2 * hidden)
-        self.w3 = nn.Linear(hidden, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        gate, value = self.w12(x).chunk(2, -1)
-        return self.w3(F.silu(gate) * value)
 
 
 class AdaLN(nn.Sequential):

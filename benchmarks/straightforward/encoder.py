@@ -15,9 +15,13 @@ class ViTConfig:
     """A frozen encoder; the defaults are ViT-L/16, 304 M parameters, the size of the published ones."""
 
     width: int = 1024
+    """Width of the transformer."""
     depth: int = 24
+    """Number of its blocks."""
     heads: int = 16
+    """Number of its attention heads."""
     patch: int = 16
+    """Side in pixels of the patch that becomes a token."""
 
 
 class ViTBlock(nn.Module):

@@ -37,6 +37,6 @@ def test_other_data_have_names_and_a_spec_of_their_own(
 
     monkeypatch.setattr(WorldModel, "load", lambda folder: SimpleNamespace(data=trained, seen=None))
     monkeypatch.setattr(checkpoint, "open_corpus", stop)
-    monkeypatch.setattr(checkpoint, "measure", stop)
+    monkeypatch.setattr(checkpoint, "evaluate", stop)
     assert main([command, str(tmp_path / "a"), "--out", str(tmp_path / "out"), *flags]) == FAILED
     assert [(data.uri, data.features, data.action_spec) for data in asked] == [expected]

@@ -23,7 +23,7 @@ def compare(*words: str) -> Compare:
 def test_a_preset_alone_is_that_preset(preset):
     parsed = compare(preset)
     assert parsed.config == PRESETS[preset]
-    assert (parsed.name, parsed.out, parsed.jobs, parsed.estimate) == (preset, None, 0, False)
+    assert (parsed.name, parsed.folder, parsed.jobs, parsed.estimate) == (preset, Path("runs") / preset, 0, False)
 
 
 def test_a_dotted_flag_changes_one_field_and_nothing_else():
@@ -83,6 +83,15 @@ def test_every_field_of_the_simulator_is_a_flag():
 
 
 def test_train_takes_what_compare_takes():
-    parsed = parse(Train, "rslwm train", ["smoke", "--latents", "small-vae", "--out", "there"])
+    words = ["smoke", "--latents", "small-vae", "--out", "there", "--executor", "mine.py:Mine"]
+    parsed = parse(Train, "rslwm train", words)
     assert parsed.config == replace(PRESETS["smoke"], latents=("small-vae",))
-    assert parsed.out == Path("there")
+    assert (parsed.folder, parsed.executor) == (Path("there"), "mine.py:Mine")
+
+
+def test_what_is_measured_is_named_with_its_settings():
+    parsed = compare(
+        "smoke", "--metrics", "visual,planning[plan.horizon=2,windows=4]", "--evaluation.rollouts.clips", "3"
+    )
+    assert parsed.config.metrics == ("visual", "planning[plan.horizon=2,windows=4]")
+    assert parsed.config.evaluation.rollouts.clips == 3

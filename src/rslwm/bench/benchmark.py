@@ -21,15 +21,15 @@ class Benchmark:
     """Speed on this machine, and what of its matrix-product peak that is."""
 
     rounds: int = 3
-    """Runs of each piece of work, after one that doesn't count."""
+    """How often each piece of work is timed, after one run that doesn't count."""
     device: str = ComputeConfig.device
-    """auto, cpu, cuda, cuda:1, mps."""
+    """What computes: auto, cpu, cuda, cuda:1 or mps. auto is a GPU where there is one."""
     dtype: Literal["auto", "bfloat16", "float32"] = ComputeConfig.dtype
-    """Precision of matrix products; auto is bfloat16 where the hardware is faster at it."""
+    """Precision of matrix products. auto is bfloat16 where the hardware is faster at it."""
     threads: int = 0
-    """CPU threads; 0 is one a core."""
+    """How many CPU threads compute. 0 is one a core."""
     out: Path | None = None
-    """Folder for the JSON file; without it, there is only the table."""
+    """Folder that the JSON file is written to. Without it, there is only the table."""
 
     @property
     def compute(self) -> ComputeConfig:

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from rslwm.bench.runner import Case, cast
-from rslwm.bench.world_model import SEED, OfLatents
+from rslwm.bench.world_model import SEED, LatentsBenchmark
 from rslwm.compute import generator, seeded
 from rslwm.latents.decoder import DecoderConfig
 from rslwm.latents.pixels import TrainedDecoder, open_decoder
@@ -19,7 +19,7 @@ from rslwm.serialisation import from_dict
 
 
 @dataclass
-class Decode(OfLatents):
+class Decode(LatentsBenchmark):
     """Measure how fast pixel decoders with random weights turn latents into frames.
 
     For instance:
@@ -28,13 +28,13 @@ class Decode(OfLatents):
     """
 
     decoders: tuple[str, ...] = ("sub-pixel", "ldm")
-    """Pixel decoders: the small one that comparisons train, and the paper's."""
+    """Which pixel decoders are measured: sub-pixel, the small one that comparisons train, and ldm, the paper's."""
     image_size: int = 256
-    """Pixels of a side of a frame."""
+    """How many pixels a side of a frame has."""
     frames: int = 8
-    """Frames of a clip."""
+    """How many frames a clip has."""
     batch: int = 1
-    """Clips decoded at once."""
+    """How many clips are decoded at once."""
 
     def cases(self, folder: Path) -> list[Case]:
         """Raises :class:`ConfigError` if there is no such decoder."""

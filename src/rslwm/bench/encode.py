@@ -19,19 +19,19 @@ from rslwm.latents.store import encode_episodes, to_float
 
 
 @dataclass
-class OfEncoder(Benchmark):
+class EncoderBenchmark(Benchmark):
     """A benchmark of an encoder; a published one has random weights where its own are missing."""
 
     batch: int = 8
-    """Frames of an episode, encoded at once."""
+    """How many frames an episode has, which are encoded at once."""
     episodes: int = 2
-    """Episodes of a round."""
+    """How many episodes are encoded in a round."""
 
 
 class Encodings:
     """An encoder, and episodes of noise."""
 
-    def __init__(self, bench: OfEncoder, encoder: Encoder) -> None:
+    def __init__(self, bench: EncoderBenchmark, encoder: Encoder) -> None:
         self.bench, self.name = bench, encoder.spec.name + " with random weights" * encoder.stand_in()
         self.encoder = encoder.to(bench.where).eval()
         shape = (bench.batch, encoder.image_size, encoder.image_size, 3)

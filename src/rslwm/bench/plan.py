@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rslwm.bench.memory import Work
 from rslwm.bench.runner import Case
-from rslwm.bench.world_model import SEED, SPEC, OfRollouts
+from rslwm.bench.world_model import SEED, SPEC, GenerationBenchmark
 from rslwm.compute import autocast, generator
 from rslwm.evals.rollouts import generating
 from rslwm.model.sampler import SamplingConfig
@@ -22,7 +22,7 @@ WARM_UP = 20
 
 
 @dataclass
-class Plan(OfRollouts):
+class Plan(GenerationBenchmark):
     """Measure how fast the cross-entropy method finds a plan over a world model with random weights, and its memory.
 
     For instance:
@@ -31,19 +31,19 @@ class Plan(OfRollouts):
     """
 
     rounds: int = 1
-    """Plans, after a small one that doesn't count."""
+    """How many plans are timed, after a small search that doesn't count."""
     grid: int = 4
-    """Rows and columns of the latent grid."""
+    """How many rows, and as many columns, the latent grid has."""
     candidates: int = 400
-    """Sequences of actions that an iteration tries."""
+    """How many sequences of actions an iteration of the search tries."""
     iterations: int = 1
-    """Of the search; each costs the same again."""
+    """How many iterations the search has. Each costs the same again."""
     elites: int = 40
-    """Candidates that the next iteration is fitted to."""
+    """How many of the best candidates the next iteration is fitted to."""
     horizon: int = 4
-    """Actions of a plan."""
+    """How many actions a plan has."""
     memory_mb: float = PlanConfig.memory_mb
-    """Memory that imagined futures may take."""
+    """How many MB of memory imagined futures may take."""
 
     def cases(self, folder: Path) -> list[Case]:
         return [Plans(self).case("ours", "context shared")]

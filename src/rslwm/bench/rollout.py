@@ -9,14 +9,14 @@ from pathlib import Path
 from torch import Tensor
 
 from rslwm.bench.runner import Case
-from rslwm.bench.world_model import SEED, OfRollouts
+from rslwm.bench.world_model import SEED, GenerationBenchmark
 from rslwm.compute import autocast, generator
 from rslwm.evals.rollouts import generating
 from rslwm.model.sampler import SamplingConfig
 
 
 @dataclass
-class Rollout(OfRollouts):
+class Rollout(GenerationBenchmark):
     """Measure how fast a world model with random weights rolls out.
 
     For instance:
@@ -25,9 +25,9 @@ class Rollout(OfRollouts):
     """
 
     frames: int = 8
-    """Frames to generate."""
+    """How many frames are generated."""
     batch: int = 1
-    """Rollouts at once."""
+    """How many rollouts are made at once."""
 
     def cases(self, folder: Path) -> list[Case]:
         return [Rollouts(self).case(self.steps)]

@@ -24,7 +24,7 @@ class Sim(Benchmark):
     """
 
     rounds: int = 8
-    """Episodes of max_steps control steps, after one that doesn't count. Resets don't, either."""
+    """How many episodes of max_steps control steps are timed, after one that doesn't count. Resets aren't timed."""
     sim: Annotated[SimConfig, tyro.conf.arg(name="")] = field(default_factory=SimConfig)
 
     def cases(self, folder: Path) -> list[Case]:

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from rslwm import optim
-from rslwm.bench.clips import OfClips
+from rslwm.bench.data import ClipsBenchmark
 from rslwm.bench.runner import Case
-from rslwm.bench.world_model import SEED, OfWorldModel
+from rslwm.bench.world_model import SEED, ModelBenchmark
 from rslwm.compute import ComputeConfig, generator, peak_flops, precision
 from rslwm.data.clips import ClipBatch, Clips
 from rslwm.model.world_model import WorldModelConfig
@@ -23,7 +23,7 @@ from rslwm.train.checkpoint import Training
 
 
 @dataclass
-class Train(OfClips, OfWorldModel):
+class Train(ClipsBenchmark, ModelBenchmark):
     """Measure how fast a world model trains from stored latents, which are noise in a temporary folder.
 
     For instance:
@@ -32,15 +32,15 @@ class Train(OfClips, OfWorldModel):
     """
 
     rounds: int = 5
-    """Steps, after one that doesn't count."""
+    """How many steps are timed, after one that doesn't count."""
     batch: int = 1
-    """Clips at once."""
+    """How many clips pass through the transformer at once."""
     accumulate: int = 1
-    """Such batches in a step."""
+    """How many such batches a step has."""
     compile: bool = ComputeConfig.compile
-    """Compile the transformer with torch.compile."""
+    """Whether the transformer is compiled with torch.compile."""
     checkpoint_activations: bool = ComputeConfig.checkpoint_activations
-    """Recompute the transformer's activations in the backward pass."""
+    """Whether the transformer's activations are recomputed in the backward pass."""
 
     @property
     def compute(self) -> ComputeConfig:

@@ -25,13 +25,13 @@ SPREAD = 0.02
 
 
 @dataclass
-class OfLatents(Benchmark):
+class LatentsBenchmark(Benchmark):
     """A benchmark of made-up latents; speed doesn't depend on what they hold."""
 
     grid: int = 16
-    """Rows and columns of the latent grid."""
+    """How many rows, and as many columns, the latent grid has."""
     channels: int = 96
-    """Latent channels."""
+    """How many channels a latent has."""
 
     def space(self, image_size: int = 0) -> LatentSpace:
         """A latent space of this shape; frames have the side of the grid if no other is given."""
@@ -44,11 +44,11 @@ class OfLatents(Benchmark):
 
 
 @dataclass
-class OfWorldModel(OfLatents):
+class ModelBenchmark(LatentsBenchmark):
     """A benchmark of a world model over made-up latents; speed doesn't depend on its weights."""
 
     size: Literal["S", "B", "L", "XL", "demo"] = "S"
-    """Of the transformer: the paper's sizes, or the one that the demo trains."""
+    """Size of the transformer: one of the paper's, or the one that the demo trains."""
 
     @property
     def dit(self) -> DiTConfig:
@@ -71,16 +71,16 @@ class OfWorldModel(OfLatents):
 
 
 @dataclass
-class OfRollouts(OfWorldModel):
+class GenerationBenchmark(ModelBenchmark):
     """A benchmark of a world model that generates frames."""
 
     context: int = 2
-    """Frames given."""
+    """How many frames are given, from which the others are generated."""
     steps: int = 10
-    """Denoising steps of a frame."""
+    """How many denoising steps generate a frame."""
 
     def world_model(self) -> WorldModel:
-        """See :meth:`OfWorldModel.world_model`.
+        """See :meth:`ModelBenchmark.world_model`.
 
         Raises:
             ConfigError: the context leaves no room for a new frame.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rslwm.bench.data import Data
 from rslwm.bench.decode import Decode
-from rslwm.bench.encode import Encodings, OfEncoder
+from rslwm.bench.encode import EncoderBenchmark, Encodings
 from rslwm.bench.plan import Plan
 from rslwm.bench.rollout import Rollout
 from rslwm.bench.runner import Case
@@ -19,7 +19,7 @@ __all__ = ["Data", "Decode", "Encode", "Plan", "Rollout", "Sim", "Train"]
 
 
 @dataclass
-class Encode(OfEncoder, EncoderCommand):
+class Encode(EncoderBenchmark, EncoderCommand):
     """Measure how fast an encoder makes latents, from frames and from store to store.
 
     A published encoder whose weights are missing gets random ones: its speed doesn't depend on them. Its precision is

@@ -21,6 +21,12 @@ BLACK = 16
 """A picture without a brighter value than this is black: neither JPEG nor video coding keeps zeros."""
 
 
+def rgb(frames: np.ndarray) -> np.ndarray:
+    """(..., H, W, 1 or 3 or 4) -> (..., H, W, 3)."""
+    colours = frames[..., :3] if frames.shape[-1] >= 3 else np.repeat(frames[..., :1], 3, axis=-1)
+    return np.ascontiguousarray(colours)
+
+
 def resize(frames: np.ndarray, size: int) -> np.ndarray:
     """(T, H, W, 3) uint8 -> (T, size, size, 3) uint8: the whole picture, area-averaged where it shrinks."""
     if frames.shape[1:3] == (size, size):

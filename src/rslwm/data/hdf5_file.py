@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from rslwm.data.frames import rgb
 from rslwm.data.leaves import Leaf
 from rslwm.types import DataError
 
@@ -37,81 +40,107 @@ def opened(file: Path) -> Iterator[Any]:
         raise DataError(f"{file} can't be read as HDF5: {error}.{remedy}") from None
 
 
-def rows_of(demo: Any) -> int:
-    """Steps of a demonstration: rows of its actions, or of what there is most of."""
-    if hasattr(demo.get("actions"), "shape") and demo["actions"].shape:
-        return int(demo["actions"].shape[0])
-    counts = [shape[0] for _, shape in _datasets(demo) if shape]
-    return max(counts, key=counts.count, default=0)
+@dataclass
+class Demonstration:
+    """A group ``data/demo_N``."""
 
+    file: Path
+    name: str
+    group: Any
 
-def _datasets(demo: Any) -> list[tuple[str, tuple[int, ...]]]:
-    found: list[tuple[str, tuple[int, ...]]] = []
-    demo.visititems(lambda key, item: found.append((key, item.shape or ())) if hasattr(item, "shape") else None)
-    return found
+    @property
+    def where(self) -> str:
+        return f"{self.file}: data/{self.name}"
 
+    @cached_property
+    def rows(self) -> int:
+        """Its steps: rows of its actions, or of what there is most of."""
+        if hasattr(self.group.get("actions"), "shape") and self.group["actions"].shape:
+            return int(self.group["actions"].shape[0])
+        counts = [item.shape[0] for item in self._datasets.values() if item.shape]
+        return max(counts, key=counts.count, default=0)
 
-def leaves_of(demo: Any, where: str) -> Iterator[Leaf]:
-    """The datasets of a demonstration; what stands in ``next_obs`` is ``obs`` a step later."""
-    rows = rows_of(demo)
-    for key, shape in _datasets(demo):
-        dtype = demo[key].dtype
-        if key.startswith("next_obs/"):
-            yield Leaf(key, "unknown", obstacle="the observation a step later")
-        elif dtype.kind in "OSU":
-            yield Leaf(key, "text")
-        elif dtype.kind not in "fiub" or not shape or shape[0] != rows:
-            obstacle = f"{shape[0] if shape else 'no'} rows for {rows} steps" if dtype.kind in "fiub" else "not numbers"
-            yield Leaf(key, "unknown", obstacle=obstacle)
-        else:
-            yield Leaf(key, "numbers", str(dtype), tuple(shape[1:]))
+    @property
+    def _datasets(self) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        self.group.visititems(lambda key, item: found.update({key: item}) if hasattr(item, "shape") else None)
+        return found
 
+    def leaves(self) -> Iterator[Leaf]:
+        """Its datasets; what stands in ``next_obs`` is ``obs`` a step later."""
+        for key, item in self._datasets.items():
+            kind, shape = item.dtype.kind, item.shape or ()
+            if key.startswith("next_obs/"):
+                yield Leaf(key, "unknown", obstacle="the observation a step later")
+            elif kind in "OSU":
+                yield Leaf(key, "text")
+            elif kind not in "fiub":
+                yield Leaf(key, "unknown", obstacle="not numbers")
+            elif shape[:1] != (self.rows,):
+                yield Leaf(key, "unknown", obstacle=f"{shape[0] if shape else 'no'} rows for {self.rows} steps")
+            else:
+                yield Leaf(key, "numbers", str(item.dtype), tuple(shape[1:]))
 
-def read(demo: Any, leaf: Leaf, where: str) -> np.ndarray:
-    """(T, *shape) of one dataset."""
-    stored = demo.get(leaf.key)
-    if not hasattr(stored, "shape"):
-        raise DataError(
-            f"{where} has no {leaf.key!r}, which the first demonstration has. Remove it, or write it again."
-        )
-    if stored.shape != (rows_of(demo), *leaf.shape) or stored.dtype.kind not in "fiub":
-        raise DataError(
-            f"{where}: {leaf.key!r} is {stored.dtype} {stored.shape}; expected {rows_of(demo)} steps of {leaf.what}, "
-            "as in the first demonstration"
-        )
-    return np.asarray(stored)
+    def numbers(self, leaf: Leaf) -> np.ndarray:
+        stored = self.group.get(leaf.key)
+        if not hasattr(stored, "shape"):
+            raise DataError(
+                f"{self.where} has no {leaf.key!r}, which the first demonstration has. Remove it, or write it again."
+            )
+        if stored.shape != (self.rows, *leaf.shape) or stored.dtype.kind not in "fiub":
+            raise DataError(
+                f"{self.where}: {leaf.key!r} is {stored.dtype} {stored.shape}; expected {self.rows} steps of "
+                f"{leaf.what}, as in the first demonstration"
+            )
+        return np.asarray(stored)
 
+    def pictures(self, leaf: Leaf) -> np.ndarray:
+        frames = self.numbers(leaf)
+        return rgb(frames[:, ::-1] if self.upside_down else frames)
 
-def rewards_of(demo: Any, where: str) -> np.ndarray:
-    stored = demo.get("rewards")
-    if stored is None:
-        return np.zeros(0)
-    if getattr(stored, "shape", None) is None or stored.dtype.kind not in "fiub":
-        raise DataError(f"{where}: 'rewards' is not numbers")
-    return np.asarray(stored, float)
+    @property
+    def upside_down(self) -> bool:
+        """OpenGL's first row of a picture is its lowest; LIBERO notes with which convention it rendered."""
+        return texts_of(self.group.parent.attrs.get("macros_image_convention"), "macros_image_convention") == ["opengl"]
 
+    @property
+    def rewards(self) -> np.ndarray:
+        stored = self.group.get("rewards")
+        if stored is None:
+            return np.zeros(0)
+        if getattr(stored, "shape", None) is None or stored.dtype.kind not in "fiub":
+            raise DataError(f"{self.where}: 'rewards' is not numbers")
+        return np.asarray(stored, float)
 
-def upside_down(data: Any) -> bool:
-    """OpenGL's first row of a picture is its lowest; LIBERO notes with which convention it rendered."""
-    return texts_of(data.attrs.get("macros_image_convention"), "macros_image_convention") == ["opengl"]
+    @cached_property
+    def is_late(self) -> bool:
+        """Whether observations were taken after the action of their row.
 
+        robomimic renders the state before an action; LIBERO steps first. The simulator's state (time, then positions,
+        the arm's first) was kept before the step by both, so the joint angles tell.
+        """
+        key = next((key for key in _JOINTS if key in self.group), "")
+        stored = [self.group.get(name) for name in (key, "states") if name]
+        if len(stored) < 2 or not all(len(getattr(each, "shape", None) or ()) == 2 for each in stored):
+            return False
+        if any(each.dtype.kind != "f" for each in stored):
+            return False
+        joints, states = (np.asarray(each, float) for each in stored)
+        if len(joints) < 3 or len(states) != len(joints) or states.shape[1:] < (joints.shape[1] + 1,):
+            return False
+        before, moved = states[:, 1 : 1 + joints.shape[1]], np.abs(np.diff(joints, axis=0)).max() > 10 * _SAME
+        return bool(moved and np.abs(joints[:-1] - before[1:]).max() < _SAME < np.abs(joints - before).max())
 
-def is_late(demo: Any) -> bool:
-    """Whether observations were taken after the action of their row.
-
-    robomimic renders the state before an action; LIBERO steps first. The simulator's state (time, then positions, the
-    arm's first) was kept before the step by both, so the joint angles tell.
-    """
-    key = next((key for key in _JOINTS if key in demo), None)
-    if key is None or not all(len(getattr(demo.get(name), "shape", None) or ()) == 2 for name in (key, "states")):
-        return False
-    if demo[key].dtype.kind != "f" or demo["states"].dtype.kind != "f":
-        return False
-    joints, states = np.asarray(demo[key], float), np.asarray(demo["states"], float)
-    if len(joints) < 3 or len(states) != len(joints) or states.shape[1:] < (joints.shape[1] + 1,):
-        return False
-    before, moved = states[:, 1 : 1 + joints.shape[1]], np.abs(np.diff(joints, axis=0)).max() > 10 * _SAME
-    return bool(moved and np.abs(joints[:-1] - before[1:]).max() < _SAME < np.abs(joints - before).max())
+    def instruction(self, keys: Iterable[str]) -> str:
+        """The text of one of these datasets, or of the demonstration's attributes, or the file's."""
+        if key := next((key for key in keys if key in self.group), ""):
+            return next(iter(texts_of(self.group[key], f"{self.where}/{key}")), "")
+        data = self.group.parent
+        problem, own = attribute(data, "problem_info"), attribute(self.group, "ep_meta")
+        candidates = [self.group.attrs.get("language_instruction"), self.group.attrs.get("lang"), own.get("lang")]
+        candidates += [problem.get("language_instruction"), data.attrs.get("language_instruction")]
+        joined = (" ".join(texts_of(found, f"{self.where}: the instruction")) for found in candidates)
+        return next(filter(None, joined), "")
 
 
 def filters_of(data: Any, file: Path) -> dict[str, set[str]]:

@@ -5,7 +5,6 @@ See tensorflow_datasets/core/proto/feature.proto for ``features.json`` and datas
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ import numpy as np
 
 from rslwm.data.leaves import Leaf
 from rslwm.data.lerobot_info import read_json
-from rslwm.data.tfrecord import Value
 from rslwm.types import DataError
 
 _TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
@@ -158,65 +156,3 @@ def _list(values: Any, where: str) -> list[Any]:
     if not isinstance(values, list):
         raise DataError(f"{where} is {values!r}, not a list")
     return values
-
-
-def numbers(example: dict[str, Value], leaf: Leaf, where: str) -> np.ndarray:
-    """(T, *shape): a tf.Example holds a whole episode's tensors one behind the other, or each packed as bytes.
-
-    Raises:
-        DataError: there is none, the values don't fill whole steps, or they can't be unpacked.
-    """
-    stored = example.get(leaf.key, [])
-    if leaf.encoding != "none":
-        if not isinstance(stored, list) or not stored:
-            raise DataError(f"{where} has no {leaf.key!r} packed as {leaf.encoding}, as features.json says")
-        return np.stack([_unpack(item, leaf, where) for item in stored])
-    if isinstance(stored, list) and stored:
-        raise DataError(f"{where}: {leaf.key!r} holds bytes; features.json says {leaf.what}")
-    values = np.asarray(stored)
-    if leaf.dtype == "uint64":  # TFDS keeps its bits in an int64
-        values = values.astype(np.int64).view(np.uint64)
-    if not len(values) or len(values) % leaf.size:
-        raise DataError(f"{where} has {len(values)} values of {leaf.key!r}; features.json says {leaf.size} a step")
-    return values.reshape(-1, *leaf.shape)
-
-
-def _unpack(item: bytes, leaf: Leaf, where: str) -> np.ndarray:
-    try:
-        data = zlib.decompress(item) if leaf.encoding == "zlib" else item
-        return np.frombuffer(data, np.dtype(leaf.dtype)).reshape(leaf.shape)
-    except (zlib.error, ValueError) as error:
-        raise DataError(
-            f"{where}: a step of {leaf.key!r} is not {leaf.what} packed as {leaf.encoding} ({error})"
-        ) from None
-
-
-def texts(example: dict[str, Value], leaf: Leaf, where: str) -> list[str]:
-    """The texts of a feature, one a step or one in all; of numbers, the characters that they are codes of.
-
-    Raises:
-        DataError: they are not UTF-8, or no codes of characters.
-    """
-    if leaf.kind == "numbers":
-        codes = numbers(example, leaf, where).reshape(-1, leaf.size).astype(np.int64)
-        if codes.min() < 0 or codes.max() > 255:
-            raise DataError(
-                f"{where}: {leaf.key!r} holds {codes.min()} to {codes.max()}, which are no characters' codes"
-            )
-        stored: list[bytes] = [bytes(row[row > 0].tolist()) for row in codes]
-    else:
-        found = example.get(leaf.key, [])
-        if not isinstance(found, list):
-            raise DataError(f"{where}: {leaf.key!r} holds numbers; features.json says {leaf.what}")
-        stored = found
-    return [_text(item, leaf.key, where) for item in stored]
-
-
-def _text(item: bytes, key: str, where: str) -> str:
-    try:
-        return item.decode().strip()
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{where}: {key!r} is not UTF-8: {item!r} ({error.reason} at byte {error.start}). Write the episode again "
-            "with its text encoded in UTF-8, or remove it."
-        ) from None

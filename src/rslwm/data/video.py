@@ -137,8 +137,8 @@ def _nearest(
 def _lack(step: str, at: str, off: float, nearest: Any, before: Any, stranger: Any, reach: float) -> str:
     if nearest is not None:
         return (
-            f"{step} is {at}, the nearest frame at {nearest.time:.3f} s, {off:.3f} s away; up to {reach:.3f} s is taken. A "
-            "frame is missing, or time stamps and video run apart"
+            f"{step} is {at}, the nearest frame at {nearest.time:.3f} s, {off:.3f} s away; up to {reach:.3f} s is "
+            "taken. A frame is missing, or time stamps and video run apart"
         )
     if stranger is not None:
         return (
@@ -148,8 +148,8 @@ def _lack(step: str, at: str, off: float, nearest: Any, before: Any, stranger: A
     if before is None:
         return "there is no frame. The file is cut off: copy or record it again"
     return (
-        f"the video ends at {before.time:.3f} s, {step} is {at}. Either the file is cut off (copy it again), or from_timestamp "
-        "and timestamp point past its end (correct them)"
+        f"the video ends at {before.time:.3f} s, {step} is {at}. Either the file is cut off (copy it again), or "
+        "from_timestamp and timestamp point past its end (correct them)"
     )
 
 

@@ -7,16 +7,34 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 
 from rslwm.data.conventions import SIDECARS, ActionsUntold, given_spec
 from rslwm.data.dataset import EpisodeDataset
-from rslwm.data.leaves import Layout
+from rslwm.data.leaves import Layout, Leaf
 from rslwm.data.lerobot import write_lerobot
 from rslwm.data.parts import columns, untold
 from rslwm.data.sources.base import Source
-from rslwm.types import ActionSpec, Episode, Progress, silent
+from rslwm.types import ActionSpec, DataError, Episode, Progress, silent
+
+
+class Recording(Protocol):
+    """An episode as a file of another format holds it; reading raises :class:`DataError` if it isn't as declared."""
+
+    @property
+    def where(self) -> str: ...
+
+    @property
+    def rewards(self) -> np.ndarray: ...
+
+    def numbers(self, leaf: Leaf) -> np.ndarray:
+        """(T, *shape)"""
+
+    def pictures(self, leaf: Leaf) -> np.ndarray:
+        """(T, H, W, 3) uint8"""
+
 
 log = logging.getLogger(__name__)
 
@@ -105,7 +123,30 @@ class Foreign(Source):
     def _videos(self) -> Iterator[np.ndarray]:
         return (self._of_camera(episode.frames) for episode in self.episodes(as_recorded=True))
 
+    def _recorded(self, recording: Recording) -> np.ndarray:
+        """(T, A) every dimension of the action, the parts side by side."""
+        parts = {leaf.key: recording.numbers(leaf) for leaf in self.layout.leaves}
+        lengths = {key: len(part) for key, part in parts.items()}
+        if len({*lengths.values()}) > 1:
+            raise DataError(f"{recording.where}: the parts of the action differ in length: {lengths}")
+        return np.concatenate([part.reshape(len(part), -1) for part in parts.values()], axis=1)
 
-def flat_states(states: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """(T, ...) of any numbers -> (T, n) float32."""
-    return {name: values.reshape(len(values), -1).astype(np.float32) for name, values in states.items()}
+    def _episode(
+        self, recording: Recording, name: str, actions: np.ndarray, instruction: str, labelled: bool, **info: Any
+    ) -> Episode:
+        """With all cameras and states; success is any reward, if rewards are labels."""
+        states = {name: recording.numbers(leaf) for name, leaf in self.layout.states.items()}
+        return Episode(
+            id=name,
+            frames={camera: recording.pictures(leaf) for camera, leaf in self._cameras.items()},
+            actions=actions.astype(np.float32),
+            instruction=instruction,
+            success=bool((recording.rewards > 0).any()) if labelled else None,
+            states={n: values.reshape(len(values), -1).astype(np.float32) for n, values in states.items()},
+            info=info,
+        )
+
+    @property
+    def _cameras(self) -> dict[str, Leaf]:
+        """Those that are read."""
+        return self.layout.cameras

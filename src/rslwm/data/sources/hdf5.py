@@ -17,23 +17,11 @@ import numpy as np
 
 from rslwm.data.conventions import SIDECARS
 from rslwm.data.fingerprint import files_key
-from rslwm.data.hdf5_file import (
-    attribute,
-    filters_of,
-    is_late,
-    leaves_of,
-    opened,
-    read,
-    rewards_of,
-    rows_of,
-    texts_of,
-    upside_down,
-)
+from rslwm.data.hdf5_file import Demonstration, attribute, filters_of, opened
 from rslwm.data.leaves import Dialect, Layout, Names, lay_out
-from rslwm.data.pictures import rgb
 from rslwm.data.robosuite import Convention, convention
 from rslwm.data.sources.base import SOURCES
-from rslwm.data.sources.foreign import Foreign, flat_states
+from rslwm.data.sources.foreign import Foreign
 from rslwm.types import ActionSpec, DataError, Episode
 
 SUFFIXES = (".hdf5", ".h5")
@@ -78,41 +66,33 @@ class Hdf5(Foreign):
 
     @cached_property
     def _steps(self) -> dict[Path, dict[str, int]]:
-        """How many steps every demonstration of every file holds."""
-        found = {}
-        for file in self.files:
-            with opened(file) as data:
-                found[file] = {name: rows_of(demo) for name, demo in data.items() if hasattr(demo, "keys")}
-        return found
-
-    @cached_property
-    def _demos(self) -> dict[Path, list[str]]:
-        """Those that hold steps, in the order of their numbers."""
+        """How many steps every demonstration of every file holds, in the order of their numbers."""
 
         def numbered(name: str) -> list[int | str]:
             return [int(n) if n.isdigit() else n for n in re.split(r"(\d+)", name)]
 
-        return {
-            file: sorted((name for name, rows in steps.items() if rows), key=numbered)
-            for file, steps in self._steps.items()
-        }
-
-    def _each(self) -> Iterator[tuple[Path, str, Any, str]]:
-        """File, name, content and place of every demonstration."""
-        for file, demos in self._demos.items():
+        found = {}
+        for file in self.files:
             with opened(file) as data:
-                for name in demos:
-                    yield file, name, data[name], f"{file}: data/{name}"
+                groups = {name: data[name] for name in sorted(data, key=numbered) if hasattr(data[name], "keys")}
+                found[file] = {name: Demonstration(file, name, group).rows for name, group in groups.items()}
+        return found
+
+    def _each(self) -> Iterator[Demonstration]:
+        """All that hold steps."""
+        for file, steps in self._steps.items():
+            with opened(file) as data:
+                yield from (Demonstration(file, name, data[name]) for name, rows in steps.items() if rows)
 
     @cached_property
     def layout(self) -> Layout:
-        for _, _, demo, where in self._each():
-            return lay_out(list(leaves_of(demo, where)), Names.parse(self.config.features), DIALECT, where)
+        for demo in self._each():
+            return lay_out([*demo.leaves()], Names.parse(self.config.features), DIALECT, demo.where)
         raise DataError(f"{self.path} holds no demonstration with steps in data/demo_*")
 
     @property
     def total(self) -> int:
-        return sum(map(len, self._demos.values()))
+        return sum(rows > 0 for steps in self._steps.values() for rows in steps.values())
 
     def _known_spec(self) -> ActionSpec:
         return self._convention.spec
@@ -136,19 +116,12 @@ class Hdf5(Foreign):
     @cached_property
     def _all_actions(self) -> np.ndarray:
         """(N, A) every dimension of the recorded actions."""
-        return np.concatenate([self._recorded(demo, where) for _, _, demo, where in self._each()])
-
-    def _recorded(self, demo: Any, where: str) -> np.ndarray:
-        """(T, A) every dimension of the action, the parts side by side."""
-        parts = [read(demo, leaf, where) for leaf in self.layout.leaves]
-        return np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
+        return np.concatenate([self._recorded(demo) for demo in self._each()])
 
     @cached_property
     def _labelled(self) -> bool:
         """Whether rewards say success: they are 0 and 1, and 1 somewhere."""
-        rewards: set[float] = set()
-        for _, _, demo, where in self._each():
-            rewards |= {*np.unique(rewards_of(demo, where)).tolist()}
+        rewards = {reward for demo in self._each() for reward in np.unique(demo.rewards).tolist()}
         return 1.0 in rewards and rewards <= {0.0, 1.0}
 
     @property
@@ -156,11 +129,11 @@ class Hdf5(Foreign):
         found = [*self.layout.left_out]
         empty = [f"{file.name}: {n}" for file, steps in self._steps.items() for n, rows in steps.items() if not rows]
         flipped: dict[str, None] = {}
-        late, silent = [], []
-        for file, name, demo, where in self._each():
-            flipped |= {file.name: None} if upside_down(demo.parent) else {}
-            late += [f"{file.name}: {name}"] if is_late(demo) else []
-            silent += [name] if not self._instruction(demo, where) else []
+        late, silent = [], 0
+        for demo in self._each():
+            flipped |= {demo.file.name: None} if demo.upside_down else {}
+            late += [f"{demo.file.name}: {demo.name}"] if demo.is_late else []
+            silent += not demo.instruction(self._texts)
         if empty:
             found.append(f"demonstrations without steps: {', '.join(empty)}")
         if flipped:
@@ -171,7 +144,7 @@ class Hdf5(Foreign):
                 f"paired with the action that follows it, first action and last picture are left out: {_some(late)}"
             )
         if silent:
-            found.append(f"no instruction in {len(silent)} of {self.total} demonstrations")
+            found.append(f"no instruction in {silent} of {self.total} demonstrations")
         if not self._labelled:
             found.append("rewards aren't 0 with a 1 somewhere: success is taken as unlabelled")
         return found
@@ -179,44 +152,30 @@ class Hdf5(Foreign):
     def episodes(self, as_recorded: bool = False) -> Iterator[Episode]:
         """File by file."""
         filters: dict[Path, dict[str, set[str]]] = {}
-        for file, name, demo, where in self._each():
-            recorded = self._recorded(demo, where)
+        for demo in self._each():
+            recorded = self._recorded(demo)
             actions = recorded if as_recorded else self._meant(recorded)
-            filters[file] = filters.get(file) or filters_of(demo.parent, file)
-            keys = sorted(key for key, members in filters[file].items() if name in members)
-            info = {"source": f"{file.name}:{name}", "filter_keys": keys}
-            yield self._episode(demo, where, f"{file.stem}:{name}", actions.astype(np.float32), info)
+            filters[demo.file] = filters.get(demo.file) or filters_of(demo.group.parent, demo.file)
+            keys = sorted(key for key, members in filters[demo.file].items() if demo.name in members)
+            name, info = (
+                f"{demo.file.stem}:{demo.name}",
+                {"source": f"{demo.file.name}:{demo.name}", "filter_keys": keys},
+            )
+            episode = self._episode(demo, name, actions, demo.instruction(self._texts), self._labelled, **info)
+            if demo.is_late:
+                episode.actions = episode.actions[1:]
+                episode.frames = {n: video[:-1] for n, video in episode.frames.items()}
+                episode.states = {n: values[:-1] for n, values in episode.states.items()}
+            yield episode
+
+    @property
+    def _texts(self) -> list[str]:
+        """The datasets that may hold an instruction."""
+        return [leaf.key for leaf in self.layout.instructions if leaf.kind == "text"]
 
     def _meant(self, recorded: np.ndarray) -> np.ndarray:
         """Recorded actions (T, A) in the spec's units."""
         return self._convention.convert(recorded) if self._given is None else recorded[:, self._columns]
-
-    def _episode(self, demo: Any, where: str, name: str, actions: np.ndarray, info: dict[str, Any]) -> Episode:
-        upright = slice(None, None, -1) if upside_down(demo.parent) else slice(None)
-        frames = {n: rgb(read(demo, leaf, where)[:, upright]) for n, leaf in self.layout.cameras.items()}
-        states = flat_states({n: read(demo, leaf, where) for n, leaf in self.layout.states.items()})
-        seen, acted = (slice(None, -1), slice(1, None)) if is_late(demo) else (slice(None), slice(None))
-        return Episode(
-            id=name,
-            frames={n: video[seen] for n, video in frames.items()},
-            actions=actions[acted],
-            instruction=self._instruction(demo, where),
-            success=bool((rewards_of(demo, where) > 0).any()) if self._labelled else None,
-            states={n: values[seen] for n, values in states.items()},
-            info=info,
-        )
-
-    def _instruction(self, demo: Any, where: str) -> str:
-        """The demonstration's own text, or the file's."""
-        for leaf in self.layout.instructions:
-            if leaf.kind == "text" and leaf.key in demo:
-                return next(iter(texts_of(demo[leaf.key], f"{where}/{leaf.key}")), "")
-        data = demo.parent
-        problem, own = attribute(data, "problem_info"), attribute(demo, "ep_meta")
-        candidates = [demo.attrs.get("language_instruction"), demo.attrs.get("lang"), own.get("lang")]
-        candidates += [problem.get("language_instruction"), data.attrs.get("language_instruction")]
-        joined = (" ".join(texts_of(found, f"{where}: the instruction")) for found in candidates)
-        return next(filter(None, joined), "")
 
 
 def _rate(arguments: dict[str, Any]) -> float:

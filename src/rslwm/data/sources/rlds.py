@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,15 +11,13 @@ from pathlib import Path
 import numpy as np
 
 from rslwm.data.conventions import check_bounds
+from rslwm.data.example import Example, read_examples
 from rslwm.data.leaves import Dialect, Layout, Leaf, Names, lay_out
-from rslwm.data.pictures import is_black, video
 from rslwm.data.sources.base import SOURCES
-from rslwm.data.sources.foreign import Foreign, flat_states, log
-from rslwm.data.tfds import numbers, read_features, read_shards, texts
-from rslwm.data.tfrecord import Value, parse_example, read_records
+from rslwm.data.sources.foreign import Foreign, log
+from rslwm.data.tfds import read_features, read_shards
 from rslwm.types import ActionSpec, DataError, Episode, end_effector_spec
 
-REWARD = "steps/reward"
 DIALECT = Dialect(
     action="steps/action",
     observation="steps/observation/",
@@ -140,8 +137,8 @@ class Rlds(Foreign):
     @cached_property
     def _sample(self) -> np.ndarray:
         """(N, A) every dimension of the recorded actions of some episodes."""
-        examples = islice(((_where(shard, n, e), e) for shard in self._present for n, e in _examples(shard)), SAMPLE)
-        found = [self._recorded(example, where) for where, example in examples]
+        examples = (example for shard in self._present for example in read_examples(shard))
+        found = [self._recorded(example) for example in islice(examples, SAMPLE)]
         return np.concatenate(found) if found else np.zeros((0, sum(leaf.size for leaf in self.layout.leaves)))
 
     @property
@@ -176,19 +173,18 @@ class Rlds(Foreign):
         lit: set[str] = set()
         for shard in self._present:
             number = -1
-            for number, example in _examples(shard, verify=True):
-                where = _where(shard, number, example)
-                name, digest = _identity(example, where)
-                if seen.get(name, digest) != digest:  # another episode of the same name
-                    name = f"{name}@{digest}"
+            for number, example in enumerate(read_examples(shard, verify=True)):
+                name = example.name
+                if seen.get(name, example.digest) != example.digest:  # another episode of the same name
+                    name = f"{name}@{example.digest}"
                 report.duplicates += name in seen
                 if name not in seen:
                     report.episodes.append((name, shard, number))
-                    report.changing += len(self._instructions(example, where)) > 1
-                seen[name] = digest
-                report.rewarded |= bool(np.any(_rewards(example, where) > 0))
-                dark = [camera for camera in self.layout.cameras if camera not in lit]
-                lit |= {c for c in dark if not is_black(example, self.layout.cameras[c], where)}
+                    report.changing += len(self._instructions(example)) > 1
+                seen[name] = example.digest
+                report.rewarded |= bool((example.rewards > 0).any())
+                dark = {camera: leaf for camera, leaf in self.layout.cameras.items() if camera not in lit}
+                lit |= {camera for camera, leaf in dark.items() if not example.is_black(leaf)}
             if number + 1 != self._shards[shard.name]:
                 raise DataError(
                     f"{shard} holds {number + 1} records, but {self._shards[shard.name]} according to "
@@ -202,72 +198,17 @@ class Rlds(Foreign):
         wanted = {(shard, number): name for name, shard, number in self.report.episodes}
         chosen = [*range(self._sample.shape[1])] if as_recorded else self._columns
         for shard in dict.fromkeys(shard for shard, _ in wanted):
-            for number, example in _examples(shard):  # the report has verified them
+            for number, example in enumerate(read_examples(shard)):  # the report has verified them
                 if name := wanted.get((shard, number)):
-                    yield self._episode(name, shard, example, chosen)
+                    actions, text = self._recorded(example)[:, chosen], next(iter(self._instructions(example)), "")
+                    info = {"source": "".join(example.source), "shard": shard.name}
+                    yield self._episode(example, name, actions, text, self.report.rewarded, **info)
 
-    def _episode(self, name: str, shard: Path, example: dict[str, Value], chosen: list[int]) -> Episode:
-        where = f"{shard}: episode {name!r}"
-        cameras = {camera: leaf for camera, leaf in self.layout.cameras.items() if camera not in self.report.black}
-        rewards = _rewards(example, where)
-        return Episode(
-            id=name,
-            frames={camera: video(example, leaf, where) for camera, leaf in cameras.items()},
-            actions=self._recorded(example, where)[:, chosen],
-            instruction=next(iter(self._instructions(example, where)), ""),
-            success=bool((rewards > 0).any()) if self.report.rewarded else None,
-            states=flat_states({n: numbers(example, leaf, where) for n, leaf in self.layout.states.items()}),
-            info={"source": "".join(_source(example, where)), "shard": shard.name},
-        )
+    @property
+    def _cameras(self) -> dict[str, Leaf]:
+        return {camera: leaf for camera, leaf in self.layout.cameras.items() if camera not in self.report.black}
 
-    def _recorded(self, example: dict[str, Value], where: str) -> np.ndarray:
-        """(T, A) every dimension of the action, the parts side by side."""
-        parts = [numbers(example, leaf, where) for leaf in self.layout.leaves]
-        lengths = {leaf.key: len(part) for leaf, part in zip(self.layout.leaves, parts, strict=True)}
-        if len({*lengths.values()}) > 1:
-            raise DataError(f"{where}: the parts of the action differ in length: {lengths}")
-        return np.concatenate([part.reshape(len(part), -1).astype(np.float32) for part in parts], axis=1)
-
-    def _instructions(self, example: dict[str, Value], where: str) -> list[str]:
+    def _instructions(self, example: Example) -> list[str]:
         """The different texts of the first instruction that isn't empty."""
-        found = (texts(example, leaf, where) for leaf in self.layout.instructions if leaf.key in example)
+        found = (example.texts(leaf) for leaf in self.layout.instructions if leaf.key in example.values)
         return next((kept for text in found if (kept := [*dict.fromkeys(filter(None, text))])), [])
-
-
-def _examples(shard: Path, verify: bool = False) -> Iterator[tuple[int, dict[str, Value]]]:
-    for number, record in enumerate(read_records(shard, verify)):
-        try:
-            yield number, parse_example(record)
-        except DataError as error:
-            raise DataError(f"{shard}: record {number}: {error}") from None
-
-
-def _where(shard: Path, number: int, example: dict[str, Value]) -> str:
-    where = f"{shard}: record {number}"
-    return f"{where}, episode {_identity(example, where)[0]!r}"
-
-
-def _identity(example: dict[str, Value], where: str) -> tuple[str, str]:
-    """An episode's name, from its source file and number where given, and a hash of what it holds."""
-    content = hashlib.sha256()
-    for key in sorted(example):
-        value = example[key]
-        if key.startswith(DIALECT.observation) and isinstance(value, list) and value:
-            content.update(value[0])
-        elif key.startswith(DIALECT.action) or (key.startswith("steps/") and not isinstance(value, list)):
-            content.update(value.tobytes() if isinstance(value, np.ndarray) else b"".join(value))
-    numbered = example.get("episode_metadata/episode_id", [])
-    parts = _source(example, where) + [n.decode(errors="replace") if isinstance(n, bytes) else str(n) for n in numbered]
-    digest = content.hexdigest()[:12]
-    return ":".join(parts) or digest, digest
-
-
-def _source(example: dict[str, Value], where: str) -> list[str]:
-    return texts(example, Leaf("episode_metadata/file_path", "text"), where)
-
-
-def _rewards(example: dict[str, Value], where: str) -> np.ndarray:
-    rewards = example.get(REWARD, [])
-    if isinstance(rewards, list) and rewards:
-        raise DataError(f"{where}: {REWARD!r} holds bytes; rewards are numbers")
-    return np.asarray(rewards, np.float32)
