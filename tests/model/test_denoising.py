@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from rslwm.model.cache import Cache
+from rslwm.model.cache import EMPTY, Cache
 from rslwm.model.dit import Conditions, DiT, DiTConfig
 from rslwm.model.flow import FlowConfig, FlowMatching
 from rslwm.model.published.sampler import FullWindow
@@ -27,7 +27,7 @@ class GaussianWorld(DiT):
         return Conditions(levels, levels, ())
 
     def extend(
-        self, x: Tensor, conditions: Conditions, past: Cache | None = None, keep: int | None = None
+        self, x: Tensor, conditions: Conditions, past: Cache = EMPTY, keep: int | None = None
     ) -> tuple[Tensor, Cache]:
         self.evaluations += 1
         t = conditions.level[..., None, None, None]

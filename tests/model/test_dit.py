@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from rslwm.model.cache import Cache
+from rslwm.model.cache import EMPTY, Cache
 from rslwm.model.dit import SIZES, DiT, DiTConfig, forward_flops, size_of
 from rslwm.model.layers import Layer
 from rslwm.serialisation import ConfigError
@@ -24,7 +24,7 @@ def inputs(frames: int = 4, batch: int = 2) -> tuple[Tensor, Tensor, Tensor]:
     return draw(batch, frames, 4, 4, 3), draw(batch, frames, seed=2).sigmoid(), draw(batch, frames, 7, seed=3)
 
 
-def extend(dit: DiT, x: Tensor, levels: Tensor, actions: Tensor, past: Cache | None = None) -> tuple[Tensor, Cache]:
+def extend(dit: DiT, x: Tensor, levels: Tensor, actions: Tensor, past: Cache = EMPTY) -> tuple[Tensor, Cache]:
     return dit.extend(x, dit.conditions(levels, actions), past)
 
 
