@@ -21,7 +21,6 @@ SIDECARS = ("rslwm.yaml", "rslwm.yml", "rslwm.json")
 
 _FIELDS = [field.name for field in fields(ActionSpec)]
 _MODES = get_args(ActionMode)
-_LISTS = ("names", "kinds", "units", "low", "high")
 _PLURALS: dict[ActionMode, str] = {"delta": "deltas", "absolute": "absolute values", "velocity": "velocities"}
 _TYPES: tuple[tuple[str, Any, str], ...] = (
     *((name, str, "a text") for name in ("names", "kinds", "units", "mode", "frame", "gripper")),
@@ -81,7 +80,7 @@ def stored_spec(values: Any, where: str) -> ActionSpec:
         raise DataError(f"{invalid}{'nothing' if values is None else repr(values)} in place of a mapping. {known}")
     for name, types, expected in _TYPES:
         value = values.get(name, [])
-        if name in _LISTS and not isinstance(value, list | tuple):
+        if name in ("names", "kinds", "units", "low", "high") and not isinstance(value, list | tuple):
             raise DataError(f"{where}: action_spec.{name} is {value!r}, not a list with one entry a dimension")
         for i, entry in enumerate(value if isinstance(value, list | tuple) else [value]):
             if not isinstance(entry, types) or isinstance(entry, bool):
@@ -157,12 +156,12 @@ def check_bounds(spec: ActionSpec, actions: np.ndarray, where: str) -> str | Non
         return None
     worst = max(wrong, key=lambda d: shares[d])
     recorded = np.percentile(finite[:, worst], (5, 95))
+    others = f"; so do most of {[spec.names[d] for d in wrong if d != worst]}" if len(wrong) > 1 else ""
     return (
         f"{where}: {shares[worst]:.0%} of the steps of {spec.names[worst]!r} lie outside its bounds "
-        f"[{spec.low[worst]:g}, {spec.high[worst]:g}], nine in ten are {recorded[0]:.4g} to {recorded[1]:.4g}"
-        f"{f'; so do most of {[spec.names[d] for d in wrong if d != worst]}' if len(wrong) > 1 else ''}. These aren't "
-        f"the {_PLURALS[spec.modes[worst]]} in {spec.units[worst]!r} that the action spec says: another mode (poses in "
-        "place of deltas?), unit or order of dimensions. Correct the spec; wider bounds would hide it."
+        f"[{spec.low[worst]:g}, {spec.high[worst]:g}], nine in ten are {recorded[0]:.4g} to {recorded[1]:.4g}{others}. "
+        f"These aren't the {_PLURALS[spec.modes[worst]]} in {spec.units[worst]!r} that the action spec says: another "
+        "mode (poses in place of deltas?), unit or order of dimensions. Correct the spec; wider bounds would hide it."
     )
 
 

@@ -115,9 +115,9 @@ def _range(config: dict[str, Any], name: str, default: np.ndarray, size: int) ->
     for end, value in (("min", -default), ("max", default)):
         given = config.get(f"{name}_{end}")
         vector = np.asarray(value if given is None else given, float)
-        if vector.ndim > 1 or (vector.ndim == 1 and len(vector) < size):
+        if vector.ndim > 1 or vector.shape < (size,) * vector.ndim:
             raise ValueError(f"{name}_{end} is {given}")
-        bounds.append(np.broadcast_to(vector, size) if vector.ndim == 0 else vector[:size])
+        bounds.append(vector[:size] if vector.ndim else np.full(size, vector))
     if not (bounds[0] < bounds[1]).all():
         raise ValueError(f"{name}_min isn't below {name}_max")
     return bounds[0], bounds[1]
@@ -126,30 +126,28 @@ def _range(config: dict[str, Any], name: str, default: np.ndarray, size: int) ->
 def _assemble(arms: Sequence[_Arm], recorded: np.ndarray, hz: float) -> Convention:
     names: list[str] = []
     kinds: list[ActionKind] = []
-    low, high, least, most = (np.zeros(0) for _ in range(4))
+    edges: list[Any] = []  # by dimension: what is mapped, and what to
     for i, arm in enumerate(arms):
-        prefix = (f"robot{i}_" if len(arms) > 1 else "") + ("delta_" if arm.delta else "")
-        names += [prefix + axis for axis in (_MOVES + _TURNS)[: arm.dims]]
-        kinds += [*["translation"] * 3, *["rotation"] * (arm.dims - 3)]  # type: ignore[list-item]
-        names.append(f"robot{i}_gripper" if len(arms) > 1 else "gripper")
-        kinds.append("gripper")
-        if arm.delta:
-            inputs, outputs = arm.inputs, arm.outputs
-        else:
-            there = recorded[:, len(low) : len(low) + arm.dims]
+        inputs, outputs = arm.inputs, arm.outputs
+        if not arm.delta:
+            there = recorded[:, len(names) : len(names) + arm.dims]
             inputs = (np.full(arm.dims, -np.inf), np.full(arm.dims, np.inf))
             outputs = there.min(axis=0), np.maximum(there.max(axis=0), there.min(axis=0) + 1e-6)
-        low, high = np.append(low, [*inputs[0], -1.0]), np.append(high, [*inputs[1], 1.0])
-        least, most = np.append(least, [*outputs[0], 0.0]), np.append(most, [*outputs[1], 1.0])
+        edges += [*np.stack([*inputs, *outputs], axis=1).tolist(), [-1.0, 1.0, 0.0, 1.0]]
+        robot = f"robot{i}_" if len(arms) > 1 else ""
+        names += [f"{robot}{'delta_' * arm.delta}{axis}" for axis in (_MOVES + _TURNS)[: arm.dims]]
+        names.append(f"{robot}gripper")
+        kinds += [*["translation"] * 3, *["rotation"] * (arm.dims - 3), "gripper"]  # type: ignore[list-item]
+    low, high, least, most = zip(*edges, strict=True)
     spec = ActionSpec(
         names=tuple(names),
         kinds=tuple(kinds),
         units=tuple({"translation": "m", "rotation": "rad"}.get(kind, "1") for kind in kinds),
-        low=tuple(least.tolist()),
-        high=tuple(most.tolist()),
+        low=least,
+        high=most,
         frame=arms[0].frame,
         mode="delta" if arms[0].delta else "absolute",
         gripper="0 is open, 1 is closed",
         hz=hz,
     )
-    return Convention(spec, tuple(low.tolist()), tuple(high.tolist()))
+    return Convention(spec, low, high)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -72,9 +72,8 @@ class TensorStore:
         self._files = {name: _open(self.root / name) for name in dict.fromkeys(self._shard.values())}
         for name, file in self._files.items():
             if missing := {key for key, shard in self._shard.items() if shard == name} - set(file.keys()):
-                raise DataError(
-                    f"{self.root / name} has no tensor {min(missing)!r}. Delete {self.root} and write again."
-                )
+                path = self.root / name
+                raise DataError(f"{path} has no tensor {min(missing)!r}. Delete {self.root} and write again.")
 
     def __str__(self) -> str:
         return str(self.root)
@@ -191,15 +190,12 @@ def _require_meta(root: Path, there: dict[str, Any], here: dict[str, Any]) -> No
             )
 
 
-def _rows(path: Path) -> Iterator[dict[str, Any]]:
-    file = _open(path)
-    for key in json.loads(file.metadata()[HEADER])["order"]:
-        tensor = file.get_tensor(key)
-        yield {"key": key, "shard": path.name, "shape": list(tensor.shape), "bytes": tensor.nbytes}
-
-
 def _write_index(root: Path, shards: list[Path], keys: set[str], meta: dict[str, Any]) -> None:
-    rows = [row for path in shards for row in _rows(path)]
+    rows = []
+    for path, file in ((path, _open(path)) for path in shards):
+        for key in json.loads(file.metadata()[HEADER])["order"]:
+            tensor = file.get_tensor(key)
+            rows.append({"key": key, "shard": path.name, "shape": list(tensor.shape), "bytes": tensor.nbytes})
     if extra := {row["key"] for row in rows} - keys:
         raise DataError(f"{root} holds {min(extra)!r}, which is not among the episodes to write. Delete the folder.")
     schema = pa.schema(

@@ -37,13 +37,9 @@ def read_features(path: Path) -> list[Leaf]:
 
 def _leaves(feature: Any, key: str, depth: int, path: Path) -> Iterator[Leaf]:
     where = f"{path}: feature {key or 'at the top'!r}"
-    if not isinstance(feature, dict):
-        raise DataError(f"{where} is {feature!r}, not a JSON object")
-    if "featuresDict" in feature:
+    if "featuresDict" in _typed(feature, dict, where):
         children = _member(feature, "featuresDict", "features", where)
-        if not isinstance(children, dict):
-            raise DataError(f"{where}: featuresDict.features is {children!r}, not a JSON object")
-        for name, child in children.items():
+        for name, child in _typed(children, dict, f"{where}: featuresDict.features").items():
             yield from _leaves(child, f"{key}/{name}".lstrip("/"), depth, path)
     elif "sequence" in feature:
         yield from _leaves(_member(feature, "sequence", "feature", where), key, depth + 1, path)
@@ -62,21 +58,19 @@ def _leaf(feature: dict[str, Any], key: str, where: str) -> Leaf:
     if kind is None:
         name = str(feature.get("pythonClassName", "?")).rpartition(".")[2]
         return Leaf(key, "unknown", obstacle=f"a feature of class {name}, which isn't read")
-    content = feature[kind]
-    if not isinstance(content, dict):
-        raise DataError(f"{where}: {kind} is {content!r}, not a JSON object")
+    content = _typed(feature[kind], dict, f"{where}: {kind}")
     shape, dtype = _shape(content, where), str(content.get("dtype", "uint8" if kind == "image" else ""))
     if kind == "image":
         return Leaf(key, "image", dtype, shape)
     if dtype in _STRINGS:
         return Leaf(key, "text", obstacle="" if shape in ((), (1,)) else "several texts a step, which aren't read")
     encoding = str(content.get("encoding") or "none").lower()
-    obstacle = "" if _known(dtype) else "a type that isn't read"
-    if encoding not in ("none", "bytes", "zlib"):
-        obstacle = f"encoding {encoding}, which isn't read"
-    if min(shape, default=1) < 1:
-        obstacle = "a size that varies, which isn't read"
-    return Leaf(key, "numbers", dtype, shape, obstacle, encoding)
+    obstacles = {
+        "a size that varies, which isn't read": min(shape, default=1) < 1,
+        f"encoding {encoding}, which isn't read": encoding not in ("none", "bytes", "zlib"),
+        "a type that isn't read": not _known(dtype),
+    }
+    return Leaf(key, "numbers", dtype, shape, next((what for what, holds in obstacles.items() if holds), ""), encoding)
 
 
 def _known(dtype: str) -> bool:
@@ -93,11 +87,17 @@ def _shape(content: dict[str, Any], where: str) -> tuple[int, ...]:
         raise DataError(f"{where}: shape is {content['shape']!r}; expected dimensions, a list of numbers") from None
 
 
-def _member(values: Any, outer: str, inner: str, where: str) -> Any:
+def _member(values: dict[str, Any], outer: str, inner: str, where: str) -> Any:
     content = values[outer]
     if not isinstance(content, dict) or inner not in content:
         raise DataError(f"{where}: {outer} has no field {inner!r}")
     return content[inner]
+
+
+def _typed(value: Any, kind: type, where: str) -> Any:
+    if not isinstance(value, kind):
+        raise DataError(f"{where} is {value!r}, not a {'list' if kind is list else 'JSON object'}")
+    return value
 
 
 def read_shards(folder: Path) -> tuple[str, dict[str, int]]:
@@ -122,17 +122,15 @@ def read_shards(folder: Path) -> tuple[str, dict[str, int]]:
             f"--dataset_version_dir={folder} --out_file_format=tfrecord --out_dir={target}"
         )
     shards: dict[str, int] = {}
-    for number, split in enumerate(_list(info["splits"], f"{path}: splits")):
+    for number, split in enumerate(_typed(info["splits"], list, f"{path}: splits")):
         where = f"{path}: splits[{number}]"
-        if not isinstance(split, dict):
-            raise DataError(f"{where} is {split!r}, not a JSON object")
-        shards |= _split(str(info["name"]), split, where)
+        shards |= _split(str(info["name"]), _typed(split, dict, where), where)
     return str(info["name"]), shards
 
 
 def _split(dataset: str, split: dict[str, Any], where: str) -> dict[str, int]:
     try:
-        lengths = [int(n) for n in _list(split.get("shardLengths") or [], f"{where}.shardLengths")]
+        lengths = [int(n) for n in _typed(split.get("shardLengths") or [], list, f"{where}.shardLengths")]
     except (TypeError, ValueError):
         raise DataError(f"{where}.shardLengths is {split['shardLengths']!r}; expected numbers") from None
     template = str(split.get("filepathTemplate") or _TEMPLATE)
@@ -147,9 +145,3 @@ def _split(dataset: str, split: dict[str, Any], where: str) -> dict[str, int]:
             raise DataError(f"{where}.filepathTemplate is {template!r}; known are {', '.join(values)}") from None
         names |= {name: length} if length > 0 else {}
     return names
-
-
-def _list(values: Any, where: str) -> list[Any]:
-    if not isinstance(values, list):
-        raise DataError(f"{where} is {values!r}, not a list")
-    return values

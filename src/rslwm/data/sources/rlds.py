@@ -83,17 +83,13 @@ class Rlds(Foreign):
             raise DataError(self._nothing([*shards]))
         return layout
 
-    @property
+    @cached_property
     def name(self) -> str:
-        return self._listed[0]
-
-    @property
-    def _shards(self) -> dict[str, int]:
-        return self._listed[1]
+        return read_shards(self.path)[0]
 
     @cached_property
-    def _listed(self) -> tuple[str, dict[str, int]]:
-        return read_shards(self.path)
+    def _shards(self) -> dict[str, int]:
+        return read_shards(self.path)[1]
 
     @property
     def _present(self) -> list[Path]:
@@ -110,10 +106,10 @@ class Rlds(Foreign):
         """RLDS doesn't say what an action means; BridgeData V2 alone is known by itself."""
         if not self.name.startswith("bridge"):
             raise self._untold(self._sample, "")
-        if not (differences := self._unlike_bridge()):
-            return BRIDGE_SPEC
-        why = f". Its name alone doesn't make it BridgeData V2: {'; '.join(differences)}"
-        raise self._untold(self._sample, why)
+        if differences := self._unlike_bridge():
+            why = f". Its name alone doesn't make it BridgeData V2: {'; '.join(differences)}"
+            raise self._untold(self._sample, why)
+        return BRIDGE_SPEC
 
     def _unlike_bridge(self) -> list[str]:
         """What keeps data of such a name from being BridgeData V2 itself, whose actions are known."""
@@ -153,10 +149,8 @@ class Rlds(Foreign):
     @property
     def notes(self) -> list[str]:
         found = self.report.warnings()
-        last = [part for part in self.layout.parts if part.kind == "termination"]
         names = [name for part in self.layout.parts for name in part.names]
-        unused = [name for i, name in enumerate(names) if i not in self._columns]
-        if unused or last:
+        if unused := [name for i, name in enumerate(names) if i not in self._columns]:
             found.append(f"parts of the action that the spec doesn't name: {', '.join(unused)}")
         return found
 
