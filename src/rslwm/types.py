@@ -274,33 +274,6 @@ class LatentSpec:
 
 
 @dataclass(frozen=True)
-class MetricRow:
-    """One measurement of one unit; a study's ``rows.parquet`` is a table of these.
-
-    ``unit`` is the episode: what the bootstrap resamples. ``window`` is the start frame inside it, ``k`` the horizon
-    step, ``dim`` the action or state dimension where the metric has one. ``value`` is the measurement or, for metrics
-    that are not means (correlations, AUC), the prediction that ``target`` is compared with. ``role`` says whether the
-    row measures the space itself, its floor (knows nothing) or its ceiling (loses nothing).
-    """
-
-    latent: str
-    family: str
-    size: str
-    seed: int
-    metric: str
-    axis: Axis
-    split: str
-    unit: str
-    k: int
-    value: float
-    higher_is_better: bool
-    target: float = float("nan")
-    window: int = 0
-    dim: str = ""
-    role: Role = "value"
-
-
-@dataclass(frozen=True)
 class Unavailable:
     """A metric that could not be measured, and why. Reported as such, never as zero."""
 

@@ -102,7 +102,7 @@ def test_a_plan_closes_the_loop_over_frames(model: WorldModel) -> None:
     """A planner that knows the world moves it where it is told to, and stays there."""
 
     class Known(type(model)):
-        def unroll(self, state, actions, sampling, generator=None, noise=None):  # type: ignore[no-untyped-def]
+        def unroll(self, state, actions, sampling, noise):  # type: ignore[no-untyped-def]
             assert state.latents.shape[2:] == (4, 4, 3)
             moved = now[0].repeat_interleave(len(actions) // 2, 0)[:, None] + 0.1 * actions[..., :3].cumsum(1)
             return moved[:, :, None, None].expand(-1, -1, 4, 4, -1)

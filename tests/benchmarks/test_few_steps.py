@@ -21,7 +21,7 @@ CLIPS = RolloutsConfig(clips=4, context=2, future=3)
 class Worse(WorldModel):
     """Every latent is one over the number of steps."""
 
-    def step(self, state, action, sampling, generator=None, noise=None, following=None):
+    def step(self, state, action, sampling, noise, following=None):
         return state, torch.full_like(noise, 1 / sampling.steps)
 
 
@@ -34,14 +34,14 @@ class Faded(WorldModel):
     def start(self, context, actions, full_window=False):
         return context[:, -1]
 
-    def step(self, state, action, sampling, generator=None, noise=None, following=None):
+    def step(self, state, action, sampling, noise, following=None):
         return state, state * (1 - 1 / sampling.steps)
 
 
 class Restless(Worse):
     """Noise, less of it with fewer steps."""
 
-    def step(self, state, action, sampling, generator=None, noise=None, following=None):
+    def step(self, state, action, sampling, noise, following=None):
         return state, noise * sampling.steps
 
 

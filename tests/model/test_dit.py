@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from rslwm.model.cache import Cache
-from rslwm.model.dit import SIZES, DiT, DiTConfig, Layer, forward_flops, size_of
+from rslwm.model.dit import SIZES, DiT, DiTConfig, forward_flops, size_of
+from rslwm.model.layers import Layer
 from rslwm.serialisation import ConfigError
 from tiny import TINY, draw, same, tiny_dit
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from published import SAMPLING, load, rollout_error, velocity_error
+from published_vectors import SAMPLING, load, rollout_error, velocity_error
 from rslwm.model.published.ddpm import VPrediction
 
 WINDOW = 6

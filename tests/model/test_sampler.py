@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from published import published_rollout
+from published_vectors import published_rollout
 from rslwm.attention import causal_bias
 from rslwm.model.dit import DiT
 from rslwm.model.flow import FlowConfig, FlowMatching, Objective
@@ -268,7 +268,7 @@ def test_a_state_can_be_stepped_again(sampler: Sampler) -> None:
 def test_a_state_counts_what_the_next_frame_sees(sampler: Sampler) -> None:
     state, seen = sampler.start(draw(1, 1, 4, 4, 3), draw(1, 0, 7)), []
     for _ in range(4):
-        seen.append(state.frames)
+        seen.append(state.latents.shape[1] + state.cache.frames)
         state, _ = sampler.step(state, draw(1, 7), draw(1, 4, 4, 3), KEPT)
     assert seen == [1, 2, 3, 3]
 

@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
+from rslwm.evals.aggregates import AUC, MEAN, PEARSON, RATIO
 from rslwm.evals.base import MetricInfo
 from rslwm.evals.rows import Rows
 from rslwm.serialisation import dump
 from rslwm.study.presets import PRESETS
 from rslwm.study.record import RunRecord, SpaceRecord, Timing
-from rslwm.types import LatentSpec, MetricRow, Unavailable
+from rslwm.types import LatentSpec, Unavailable
 
 SPACES = {
     "small-vae": ("reconstruction", 0.62, 0.30, 0.50),
@@ -28,39 +29,39 @@ SPACES = {
 
 METRICS = [
     MetricInfo(
-        "psnr", "fidelity", True, "dB", "mean", "copy the last frame", "encode and decode",
+        "psnr", "fidelity", True, "dB", MEAN, "copy the last frame", "encode and decode",
         "Peak signal-to-noise ratio of decoded rollouts.",
     ),
     MetricInfo(
-        "ssim", "fidelity", True, "1", "mean", "copy the last frame", "encode and decode",
+        "ssim", "fidelity", True, "1", MEAN, "copy the last frame", "encode and decode",
         "Structural similarity of decoded rollouts.",
     ),
     MetricInfo(
-        "cem_error", "planning", False, "1", "mean", "do nothing", "the recorded action",
+        "cem_error", "planning", False, "1", MEAN, "do nothing", "the recorded action",
         "Distance between the planned and the recorded action, in normalised units.",
         floor_value=0.8, ceiling_value=0.0,
     ),
     MetricInfo(
-        "plan_success", "planning", True, "1", "auc", "chance", "perfect ranking",
+        "plan_success", "planning", True, "1", AUC, "chance", "perfect ranking",
         "Does the predicted cost rank plans by whether they succeed?", floor_value=0.5, ceiling_value=1.0,
     ),
     MetricInfo(
-        "latent_error", "representation", False, "1", "ratio", "copy the last latents", "no error",
+        "latent_error", "representation", False, "1", RATIO, "copy the last latents", "no error",
         "Error of generated latents relative to copying the last ones.", floor_value=1.0, ceiling_value=0.0,
     ),
     MetricInfo(
-        "inverse_dynamics", "representation", True, "r", "pearson", "no correlation", "perfect correlation",
+        "inverse_dynamics", "representation", True, "r", PEARSON, "no correlation", "perfect correlation",
         "Correlation of actions read out of generated latents with the recorded ones.",
         floor_value=0.0, ceiling_value=1.0,
     ),
     MetricInfo(
-        "object_position", "representation", False, "cm", "mean", "predict the mean", "true latents",
+        "object_position", "representation", False, "cm", MEAN, "predict the mean", "true latents",
         "Read-out error of object positions.", scored=False, floor_value=10.0, ceiling_value=0.0,
     ),
 ]  # fmt: skip
 
 
-def measurements(episodes: int = 32, horizon: int = 8, seeds: int = 1, skills: dict = SPACES) -> list[MetricRow]:
+def measurements(episodes: int = 32, horizon: int = 8, seeds: int = 1, skills: dict = SPACES) -> Rows:
     """Rows of every metric with the planted skills."""
     rng = np.random.default_rng(7)
     hard = rng.normal(0, 1, (len(METRICS), episodes))
@@ -85,12 +86,12 @@ def measurements(episodes: int = 32, horizon: int = 8, seeds: int = 1, skills: d
                     e=e,
                 ):
                     rows.append(
-                        MetricRow(latent, family, "S", seed, metric.name, metric.axis, "test", f"episode_{e:03d}", k,
-                                  float(value), metric.higher_is_better, float(target), 0, dim, role)
+                        (latent, family, "S", seed, metric.name, metric.axis, "test", f"episode_{e:03d}", k,
+                         value, metric.higher_is_better, target, 0, dim, role)
                     )  # fmt: skip
 
                 s, noise = level[metric.axis], rng.normal(0, 1, (3, horizon))
-                for i, k in enumerate(range(1, horizon + 1) if metric.aggregate in ("mean", "ratio") else ()):
+                for i, k in enumerate(range(1, horizon + 1) if metric.aggregate in (MEAN, RATIO) else ()):
                     fade = 1 - 0.05 * k
                     if metric.name == "psnr":
                         add(14 + 12 * s * fade + 1.5 * hard[m, e] + 0.5 * noise[0, i], k)
@@ -107,13 +108,15 @@ def measurements(episodes: int = 32, horizon: int = 8, seeds: int = 1, skills: d
                         add(0.8 * (1 - s) + 0.02 * k + 0.06 * hard[m, e] + 0.04 * noise[0, i], k)
                     elif k == 1 and metric.name == "object_position":
                         add(10 - 4 * s + 2 * hard[m, e] + noise[0, i])
-                if metric.aggregate == "auc":
+                if metric.aggregate == AUC:
                     success = float(e % 3 > 0)
                     add(success * s * 4 + noise[0, 0], target=success)
-                if metric.aggregate == "pearson":
+                if metric.aggregate == PEARSON:
                     for d, dim in enumerate("xyz"):
                         add(signal[e, d] + noise[d, 0] * (1.2 - s), target=signal[e, d], dim=dim)
-    return rows
+    names = ("latent", "family", "size", "seed", "metric", "axis", "split", "unit", "k", "value", "higher_is_better",
+             "target", "window", "dim", "role")  # fmt: skip
+    return Rows.broadcast(**dict(zip(names, zip(*rows, strict=True), strict=True)))
 
 
 def clips(folder: Path, count: int = 3, frames: int = 10, context: int = 2, size: int = 48) -> None:
@@ -143,7 +146,7 @@ def clips(folder: Path, count: int = 3, frames: int = 10, context: int = 2, size
 def write_run(path: Path, seeds: int = 1, with_clips: bool = True) -> Path:
     """A complete run's folder."""
     path.mkdir(parents=True)
-    Rows.of(measurements(seeds=seeds)).save(path / "rows.parquet")
+    measurements(seeds=seeds).save(path / "rows.parquet")
     demo = PRESETS["demo"]  # with fewer episodes, so that a shipped record of training noise isn't this run's
     sim = replace(demo.data.sim, episodes=200)
     dump(replace(demo, data=replace(demo.data, sim=sim)), path / "config.yaml")

@@ -171,7 +171,7 @@ def test_weights_and_shares_stand_under_the_scores(run, page):
 def test_names_are_escaped(tmp_path):
     path = write_run(tmp_path / "hostile", with_clips=False)
     name = "<b>\"&'</b>"
-    Rows.of(measurements(episodes=8, skills={name: ("semantic", 0.4, 0.4, 0.4), "x": SPACES["small-vae"]})).save(
+    measurements(episodes=8, skills={name: ("semantic", 0.4, 0.4, 0.4), "x": SPACES["small-vae"]}).save(
         path / "rows.parquet"
     )
     text = judged(path).read_text()
@@ -208,7 +208,7 @@ def test_a_record_survives_its_file(run, tmp_path):
 def test_a_folder_without_measurements_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"rows\.parquet does not exist; `rslwm compare` writes it"):
         judge(tmp_path)
-    Rows.of(measurements(episodes=2)).save(tmp_path / "rows.parquet")
+    measurements(episodes=2).save(tmp_path / "rows.parquet")
     with pytest.raises(DataError, match=r"study\.json does not exist"):
         judge(tmp_path)
     for text in ("{", '{"metrics": [], "spaces": [{"name": "a", "family": "semantic"}]}'):

@@ -3,11 +3,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from rslwm.study.measuring import metric_versions
 
 from planted import INFOS, study
 from rslwm.serialisation import to_dict
 from rslwm.study.config import StudyConfig
+from rslwm.study.graph import Study
 from rslwm.study.presets import PRESETS
 from rslwm.types import DataError
 from rslwm.verdict import training_noise
@@ -81,8 +81,8 @@ def test_knobs_and_the_list_of_spaces_do_not_matter_but_budgets_and_data_do(tmp_
     assert find(path, longer).unlike == (f"world_model.optim.steps {optim.steps} there, 900 here",)
     fewer = replace(DEMO, data=replace(DEMO.data, sim=replace(DEMO.data.sim, episodes=60)))
     assert find(path, fewer).unlike == ("data.sim.episodes 320 there, 60 here",)
-    short = replace(DEMO, evaluation=replace(DEMO.evaluation, future=2))
-    assert [fact.split()[0] for fact in find(path, short).unlike] == ["evaluation.future"]
+    short = replace(DEMO, evaluation=replace(DEMO.evaluation, rollouts=replace(DEMO.evaluation.rollouts, future=2)))
+    assert [fact.split()[0] for fact in find(path, short).unlike] == ["evaluation.rollouts.future"]
 
 
 def test_a_field_that_the_record_does_not_know_yet_counts_by_its_default(tmp_path):
@@ -133,6 +133,8 @@ def test_every_shipped_record_belongs_to_the_preset_of_its_name():
     records = shipped()
     assert "demo" in {noise.name for noise in records}
     for noise in records:
-        here = replace(made(trained(), PRESETS[noise.name]), size=noise.made.size, versions=metric_versions())
+        here = replace(
+            made(trained(), PRESETS[noise.name]), size=noise.made.size, versions=Study(PRESETS[noise.name]).editions
+        )
         assert here.unlike(noise.made, made(trained(), StudyConfig())) == (), noise.name
         assert noise.freedom > 3

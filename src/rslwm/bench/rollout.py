@@ -59,5 +59,5 @@ class Rollouts:
         bench = self.bench
         made = bench.batch * bench.frames
         flops = bench.batch * self.passes(steps) * bench.pass_flops(self.model)
-        work = partial(self.ours, bench.frames, steps)
-        return Case(f"{bench.frames} frames at {steps} steps", work, made, "frames", flops, bench.peak)
+        name, work = f"{bench.frames} frames at {steps} steps", partial(self.ours, bench.frames, steps)
+        return Case(name, work, made, "frames", flops, bench.peak, warm_up=partial(self.ours, 1, steps))

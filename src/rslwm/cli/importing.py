@@ -110,7 +110,7 @@ class SemanticWM:
         facts["weights"] = str(Path(self.weights).expanduser().resolve()) if self.weights else ""
         facts["adapter_heads"] = _agreed("--adapter-heads", self.adapter_heads, svae.heads) if svae else UNUSED
         facts["decoder_heads"] = UNUSED
-        if svae and svae.decoder_weights:
+        if svae and svae.pixels:
             facts["decoder_heads"] = _agreed("--decoder-heads", self.decoder_heads, svae.decoder_heads)
         if missing := [f"  {flag:<29} {text}" for field, flag, text in _questions(dit, svae) if facts[field] is None]:
             contents = f"{dit.path} holds {dit}" + (f"; {svae.path} {svae}" if svae else "")

@@ -56,6 +56,24 @@ class Leaf:
         return self.kind == "image" or (self.kind == "numbers" and self.dtype == "uint8" and tensor)
 
     @property
+    def deep(self) -> bool:
+        """Whether pictures are of depth."""
+        return self.dtype not in ("uint8", "") or bool(DEPTH.search(self.name))
+
+    @property
+    def grey(self) -> bool:
+        return self.shape[2:] == (1,)
+
+    @property
+    def instructs(self) -> bool:
+        return "instruction" in self.name.lower()
+
+    @property
+    def whole(self) -> bool:
+        """Whether it holds integers."""
+        return self.kind == "numbers" and self.dtype.startswith(("int", "uint"))
+
+    @property
     def unlike_pictures(self) -> bool:
         """Whether it has the shape of pictures and isn't read as such: channels first, or not uint8."""
         sides = [n for n in self.shape if n not in (1, 3, 4)]
@@ -85,11 +103,7 @@ class Dialect:
 
 @dataclass
 class Names:
-    """The user's OURS=THEIRS.
-
-    Raises:
-        DataError: an entry isn't of this form, or nothing of ours is called so.
-    """
+    """The user's OURS=THEIRS. Raises DataError: an entry isn't of this form, or nothing of ours is called so."""
 
     action: list[str] = field(default_factory=list)
     instruction: str = ""
@@ -159,10 +173,6 @@ def lay_out(leaves: Sequence[Leaf], names: Names, dialect: Dialect, where: str) 
     return _Sorter(leaves, names, dialect, where).sort()
 
 
-def _reason(leaf: Leaf) -> str:
-    return f"{leaf}, {leaf.obstacle}" if leaf.obstacle else str(leaf)
-
-
 class _Sorter:
     def __init__(self, leaves: Sequence[Leaf], names: Names, dialect: Dialect, where: str) -> None:
         # What is observed comes first: a goal's picture is no default camera.
@@ -173,11 +183,15 @@ class _Sorter:
 
     def sort(self) -> Layout:
         self._named()
+        key = self.dialect.action
+        if not self.layout.parts and not self._under(key):
+            missing = f"{self.where} has no {key!r}; it has {self._listed()}"
+            raise DataError(f"{missing}. Name what the actions are: {_FLAG} action=KEY")
         if not self.layout.parts:
-            self._action()
+            self._add_action(key, self._under(key))
         rest = [leaf for leaf in self.leaves.values() if leaf.key not in self.taken]
-        colours = any(leaf.pictures and leaf.shape[2:] != (1,) and not self._depth(leaf) for leaf in rest)
-        once = [leaf.key for leaf in rest if leaf.kind != "text" and not self._recorded(leaf)]
+        colours = any(leaf.pictures and not leaf.grey and not leaf.deep for leaf in rest)
+        once = [leaf.key for leaf in rest if leaf.kind != "text" and not leaf.key.startswith(self.dialect.step)]
         if once:
             self.layout.left_out.append(f"recorded once an episode: {', '.join(once)}")
         for leaf in (leaf for leaf in rest if leaf.key not in once):
@@ -217,8 +231,7 @@ class _Sorter:
             self.layout.states[name] = self._one(theirs, f"{_STATE}.{name}", False, "numbers")
         if self.names.instruction:
             _, (leaf, *more) = self._find(self.names.instruction, "instruction")
-            codes = leaf.kind == "numbers" and leaf.dtype.startswith(("int", "uint"))
-            if more or leaf.obstacle or not (leaf.kind == "text" or codes):
+            if more or leaf.obstacle or not (leaf.kind == "text" or leaf.whole):
                 raise DataError(
                     f"data.features: instruction={self.names.instruction}: {leaf} is neither text nor codes"
                 )
@@ -226,35 +239,23 @@ class _Sorter:
         for theirs in self.names.action:
             self._add_action(*self._find(theirs, "action"))
 
-    def _action(self) -> None:
-        key = self.dialect.action
-        found = self._under(key)
-        if not found:
-            raise DataError(
-                f"{self.where} has no {key!r}; it has {self._listed()}. Name what the actions are: {_FLAG} action=KEY"
-            )
-        self._add_action(key, found)
-
     def _add_action(self, key: str, found: list[Leaf]) -> None:
-        numbers = {
-            leaf.key.removeprefix(key).lstrip("/"): leaf
-            for leaf in found
-            if leaf.kind == "numbers" and not leaf.obstacle
-        }
+        named = {leaf.key.removeprefix(key).lstrip("/"): leaf for leaf in found}
+        numbers = {name: leaf for name, leaf in named.items() if leaf.kind == "numbers" and not leaf.obstacle}
         if long := next((leaf for leaf in numbers.values() if leaf.size > LARGEST_STATE), None):
             raise DataError(f"{self.where}: {long} are no action. Name another feature: {_FLAG} action=KEY")
         if not numbers:
+            held = "; ".join(f"{leaf}, {leaf.obstacle}".rstrip(", ") for leaf in found)
             raise DataError(
-                f"{self.where}: the action ({'; '.join(map(_reason, found))}) is not numbers. Name another feature: "
-                f"{_FLAG} action=KEY"
+                f"{self.where}: the action ({held}) is not numbers. Name another feature: {_FLAG} action=KEY"
             )
         self.taken = (self.taken - {leaf.key for leaf in found}) | {leaf.key for leaf in numbers.values()}
-        if "" in numbers:
-            parts = [plain_part(numbers[""].name, numbers[""].size)]
+        if single := numbers.get(""):
+            parts = {"": plain_part(single.name, single.size)}
         else:
-            parts = dictionary_parts({name: leaf.size for name, leaf in numbers.items()})
-        self.layout.parts += parts
-        self.layout.leaves += [numbers[part.key if "" not in numbers else ""] for part in parts]
+            parts = {part.key: part for part in dictionary_parts({name: n.size for name, n in numbers.items()})}
+        self.layout.parts += parts.values()
+        self.layout.leaves += [numbers[name] for name in parts]
 
     def _place(self, leaf: Leaf, colours: bool) -> str:
         """Where a leaf goes, or why it is left out."""
@@ -266,7 +267,7 @@ class _Sorter:
             return f"not part of the observation; {_FLAG} {_STATE}.NAME={leaf.key} takes it"
         if leaf.pictures:
             return self._picture(leaf, colours)
-        if self._instruction(leaf) and leaf.dtype.startswith(("int", "uint")):
+        if leaf.instructs and leaf.whole:
             return f"an instruction as numbers, not as text; {_FLAG} instruction={leaf.key} reads them as characters"
         if DEPTH.search(leaf.name) and leaf.size > 1:
             return "depth"
@@ -283,9 +284,9 @@ class _Sorter:
 
     def _picture(self, leaf: Leaf, colours: bool) -> str:
         name = self.dialect.short(leaf.key)
-        if self._depth(leaf):
+        if leaf.deep:
             return "depth, not colours"
-        if leaf.shape[2:] == (1,) and colours:
+        if leaf.grey and colours:
             return f"one channel, not colours; {_FLAG} {_CAMERA}{name}={leaf.key} takes it"
         if name in self.layout.cameras:
             return f"another camera is called {name!r}"
@@ -293,27 +294,13 @@ class _Sorter:
         return ""
 
     def _text(self, leaf: Leaf) -> str:
-        known = leaf.key in self.dialect.instructions or self._instruction(leaf)
-        if self.names.instruction or not known:
+        known = self.dialect.instructions
+        if self.names.instruction or not (leaf.key in known or leaf.instructs):
             return f"a text; {_FLAG} instruction={leaf.key} takes it as the instruction"
         self.layout.instructions.append(leaf)
-        self.layout.instructions.sort(key=self._preference)
+        preferred = (*known, *sorted(each.key for each in self.layout.instructions))
+        self.layout.instructions.sort(key=lambda each: preferred.index(each.key))
         return ""
-
-    def _preference(self, leaf: Leaf) -> tuple[int, str]:
-        known = self.dialect.instructions
-        return (known.index(leaf.key) if leaf.key in known else len(known), leaf.key)
-
-    def _recorded(self, leaf: Leaf) -> bool:
-        return leaf.key.startswith(self.dialect.step)
-
-    @staticmethod
-    def _instruction(leaf: Leaf) -> bool:
-        return "instruction" in leaf.name.lower()
-
-    @staticmethod
-    def _depth(leaf: Leaf) -> bool:
-        return leaf.dtype not in ("uint8", "") or bool(DEPTH.search(leaf.name))
 
     def _listed(self) -> str:
         return ", ".join(map(str, self.leaves.values())) or "nothing"

@@ -19,7 +19,7 @@ from av.error import FFmpegError
 
 from rslwm.data.dataset import EpisodeDataset
 from rslwm.data.fingerprint import note
-from rslwm.data.lerobot_info import CAMERA, LABELLED, SUCCESS
+from rslwm.data.lerobot_info import CAMERA, LABELLED, PATHS, SUCCESS
 from rslwm.data.lerobot_schema import column, declare, proprioceptive, state_key, whole, write_tasks
 from rslwm.data.statistics import Statistics, combine, describe, describe_pixels
 from rslwm.data.video import VideoWriter
@@ -31,9 +31,7 @@ DATA_MB, VIDEO_MB, CHUNK_FILES = 100, 200, 1000
 ROW_GROUP, EPISODE_GROUP = 20_000, 500
 """Rows of steps and of episodes that are gathered before they are written: a row group each would be slow to read."""
 
-DATA_PATH = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
-VIDEO_PATH = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
-
+DATA_PATH, VIDEO_PATH = PATHS[3]["data_path"], PATHS[3]["video_path"]
 EPISODES_PATH = "meta/episodes/chunk-000/file-000.parquet"
 
 

@@ -46,11 +46,8 @@ class Listed:
 
 
 def read_episodes(info: Info) -> list[Listed]:
-    """By ascending ``episode_index``.
-
-    Raises:
-        DataError: the lists are missing, damaged, or not as many as ``info.json`` says.
-    """
+    """By ascending ``episode_index``. Raises DataError: the lists are missing, damaged, or not as many as ``info.json``
+    says."""
     found = _from_tables(info) if info.version == 3 else _from_lines(info)
     if len(found) != info.values["total_episodes"]:
         raise DataError(
@@ -62,11 +59,7 @@ def read_episodes(info: Info) -> list[Listed]:
 
 
 def read_tasks(info: Info) -> dict[int, str] | None:
-    """Instructions by ``task_index``; None if there is no such table.
-
-    Raises:
-        DataError: it is damaged.
-    """
+    """Instructions by ``task_index``; None if there is no such table. Raises DataError: it is damaged."""
     if info.version == 2:
         lines = info.root / "meta/tasks.jsonl"
         rows = _lines(lines, ("task_index", "task")) if lines.is_file() else None
@@ -108,7 +101,13 @@ def _from_tables(info: Info) -> list[Listed]:
             f"{folder} holds no chunk-*/file-*.parquet. Part of the data set is missing: copy it again, or "
             "record with LeRobot's dataset.finalize(), which writes it."
         )
-    return [_listed(row, info, path) for path in files for row in _episode_rows(path)]
+    found = []
+    for path in files:
+        for row in _episode_rows(path):
+            place = _place(row, "data", path)
+            table = info.path("data_path", **place) if place else None
+            found.append(_listed(row, path, table, {camera: _video(row, camera, info, path) for camera in info.filmed}))
+    return found
 
 
 def _episode_rows(path: Path) -> list[dict[str, Any]]:
@@ -119,11 +118,10 @@ def _episode_rows(path: Path) -> list[dict[str, Any]]:
     return rows_of(table, path)
 
 
-def _listed(row: dict[str, Any], info: Info, path: Path) -> Listed:
-    number, place = _whole(row, "episode_index", path), _place(row, "data", path)
+def _listed(row: dict[str, Any], path: Path, table: Path | None, videos: dict[str, VideoPlace]) -> Listed:
+    number, tasks = _whole(row, "episode_index", path), row.get("tasks")
     edges = ("dataset_from_index", "dataset_to_index")
     span = [_whole(row, edge, path) for edge in edges if row.get(edge) is not None]
-    tasks = row.get("tasks")
     try:
         notes = json.loads(row.get("rslwm/info") or "{}")
     except json.JSONDecodeError as error:
@@ -133,14 +131,10 @@ def _listed(row: dict[str, Any], info: Info, path: Path) -> Listed:
         length=_whole(row, "length", path),
         tasks=(tasks,) if isinstance(tasks, str) else tuple(map(str, tasks)) if isinstance(tasks, list) else (),
         span=(span[0], span[1]) if len(span) == 2 else None,
-        table=info.path("data_path", **place) if place else None,
-        videos={camera: _video(row, camera, info, path) for camera in info.cameras if _is_video(info, camera)},
+        table=table,
+        videos=videos,
         own={"id": row.get("rslwm/id"), "info": notes},
     )
-
-
-def _is_video(info: Info, camera: str) -> bool:
-    return bool(info.features[info.cameras[camera]]["dtype"] == "video")
 
 
 def _whole(row: dict[str, Any], name: str, path: Path) -> int:
@@ -186,20 +180,9 @@ def _from_lines(info: Info) -> list[Listed]:
     for row in _lines(path, ("episode_index", "length")):
         number = _whole(row, "episode_index", path)
         parts = {"episode_chunk": number // max(size, 1), "episode_index": number}
-        tasks = row.get("tasks") or []
-        found.append(
-            Listed(
-                number=number,
-                length=_whole(row, "length", path),
-                tasks=tuple(map(str, tasks)) if isinstance(tasks, list) else (str(tasks),),
-                table=info.path("data_path", **parts),
-                videos={
-                    camera: VideoPlace(info.path("video_path", video_key=info.columns[key], **parts))
-                    for camera, key in info.cameras.items()
-                    if _is_video(info, camera)
-                },
-            )
-        )
+        keys = {camera: info.columns[info.cameras[camera]] for camera in info.filmed}
+        videos = {camera: VideoPlace(info.path("video_path", video_key=key, **parts)) for camera, key in keys.items()}
+        found.append(_listed(row, path, info.path("data_path", **parts), videos))
     return found
 
 
@@ -222,11 +205,7 @@ def _lines(path: Path, needed: tuple[str, ...]) -> list[dict[str, Any]]:
 
 
 def read_columns(path: Path, wanted: Callable[[str], bool]) -> pa.Table:
-    """Those columns of a parquet file that are wanted.
-
-    Raises:
-        DataError: it is missing, no parquet, or damaged.
-    """
+    """Those columns of a parquet file that are wanted. Raises DataError: it is missing, no parquet, or damaged."""
     try:
         file = pq.ParquetFile(path)
         return file.read(columns=[name for name in file.schema_arrow.names if wanted(name)])
@@ -250,11 +229,7 @@ def _unreadable(path: Path, error: Exception) -> str:
 
 
 def rows_of(table: pa.Table, path: Path) -> list[dict[str, Any]]:
-    """Rows as Python objects.
-
-    Raises:
-        DataError: they hold text that isn't UTF-8.
-    """
+    """Rows as Python objects. Raises DataError: they hold text that isn't UTF-8."""
     values = {}
     for name in table.column_names:
         try:

@@ -65,6 +65,11 @@ class Info:
         return _by_name(sorted(keys, key=lambda k: _is_single(self.features[k])), CAMERA)
 
     @cached_property
+    def filmed(self) -> list[str]:
+        """Cameras whose pictures lie in videos."""
+        return [camera for camera, key in self.cameras.items() if self.features[key]["dtype"] == "video"]
+
+    @cached_property
     def states(self) -> dict[str, str]:
         """Recorded vectors: names to features."""
         return _by_name([k for k, feature in self.features.items() if _is_state(k, feature)], f"{STATE}.")
@@ -85,9 +90,8 @@ class Info:
         rest = {key: feature for key, feature in self.features.items() if key not in used} | self.replaced
         noted = self.own.get("left_out")
         found = [str(note) for note in noted] if isinstance(noted, list) else []
-        found += [
-            f"camera {_short(k, CAMERA)!r} is a depth map, and left out" for k in self._pictures if not self._colour(k)
-        ]
+        depth = [_short(key, CAMERA) for key in self._pictures if key not in self.cameras.values()]
+        found += [f"camera {name!r} is a depth map, and left out" for name in depth]
         if rest:
             found.append(f"features left out: {', '.join(describe(key, rest[key]) for key in rest)}")
         for key in (ACTION, *self.states.values()):
@@ -95,9 +99,6 @@ class Info:
             if (given := _flat(feature.get("names"))) and dimension_names(feature, "") != given:
                 found.append(f"names of {key!r} left out: {len(given)} for shape {_shape(feature)}: {given}")
         return found
-
-    def _colour(self, key: str) -> bool:
-        return key in self.cameras.values()
 
     def size(self, camera: str) -> tuple[int, int]:
         """Declared height and width of a camera's frames."""
@@ -111,11 +112,8 @@ class Info:
         return (shape[1], shape[2]) if first else (shape[0], shape[1])
 
     def path(self, template: str, **parts: Any) -> Path:
-        """A file by ``data_path`` or ``video_path``.
-
-        Raises:
-            DataError: the template asks for something else than LeRobot's.
-        """
+        """A file by ``data_path`` or ``video_path``. Raises DataError: the template asks for something else than
+        LeRobot's."""
         text = self.values.get(template) or PATHS[self.version][template]
         try:
             return self.root / text.format(**parts)
@@ -127,11 +125,8 @@ class Info:
 
 
 def read_info(root: Path, mapping: Sequence[str] = ()) -> Info:
-    """``meta/info.json`` with features called as ``mapping`` says, each entry OURS=THEIRS.
-
-    Raises:
-        DataError: it is missing or malformed, of another version, or has no actions.
-    """
+    """``meta/info.json`` with features called as ``mapping`` says, each entry OURS=THEIRS. Raises DataError: it is
+    missing or malformed, of another version, or has no actions."""
     file = root / "meta/info.json"
     if not file.is_file():
         what = "not a LeRobot data set" if root.exists() else "no folder"
@@ -163,11 +158,7 @@ def read_info(root: Path, mapping: Sequence[str] = ()) -> Info:
 
 
 def read_json(file: Path) -> dict[str, Any]:
-    """A JSON object.
-
-    Raises:
-        DataError: the file holds something else.
-    """
+    """A JSON object. Raises DataError: the file holds something else."""
     try:
         values = json.loads(file.read_text(encoding="utf-8-sig"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:

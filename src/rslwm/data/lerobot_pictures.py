@@ -23,11 +23,8 @@ class Pictures:
         self._last: tuple[Path, pa.ChunkedArray] | None = None
 
     def read(self, rows: np.ndarray, episode: str) -> np.ndarray:
-        """(T, H, W, 3) uint8 of these rows; the pictures of one file are in memory at a time, still encoded.
-
-        Raises:
-            DataError: a picture is missing, damaged, no colour picture, or of another size than the first.
-        """
+        """(T, H, W, 3) uint8 of these rows; the pictures of one file are in memory at a time, still encoded. Raises
+        DataError: a picture is missing, damaged, no colour picture, or of another size than the first."""
         frames: list[np.ndarray] = []
         for path, numbers in self.table.places(rows):
             if self._last is None or self._last[0] != path:

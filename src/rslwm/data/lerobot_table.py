@@ -46,22 +46,15 @@ class Table:
         return int(self._read[1].sum())
 
     def column(self, key: str) -> np.ndarray:
-        """A vector over all rows, (N, n) float32.
-
-        Raises:
-            DataError: it is missing, or its rows differ in length.
-        """
+        """A vector over all rows, (N, n) float32. Raises DataError: it is missing, or its rows differ in length."""
         found = self._read[0][key]
         if isinstance(found, DataError):
             raise type(found)(*found.args)
         return found
 
     def index(self, key: str) -> np.ndarray | None:
-        """An index column, (N,) int64, or the time stamps, float64; None if there is none.
-
-        Raises:
-            DataError: it is there and can't be read.
-        """
+        """An index column, (N,) int64, or the time stamps, float64; None if there is none. Raises DataError: it is
+        there and can't be read."""
         try:
             return self.column(key)[:, 0]
         except _NoColumn:

@@ -74,11 +74,8 @@ def _names(key: str, size: int, kind: PartKind) -> tuple[str, ...]:
 
 
 def columns(parts: Sequence[Part], spec: ActionSpec, where: str) -> list[int]:
-    """Which of the dimensions of all parts, side by side, the spec's are: by name, otherwise by position.
-
-    Raises:
-        DataError: the spec has neither their names nor as many dimensions, or has something of another kind there.
-    """
+    """Which of the dimensions of all parts, side by side, the spec's are: by name, otherwise by position. Raises
+    DataError: the spec has neither their names nor as many dimensions, or has something of another kind there."""
     names = [name for part in parts for name in part.names]
     kinds = [part.kind for part in parts for _ in part.names]
     if set(spec.names) <= set(names):

@@ -30,11 +30,8 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def read_features(path: Path) -> list[Leaf]:
-    """What ``features.json`` lists, by the keys under which a tf.Example stores it: ``steps/observation/state``.
-
-    Raises:
-        DataError: the file doesn't follow the format.
-    """
+    """What ``features.json`` lists, by the keys under which a tf.Example stores it: ``steps/observation/state``. Raises
+    DataError: the file doesn't follow the format."""
     return list(_leaves(_read(path), "", 0, path))
 
 

@@ -29,11 +29,8 @@ _OTHERS = {
 
 
 def read_records(path: Path, verify: bool = True) -> Iterator[bytes]:
-    """The records of one file; ``verify`` computes the checksum of their content too, not only of their length.
-
-    Raises:
-        DataError: the file is truncated or a checksum is wrong; the message gives record and byte offset.
-    """
+    """The records of one file; ``verify`` computes the checksum of their content too, not only of their length. Raises
+    DataError: the file is truncated or a checksum is wrong; the message gives record and byte offset."""
     size = path.stat().st_size
     with path.open("rb") as file:
         number = 0
@@ -54,11 +51,7 @@ def read_records(path: Path, verify: bool = True) -> Iterator[bytes]:
 
 
 def parse_example(record: bytes) -> dict[str, Value]:
-    """Features of a serialised tf.Example by name.
-
-    Raises:
-        DataError: the bytes are not such a message.
-    """
+    """Features of a serialised tf.Example by name. Raises DataError: the bytes are not such a message."""
     features: dict[str, Value] = {}
     try:
         for _, container in _fields(memoryview(record)):  # Example.features

@@ -93,11 +93,7 @@ def read_video(
 
 
 def length(path: Path) -> float:
-    """Seconds that a video says it lasts; 0 if it doesn't say.
-
-    Raises:
-        DataError: the file is missing or damaged.
-    """
+    """Seconds that a video says it lasts; 0 if it doesn't say. Raises DataError: the file is missing or damaged."""
     if not path.is_file():
         raise DataError(f"{path} does not exist. Copy it there.")
     try:

@@ -63,10 +63,7 @@ class Imagined(Environment[Imagination]):
             shape = (len(actions), self.ahead, *self._latent)
             drawn = torch.randn(shape, generator=self.generator, device=self.generator.device)
             self._noise = [*drawn.to(actions.device).unbind(1)]
-        rollout, frame = self.model.step(
-            self._rollout, actions, self.sampling, noise=self._noise[0], following=following
-        )
-        del self._noise[0]
+        rollout, frame = self.model.step(self._rollout, actions, self.sampling, self._noise.pop(0), following)
         return self._at(rollout, frame[:, None], actions[:, None])
 
     def _at(self, rollout: RolloutState, latents: Tensor, actions: Tensor) -> Observation:

@@ -16,9 +16,9 @@ class Cache:
     They come in parts, oldest first: a part that several candidates share has fewer rows than the candidates' own.
     """
 
-    parts: tuple[tuple[KeyValues, ...], ...]
+    parts: tuple[tuple[KeyValues, ...], ...] = ()
     """Of each part, one pair a temporal block."""
-    lengths: tuple[int, ...]
+    lengths: tuple[int, ...] = ()
     """Frames of each part."""
     first: int = 0
     """Position of the first frame; rotary embeddings only see differences, so it may grow without end."""
@@ -38,13 +38,10 @@ class Cache:
 
     def append(self, new: Cache) -> Cache:
         """With the frames of ``new`` behind its own; what candidates share stays shared."""
-        last = self.parts[-1]
-        if len(last[0][0]) != len(new.parts[0][0][0]):
+        if not self.parts or len(self.parts[-1][0][0]) != len(new.parts[0][0][0]):
             return Cache(self.parts + new.parts, self.lengths + new.lengths, self.first)
-        joined = tuple(
-            (torch.cat([old_k, k], -2), torch.cat([old_v, v], -2))
-            for (old_k, old_v), (k, v) in zip(last, new.parts[0], strict=True)
-        )
+        layers = zip(self.parts[-1], new.parts[0], strict=True)
+        joined = tuple((torch.cat([k, new_k], -2), torch.cat([v, new_v], -2)) for (k, v), (new_k, new_v) in layers)
         return Cache((*self.parts[:-1], joined), (*self.lengths[:-1], self.lengths[-1] + new.frames), self.first)
 
     def tail(self, frames: int) -> Cache:
@@ -58,6 +55,9 @@ class Cache:
                 parts.append(tuple((_cut(k, cut, length, length), _cut(v, cut, length, length)) for k, v in part))
                 lengths.append(length - cut)
         return Cache(tuple(parts), tuple(lengths), self.end - sum(lengths))
+
+
+EMPTY = Cache()
 
 
 def first_frames(key_values: KeyValues, count: int, frames: int) -> KeyValues:

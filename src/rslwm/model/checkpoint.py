@@ -40,19 +40,15 @@ def replacing(folder: Path) -> Iterator[Path]:
 
 
 def read_record(file: Path) -> dict[str, Any]:
-    """``config.yaml`` as it was saved.
-
-    Raises:
-        DataError: it is missing, no YAML, of another format, or lacks a part.
-    """
+    """``config.yaml`` as it was saved; raises :class:`DataError` if it is missing, damaged or of another format."""
     if not file.is_file():
         raise DataError(f"{file} does not exist; a checkpoint holds config.yaml, model.safetensors and space/")
     try:
         record = yaml.safe_load(file.read_text())
     except yaml.YAMLError as error:
         raise DataError(f"{file} is not YAML: {error}") from None
-    if not isinstance(record, dict) or record.get("format") != FORMAT:
-        found = record.get("format") if isinstance(record, dict) else record
+    found = record.get("format") if isinstance(record, dict) else record
+    if not isinstance(record, dict) or found != FORMAT:
         raise DataError(f"{file}: format {found!r}, but this version reads {FORMAT}; use the version that wrote it")
     for name in ("world_model", "latent_space", "action_spec", "data_fingerprint"):
         if name not in record:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,8 +15,8 @@ from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import FlopCounterMode
 
 from rslwm.attention import KeyValues
-from rslwm.model.cache import Cache, first_frames
-from rslwm.model.layers import Block, FinalLayer, SpatialAttention, TemporalAttention, sinusoidal_embedding
+from rslwm.model.cache import EMPTY, Cache, first_frames
+from rslwm.model.layers import FinalLayer, Layer, sinusoidal_embedding
 from rslwm.model.rotary import rotary_tables
 from rslwm.serialisation import ConfigError
 
@@ -72,29 +71,6 @@ def size_of(config: DiTConfig) -> str:
     return f"{config.width}x{config.depth}"
 
 
-class Layer(nn.Module):
-    """A spatial block, then a temporal block."""
-
-    def __init__(self, config: DiTConfig) -> None:
-        super().__init__()
-        width, heads = config.width, config.heads
-        self.s_block = Block(width, SpatialAttention(width, heads))
-        self.t_block = Block(width, TemporalAttention(width, heads, config.temporal == "joint"))
-
-    def modulations(self, condition: Tensor) -> Modulations:
-        return self.s_block.adaLN_modulation(condition), self.t_block.adaLN_modulation(condition)
-
-    def forward(
-        self, x: Tensor, modulations: Modulations, space: Tensor, time: Tensor, past: Sequence[KeyValues]
-    ) -> tuple[Tensor, KeyValues]:
-        x, _ = self.s_block(x, modulations[0], space)
-        return self.t_block(x, modulations[1], time, past)
-
-
-Modulations = tuple[Tensor, Tensor]
-"""Of a layer's spatial and temporal block, each (B, T, 1, 6 D)."""
-
-
 @dataclass(frozen=True)
 class Conditions:
     """What noise levels and actions do to the frames of one forward pass."""
@@ -103,14 +79,12 @@ class Conditions:
     """(B, T, D), embedded noise levels"""
     both: Tensor
     """(B, T, D), with the embedded actions"""
-    layers: tuple[Modulations, ...]
+    layers: tuple[tuple[Tensor, Tensor], ...]
+    """Modulations of each layer's spatial and temporal block, (B, T, 1, 6 D)"""
 
     def __getitem__(self, frames: slice) -> Conditions:
-        return Conditions(
-            self.level[:, frames],
-            self.both[:, frames],
-            tuple((space[:, frames], time[:, frames]) for space, time in self.layers),
-        )
+        layers = tuple((space[:, frames], time[:, frames]) for space, time in self.layers)
+        return Conditions(self.level[:, frames], self.both[:, frames], layers)
 
 
 class DiT(nn.Module):
@@ -118,12 +92,7 @@ class DiT(nn.Module):
 
     Several views of a frame lie side by side in its width. No parameter depends on their number, nor on ``max_frames``
     and ``temporal``: the weights of a single-view model start a multi-view one.
-
-    Args:
-        config: architecture.
-        channels: C, the latent's channels.
-        action_dims: A.
-        generator: draws the initial weights; the global stream does without it.
+    ``generator`` draws the initial weights; the global stream does without it.
     """
 
     def __init__(
@@ -148,7 +117,7 @@ class DiT(nn.Module):
         self.x_proj = nn.Conv2d(channels, width, patch, patch)
         self.timestep_mlp = nn.Sequential(nn.Linear(TIME_CHANNELS, width), nn.SiLU(), nn.Linear(width, width))
         self.action_embedder = nn.Linear(config.action_inputs or action_dims, width)
-        self.blocks = nn.ModuleList(Layer(config) for _ in range(config.depth))
+        self.blocks = nn.ModuleList(Layer(width, config.heads, config.temporal == "joint") for _ in range(config.depth))
         if config.wide_head:
             self.s_projector = nn.Linear(width, config.wide_head)
             self.head_final_layer = FinalLayer(config.wide_head, patch * patch * channels)
@@ -167,31 +136,31 @@ class DiT(nn.Module):
         return Conditions(level, both, tuple(layer.modulations(both) for layer in self._layers))
 
     def extend(
-        self, x: Tensor, conditions: Conditions, past: Cache | None = None, keep: int | None = None
+        self, x: Tensor, conditions: Conditions, past: Cache = EMPTY, keep: int | None = None
     ) -> tuple[Tensor, Cache]:
-        """Velocity (B, T, h, w, C) of T frames that follow the past's, and the first ``keep`` frames' keys and values.
+        """Velocity (B, T, h, w, C) of T frames that follow the past's, and the first ``keep`` frames' keys and values,
+        all frames' by default.
 
-        All frames' by default. With a past of B contexts, x may hold B K rows, (B K) in that order: K candidates share
+        With a past of B contexts, x may hold B K rows, (B K) in that order: K candidates share
         a context.
 
         Raises:
             ValueError: more frames than ``max_frames``, or a grid that the patch doesn't divide.
         """
         grid, frames = self._grid(x), x.shape[1]
-        seen, start = (past.frames, past.end) if past else (0, 0)
-        if seen + frames > self.config.max_frames:
-            raise ValueError(f"{seen} + {frames} frames exceed dit.max_frames = {self.config.max_frames}")
-        space, time = rotary_tables(self.config, grid, start, frames, x.device)
+        if past.frames + frames > self.config.max_frames:
+            raise ValueError(f"{past.frames} + {frames} frames exceed dit.max_frames = {self.config.max_frames}")
+        space, time = rotary_tables(self.config, grid, past.end, frames, x.device)
         tokens = self._patchify(x.to(self.dtype))
         keep = frames if keep is None else keep
         new: list[KeyValues] = []
         recompute = self.checkpoint_activations and torch.is_grad_enabled()
         for i, layer in enumerate(self._layers):
             run = partial(checkpoint, layer, use_reentrant=False) if recompute else layer
-            tokens, key_values = run(tokens, conditions.layers[i], space, time, past.layer(i) if past else ())
+            tokens, key_values = run(tokens, conditions.layers[i], space, time, past.layer(i))
             new.append(first_frames(key_values, keep, frames))
         velocity = self._unpatchify(self._head(tokens, conditions), grid)
-        return velocity, Cache((tuple(new),), (keep,), start)
+        return velocity, Cache((tuple(new),), (keep,), past.end)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -261,11 +230,11 @@ def forward_flops(dit: DiT, grid: tuple[int, int], frames: int = 1, past: int = 
     with torch.device("meta"), torch.no_grad():
         twin = DiT(replace(dit.config, action_inputs=0), channels, actions)
 
-        def extend(frames: int, past: Cache | None) -> Cache:
+        def extend(frames: int, past: Cache = EMPTY) -> Cache:
             x = torch.zeros(1, frames, *grid, channels)
             return twin.extend(x, twin.conditions(torch.zeros(1, frames), torch.zeros(1, frames, actions)), past)[1]
 
-        seen = extend(past, None) if past else None
+        seen = extend(past) if past else EMPTY
         with FlopCounterMode(display=False) as counter:
             extend(frames, seen)
     return float(counter.get_total_flops())

@@ -97,9 +97,7 @@ class FlowMatching:
     """Shift of the noise levels, see :func:`shift_factor`."""
 
     def corrupt(self, latents: Tensor, generator: torch.Generator) -> NoisyClip:
-        """Noise a clean clip (B, T, h, w, C); all random numbers come from ``generator``.
-
-        Future frames get independent logit-normal levels passed through the shift. Each history frame becomes
+        """Future frames get independent logit-normal levels passed through the shift. Each history frame becomes
         (z + s n) / sqrt(1 + s^2) with s from a normal distribution of standard deviation ``history_noise``.
 
         Raises:
@@ -116,18 +114,15 @@ class FlowMatching:
         noise = draw_like(future, generator)
         s = self.config.history_noise * draw_like(history[..., :1, :1, :1], generator)
         history = (history + s * draw_like(history, generator)) / (1 + s.square()).sqrt()
-        return NoisyClip(
-            x=torch.cat([history, torch.lerp(future, noise, levels[..., None, None, None])], 1),
-            levels=torch.cat([levels.new_zeros(history.shape[:2]), levels], 1),
-            target=noise - future,
-        )
+        x = torch.cat([history, torch.lerp(future, noise, levels[..., None, None, None])], 1)
+        return NoisyClip(x, torch.cat([levels.new_zeros(history.shape[:2]), levels], 1), target=noise - future)
 
     def levels(self, steps: int) -> list[float]:
-        """From pure noise to data: linspace(1, 0, steps + 1) passed through the shift."""
+        """linspace(1, 0, steps + 1) passed through the shift."""
         return shift(torch.linspace(1, 0, steps + 1, dtype=torch.float64), self.gamma).tolist()
 
     def move(self, x: Tensor, output: Tensor, level: float, following: float) -> Tensor:
-        """One Euler step from a noise level to the following one."""
+        """Euler's."""
         return x + (following - level) * output
 
     @property

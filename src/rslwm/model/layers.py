@@ -64,44 +64,31 @@ def sinusoidal_embedding(levels: Tensor, channels: int) -> Tensor:
     return torch.cat([angles.cos(), angles.sin()], -1)
 
 
-class Attention(nn.Module):
-    """Multi-head attention with RMS-normalised, rotated queries and keys; subclasses say who attends to whom."""
+SPACE = "B T heads N d"
+TIME = "B N heads T d"
+JOINT = "B 1 heads (T N) d"
 
-    def __init__(self, width: int, heads: int) -> None:
+
+class Attention(nn.Module):
+    """Multi-head attention with RMS-normalised, rotated queries and keys.
+
+    Of a token to all of its frame (``SPACE``), to its own position in earlier frames (``TIME``), or to all of its own
+    and of earlier frames (``JOINT``). Over time it is causal; with a past, its frames come first.
+    """
+
+    def __init__(self, width: int, heads: int, sequence: str) -> None:
         super().__init__()
-        self.heads = heads
+        self.heads, self.sequence = heads, sequence
         self.qkv_proj = nn.Linear(width, 3 * width, bias=False)
         self.out_proj = nn.Linear(width, width)
 
-    def project(self, x: Tensor, table: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(B, T, N, D) -> queries scaled by 1 / sqrt(d), keys and values, each (B, T, N, heads, d)."""
+    def forward(self, x: Tensor, table: Tensor, past: Sequence[KeyValues] = ()) -> tuple[Tensor, KeyValues]:
+        """Tokens (B, T, N, D) -> tokens, and the new keys and values; the table also scales queries by 1 / sqrt(d)."""
+        T, N = x.shape[1:3]
         qkv = self.qkv_proj(x).unflatten(-1, (3, self.heads, -1))
         q, k = rotate(rms_norm(qkv[..., :2, :, :], QK_EPS), table).unbind(-3)
-        return q, k, qkv[..., 2, :, :]
-
-
-class SpatialAttention(Attention):
-    """Full attention among the tokens of a frame."""
-
-    def forward(self, x: Tensor, table: Tensor, past: Sequence[KeyValues] = ()) -> tuple[Tensor, KeyValues]:
-        q, k, v = (y.transpose(2, 3) for y in self.project(x, table))  # (B, T, heads, N, d)
-        return self.out_proj(attend(q, k, v).transpose(2, 3).flatten(3)), (k, v)
-
-
-class TemporalAttention(Attention):
-    """Causal attention over frames: of a token to its own position in earlier frames, or, joint, to all tokens of its
-    own and of earlier frames. With a past, its frames come first."""
-
-    def __init__(self, width: int, heads: int, joint: bool) -> None:
-        super().__init__(width, heads)
-        self.joint = joint
-        self.sequence = "B 1 heads (T N) d" if joint else "B N heads T d"
-
-    def forward(self, x: Tensor, table: Tensor, past: Sequence[KeyValues] = ()) -> tuple[Tensor, KeyValues]:
-        T, N = x.shape[1:3]
-        projected = self.project(x, table)
-        q, k, v = (rearrange(y, f"B T N heads d -> {self.sequence}") for y in projected)
-        bias = causal_bias(T, N if self.joint else 1, q)
+        q, k, v = (rearrange(y, f"B T N heads d -> {self.sequence}") for y in (q, k, qkv[..., 2, :, :]))
+        bias = None if self.sequence == SPACE else causal_bias(T, N if self.sequence == JOINT else 1, q)
         out = attend_with_past(q, k, v, past, bias) if past else attend(q, k, v, bias)
         return self.out_proj(rearrange(out, f"{self.sequence} -> B T N (heads d)", T=T, N=N)), (k, v)
 
@@ -148,6 +135,24 @@ class Block(nn.Module):
         x = torch.addcmul(x, gate_a, attended)
         x = torch.addcmul(x, gate_f, self.ffwd(modulate(rms_norm(x), shift_f, scale_f)))
         return x, key_values
+
+
+class Layer(nn.Module):
+    """A spatial block, then a temporal block; each has its modulation."""
+
+    def __init__(self, width: int, heads: int, joint: bool) -> None:
+        super().__init__()
+        self.s_block = Block(width, Attention(width, heads, SPACE))
+        self.t_block = Block(width, Attention(width, heads, JOINT if joint else TIME))
+
+    def modulations(self, condition: Tensor) -> tuple[Tensor, Tensor]:
+        return self.s_block.adaLN_modulation(condition), self.t_block.adaLN_modulation(condition)
+
+    def forward(
+        self, x: Tensor, modulations: tuple[Tensor, Tensor], space: Tensor, time: Tensor, past: Sequence[KeyValues]
+    ) -> tuple[Tensor, KeyValues]:
+        x, _ = self.s_block(x, modulations[0], space)
+        return self.t_block(x, modulations[1], time, past)
 
 
 class FinalLayer(nn.Module):

@@ -47,22 +47,18 @@ def rotary_tables(
 
     For the queries and for the keys of all heads; queries also get their 1 / sqrt(d).
     """
+    scale = (config.width // config.heads) ** -0.5
     with torch.inference_mode(False):
-        time = temporal_table(config, torch.arange(start, start + frames), grid)
-        space = _for_queries_and_keys(spatial_table(config, grid)).to(device, torch.complex64)
-        return space, _for_queries_and_keys(time).to(device, torch.complex64)
-
-
-def _for_queries_and_keys(table: Tensor) -> Tensor:
-    scale = (2 * table.shape[-1]) ** -0.5
-    return torch.stack([scale * table, table], -2).unsqueeze(-2)
+        tables = spatial_table(config, grid), temporal_table(config, torch.arange(start, start + frames), grid)
+        both = (torch.stack([scale * table, table], -2).unsqueeze(-2) for table in tables)
+        space, time = (table.to(device, torch.complex64) for table in both)
+        return space, time
 
 
 def spatial_table(config: DiTConfig, grid: tuple[int, int]) -> Tensor:
     """Of the tokens of a frame, (N, d/2): row and column; with several views side by side also the view.
 
-    With views, a head's width d is shared among row, column and view: the view gets floor(d/3) made even, the row half
-    of the rest made even, the column what remains.
+    Of d channels a view gets floor(d/3) made even, the row half of the rest made even, the column what remains.
     """
     rows, places = torch.cartesian_prod(*(torch.arange(n) for n in grid)).unbind(1)
     width = config.width // config.heads

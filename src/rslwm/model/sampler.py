@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rslwm.model.cache import Cache
+from rslwm.model.cache import EMPTY, Cache
 from rslwm.model.dit import Conditions, DiT
 from rslwm.model.flow import FlowMatching, Objective
 from rslwm.serialisation import ConfigError
@@ -55,18 +55,13 @@ class RolloutState:
     """(B, P, h, w, C), the last frames, those that the cache doesn't cover"""
     actions: Tensor
     """(B, P, A); ``actions[:, t]`` conditions frame t"""
-    cache: Cache | None = None
+    cache: Cache = EMPTY
     candidates: int = 1
 
     @property
     def batch(self) -> int:
         """Rows that the next step takes: contexts times candidates."""
         return self.latents.shape[0] * self.candidates
-
-    @property
-    def frames(self) -> int:
-        """Frames that the next one sees."""
-        return self.latents.shape[1] + (self.cache.frames if self.cache else 0)
 
     def fork(self, candidates: int) -> Self:
         """K futures for every row, without copying the context; row (b, k) of the next step is b * K + k."""
@@ -79,8 +74,8 @@ class RolloutState:
 
     def then(self, frame: Tensor, action: Tensor, sampler: Sampler) -> Self:
         """The state after one more frame (B, 1, h, w, C) and its action (B, 1, A); the cache covers all others."""
-        cache = self.cache and self.cache.tail(sampler.dit.config.max_frames - 2)
-        return replace(self, latents=frame, actions=action, cache=cache if cache and cache.frames else None)
+        cache = self.cache.tail(sampler.dit.config.max_frames - 2)
+        return replace(self, latents=frame, actions=action, cache=cache if cache.frames else EMPTY)
 
 
 @dataclass(frozen=True)
@@ -88,15 +83,12 @@ class Sampler:
     """Samples from a transformer that conditions a frame on the action which led to it.
 
     The first frame of a window gets zeros, as in training: nobody knows what led there.
-
-    Args:
-        null_action: (A,), what guidance compares with; None for a model that knows none.
     """
 
     dit: DiT
     objective: Objective
     null_action: Tensor | None = None
-
+    """(A,), what guidance compares with; None for a model that knows none"""
     waiting: ClassVar[int] = 0
     """Last frames of a state that can't be cached, since the action that conditions them is yet to come."""
 
@@ -107,11 +99,8 @@ class Sampler:
 
     def window(self, latents: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
         """Those of the frames (B, T, h, w, C) that a new one sees, and the actions (B, T, A) that condition them."""
-        actions = self.last(actions)
-        return self.last(latents), torch.cat([torch.zeros_like(actions[:, :1]), actions[:, 1:]], 1)
-
-    def last(self, frames: Tensor) -> Tensor:
-        return frames[:, 1 - self.dit.config.max_frames :].float()
+        latents, actions = (x[:, 1 - self.dit.config.max_frames :].float() for x in (latents, actions))
+        return latents, actions if self.waiting else self.align(actions[:, 1:])
 
     def start(self, context: Tensor, actions: Tensor) -> RolloutState:
         """A state after frames (B, T, h, w, C) with the actions (B, T-1, A) between them, its cache filled."""
@@ -127,8 +116,8 @@ class Sampler:
         with self.dit.own_precision():
             conditions = self.dit.conditions(levels, actions)
             _, new = self.dit.extend(self.objective.context(latents), conditions, state.cache)
-        cache = state.cache.append(new) if state.cache else new
-        return replace(state, cache=cache, latents=state.latents[:, count:], actions=state.actions[:, count:])
+        rest = state.latents[:, count:], state.actions[:, count:]
+        return replace(state, cache=state.cache.append(new), latents=rest[0], actions=rest[1])
 
     def step(
         self,
@@ -138,28 +127,23 @@ class Sampler:
         sampling: SamplingConfig,
         following: Tensor | None = None,
     ) -> tuple[RolloutState, Tensor]:
-        """Sample the next frame.
+        """Sample the next frame (B, h, w, C) from noise of its shape, after an action (B, A); B is ``state.batch``.
 
-        Args:
-            action: (B, A), leads to the new frame; B is ``state.batch``.
-            noise: (B, h, w, C), where the frame starts from.
-            following: (B, A), taken from the new frame; only a sampler of outgoing alignment looks at it.
-
-        Returns:
-            the state after it, and the frame (B, h, w, C).
+        Only a sampler of outgoing alignment looks at the ``following`` action (B, A), taken from the new frame.
 
         Raises:
             ConfigError: guidance of a model without a null action, Heun steps of a diffusion model, or no step at all.
             ValueError: another number of actions or noises than the state has rows.
         """
-        self.check(state, action, noise, sampling)
+        self._check(state, action, noise, sampling)
         if state.candidates > 1 or sampling.guidance != 1:
             state = self.fill(state).spread()
+        state, action = self.informed(state, action), self.own(action, following)
         levels = self.objective.levels(sampling.steps)
         branches = [_Branch(self, state, action, levels)]
         if sampling.guidance != 1 and self.null_action is not None:
             null = self.null_action.to(action).expand(len(action), -1)
-            branches.append(_Branch(self, self.unaware(state, null), null, levels))
+            branches.append(_Branch(self, self.informed(state, null), null, levels))
         x = noise[:, None].float()
         for i, (level, following_level) in enumerate(pairwise(levels)):
             output = _guided(branches, sampling.guidance, x, i)
@@ -170,12 +154,15 @@ class Sampler:
             x = moved
         return replace(state, cache=branches[0].past).then(x, action[:, None].float(), self), x[:, 0]
 
-    def unaware(self, state: RolloutState, null: Tensor) -> RolloutState:
-        """The state for guidance to compare with: what it says of the action that leads to the new frame is null."""
+    def informed(self, state: RolloutState, action: Tensor) -> RolloutState:
+        """The state that knows which action (B, A) leads to the new frame; of a single candidate."""
         return state
 
-    def check(self, state: RolloutState, action: Tensor, noise: Tensor, sampling: SamplingConfig) -> None:
-        """Raise what :meth:`step` raises."""
+    def own(self, action: Tensor, following: Tensor | None) -> Tensor:
+        """The one that conditions the new frame."""
+        return action
+
+    def _check(self, state: RolloutState, action: Tensor, noise: Tensor, sampling: SamplingConfig) -> None:
         if sampling.steps < 1:
             raise ConfigError(f"sampling.steps is {sampling.steps}; a frame needs at least 1")
         if sampling.method == "heun" and not isinstance(self.objective, FlowMatching):
@@ -209,7 +196,7 @@ class _Branch:
                 self.conditions = self._conditions_from(i)
             output, new = self.dit.extend(frames, self.conditions[i], self.past, context)
         if context:
-            self.past = self.past.append(new) if self.past else new
+            self.past = self.past.append(new)
             self.pending = self.pending[:, :0]
         return output[:, context:].float()
 

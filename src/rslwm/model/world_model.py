@@ -60,12 +60,10 @@ PIXELS_AT_ONCE = 2**21
 
 
 class WorldModel(nn.Module):
-    """Predicts latents from latents and actions.
+    """Predicts latents from latents and actions, all of them normalised.
 
-    Frame t is conditioned on the action that led to it, normalised; the first frame of a window gets zeros. With
-    causal attention a window's context is then the same whatever comes next, and K candidate futures share it. With
-    ``alignment="outgoing"`` it is conditioned on the action taken from it, as in the paper's code, zeros where that
-    isn't known. Precision is the caller's: wrap :meth:`loss` and the rollouts in :func:`rslwm.compute.autocast`.
+    Wherever ``noise`` is asked for, a generator draws it. Precision is the caller's: wrap :meth:`loss` and the rollouts
+    in :func:`rslwm.compute.autocast`.
 
     Args:
         space: the latent space; kept frozen. Train ``world_model.dit``.
@@ -85,17 +83,14 @@ class WorldModel(nn.Module):
         data: DataConfig | None = None,
     ) -> None:
         super().__init__()
-        self.space, self.action_spec, self.config = space, action_spec, config
+        self.space, self.action_spec, self.config = space.requires_grad_(False), action_spec, config
         self.fingerprint, self.data = fingerprint, data
-        self.seen: SeenEpisodes | None = None
-        """What it was trained on, where that is known; travels with the checkpoint."""
-        self.space.requires_grad_(False)
+        self.seen: SeenEpisodes | None = None  # what it was trained on, where that is known
         (h, w), channels = space.spec.grid, space.spec.channels
         self.dit = DiT(config.dit, channels, action_spec.dims, generator)
-        gamma = shift_factor(config.flow, h * w // config.dit.patch**2, channels)
-        ddpm, outgoing = config.objective == "ddpm", config.alignment == "outgoing"
-        self.objective: Objective = VPrediction(config.ddpm) if ddpm else FlowMatching(config.flow, gamma)
-        self._sampling = OutgoingSampler if outgoing else Sampler
+        flow = FlowMatching(config.flow, shift_factor(config.flow, h * w // config.dit.patch**2, channels))
+        self.objective: Objective = VPrediction(config.ddpm) if config.objective == "ddpm" else flow
+        self._sampling = OutgoingSampler if config.alignment == "outgoing" else Sampler
         if config.action_dropout and not config.dit.action_inputs:
             raise ConfigError(
                 f"world_model.action_dropout is {config.action_dropout}, but the transformer has no input for the null "
@@ -117,7 +112,7 @@ class WorldModel(nn.Module):
         return self.eval()
 
     def loss(self, latents: Tensor, actions: Tensor, generator: torch.Generator) -> Tensor:
-        """Training loss of clips (B, T, h, w, C) with normalised actions (B, T-1, A); a scalar."""
+        """Training loss of clips (B, T, h, w, C) with actions (B, T-1, A); a scalar."""
         self._check(latents, actions)
         clip = self.objective.corrupt(latents, generator)
         inputs = self._inputs(self._sampling.align(actions))
@@ -128,10 +123,8 @@ class WorldModel(nn.Module):
 
     @torch.no_grad()
     def start(self, context: Tensor, actions: Tensor, full_window: bool = False) -> RolloutState:
-        """The state after real frames (B, T, h, w, C) and the normalised actions between them (B, T-1, A).
-
-        ``full_window`` is :attr:`SamplingConfig.full_window` of the steps to come.
-        """
+        """The state after real frames (B, T, h, w, C) and the actions between them (B, T-1, A); ``full_window`` is
+        :attr:`SamplingConfig.full_window` of the steps to come."""
         self._check(context, actions)
         sampler, actions = self._sampler, self._inputs(actions)
         state = sampler.start(context, actions)
@@ -143,60 +136,38 @@ class WorldModel(nn.Module):
         state: RolloutState,
         action: Tensor,
         sampling: SamplingConfig,
-        generator: torch.Generator | None = None,
-        noise: Tensor | None = None,
+        noise: Tensor | torch.Generator,
         following: Tensor | None = None,
     ) -> tuple[RolloutState, Tensor]:
-        """One frame (B, h, w, C) after the normalised action (B, A), B being ``state.batch``; and the next state.
+        """The next state, and the frame (B, h, w, C) that an action (B, A) makes of noise; B is ``state.batch``.
 
-        Give either a generator or the noise (B, h, w, C) that the frame starts from. A model of outgoing alignment also
-        looks at the ``following`` action (B, A), the one taken from the new frame, where it is known.
-
-        Raises:
-            ConfigError: ``sampling`` asks for what the model can't do, see :meth:`Sampler.step`.
+        A model of outgoing alignment also looks at the ``following`` action (B, A), the one taken from the new frame,
+        where it is known. Raises what :meth:`Sampler.step` raises.
         """
-        noise = self._noise((state.batch, *state.latents.shape[2:]), generator, noise)
+        noise = self._drawn(noise, state.batch, *state.latents.shape[2:])
         following = None if following is None else self._inputs(following)
         return self._sampler.step(state, self._inputs(action), noise, sampling, following)
 
     @torch.no_grad()
     def unroll(
-        self,
-        state: RolloutState,
-        actions: Tensor,
-        sampling: SamplingConfig,
-        generator: torch.Generator | None = None,
-        noise: Tensor | None = None,
+        self, state: RolloutState, actions: Tensor, sampling: SamplingConfig, noise: Tensor | torch.Generator
     ) -> Tensor:
-        """F frames (B, F, h, w, C) from a state, with actions (B, F, A) and noise (B, F, h, w, C) or a generator."""
-        noise = self._noise((*actions.shape[:2], *state.latents.shape[2:]), generator, noise)
-        frames = []
-        for t in range(actions.shape[1]):
-            following = actions[:, t + 1] if t + 1 < actions.shape[1] else None
-            state, frame = self.step(state, actions[:, t], sampling, noise=noise[:, t], following=following)
+        """F frames (B, F, h, w, C) from a state, with actions (B, F, A) and noise (B, F, h, w, C)."""
+        noise = self._drawn(noise, *actions.shape[:2], *state.latents.shape[2:])
+        one_by_one, frames = actions.unbind(1), []
+        for action, following, start in zip(one_by_one, (*one_by_one[1:], None), noise.unbind(1), strict=True):
+            state, frame = self.step(state, action, sampling, noise=start, following=following)
             frames.append(frame)
         return torch.stack(frames, 1)
 
     def rollout(
-        self,
-        context: Tensor,
-        actions: Tensor,
-        sampling: SamplingConfig,
-        generator: torch.Generator | None = None,
-        noise: Tensor | None = None,
+        self, context: Tensor, actions: Tensor, sampling: SamplingConfig, noise: Tensor | torch.Generator
     ) -> Tensor:
-        """The future of real frames.
-
-        Args:
-            context: (B, T, h, w, C).
-            actions: (B, T-1+F, A), normalised; the first T-1 lie between the context frames.
-            noise: (B, F, h, w, C), or a generator instead.
-
-        Returns:
-            F generated frames, (B, F, h, w, C); :meth:`decode` turns them into video.
-        """
-        past, future = actions.split([context.shape[1] - 1, actions.shape[1] - context.shape[1] + 1], 1)
-        return self.unroll(self.start(context, past, sampling.full_window), future, sampling, generator, noise)
+        """The F frames (B, F, h, w, C) that noise becomes after real ones (B, T, h, w, C). Of the actions (B, T-1+F, A)
+        the first T-1 lie between the real frames."""
+        known = context.shape[1] - 1
+        state = self.start(context, actions[:, :known], sampling.full_window)
+        return self.unroll(state, actions[:, known:], sampling, noise)
 
     @torch.no_grad()
     def encode(self, frames: Tensor) -> Tensor:
@@ -212,8 +183,7 @@ class WorldModel(nn.Module):
         return max(1, PIXELS_AT_ONCE // (clips.shape[1] * self.space.config.image_size**2))
 
     def save(self, folder: Path | str) -> None:
-        """Write a checkpoint folder: ``model.safetensors``, ``config.yaml``, ``episodes.json`` and ``space/``; all or
-        nothing.
+        """Write a checkpoint folder, all or nothing.
 
         Raises:
             DataError: the folder exists and holds something else.
@@ -239,20 +209,17 @@ class WorldModel(nn.Module):
 
         Raises:
             ConfigError: a field of the configuration is unknown or has the wrong type.
-            DataError: a file is missing, truncated or of another format, a weight is missing, left over or of another
-                shape, or ``space/`` is not the latent space that the model was trained on.
+            DataError: a file is missing, truncated or of another format, or weights or ``space/`` don't fit the model.
         """
         folder = Path(folder)
-        record = read_record(folder / "config.yaml")
+        file, record = str(folder / "config.yaml"), read_record(folder / "config.yaml")
         space = LatentSpace.load(folder / "space")
         if space.spec.to_dict() != record["latent_space"]:
-            raise DataError(
-                f"{folder / 'space'} holds {space.spec}, but {folder / 'config.yaml'} says the model was trained on "
-                f"{record['latent_space']}; put the original space/ back"
-            )
-        config = from_dict(WorldModelConfig, record["world_model"], str(folder / "config.yaml"))
-        spec = stored_spec(record["action_spec"], str(folder / "config.yaml"))
-        data = from_dict(DataConfig, record["data"], str(folder / "config.yaml")) if record.get("data") else None
+            trained = f"{file} says the model was trained on {record['latent_space']}"
+            raise DataError(f"{folder / 'space'} holds {space.spec}, but {trained}; put the original space/ back")
+        config = from_dict(WorldModelConfig, record["world_model"], file)
+        spec = stored_spec(record["action_spec"], file)
+        data = from_dict(DataConfig, record["data"], file) if record.get("data") else None
         model = cls(space, spec, config, fingerprint=record["data_fingerprint"], data=data)
         model.seen = SeenEpisodes.read(folder)
         load_weights(model.dit, folder / "model.safetensors")
@@ -264,27 +231,19 @@ class WorldModel(nn.Module):
 
     @property
     def _null_action(self) -> Tensor:
-        null = torch.zeros(self.config.dit.action_inputs, device=self.device)
-        null[-1] = 1
-        return null
+        return torch.eye(self.config.dit.action_inputs, device=self.device)[-1]
 
-    def _noise(self, shape: tuple[int, ...], generator: torch.Generator | None, noise: Tensor | None) -> Tensor:
-        if (generator is None) == (noise is None):
-            raise ValueError("give either a generator or the noise to start from, not both or neither")
-        if noise is not None:
+    def _drawn(self, noise: Tensor | torch.Generator, *shape: int) -> Tensor:
+        if isinstance(noise, Tensor):
             return noise
-        assert generator is not None
-        return torch.randn(shape, generator=generator, device=generator.device).to(self.device)
+        return torch.randn(shape, generator=noise, device=noise.device).to(self.device)
 
     def _check(self, latents: Tensor, actions: Tensor) -> None:
-        spec = self.space.spec
-        if latents.shape[2:] != (*spec.grid, spec.channels):
-            raise ValueError(
-                f"latents are {tuple(latents.shape)}; {spec.name} needs (B, T, {spec.grid}, {spec.channels})"
-            )
-        needed = (len(latents), latents.shape[1] - 1, self.action_spec.dims)
+        spec, shape = self.space.spec, tuple(latents.shape)
+        if shape[2:] != (*spec.grid, spec.channels):
+            raise ValueError(f"latents are {shape}; {spec.name} needs (B, T, {spec.grid}, {spec.channels})")
+        needed = (shape[0], shape[1] - 1, self.action_spec.dims)
         if actions.shape != needed:
-            raise ValueError(
-                f"actions are {tuple(actions.shape)} for latents {tuple(latents.shape)}; expected {needed}: "
-                f"{', '.join(self.action_spec.names)} between each two frames"
-            )
+            names = ", ".join(self.action_spec.names)
+            given = f"actions are {tuple(actions.shape)} for latents {shape}"
+            raise ValueError(f"{given}; expected {needed}: {names} between each two frames")

@@ -68,13 +68,16 @@ def _grasped(state: TableState, thing: str, at: np.ndarray) -> bool:
 def _grasp(state: TableState, at: np.ndarray, yaw: float) -> np.ndarray:
     """Come down over ``at`` with open fingers and close them."""
     offset = state.gripper_rotation.T @ (at - state.gripper_position)  # x is down, y from finger to finger
-    height = state.gripper_position[2]
     between = abs(offset[1]) < _NEAR and abs(offset[2]) < 0.020
     if between and abs(_yaw(state) - yaw) < 0.25:
         return towards(state, at, at[2], yaw, CLOSED if abs(offset[0]) < 0.014 else OPEN)
-    if height < _HOVER - 0.02:
-        return towards(state, state.gripper_position, _HOVER, yaw, OPEN)
-    return towards(state, at, _HOVER, yaw, OPEN)
+    return _hover(state, at, yaw, OPEN)
+
+
+def _hover(state: TableState, place: np.ndarray, yaw: float, gripper: float) -> np.ndarray:
+    """Straight up, then over a place."""
+    low = state.gripper_position[2] < _HOVER - 0.02
+    return towards(state, state.gripper_position if low else place, _HOVER, yaw, gripper)
 
 
 def _pick_and_place(task: Task, state: TableState) -> np.ndarray:
@@ -109,9 +112,7 @@ def _push(task: Task, state: TableState) -> np.ndarray:
     start = target - 0.062 * along
     if behind and np.linalg.norm(start - state.gripper_position[:2]) < _NEAR:
         return towards(state, start, low, yaw, CLOSED)
-    if state.gripper_position[2] < _HOVER - 0.02:
-        return towards(state, state.gripper_position, _HOVER, yaw, CLOSED)
-    return towards(state, start, _HOVER, yaw, CLOSED)
+    return _hover(state, start, yaw, CLOSED)
 
 
 def _slide(task: Task, state: TableState) -> np.ndarray:

@@ -58,10 +58,7 @@ def record_episode(config: SimConfig, index: int) -> Episode:
 
 
 def demonstration(config: SimConfig, index: int) -> Iterator[tuple[Tabletop, Demonstrator, TableState, np.ndarray]]:
-    """An episode as it happens: the simulator, who acts, what is true, and the action (7,) that follows on it.
-
-    Raises what :func:`record_episode` raises.
-    """
+    """An episode as it happens: the simulator, who acts, what is true, and the action (7,) that follows on it."""
     if not config.families or not config.noise:
         raise ConfigError("sim.families and sim.noise: each needs at least one entry")
     if min(config.min_steps, config.max_steps) < 1:
@@ -103,9 +100,5 @@ def _tabletop(image_size: int, shadows: bool, dynamics_noise: float) -> Tabletop
 
 
 def record(config: SimConfig, processes: int | None = None) -> Iterator[Episode]:
-    """All episodes in order, the same whatever the number of processes.
-
-    Args:
-        processes: workers; None is one per core that this process may use, 1 records in this process.
-    """
+    """All episodes in order, the same whatever the number of processes: None is one a core, 1 records in this one."""
     return spread(partial(record_episode, config), range(config.episodes), processes or cores())

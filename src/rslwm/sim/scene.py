@@ -157,12 +157,6 @@ def _actuators() -> str:
     )
 
 
-def _cameras() -> str:
-    return f"""
-<camera name="front" {_look_at((1.44, 0.0, 0.93), (0.285, 0.0, 0.125))} fovy="14.5"/>
-<camera name="side" {_look_at((0.55, -0.80, 0.50), (0.21, 0.0, 0.12))} fovy="27"/>"""
-
-
 def _look_at(eye: tuple[float, float, float], target: tuple[float, float, float]) -> str:
     """Camera attributes; MuJoCo cameras look along their negative z axis with y up in the image."""
     back = np.subtract(eye, target)
@@ -198,7 +192,9 @@ def tabletop_xml(buffer_size: int, shadows: bool) -> str:
 <global offwidth="{buffer_size}" offheight="{buffer_size}"/></visual>
 <asset>{_MATERIALS}</asset>{_DEFAULTS}
 <worldbody><light name="lamp" pos="0.7 -0.4 1.2" dir="-0.55 0.30 -1" directional="true" diffuse="0.55 0.55 0.55"
- specular="0.3 0.3 0.3" castshadow="{"true" if shadows else "false"}"/>{_cameras()}
+ specular="0.3 0.3 0.3" castshadow="{"true" if shadows else "false"}"/>
+<camera name="front" {_look_at((1.44, 0.0, 0.93), (0.285, 0.0, 0.125))} fovy="14.5"/>
+<camera name="side" {_look_at((0.55, -0.80, 0.50), (0.21, 0.0, 0.12))} fovy="27"/>
 <geom name="floor" type="plane" size="6 6 0.1" pos="0 0 -0.6" rgba="0.40 0.45 0.50 1" contype="0" conaffinity="0"/>
 {_geom("box", (0.42, 0.55, 0.025), (0.22, 0, -0.025), name="table", material="table", friction="1 0.02 0.002")}
 {_ARM}{_furniture()}{"".join(map(_object, COLOURS))}</worldbody>

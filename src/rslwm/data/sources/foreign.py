@@ -53,11 +53,8 @@ class Foreign(Source):
     @property
     @abstractmethod
     def layout(self) -> Layout:
-        """Which feature is what.
-
-        Raises:
-            DataError: the files are absent, damaged or of another format, or nothing is an action.
-        """
+        """Which feature is what. Raises DataError: the files are absent, damaged or of another format, or nothing is an
+        action."""
 
     @property
     @abstractmethod
@@ -79,12 +76,8 @@ class Foreign(Source):
 
     @cached_property
     def spec(self) -> ActionSpec:
-        """From the file given, or one beside the data; otherwise as far as the data tell.
-
-        Raises:
-            DataError: nothing is an action.
-            ActionsUntold: nothing tells what it means; the message holds a draft.
-        """
+        """From the file given, or one beside the data; otherwise as far as the data tell. Raises DataError: nothing is
+        an action. Raises ActionsUntold: nothing tells what it means; the message holds a draft."""
         _ = self.layout
         return self._known_spec() if self._given is None else self._given
 

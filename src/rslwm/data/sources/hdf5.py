@@ -50,11 +50,7 @@ class Hdf5(Foreign):
 
     @cached_property
     def files(self) -> list[Path]:
-        """By name.
-
-        Raises:
-            DataError: there are none.
-        """
+        """By name. Raises DataError: there are none."""
         if not self.path.exists():
             raise DataError(
                 f"{self.path} does not exist; hdf5: takes a file or a folder of files ({', '.join(SUFFIXES)})"

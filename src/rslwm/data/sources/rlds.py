@@ -162,11 +162,8 @@ class Rlds(Foreign):
 
     @cached_property
     def report(self) -> RldsReport:
-        """Reads everything once: checks every record's checksum, finds repeated episodes and black cameras.
-
-        Raises:
-            DataError: a shard is damaged or holds another number of records than dataset_info.json says.
-        """
+        """Reads everything once: checks every record's checksum, finds repeated episodes and black cameras. Raises
+        DataError: a shard is damaged or holds another number of records than dataset_info.json says."""
         report = RldsReport(left_out=[*self.layout.left_out])
         report.missing = [name for name in self._shards if not (self.path / name).is_file()]
         seen: dict[str, str] = {}

@@ -55,7 +55,7 @@ class VPrediction:
         return (1 - betas.clamp(0, 0.999)).cumprod(0)
 
     def corrupt(self, latents: Tensor, generator: torch.Generator) -> NoisyClip:
-        """Noise every frame of a clean clip (B, T, h, w, C) to a diffusion step of its own."""
+        """Every frame to a diffusion step of its own."""
         latents = latents.float()
         steps = torch.randint(self.config.timesteps, latents.shape[:2], generator=generator, device=generator.device)
         alpha = self.alphas_cumprod[steps.cpu()].to(latents)[..., None, None, None]
@@ -80,7 +80,7 @@ class VPrediction:
         return self.config.context_step / EMBEDDING_SCALE
 
     def context(self, latents: Tensor) -> Tensor:
-        """Clean context frames scaled as at the context's step, without noise."""
+        """Scaled as at the context's step, without noise."""
         return self._amounts(self.context_level)[0] * latents
 
     def _amounts(self, level: float) -> tuple[float, float]:

@@ -21,21 +21,14 @@ from rslwm.types import DataError
 
 
 @dataclass(frozen=True)
-class StateDict:
-    """The tensors of one network in a file."""
+class Network:
+    """The tensors of one network in a file, under its own names."""
 
     path: Path
     tensors: dict[str, Tensor]
 
-    def __contains__(self, name: str) -> bool:
-        return name in self.tensors
-
     def shape(self, name: str, axes: int) -> tuple[int, ...]:
-        """Of a tensor with so many axes.
-
-        Raises:
-            DataError: it is missing, or has another number of axes.
-        """
+        """Of a tensor with so many axes; raises :class:`DataError` if it is missing or has others."""
         if name not in self.tensors:
             raise DataError(f"{self.path}: tensor {name!r} is missing")
         shape = tuple(self.tensors[name].shape)
@@ -59,35 +52,31 @@ class PublishedFile:
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Read what ``torch.save`` wrote, unless it holds more than tensors and plain values.
-
-        Raises:
-            DataError: the file is missing, truncated or damaged, or reading it would run code; nothing is loaded.
-        """
+        """What ``torch.save`` wrote; raises what :func:`read_tensors` raises."""
         content = read_tensors(path)
         settings = [value for key, value in content.items() if str(key).endswith("_config") and isinstance(value, dict)]
         return cls(path, dict(_tensors(content)), {k: v for part in settings for k, v in part.items()})
 
-    def network(self, marker: str) -> StateDict | None:
-        """The network that has a tensor called ``marker``, whatever prefix its names have; averaged weights first.
+    def prefixes(self, marker: str) -> list[str]:
+        """What stands before ``marker``, the name of a tensor that tells a network, wherever it occurs."""
+        return [name.removesuffix(marker) for name in self.tensors if f".{name}".endswith(f".{marker}")]
+
+    def network(self, kind: str, marker: str) -> Network:
+        """The one that has a tensor called ``marker``, whatever prefix its names have; averaged weights first.
 
         Raises:
-            DataError: there are several.
+            DataError: there are several, or none.
         """
-        found = [name.removesuffix(marker) for name in self.tensors if f".{name}".endswith(f".{marker}")]
-        averaged = [prefix for prefix in found if "ema" in re.split(r"[._]", prefix)]
+        found = self.prefixes(marker)
         if not found:
-            return None
+            names = ", ".join([*self.tensors][:8]) or "no tensor at all"
+            raise DataError(f"{self.path} holds no {kind} (no tensor ...{marker}), but {names}")
+        averaged = [prefix for prefix in found if "ema" in re.split(r"[._]", prefix)]
         prefix, *others = averaged or found
         if others:
             raise DataError(f"{self.path} holds several sets of weights, {found}; keep one of them")
         named = {name.removeprefix(prefix): x for name, x in self.tensors.items() if name.startswith(prefix)}
-        return StateDict(self.path, named)
-
-    def lacks(self, network: str, marker: str) -> DataError:
-        """The error of a file without a network, with the names that it has instead."""
-        names = ", ".join([*self.tensors][:8]) or "no tensor at all"
-        return DataError(f"{self.path} holds no {network} (no tensor ...{marker}), but {names}")
+        return Network(self.path, named)
 
 
 def _tensors(content: Any, path: str = "") -> Iterator[tuple[str, Tensor]]:
@@ -99,38 +88,26 @@ def _tensors(content: Any, path: str = "") -> Iterator[tuple[str, Tensor]]:
 
 
 @dataclass(frozen=True)
-class PublishedDiT:
+class PublishedDiT(Network):
     """A transformer; its configuration lacks what the file can't tell."""
 
-    weights: StateDict
     config: DiTConfig
     channels: int
 
-    @property
-    def path(self) -> Path:
-        return self.weights.path
-
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Read ``DiT-*.pt``.
-
-        Raises:
-            DataError: it can't be read, or holds no transformer.
-        """
-        file, marker = PublishedFile.read(path), "x_proj.weight"
-        weights = file.network(marker)
-        if weights is None:
-            raise file.lacks("transformer", marker)
-        width, channels, patch, _ = weights.shape(marker, 4)
+        """Read ``DiT-*.pt``; raises :class:`DataError` if it can't be read or holds no transformer."""
+        found = PublishedFile.read(path).network("transformer", "x_proj.weight")
+        width, channels, patch, _ = found.shape("x_proj.weight", 4)
         config = DiTConfig(
             width=width,
-            depth=weights.count("blocks"),
+            depth=found.count("blocks"),
             patch=patch,
-            wide_head=weights.shape("s_projector.weight", 2)[0] if "s_projector.weight" in weights else 0,
+            wide_head=found.shape("s_projector.weight", 2)[0] if "s_projector.weight" in found.tensors else 0,
             view_order="interleaved",
-            action_inputs=weights.shape("action_embedder.weight", 2)[1],
+            action_inputs=found.shape("action_embedder.weight", 2)[1],
         )
-        return cls(weights, config, channels)
+        return cls(path, found.tensors, config, channels)
 
     def __str__(self) -> str:
         head = f"wide head {self.config.wide_head}" if self.config.wide_head else "plain head"
@@ -139,71 +116,53 @@ class PublishedDiT:
     @property
     def usual_heads(self) -> int:
         """As many as the paper's model of this size has; heads of 64 channels at another size."""
-        sizes = (size for size in SIZES.values() if (size.width, size.depth) == (self.config.width, self.config.depth))
-        return next((size.heads for size in sizes), max(1, self.config.width // 64))
+        size = SIZES.get(size_of(self.config).removeprefix("DiT-"))
+        return size.heads if size else max(1, self.config.width // 64)
 
 
 @dataclass(frozen=True)
-class PublishedAdapter:
-    """An S-VAE adapter and, if the file has one, the pixel decoder of its latents; without what tensors can't tell."""
+class PublishedAdapter(Network):
+    """An S-VAE adapter and, if the file has one, the pixel decoder of its latents.
 
-    weights: StateDict
+    ``heads``, ``decoder_heads`` and ``encoder``, what the published code calls it, are what the training code wrote
+    beside the weights, if it did: tensors don't tell.
+    """
+
     config: AdapterConfig
     width: int
     channels: int
-    decoder_weights: StateDict | None
+    pixels: Network | None
     decoder: DecoderConfig
-    settings: dict[str, Any]
-    """What the training code wrote beside the weights, if it did."""
-
-    @property
-    def path(self) -> Path:
-        return self.weights.path
-
-    @property
-    def heads(self) -> int | None:
-        return self.settings.get("adapter_num_heads")
-
-    @property
-    def decoder_heads(self) -> int | None:
-        return self.settings.get("attn_heads")
-
-    @property
-    def encoder(self) -> str | None:
-        """What the published code calls the encoder."""
-        return self.settings.get("encoder_type")
+    heads: int | None
+    decoder_heads: int | None
+    encoder: str | None
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Read ``adapter_*.pt``.
-
-        Raises:
-            DataError: it can't be read, or holds no S-VAE adapter.
-        """
-        file, marker = PublishedFile.read(path), "enc_proj.weight"
-        weights, decoder = file.network(marker), file.network("mid_block1.conv1.weight")
-        if weights is None:
-            raise file.lacks("S-VAE adapter", marker)
+        """Read ``adapter_*.pt``; raises :class:`DataError` if it can't be read or holds no S-VAE adapter."""
+        file = PublishedFile.read(path)
+        found = file.network("S-VAE adapter", "enc_proj.weight")
+        pixels = file.network("pixel decoder", _PIXELS) if file.prefixes(_PIXELS) else None
         if (activation := file.settings.get("output_activation", "sigmoid")) != "sigmoid":
             raise DataError(f"{path}: output_activation is {activation!r}; the paper's decoder ends in a sigmoid")
-        moments, width = weights.shape(marker, 2)
-        hidden, _ = weights.shape("enc_blocks.0.intermediate.dense.weight", 2)
-        config = AdapterConfig(blocks=weights.count("enc_blocks"), hidden=hidden)
-        decoder_config = _decoder_config(decoder) if decoder else DecoderConfig()
-        return cls(weights, config, width, moments // 2, decoder, decoder_config, file.settings)
+        moments, width = found.shape("enc_proj.weight", 2)
+        hidden, _ = found.shape("enc_blocks.0.intermediate.dense.weight", 2)
+        config = AdapterConfig(blocks=found.count("enc_blocks"), hidden=hidden)
+        decoder = _decoder_config(pixels) if pixels else DecoderConfig()
+        said = (file.settings.get(name) for name in ("adapter_num_heads", "attn_heads", "encoder_type"))
+        return cls(path, found.tensors, config, width, moments // 2, pixels, decoder, *said)
 
     def __str__(self) -> str:
         text = f"an adapter from {self.width} to {self.channels} channels"
-        return text + (f" with a pixel decoder of base width {self.decoder.width}" if self.decoder_weights else "")
+        return text + (f" with a pixel decoder of base width {self.decoder.width}" if self.pixels else "")
 
 
-def _decoder_config(weights: StateDict) -> DecoderConfig:
+_PIXELS = "mid_block1.conv1.weight"
+
+
+def _decoder_config(weights: Network) -> DecoderConfig:
     (base,) = weights.shape("norm_out.weight", 1)
     levels = range(weights.count("up_levels"))
     widths = [weights.shape(f"up_levels.{i}.blocks.0.conv1.weight", 4)[0] for i in reversed(levels)]
-    return DecoderConfig(
-        kind="ldm",
-        width=base,
-        multipliers=tuple(width // base for width in widths),
-        blocks=weights.count("up_levels.0.blocks"),
-    )
+    multipliers = tuple(width // base for width in widths)
+    return DecoderConfig(kind="ldm", width=base, multipliers=multipliers, blocks=weights.count("up_levels.0.blocks"))

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rslwm.model.sampler import RolloutState, Sampler, SamplingConfig
+from rslwm.model.cache import EMPTY
+from rslwm.model.sampler import RolloutState, Sampler
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +34,7 @@ class FullWindow(RolloutState):
         if latents.shape[1] < sampler.dit.config.max_frames:
             return replace(self, latents=frame, actions=action, window=(latents, actions))
         latents, actions = sampler.window(latents, actions)
-        return replace(self, latents=latents, actions=actions, cache=None, window=(latents, actions))
+        return replace(self, latents=latents, actions=actions, cache=EMPTY, window=(latents, actions))
 
 
 class OutgoingSampler(Sampler):
@@ -48,33 +49,13 @@ class OutgoingSampler(Sampler):
     def align(actions: Tensor) -> Tensor:
         return F.pad(actions, (0, 0, 0, 1))
 
-    def window(self, latents: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
-        return self.last(latents), self.last(actions)
+    def informed(self, state: RolloutState, action: Tensor) -> RolloutState:
+        def last(actions: Tensor) -> Tensor:
+            return torch.cat([actions[:, :-1], action[:, None].float()], 1)
 
-    def step(
-        self,
-        state: RolloutState,
-        action: Tensor,
-        noise: Tensor,
-        sampling: SamplingConfig,
-        following: Tensor | None = None,
-    ) -> tuple[RolloutState, Tensor]:
-        self.check(state, action, noise, sampling)
-        if state.candidates > 1:
-            state = self.fill(state).spread()
-        own = torch.zeros_like(action) if following is None else following
-        return super().step(_acting(state, action), own, noise, sampling)
+        if isinstance(state, FullWindow):
+            state = replace(state, window=(state.window[0], last(state.window[1])))
+        return replace(state, actions=last(state.actions))
 
-    def unaware(self, state: RolloutState, null: Tensor) -> RolloutState:
-        return _acting(state, null)
-
-
-def _acting(state: RolloutState, action: Tensor) -> RolloutState:
-    """The state with another action (B, A) of its last frame; of a single candidate."""
-
-    def acting(actions: Tensor) -> Tensor:
-        return torch.cat([actions[:, :-1], action[:, None].float()], 1)
-
-    if isinstance(state, FullWindow):
-        state = replace(state, window=(state.window[0], acting(state.window[1])))
-    return replace(state, actions=acting(state.actions))
+    def own(self, action: Tensor, following: Tensor | None) -> Tensor:
+        return torch.zeros_like(action) if following is None else following

@@ -61,11 +61,8 @@ class Facts:
 
 
 def import_world_model(dit: PublishedDiT, svae: PublishedAdapter | None, facts: Facts) -> WorldModel:
-    """The world model in files of the published code.
-
-    Args:
-        svae: the adapter that made the transformer's latents or, if those are native features, the one through which
-            they are decoded.
+    """The world model in files of the published code; ``svae`` made the transformer's latents or, if those are native
+    features, decodes them.
 
     Raises:
         ConfigError: a fact doesn't fit the files.
@@ -74,10 +71,9 @@ def import_world_model(dit: PublishedDiT, svae: PublishedAdapter | None, facts: 
     """
     if svae and dit.channels not in (svae.channels, svae.width):
         raise DataError(f"{svae.path} holds {svae}, but {dit.path} {dit}; they don't belong together")
+    told = {name: getattr(facts, name) for name in ("heads", "temporal", "views", "max_frames")}
     config = WorldModelConfig(
-        dit=replace(
-            dit.config, heads=facts.heads, temporal=facts.temporal, views=facts.views, max_frames=facts.max_frames
-        ),
+        dit=replace(dit.config, **told),
         objective=facts.objective,
         flow=FlowConfig(history=2, history_noise=0.3, context_level=0.01, shift_base=4096),
         action_dropout=0.1,
@@ -89,7 +85,7 @@ def import_world_model(dit: PublishedDiT, svae: PublishedAdapter | None, facts: 
     with seeded(0, "weights that the files replace"):
         space = _space(dit, svae, facts)
         model = WorldModel(space, ACTIONS, config, data=data)
-    take_weights(model.dit, dit.weights.tensors, dit.path)
+    take_weights(model.dit, dit.tensors, dit.path)
     return model.eval()
 
 
@@ -101,8 +97,8 @@ def _space(dit: PublishedDiT, svae: PublishedAdapter | None, facts: Facts) -> La
         reference,
         facts.image_size,
         channels=0 if native else dit.channels,
-        decode=svae is not None and svae.decoder_weights is not None,
-        decoder_channels=svae.channels if svae and native and svae.decoder_weights else 0,
+        decode=svae is not None and svae.pixels is not None,
+        decoder_channels=svae.channels if svae and native and svae.pixels else 0,
         views=facts.views,
         options=facts.options,
         external=external,
@@ -121,11 +117,11 @@ def _space(dit: PublishedDiT, svae: PublishedAdapter | None, facts: Facts) -> La
         made = space.encoder.spec.channels
         raise ConfigError(f"encoder {reference} makes {made} channels, but {dit.path} holds {dit}")
     if svae:
-        pixels: Any = space.pixels  # a decoder that was trained, if any
+        pixels: Any = space.pixels
         if adapter := space.adapter or (pixels and pixels.adapter):
-            take_weights(adapter, svae.weights.tensors, svae.path, published_name)
-        if svae.decoder_weights:
-            take_weights(pixels.decoder, svae.decoder_weights.tensors, svae.path)
+            take_weights(adapter, svae.tensors, svae.path, published_name)
+        if svae.pixels:
+            take_weights(pixels.decoder, svae.pixels.tensors, svae.path)
     return space
 
 
@@ -135,7 +131,5 @@ def _encoder(facts: Facts, channels: int) -> tuple[str, ExternalConfig]:
     if family in FAMILIES and name:
         return EXTERNAL, ExternalConfig(name, FAMILIES[family], facts.grid, channels)
     if encoder_class(facts.encoder).trainable:
-        raise ConfigError(
-            f"encoder {facts.encoder} is none with weights of its own, and published files hold none for it"
-        )
+        raise ConfigError(f"encoder {facts.encoder} is none with weights of its own; published files hold none for it")
     return facts.encoder, ExternalConfig()

@@ -6,19 +6,17 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
+from published_vectors import stored
 from rslwm.model.published.files import PublishedAdapter, PublishedDiT
 from rslwm.types import DataError
 
-GOLDEN = Path(__file__).parents[1] / "golden"
 Tensors = dict[str, Tensor]
 
 
 def weights(name: str) -> Tensors:
-    found = load_file(GOLDEN / f"{name}.safetensors")
-    return {k.removeprefix("weights."): v for k, v in found.items() if k.startswith("weights.")}
+    return stored(name)[0]
 
 
 def prefixed(prefix: str, tensors: Tensors) -> Tensors:
@@ -44,7 +42,7 @@ def zeros(tensors: Tensors) -> Tensors:
 def test_a_transformer_is_found_in_every_layout(layout: Callable[[Tensors], Any], tmp_path: Path) -> None:
     stored = weights("dit_wide_p1")
     torch.save(layout(stored), tmp_path / "DiT-S.pt")
-    found = PublishedDiT.read(tmp_path / "DiT-S.pt").weights.tensors
+    found = PublishedDiT.read(tmp_path / "DiT-S.pt").tensors
     assert found.keys() == stored.keys()
     assert all(torch.equal(found[name], stored[name]) for name in stored)
 
@@ -86,8 +84,8 @@ def test_an_adapter_and_its_decoder_are_found_in_every_layout(
     svae, decoder = weights("svae"), weights("pixel_decoder")
     torch.save(layout(svae, decoder), tmp_path / "adapter.pt")
     found = PublishedAdapter.read(tmp_path / "adapter.pt")
-    assert found.decoder_weights is not None
-    for ours, theirs in ((found.weights.tensors, svae), (found.decoder_weights.tensors, decoder)):
+    assert found.pixels is not None
+    for ours, theirs in ((found.tensors, svae), (found.pixels.tensors, decoder)):
         assert ours.keys() == theirs.keys()
         assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 

@@ -15,7 +15,7 @@ from rslwm.model.published.ddpm import DDPMConfig, VPrediction
 from rslwm.model.published.sampler import FullWindow, OutgoingSampler
 from rslwm.model.sampler import SamplingConfig
 
-GOLDEN = Path(__file__).parents[1] / "golden"
+GOLDEN = Path(__file__).parent / "golden"
 SAMPLING = SamplingConfig(steps=10, full_window=True)
 
 
@@ -46,7 +46,7 @@ def load(name: str) -> Golden:
         view_order="interleaved",
     )
     dit = DiT(architecture, config["in_channels"], config["action_dim"])
-    dit.load_state_dict({k.removeprefix("weights."): v for k, v in tensors.items() if k.startswith("weights.")})
+    dit.load_state_dict(weights_in(tensors))
     objective = None
     if "sampler" in metadata:
         sampler = metadata["sampler"]
@@ -58,6 +58,16 @@ def _read(name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     with safe_open(GOLDEN / f"{name}.safetensors", "pt") as file:
         tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
         return tensors, {key: json.loads(value) for key, value in file.metadata().items()}
+
+
+def stored(name: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Weights of a golden file, and all of its tensors."""
+    tensors, _ = _read(name)
+    return weights_in(tensors), tensors
+
+
+def weights_in(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {k.removeprefix("weights."): v for k, v in tensors.items() if k.startswith("weights.")}
 
 
 def relative_error(ours: Tensor, theirs: Tensor) -> float:

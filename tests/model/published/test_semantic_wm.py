@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
 from torch import Tensor
 
-from published import published_rollout
+from published_vectors import published_rollout, relative_error
+from published_vectors import stored as golden
 from rslwm.compute import generator
 from rslwm.latents.base import EncoderConfig
 from rslwm.latents.pixels import TwinDecoder
@@ -26,29 +26,18 @@ from rslwm.serialisation import ConfigError
 from rslwm.types import DataError
 from tiny_checkpoints import sd3, webdino
 
-GOLDEN = Path(__file__).parents[1] / "golden"
 WIDE = Facts("flow", 3, "factorised", 1, "reconstruction:elsewhere", 1, 1, (4, 6), 16, 6)
 PATCHED = replace(WIDE, heads=2)
 ADAPTED = replace(PATCHED, encoder="semantic:features", adapter_heads=4, decoder_heads=4, grid=(4, 4))
 
 
-def golden(name: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    found = load_file(GOLDEN / f"{name}.safetensors")
-    weights = {k.removeprefix("weights."): v for k, v in found.items() if k.startswith("weights.")}
-    return weights, found
-
-
-def imported(folder: Path, dit: str, adapter: bool, facts: Facts) -> WorldModel:
-    torch.save({"ema": golden(dit)[0]}, folder / "DiT.pt")
+def imported(folder: Path, dit: str | dict[str, Tensor], adapter: bool, facts: Facts) -> WorldModel:
+    torch.save({"ema": golden(dit)[0] if isinstance(dit, str) else dit}, folder / "DiT.pt")
     parts = {"adapter": golden("svae")[0], "pixel_decoder": golden("pixel_decoder")[0]}
     torch.save(parts, folder / "adapter.pt")
     svae = PublishedAdapter.read(folder / "adapter.pt") if adapter else None
     import_world_model(PublishedDiT.read(folder / "DiT.pt"), svae, facts).save(folder / "checkpoint")
     return WorldModel.load(folder / "checkpoint")
-
-
-def relative_error(ours: Tensor, theirs: Tensor) -> float:
-    return float((ours - theirs).abs().max() / theirs.abs().max())
 
 
 @torch.no_grad()
@@ -111,10 +100,7 @@ def test_native_features_are_decoded_through_the_adapter(tmp_path: Path) -> None
     weights["x_proj.weight"] = torch.zeros(width, 48, 1, 1)
     weights["head_final_layer.linear.weight"] = torch.zeros(48, wide)
     weights["head_final_layer.linear.bias"] = torch.zeros(48)
-    torch.save({"ema": weights}, tmp_path / "DiT.pt")
-    torch.save({"adapter": golden("svae")[0], "pixel_decoder": golden("pixel_decoder")[0]}, tmp_path / "adapter.pt")
-    dit, svae = PublishedDiT.read(tmp_path / "DiT.pt"), PublishedAdapter.read(tmp_path / "adapter.pt")
-    model = import_world_model(dit, svae, replace(ADAPTED, heads=3))
+    model = imported(tmp_path, weights, True, replace(ADAPTED, heads=3))
     features = golden("svae")[1]["z"]
     assert torch.equal(model.space.compress(features), features)
     assert isinstance(model.space.pixels, TwinDecoder)
@@ -129,11 +115,7 @@ def three_views(tmp_path: Path) -> WorldModel:
     for name in ("x_proj.weight", "final_layer.linear.weight", "final_layer.linear.bias"):
         axis = 1 if name == "x_proj.weight" else 0
         weights[name] = torch.cat([weights[name], weights[name]], axis).narrow(axis, 0, 8).clone()
-    torch.save({"ema": weights}, tmp_path / "DiT.pt")
-    torch.save({"adapter": golden("svae")[0], "pixel_decoder": golden("pixel_decoder")[0]}, tmp_path / "adapter.pt")
-    dit, svae = PublishedDiT.read(tmp_path / "DiT.pt"), PublishedAdapter.read(tmp_path / "adapter.pt")
-    import_world_model(dit, svae, replace(ADAPTED, views=3)).save(tmp_path / "checkpoint")
-    return WorldModel.load(tmp_path / "checkpoint")
+    return imported(tmp_path, weights, True, replace(ADAPTED, views=3))
 
 
 @torch.no_grad()
@@ -171,14 +153,13 @@ def test_an_encoder_of_a_users_own_sees_one_view_at_a_time(plugin: Path, tmp_pat
     torch.testing.assert_close(model.encode(frames)[..., 4:8, :], expected)
 
 
-def on_channels(channels: int, folder: Path) -> PublishedDiT:
-    """A transformer of golden sizes on so many channels."""
+def on_channels(channels: int) -> dict[str, Tensor]:
+    """Weights of a transformer of golden sizes on so many channels."""
     weights, _ = golden("dit_multiview")
     weights["x_proj.weight"] = torch.zeros(weights["x_proj.weight"].shape[0], channels, 1, 1)
     for name in ("final_layer.linear.weight", "final_layer.linear.bias"):
         weights[name] = torch.zeros(channels, *weights[name].shape[1:])
-    torch.save({"ema": weights}, folder / "DiT.pt")
-    return PublishedDiT.read(folder / "DiT.pt")
+    return weights
 
 
 @torch.no_grad()
@@ -186,8 +167,7 @@ def test_a_published_encoder_takes_part_with_its_choices(tmp_path: Path) -> None
     place = webdino.write(tmp_path / "weights").parent
     choices = {"antialias": "no"}
     facts = replace(WIDE, heads=2, encoder="web-dino", image_size=64, options=choices, weights=str(place))
-    import_world_model(on_channels(webdino.CHANNELS, tmp_path), None, facts).save(tmp_path / "checkpoint")
-    model = WorldModel.load(tmp_path / "checkpoint")
+    model = imported(tmp_path, on_channels(webdino.CHANNELS), False, facts)
     frames = torch.rand(1, 2, 64, 64, 3, generator=generator(0, "frames"))
     alone = WebDINO(EncoderConfig(weights=str(place), input_size=64), 64, Options(antialias=False))
     torch.testing.assert_close(model.encode(frames), alone.encode(frames))
@@ -197,8 +177,7 @@ def test_a_published_encoder_takes_part_with_its_choices(tmp_path: Path) -> None
 def test_a_published_autoencoder_decodes_with_its_own_decoder(tmp_path: Path) -> None:
     place = sd3.write(tmp_path / "weights").parent
     facts = replace(WIDE, heads=2, encoder="sd3-vae", image_size=64, weights=str(place))
-    import_world_model(on_channels(sd3.CHANNELS, tmp_path), None, facts).save(tmp_path / "checkpoint")
-    model = WorldModel.load(tmp_path / "checkpoint")
+    model = imported(tmp_path, on_channels(sd3.CHANNELS), False, facts)
     frames = torch.rand(1, 2, 64, 64, 3, generator=generator(0, "frames"))
     alone = SD3VAE(EncoderConfig(weights=str(place), input_size=64), 64)
     torch.testing.assert_close(model.decode(model.encode(frames)), alone.decode(alone.encode(frames)))
