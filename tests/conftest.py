@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from here import HERE
 from point_world import write_corpus, write_latents
 from rslwm.compute import ComputeConfig
 from rslwm.data.corpus import Corpus
 from rslwm.data.store import TensorStore
+from rslwm.run.executors.base import EXECUTORS
 
 os.environ["RSLWM_CACHE"] = tempfile.mkdtemp(prefix="rslwm-cache-")  # nobody's own, and that of all workers of this one
 torch.set_num_threads(1)  # tensors this small are slower on two threads, much slower on a busy machine
@@ -28,6 +30,12 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
 @pytest.fixture(scope="session")
 def point_latents(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> TensorStore:
     return write_latents(corpus, tmp_path_factory.mktemp("latents") / "store")
+
+
+@pytest.fixture
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs don't start worker processes, which take seconds to import everything."""
+    monkeypatch.setitem(EXECUTORS._entries, "local", EXECUTORS.get(HERE))
 
 
 @pytest.fixture

@@ -117,7 +117,7 @@ def test_a_preset_and_its_spaces_can_be_named_too():
     assert parsed.config.decoder == PRESETS["smoke"].decoder
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("in_this_process")
 def test_a_frozen_encoder_encodes_a_data_set_by_its_name(plugin, corpus: Corpus, tmp_path, capsys):
     asked = ["latents", "encode", f"{plugin}:PatchMean", "--data", corpus.config.uri, "--image-size", "32"]
     assert main([*asked, "--out", str(tmp_path)]) == 0
@@ -132,6 +132,7 @@ def test_a_frozen_encoder_encodes_a_data_set_by_its_name(plugin, corpus: Corpus,
     assert all(TensorStore(tmp_path / "2/latents")[key].equal(store[key]) for key in store.keys)
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_data_of_other_names_are_taken_as_the_flags_say(plugin, tmp_path, capsys):
     front, action = "observation.images.front", {"dtype": "float32", "shape": [7], "names": None}
     root = Foreign(cameras=("image",), features={"action": action}).write(tmp_path / "set")

@@ -14,12 +14,11 @@ from rslwm.latents.decoder import DecoderConfig
 from rslwm.latents.space import LatentSpace, SpaceConfig
 from rslwm.model.dit import DiTConfig
 from rslwm.model.world_model import WorldModel, WorldModelConfig
-from rslwm.run.executors.base import EXECUTORS
 from rslwm.run.runner import StageFailed
 from rslwm.serialisation import ConfigError
 from rslwm.study.checkpoint import clip_settings, evaluate, open_corpus, run_folder, train_world_models
 from rslwm.types import DataError
-from tiny import HERE, tiny
+from tiny import tiny
 
 
 def test_clips_are_cut_as_in_training_from_other_episodes(tmp_path):
@@ -55,11 +54,6 @@ def test_the_run_of_a_checkpoint_is_found_unless_it_has_moved(tmp_path):
 
 
 # ----------------------------------------------------------------------------------------------- what it has seen
-
-
-@pytest.fixture
-def in_this_process(monkeypatch):
-    monkeypatch.setitem(EXECUTORS._entries, "local", EXECUTORS.get(HERE))
 
 
 @pytest.fixture

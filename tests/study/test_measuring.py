@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from here import HERE
 from holders import taken
 from rslwm.cli.failures import report_failures
 from rslwm.data.corpus import Corpus
@@ -25,7 +26,7 @@ from rslwm.study.graph import Study
 from rslwm.study.record import Failure
 from rslwm.study.stages.metric import Measured
 from rslwm.study.stages.world_model import WorldModelStage
-from tiny import HERE, here, made, tiny
+from tiny import here, made, tiny
 
 
 def info(name: str) -> MetricInfo:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file
 
+from here import HERE
 from rslwm.data.config import DataConfig
 from rslwm.data.corpus import Corpus
 from rslwm.evals.rows import Rows
@@ -19,7 +20,7 @@ from rslwm.study.compare import compare
 from rslwm.study.config import StudyConfig
 from rslwm.study.graph import Study
 from rslwm.study.stages.data import DataStage
-from tiny import HERE, made, tiny
+from tiny import made, tiny
 
 DECLARED = 'axis="fidelity", higher_is_better=True, unit="1", aggregate=MEAN, floor="", ceiling="", description=""'
 FILES = {

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from here import HERE
 from rslwm.data.config import DataConfig
 from rslwm.data.corpus import Corpus
 from rslwm.evals.rows import Rows
@@ -21,7 +22,7 @@ from rslwm.study.graph import Study
 from rslwm.study.presets import PRESETS
 from rslwm.study.stages.world_model import ScalingConfig, scaled
 from rslwm.types import LatentSpec
-from tiny import HERE, tiny
+from tiny import tiny
 
 TINY = StudyConfig(
     latents=("small-vae",),

@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
+from here import HERE
 from rslwm.compute import ComputeConfig
 from rslwm.data.corpus import Corpus
 from rslwm.evals.config import EvalConfig
@@ -33,8 +34,6 @@ from rslwm.run.stage import RECORD, Stage, Workspace, closure
 from rslwm.study.config import StudyConfig
 from rslwm.study.graph import Variant
 
-HERE = f"{Path(__file__).with_name('here.py')}:Here"
-"""An executor of stages in this process."""
 OPTIM = OptimConfig(steps=3, batch_size=8, warmup=1)
 
 

@@ -6,6 +6,8 @@ from rslwm.run.executors.base import Event, Executor
 from rslwm.run.perform import Job, perform
 from rslwm.run.stage import Stage
 
+HERE = f"{__file__}:Here"
+
 
 class Here(Executor):
     def __init__(self, jobs: int) -> None:
