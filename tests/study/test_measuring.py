@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from holders import taken
-from rslwm.cli.failures import report_failures
+from rslwm.cli.output import report_failures
 from rslwm.data.corpus import Corpus
 from rslwm.evals.aggregates import MEAN
 from rslwm.evals.base import METRICS, Metric, MetricInfo, NotAvailable
