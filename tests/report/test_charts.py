@@ -46,7 +46,7 @@ def test_labels_keep_their_distance_and_their_order():
 
 
 def test_inks_differ_and_markers_repeat_the_family():
-    found = inks(["reconstruction", "semantic", "reconstruction", "semantic", "floor"])
+    found = inks("abcde", ["reconstruction", "semantic", "reconstruction", "semantic", "floor"]).values()
     assert len({ink.light for ink in found}) == len({ink.dark for ink in found}) == 5
     assert [ink.marker for ink in found] == ["s", "o", "s", "o", "^"]
 
@@ -54,7 +54,7 @@ def test_inks_differ_and_markers_repeat_the_family():
 def test_a_chart_on_the_page_takes_its_colours_from_there_and_leaves_numbers_alone():
     skills = {"vae": 0.42, "vjepa": 0.5}
     verdict = decide(study(skills, np.random.default_rng(0), seeds=2), INFOS, VerdictConfig(resamples=100))
-    drawn = dict(zip(verdict.spaces, inks(verdict.families), strict=True))
+    drawn = inks(verdict.spaces, verdict.families)
     with matplotlib.rc_context(STYLE):
         figure = Figure()
         axes = figure.subplots()

@@ -11,5 +11,5 @@ from rslwm.study.presets import PRESETS
 def test_no_two_spaces_of_a_preset_look_alike(preset: str) -> None:
     config = PRESETS[preset]
     families = [Entry.parse(name).open(config).spec.family for name in config.latents]
-    drawn = inks(families)
+    drawn = inks(config.latents, families).values()
     assert len(set(drawn)) == len(drawn)

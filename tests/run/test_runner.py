@@ -232,15 +232,6 @@ def test_a_folder_without_a_record_is_not_taken_for_finished(tmp_path, make):
         runner(tmp_path).run([stage])
 
 
-def test_estimate_touches_nothing_and_says_what_exists(tmp_path, make):
-    run = runner(tmp_path / "out")
-    data, model = make("data", cost=3), make("model", make("data", cost=3), cost=5)
-    assert [(e.stage, e.state, e.seconds) for e in run.estimate([model])] == [(data, "new", 3), (model, "new", 5)]
-    assert not (tmp_path / "out").exists()
-    run.run([data])
-    assert [(e.state, e.seconds) for e in run.estimate([model])] == [("finished", 0), ("new", 5)]
-
-
 def test_longer_chains_start_first(tmp_path, make):
     short, long = make("short", cost=2), make("head", cost=1)
     runner(tmp_path, jobs=1).run([short, make("tail", long, cost=5)])

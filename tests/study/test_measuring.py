@@ -12,7 +12,7 @@ import pytest
 
 from here import HERE
 from holders import taken
-from rslwm.cli.failures import report_failures
+from rslwm.cli.output import report_failures
 from rslwm.data.corpus import Corpus
 from rslwm.evals.aggregates import MEAN
 from rslwm.evals.base import METRICS, Metric, MetricInfo, NotAvailable

@@ -7,9 +7,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from rslwm.cli.failures import report_failures
 from rslwm.cli.flags import StudyCommand
-from rslwm.cli.output import console
+from rslwm.cli.output import console, report_failures
 from rslwm.cli.track import tracked
 from rslwm.train.track import Kind
 

@@ -8,7 +8,7 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -130,12 +130,4 @@ def _packages() -> Iterator[Fact]:
     yield Fact("packages", found, remedy, fatal=bool(missing))
 
 
-CHECKS: tuple[Callable[[], Iterator[Fact]], ...] = (
-    _python,
-    _torch,
-    _torchvision,
-    _packages,
-    _simulator,
-    _video,
-    _resources,
-)
+CHECKS = (_python, _torch, _torchvision, _packages, _simulator, _video, _resources)

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Annotated
+from dataclasses import dataclass, field
 
-import tyro
 from rich.table import Table
 
-from rslwm.cli.failures import report_failures
-from rslwm.cli.output import console
+from rslwm.cli.checkpoint import CheckpointCommand
+from rslwm.cli.output import console, report_failures
 from rslwm.compute import ComputeConfig
 from rslwm.evals.config import EvalConfig
 from rslwm.serialisation import ConfigError
@@ -20,7 +17,7 @@ from rslwm.verdict.decide import Verdict, VerdictConfig, decide
 
 
 @dataclass
-class Evaluate:
+class Evaluate(CheckpointCommand):
     """Measure one world model with every metric, on any data whose actions mean the same.
 
     Probes are trained on the training episodes, everything is measured on held-out ones; each value stands between what
@@ -31,19 +28,6 @@ class Evaluate:
       rslwm eval runs/demo/checkpoints/small-vae --data lerobot:my_robot --evaluation.rollouts.clips 128 --out runs/eval
     """
 
-    checkpoint: tyro.conf.Positional[Path]
-    """Folder of a world model."""
-    out: Path
-    """Folder to write to."""
-    data: str = ""
-    """sim:tabletop, lerobot:FOLDER, hf://datasets/OWNER/NAME, rlds:FOLDER or hdf5:FILE; the episodes that the model was
-    trained on if it isn't given."""
-    camera: str = ""
-    """Of these data; several, comma separated, for a model of several. The name in training if it isn't given."""
-    features: Annotated[tuple[str, ...], tyro.conf.arg(name="data.features")] = ()
-    """With --data: features that these call otherwise, each as OURS=THEIRS, such as action=actions."""
-    action_spec: Annotated[str, tyro.conf.arg(name="data.action-spec")] = ""
-    """With --data: YAML or JSON file with their action spec, where they don't carry one."""
     seen: bool = False
     """Measure also on held-out episodes that the model was trained on, which tells what it remembers; without it they
     are left out."""
@@ -59,15 +43,12 @@ class Evaluate:
 
     def run(self) -> None:
         from rslwm.model.world_model import WorldModel
-        from rslwm.study.checkpoint import clip_settings, evaluate, run_folder
+        from rslwm.study.checkpoint import evaluate
 
         if (self.out / "study.json").is_file():
             raise ConfigError(f"{self.out} holds a comparison, whose rows this would overwrite; give another --out")
         model = WorldModel.load(self.checkpoint)
-        data = clip_settings(model, self.checkpoint, self.data, self.camera)
-        if self.data:  # other data, other names
-            data = replace(data, features=self.features, action_spec=self.action_spec)
-        stages = self.out if self.data else run_folder(self.checkpoint, self.out)
+        data, stages = self.source(model)
         measured, seen = evaluate(
             self.checkpoint, data, self.evaluation, self.compute, stages, self.jobs, self.stream_above_kb, self.seen,
             self.metrics,

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-import tyro
 from rich.table import Table
 
+from rslwm.cli.checkpoint import CheckpointCommand
 from rslwm.cli.output import console
 from rslwm.compute import ComputeConfig
 from rslwm.evals.config import EvalConfig
@@ -24,7 +23,7 @@ SHOWN_SIDE = 256
 
 
 @dataclass
-class Rollout:
+class Rollout(CheckpointCommand):
     """Let a world model continue recorded clips with their actions, beside what really happened.
 
     Writes a video a clip (left the truth, right the rollout), the generated latents, and prints PSNR per horizon step
@@ -35,21 +34,9 @@ class Rollout:
       rslwm rollout runs/demo/checkpoints/small-vae --data lerobot:my_robot --future 16 --out runs/rollout
     """
 
-    checkpoint: tyro.conf.Positional[Path]
-    """Folder of a world model."""
-    out: Path
-    """Folder to write to."""
-    data: str = ""
-    """sim:tabletop, lerobot:FOLDER, hf://datasets/OWNER/NAME, rlds:FOLDER or hdf5:FILE; the model's own data if
-    it isn't given. Episodes of its training are left out."""
-    camera: str = ""
-    """Of these data; several, comma separated, for a model of several. The name in training if it isn't given."""
-    features: Annotated[tuple[str, ...], tyro.conf.arg(name="data.features")] = ()
-    """With --data: features that these call otherwise, each as OURS=THEIRS, such as action=actions."""
-    action_spec: Annotated[str, tyro.conf.arg(name="data.action-spec")] = ""
-    """With --data: YAML or JSON file with their action spec, where they don't carry one."""
     seen: bool = False
-    """Roll out also clips of episodes that the model was trained on, which tells what it remembers."""
+    """Roll out also clips of episodes that the model was trained on, which tells what it remembers; without it they are
+    left out."""
     clips: int = 8
     """Number of clips."""
     context: int = _DEFAULTS.context
@@ -66,14 +53,12 @@ class Rollout:
 
         from rslwm.evals.replay import replay
         from rslwm.model.world_model import WorldModel
-        from rslwm.study.checkpoint import clip_settings, open_corpus, run_folder
+        from rslwm.study.checkpoint import open_corpus
 
         torch.set_num_threads(self.compute.threads)
         model = WorldModel.load(self.checkpoint)
-        data = clip_settings(model, self.checkpoint, self.data, self.camera)
-        if self.data:  # other data, other names
-            data = replace(data, features=self.features, action_spec=self.action_spec)
-        corpus = open_corpus(data, model, self.out if self.data else run_folder(self.checkpoint, self.out))
+        data, stages = self.source(model)
+        corpus = open_corpus(data, model, stages)
         asked = RolloutsConfig(self.clips, self.context, self.future, self.sampling)
         result = replay(model, corpus, asked, self.compute, self.seed, seen=self.seen)
         self._write(result, model.action_spec.hz)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +21,9 @@ from rslwm.report.run import Clips, Run
 from rslwm.report.tracks import Track, format_cost, number, prose
 from rslwm.study.record import RunRecord
 from rslwm.types import AXES
-from rslwm.verdict.axis import MIN_UNITS, OVERALL, AxisVerdict, Standing
+from rslwm.verdict.axis import MIN_UNITS, OVERALL, AxisVerdict
 from rslwm.verdict.decide import Verdict
-from rslwm.verdict.scale import Bar, Summary
+from rslwm.verdict.scale import Summary
 
 QUESTIONS = {
     "fidelity": "Do decoded rollouts look like what really happened?",
@@ -73,60 +72,9 @@ def build_report(path: Path) -> Path:
     return page
 
 
-@dataclass(frozen=True)
-class Space:
-    """A latent space as the page names it; ``mark`` is its swatch."""
-
-    index: int
-    name: str
-    family: str
-    light: str
-    dark: str
-    mark: Markup
-
-
-@dataclass(frozen=True)
-class Card:
-    """A decision for the top of the page: the axis's sentence without what the card says already."""
-
-    axis: AxisVerdict
-    sentence: str
-    contenders: tuple[int, ...]
-    best: dict[str, float]
-    leads: bool
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A space's score on an axis, and where it lies on the scores' track."""
-
-    standing: Standing
-    rank: int
-    tag: str
-    at: float
-    span: tuple[float, float]
-
-
-@dataclass(frozen=True)
-class Panel:
-    """A metric, and where its values lie on a track where right is better; without any number there is none."""
-
-    metric: Summary
-    unit: str
-    rows: tuple[tuple[Space, Bar], ...]
-    scale: tuple[float | None, float | None]
-    weight: float | None
-    track: Track | None
-    chart: Markup | None
-
-
 def context(run: Run, environment: Environment) -> dict[str, Any]:
     """Everything that the template shows."""
     verdict, inks = run.verdict, run.inks
-    legend = {
-        name: Space(ink.index, name, family, ink.light, ink.dark, _swatch(ink.swatch))
-        for (name, ink), family in zip(inks.items(), verdict.families, strict=True)
-    }
     axes = {name: verdict.axes[name] for name in (*AXES, OVERALL) if name in verdict.axes}
     standings = [s for axis in axes.values() for s in axis.standings]
     track = Track.around([0.0, 1.0, *(s.low for s in standings), *(s.high for s in standings)])
@@ -135,14 +83,15 @@ def context(run: Run, environment: Environment) -> dict[str, Any]:
         "record": run.record,
         "note": run.note,
         "notes": [*run.record.notes, *verdict.notes],
-        "legend": list(legend.values()),
-        "spaces": [legend[name] for name in verdict.ranking],
+        "inks": inks,
+        "legend": list(inks.values()),
+        "spaces": [inks[name] for name in verdict.ranking],
         "shown": list(axes),
         "alone": any(axis.noise.origin == "unknown" for axis in axes.values()),
         "cards": [_card(verdict, verdict.axes[name]) for name in (OVERALL, *AXES) if name in axes],
         "scores": {name: _cells(axis, track) for name, axis in axes.items()},
         "track": track,
-        "axes": [(axis, QUESTIONS[axis], _panels(verdict, axis, legend, inks)) for axis in AXES],
+        "axes": [(axis, QUESTIONS[axis], _panels(verdict, axis, inks)) for axis in AXES],
         "pairs": _pairs(verdict, inks),
         "contrasts": _contrasts(axes),
         "costs": _costs(run.record),
@@ -159,17 +108,14 @@ def _asset(environment: Environment, name: str) -> Markup:
     return Markup(environment.loader.get_source(environment, name)[0])
 
 
-def _swatch(shape: str) -> Markup:
-    return Markup(f'<svg class="swatch" viewBox="0 0 12 12" aria-hidden="true">{shape}</svg>')
-
-
-def _card(verdict: Verdict, axis: AxisVerdict) -> Card:
+def _card(verdict: Verdict, axis: AxisVerdict) -> dict[str, Any]:
+    """A decision for the top of the page: the axis's sentence without what the card says already."""
     sentence = verdict.decisions[axis.axis].removeprefix(f"{axis.axis}: ")
     first = axis.standings[0].latent
     for opening in (f"not decidable with {axis.units} held-out episodes. ", f"{first} leads. "):
         sentence = sentence.removeprefix(opening)
-    contenders = tuple(map(verdict.spaces.index, axis.contenders))
-    return Card(axis, sentence, contenders, {s.latent: s.best for s in axis.standings}, _leads(axis))
+    best = {s.latent: s.best for s in axis.standings}
+    return {"axis": axis, "sentence": sentence, "first": first, "best": best, "leads": _leads(axis)}
 
 
 def _leads(axis: AxisVerdict) -> bool:
@@ -177,7 +123,8 @@ def _leads(axis: AxisVerdict) -> bool:
     return axis.noise.origin != "measured" and axis.units >= MIN_UNITS and len(axis.standings) > 1
 
 
-def _cells(axis: AxisVerdict, track: Track) -> dict[str, Cell]:
+def _cells(axis: AxisVerdict, track: Track) -> dict[str, dict[str, Any]]:
+    """Every space's score, and where it lies on the scores' track."""
     cells = {}
     for rank, s in enumerate(axis.standings, 1):
         if axis.winner or len(axis.standings) == 1:
@@ -186,18 +133,20 @@ def _cells(axis: AxisVerdict, track: Track) -> dict[str, Cell]:
             tag = "out"
         else:
             tag = "leads" if rank == 1 and _leads(axis) else "open"
-        cells[s.latent] = Cell(s, rank, tag, track.at(s.score), track.span(s.low, s.high))
+        span = track.span(s.low, s.high)
+        cells[s.latent] = {"standing": s, "rank": rank, "tag": tag, "at": track.at(s.score), "span": span}
     return cells
 
 
-def _panels(verdict: Verdict, axis: str, legend: dict[str, Space], inks: Inks) -> list[Panel]:
+def _panels(verdict: Verdict, axis: str, inks: Inks) -> list[dict[str, Any]]:
     """The axis's metrics, the scored ones first."""
     weights = {part.name: part.weight for part in verdict.axes[axis].parts} if axis in verdict.axes else {}
     found = sorted((m for m in verdict.metrics if m.info.axis == axis), key=lambda metric: bool(metric.unscored))
-    return [_panel(metric, weights.get(metric.info.name), legend, inks) for metric in found]
+    return [_panel(metric, weights.get(metric.info.name), inks) for metric in found]
 
 
-def _panel(metric: Summary, weight: float | None, legend: dict[str, Space], inks: Inks) -> Panel:
+def _panel(metric: Summary, weight: float | None, inks: Inks) -> dict[str, Any]:
+    """A metric, and a track for its values where right is better; without any number there is none."""
     info, bars = metric.info, metric.bars
     scale = metric.scale or (info.floor_value, info.ceiling_value)
     values = [v for bar in bars for v in (bar.value, bar.low, bar.high, bar.floor, bar.ceiling)]
@@ -212,9 +161,10 @@ def _panel(metric: Summary, weight: float | None, legend: dict[str, Space], inks
         panel.set_title(better, loc="left", weight="normal", size=9, color=charts.SOFT)
         title = f"{info.name} against the number of frames ahead, one line for each latent space"
         chart = charts.inline(figure, title, inks)
-    rows = tuple((legend[bar.latent], bar) for bar in bars)
+    rows = [(inks[bar.latent], bar) for bar in bars]
     track = Track.around(known, info.higher_is_better) if known else None
-    return Panel(metric, unit, rows, scale, weight, track, chart)
+    return {"metric": metric, "unit": unit, "rows": rows, "scale": scale, "weight": weight, "track": track,
+            "chart": chart}  # fmt: skip
 
 
 def _pairs(verdict: Verdict, inks: Inks) -> list[dict[str, Any]]:

@@ -7,11 +7,11 @@ shape of a marker repeats the family, so nothing hangs on colour alone.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from rslwm.types import Family
+from markupsafe import Markup
 
 TEXT, SOFT, FAINT, RULE = "#222222", "#555555", "#8a8a8a", "#e6e6e6"
 
@@ -50,21 +50,25 @@ MARKERS: dict[str, tuple[str, str]] = {
 @dataclass(frozen=True)
 class Ink:
     """How a space is drawn: its place in the study, its colour on light and on dark ground, matplotlib's letter for its
-    marker, and the marker as SVG in a box of 12 by 12."""
+    marker, and the marker as SVG."""
 
     index: int = field(compare=False)
+    name: str = field(compare=False)
+    family: str = field(compare=False)
     light: str
     dark: str
     marker: str
-    swatch: str
+    mark: Markup
 
 
-def inks(families: Sequence[Family | str]) -> list[Ink]:
+def inks(spaces: Iterable[str], families: Iterable[str]) -> dict[str, Ink]:
     """The ink of every space, in order; a family that has used up its colours starts over."""
     used: Counter[str] = Counter()
-    result = []
-    for index, family in enumerate(families):
+    result = {}
+    for index, (name, family) in enumerate(zip(spaces, families, strict=True)):
         key = family if family in COLOURS else "floor"
-        result.append(Ink(index, *COLOURS[key][used[key] % len(COLOURS[key])], *MARKERS[key]))
+        (light, dark), (marker, shape) = COLOURS[key][used[key] % len(COLOURS[key])], MARKERS[key]
+        mark = Markup(f'<svg class="swatch" viewBox="0 0 12 12" aria-hidden="true">{shape}</svg>')
+        result[name] = Ink(index, name, family, light, dark, marker, mark)
         used[key] += 1
     return result

@@ -63,7 +63,7 @@ class Run:
     @property
     def inks(self) -> dict[str, Ink]:
         """How every space is drawn, in the order of the study."""
-        return dict(zip(self.verdict.spaces, inks(self.verdict.families), strict=True))
+        return inks(self.verdict.spaces, self.verdict.families)
 
     @classmethod
     def load(cls, path: Path) -> Run:

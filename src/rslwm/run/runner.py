@@ -7,17 +7,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from rich.console import Console
 
 from rslwm.processes import cores
-from rslwm.run.executors.base import EXECUTORS, Advanced, Event, Executor
+from rslwm.run.executors.base import EXECUTORS, Advanced, Executor
 from rslwm.run.lock import locked
 from rslwm.run.perform import LOCK, Done, Failed, Job
 from rslwm.run.progress import Display
 from rslwm.run.schedule import Schedule
-from rslwm.run.stage import LOG, RECORD, Stage, Workspace, closure
+from rslwm.run.stage import LOG, RECORD, Stage, Workspace
 from rslwm.serialisation import ConfigError
 from rslwm.types import DataError
 
@@ -42,16 +42,6 @@ class StageFailed(RuntimeError):
     def __init__(self, outcome: Outcome, message: str) -> None:
         super().__init__(message)
         self.outcome = outcome
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A stage before it runs: where its output goes, whether that exists, and the seconds it is expected to take."""
-
-    stage: Stage[Any]
-    folder: Path
-    state: Literal["finished", "interrupted", "new"]
-    seconds: float
 
 
 class Runner:
@@ -95,16 +85,6 @@ class Runner:
 
     def finished(self, stage: Stage[Any]) -> bool:
         return (self.folder(stage) / RECORD).is_file()
-
-    def estimate(self, stages: Sequence[Stage[Any]]) -> list[Estimate]:
-        """What a run would do, needs first. Touches nothing."""
-        return [self._estimate(stage) for stage in closure(stages)]
-
-    def _estimate(self, stage: Stage[Any]) -> Estimate:
-        job = self.job(stage)
-        if self.finished(stage):
-            return Estimate(stage, job.folder, "finished", 0.0)
-        return Estimate(stage, job.folder, "interrupted" if job.partial.exists() else "new", stage.seconds)
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -160,24 +140,20 @@ class Runner:
                 executor.start(self.job(stage))
                 display.started(stage)
             for stage, event in executor.poll(TICK_SECONDS):
-                self._handle(stage, event, schedule, display)
-                if isinstance(event, Failed):
-                    failed[stage] = event
+                match event:
+                    case Advanced(done, total, message):
+                        display.advanced(stage, done, total, message)
+                    case Done(seconds):
+                        schedule.finish(stage, seconds)
+                        display.finished(stage, seconds)
+                    case Failed(why):
+                        failed[stage] = event
+                        schedule.fail(stage)
+                        display.failed(stage, why)
             if time.monotonic() >= due:
                 due = time.monotonic() + TICK_SECONDS
                 display.tick()
         return failed
-
-    def _handle(self, stage: Stage[Any], event: Event, schedule: Schedule, display: Display) -> None:
-        match event:
-            case Advanced(done, total, message):
-                display.advanced(stage, done, total, message)
-            case Done(seconds):
-                schedule.finish(stage, seconds)
-                display.finished(stage, seconds)
-            case Failed(why):
-                schedule.fail(stage)
-                display.failed(stage, why)
 
     def _explain(self, outcome: Outcome) -> str:
         lines = []

@@ -85,7 +85,7 @@ def measure(rows: Rows, info: MetricInfo, resampling: Resampling) -> Measurement
     if info.aggregate.compares:
         finite &= np.isfinite(rows["target"])
     dropped, rows = int((~finite).sum()), rows.where(_comparable(rows, finite))
-    cells, cell = _cells(rows)
+    cells, cell = _combinations(rows, ("split", "k", "dim"))
     ks = tuple(sorted({k for _, k, _ in cells}))
     shape = (len(ROLES), len(resampling.spaces), len(resampling.seeds), len(cells))
     codes = [
@@ -118,9 +118,7 @@ def _comparable(rows: Rows, finite: np.ndarray) -> np.ndarray:
     """Which rows (rows,) are finite, and stand where every training that is measured in this cell has such a row."""
 
     def codes(*columns: str) -> np.ndarray:
-        found = [np.unique(rows[name], return_inverse=True) for name in columns]
-        shape = [max(len(values), 1) for values, _ in found]
-        return np.unique(np.ravel_multi_index([code for _, code in found], shape), return_inverse=True)[1]
+        return _combinations(rows, columns)[1]
 
     if not finite.any():
         return finite
@@ -170,13 +168,13 @@ def small_sample_factor(units: int, confidence: float) -> float:
     return float(np.sqrt(units / (units - 1)) * quantiles)
 
 
-def _cells(rows: Rows) -> tuple[list[tuple[str, int, str]], np.ndarray]:
-    """The cells (split, k, dim) that occur, and each row's position among them."""
-    columns = [np.unique(rows[name], return_inverse=True) for name in ("split", "k", "dim")]
+def _combinations(rows: Rows, names: Sequence[str]) -> tuple[list[tuple], np.ndarray]:
+    """The combinations of these columns' values that occur, and each row's position among them."""
+    columns = [np.unique(rows[name], return_inverse=True) for name in names]
     shape = [max(len(values), 1) for values, _ in columns]
     found, cell = np.unique(np.ravel_multi_index([codes for _, codes in columns], shape), return_inverse=True)
-    names = (values[codes].tolist() for (values, _), codes in zip(columns, np.unravel_index(found, shape), strict=True))
-    return list(zip(*names, strict=True)), cell
+    held = (values[codes].tolist() for (values, _), codes in zip(columns, np.unravel_index(found, shape), strict=True))
+    return list(zip(*held, strict=True)), cell
 
 
 def _positions(column: np.ndarray, known: Sequence) -> np.ndarray:

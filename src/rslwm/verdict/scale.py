@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from rslwm.evals.base import MetricInfo
-from rslwm.types import Unavailable
+from rslwm.types import Role, Unavailable
 from rslwm.verdict.bootstrap import Measurement, Resampling, interval, mean_over_seeds
 from rslwm.verdict.combination import Member
 
@@ -41,12 +42,15 @@ def find_scale(measurement: Measurement, min_room: float) -> Scale | Unavailable
         return Unavailable(info.name, "not measured for every training of a latent space")
     if measurement.units < 2:
         return Unavailable(info.name, "measured on a single episode")
-    floors, ceilings = (mean_over_seeds(measurement.estimates[role][..., 0], 2) for role in ("floor", "ceiling"))
-    floor = _known(np.nanmean(floors, 1) if np.isfinite(floors[0]).any() else None, info.floor_value, floors)
-    best = np.nanmax if info.higher_is_better else np.nanmin
-    ceiling = _known(best(ceilings, 1) if np.isfinite(ceilings[0]).any() else None, info.ceiling_value, ceilings)
-    if floor is None or ceiling is None:
-        return Unavailable(info.name, f"no {'floor' if floor is None else 'ceiling'} was measured")
+    best, bounds = np.nanmax if info.higher_is_better else np.nanmin, list[np.ndarray]()
+    roles: tuple[tuple[Role, Any, float | None], ...]
+    roles = ("floor", np.nanmean, info.floor_value), ("ceiling", best, info.ceiling_value)
+    for role, of_all, analytic in roles:
+        measured = mean_over_seeds(measurement.estimates[role][..., 0], 2)
+        if not np.isfinite(measured[0]).any() and analytic is None:
+            return Unavailable(info.name, f"no {role} was measured")
+        bounds.append(of_all(measured, 1) if analytic is None else np.full(len(measured), analytic))
+    floor, ceiling = bounds
     room = (ceiling - floor) * (1 if info.higher_is_better else -1)
     error = float(room[1:].std())
     if room[0] <= 0 or room[0] < min_room * error:
@@ -61,12 +65,6 @@ def _no_room(info: MetricInfo, floor: float, ceiling: float, room: float, error:
         return f"{bounds}, which is no better: there is no room for a score between them"
     times = f"{room:.2g}{unit} apart, only {room / error:.1f} times the standard error of that"
     return f"{bounds}: {times}, where a score needs {min_room:g}"
-
-
-def _known(measured: np.ndarray | None, analytic: float | None, like: np.ndarray) -> np.ndarray | None:
-    if measured is not None:
-        return measured
-    return None if analytic is None else np.full(len(like), analytic)
 
 
 def score(measurement: Measurement, scale: Scale, elsewhere: np.ndarray | None = None) -> Member:

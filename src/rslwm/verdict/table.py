@@ -13,9 +13,6 @@ from rslwm.verdict.axis import OVERALL, AxisVerdict
 from rslwm.verdict.decide import Verdict
 from rslwm.verdict.wording import parts
 
-_LEGEND = "Scores: 0 knows nothing, 1 loses nothing; in brackets the interval over episodes and trainings."
-_ALONE = "Scores: 0 knows nothing, 1 loses nothing; in brackets the interval over episodes alone."
-
 
 def render(verdict: Verdict, cost: Mapping[str, float] | None = None) -> Group:
     """One line a latent space, best first, then the verdict in sentences.
@@ -36,8 +33,10 @@ def render(verdict: Verdict, cost: Mapping[str, float] | None = None) -> Group:
     made = [f"{name} = {parts(verdict.axes[name])}" for name in shown if len(verdict.axes[name].parts) > 1]
     weights = f"Weights, and shares of the axis's noise: {'; '.join(made)}." if made else ""
     alone = any(verdict.axes[name].noise.origin == "unknown" for name in shown)
-    dim = (_ALONE if alone else _LEGEND, verdict.training, weights)
-    return Group(table, Text(), *lines, *(Text(line, style="dim") for line in dim if line))
+    over = "episodes alone" if alone else "episodes and trainings"
+    legend = f"Scores: 0 knows nothing, 1 loses nothing; in brackets the interval over {over}."
+    lines += [Text(line, style="dim") for line in (legend, verdict.training, weights) if line]
+    return Group(table, Text(), *lines)
 
 
 def _cell(axis: AxisVerdict, latent: str) -> Text:

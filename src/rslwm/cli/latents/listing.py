@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import tyro
 from rich.console import Group, RenderableType
@@ -47,25 +47,25 @@ class List:
     def run(self) -> None:
         from rslwm.latents.base import ENCODERS
         from rslwm.serialisation import ConfigError
+        from rslwm.study.config import StudyConfig
         from rslwm.study.entry import Entry
         from rslwm.types import DataError
 
-        names = [self.name] if self.name else [*ENCODERS]
+        config = StudyConfig(data=DataConfig(image_size=self.image_size), encoder=self.encoder)
         found: dict[str, Encoder] = {}
         broken: dict[str, str] = {}
-        for name in names:
+        for name in [self.name] if self.name else [*ENCODERS]:
             try:
-                found[name] = self._open(Entry.parse(name))
+                found[name] = Entry.parse(name).open(config).encoder
             except (ConfigError, DataError) as error:
                 if self.name:
                     raise
                 broken[name] = str(error)
+        screen, rows = console(), list[tuple[str, ...]]()
         with counting("FLOPs", len(found)) as bar:
-            rows = []
             for encoder in found.values():
                 rows.append(_row(encoder))
                 bar(len(rows))
-        screen = console()
         screen.print(_table(rows))
         if self.name or self.verbose:
             for encoder in found.values():
@@ -74,13 +74,6 @@ class List:
             screen.print("\nNAME+16 puts an adapter to 16 channels behind an encoder. More: rslwm latents list NAME")
         for name, why in broken.items():
             screen.print(f"{name} can't be opened: {why}", markup=False)
-
-    def _open(self, entry: Any) -> Encoder:
-        from rslwm.study.config import StudyConfig
-
-        data = DataConfig(image_size=self.image_size)
-        encoder: Encoder = entry.open(StudyConfig(data=data, encoder=self.encoder)).encoder
-        return encoder
 
 
 def _table(rows: Iterable[tuple[str, ...]]) -> Table:

@@ -15,13 +15,7 @@ from rslwm.run.executors.worker import serve
 from rslwm.run.perform import Failed, Job
 from rslwm.run.stage import Stage
 
-THREAD_VARIABLES = (
-    "OMP_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-    "LP_NUM_THREADS",
-)
+THREAD_VARIABLES = [f"{library}_NUM_THREADS" for library in ("OMP", "MKL", "OPENBLAS", "NUMEXPR", "LP")]
 GRACE_SECONDS = 5.0
 """For an idle worker to end by itself."""
 
