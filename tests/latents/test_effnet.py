@@ -91,22 +91,6 @@ def test_features_of_different_pictures_are_not_alike() -> None:
     assert effective_rank(effnet().encode(frames)[0]) > 4
 
 
-@pytest.mark.parametrize(
-    ("name", "value", "also"),
-    [
-        ("stage", "stride8", {}),
-        ("input", 256, {"size": 256}),
-        ("dtype", "bfloat16", {}),
-        ("filter", "bilinear", {}),
-        ("antialias", False, {}),
-    ],
-)
-def test_an_option_is_in_the_record(name: str, value: Any, also: dict[str, Any]) -> None:
-    record, other = effnet().spec.preprocessing, effnet(**{name: value}).spec.preprocessing
-    assert other == record | {name: value} | also
-    assert other != record
-
-
 def test_an_input_that_is_no_multiple_of_the_stride_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"effnet-lite0\[input=100\] is no multiple of 16 px"):
         effnet(input=100)

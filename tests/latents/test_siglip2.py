@@ -17,7 +17,7 @@ from rslwm.latents.check import check_encoder
 from rslwm.latents.published.hub_folder import CONFIG, FILE
 from rslwm.latents.published.siglip2 import SigLIP2, SigLIP2Options
 from rslwm.types import DataError
-from tiny_checkpoints.siglip2 import CHANNELS, write
+from tiny_checkpoints.siglip2 import write
 
 FRAMES = torch.rand(1, 2, 56, 56, 3, generator=generator(0, "frames"))
 
@@ -50,12 +50,6 @@ def test_the_published_network_has_the_published_sizes() -> None:
 def test_operations_of_a_frame_are_the_published_ones() -> None:
     encoding, _ = SigLIP2(EncoderConfig(), 256).flops()
     assert encoding / 1e9 == pytest.approx(211.9, rel=0.05)
-
-
-def test_a_tiny_checkpoint_keeps_the_contract(folder: Path) -> None:
-    encoder = open_tiny(folder)
-    assert (encoder.spec.grid, encoder.spec.channels) == ((4, 4), CHANNELS)
-    assert check_encoder(encoder).findings == ()
 
 
 def test_patches_of_sixteen_pixels_need_no_smaller_image(tmp_path: Path) -> None:
@@ -99,16 +93,6 @@ def test_features_are_the_library_s_before_and_after_the_norm(folder: Path) -> N
         torch.testing.assert_close(latents[0].flatten(1, 2), expected)
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [("features", "after-norm"), ("dtype", "float32"), ("filter", "bilinear"), ("antialias", False)],
-)
-def test_an_option_is_in_the_record(name: str, value: Any, folder: Path) -> None:
-    record, other = open_tiny(folder).spec.preprocessing, open_tiny(folder, **{name: value}).spec.preprocessing
-    assert other == record | {name: value}
-    assert other != record
-
-
 def test_loading_is_silent(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     open_tiny(folder).encode(FRAMES)
     assert capfd.readouterr() == ("", "")
@@ -137,13 +121,6 @@ def test_a_file_without_the_half_that_sees_is_refused(damaged: Path) -> None:
     tensors = load_file(damaged / FILE)
     save_file({name: x for name, x in tensors.items() if not name.startswith("vision_model.")}, damaged / FILE)
     with pytest.raises(DataError, match=rf"{FILE}: holds no tensor vision_model\.\*, only such as 'logit_bias'"):
-        open_tiny(damaged.parent)
-
-
-def test_a_truncated_file_is_refused(damaged: Path) -> None:
-    content = (damaged / FILE).read_bytes()
-    (damaged / FILE).write_bytes(content[: len(content) // 2])
-    with pytest.raises(DataError, match=rf"{FILE} is truncated"):
         open_tiny(damaged.parent)
 
 
