@@ -13,6 +13,7 @@ from rslwm.data.sources.opening import open_source
 from rslwm.serialisation import ConfigError
 from rslwm.study.config import StudyConfig
 from rslwm.study.estimate import data_size
+from rslwm.study.graph import Study
 from rslwm.types import DataError
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -88,10 +89,10 @@ def test_a_commit_that_nobody_knows_leaves_the_uri(cache: Path) -> None:
 def test_a_set_on_the_hub_is_counted_by_its_metadata(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.rmtree(cache / "data")
     shutil.rmtree(cache / "videos")
-    found = data_size(StudyConfig(data=DataConfig("hf://datasets/someone/pushes")), None)
+    found = data_size(Study(StudyConfig(data=DataConfig("hf://datasets/someone/pushes"))))
     assert (found.episodes, found.frames, found.source) == (3, 28, "counted")
     with pytest.raises(ConfigError, match=r"holds \(.* can't be downloaded.*\); say so with --data-size\.episodes"):
-        data_size(StudyConfig(data=DataConfig("hf://datasets/someone/other")), None)
+        data_size(Study(StudyConfig(data=DataConfig("hf://datasets/someone/other"))))
 
 
 def test_what_cannot_be_reached_is_said(cache: Path, tmp_path: Path) -> None:

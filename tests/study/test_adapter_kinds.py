@@ -14,7 +14,7 @@ from rslwm.study.stages.adapter import AdapterStage
 from rslwm.study.stages.features import FeaturesStage
 from rslwm.study.stages.latents import LatentsStage
 from rslwm.study.stages.space import SpaceStage
-from tiny import OPTIM, run, tiny
+from studies import OPTIM, run, tiny
 
 KINDS = ["svae", "mlp", "pca"]
 

@@ -18,7 +18,7 @@ from rslwm.run.runner import StageFailed
 from rslwm.serialisation import ConfigError
 from rslwm.study.checkpoint import clip_settings, evaluate, open_corpus, run_folder, train_world_models
 from rslwm.types import DataError
-from tiny import tiny
+from studies import tiny
 
 
 def test_clips_are_cut_as_in_training_from_other_episodes(tmp_path):

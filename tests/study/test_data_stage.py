@@ -16,7 +16,7 @@ from rslwm.study.graph import Study, Subject
 from rslwm.study.stages.data import DataStage
 from rslwm.study.stages.frames import FramesStage
 from rslwm.types import DataError
-from tiny import run
+from studies import run
 
 
 def read(data: DataConfig, root: Path) -> tuple[dict[str, Any], Readable]:

@@ -23,7 +23,7 @@ from rslwm.study.graph import Study, Variant
 from rslwm.study.stages.latents import LatentsStage
 from rslwm.study.stages.space import SpaceStage
 from rslwm.types import DataError
-from tiny import run
+from studies import run
 from tiny_checkpoints import sd3
 
 

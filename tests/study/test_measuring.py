@@ -26,7 +26,7 @@ from rslwm.study.graph import Study
 from rslwm.study.record import Failure
 from rslwm.study.stages.metric import Measured
 from rslwm.study.stages.world_model import WorldModelStage
-from tiny import here, made, tiny
+from studies import here, made, tiny
 
 
 def info(name: str) -> MetricInfo:

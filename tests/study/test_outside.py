@@ -20,7 +20,7 @@ from rslwm.study.compare import compare
 from rslwm.study.config import StudyConfig
 from rslwm.study.graph import Study
 from rslwm.study.stages.data import DataStage
-from tiny import made, tiny
+from studies import made, tiny
 
 DECLARED = 'axis="fidelity", higher_is_better=True, unit="1", aggregate=MEAN, floor="", ceiling="", description=""'
 FILES = {

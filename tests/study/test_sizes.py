@@ -22,7 +22,7 @@ from rslwm.study.graph import Study
 from rslwm.study.presets import PRESETS
 from rslwm.study.stages.world_model import ScalingConfig, scaled
 from rslwm.types import LatentSpec
-from tiny import tiny
+from studies import tiny
 
 TINY = StudyConfig(
     latents=("small-vae",),

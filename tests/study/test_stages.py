@@ -21,7 +21,7 @@ from rslwm.study.stages.latents import LatentsStage
 from rslwm.study.stages.rollouts import CLIPS, RolloutsStage
 from rslwm.study.stages.space import SPACE, SpaceStage
 from rslwm.study.stages.world_model import WorldModelStage
-from tiny import rows_of, run, tiny
+from studies import rows_of, run, tiny
 
 Run = tuple[Study, Workspace]
 

@@ -23,7 +23,7 @@ from rslwm.study.stages.latents import LatentsStage
 from rslwm.study.stages.rollouts import CLIPS, RolloutsStage
 from rslwm.study.stages.world_model import CHECKPOINT, WorldModelStage
 from rslwm.types import AXES
-from tiny import OPTIM, rows_of, run, tiny
+from studies import OPTIM, rows_of, run, tiny
 from two_views import SIZE, open_corpus, write_dataset
 
 LATENTS = ("small-vavae", "small-dino+4")
