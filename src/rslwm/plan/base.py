@@ -66,7 +66,7 @@ class PlanResult:
     """Wall time of :func:`plan` for all windows, the context's pass through the transformer included"""
 
 
-Planner = Callable[[Evaluate, Tensor, PlanConfig, torch.Generator, tuple[int, ...] | None], PlanResult]
+Search = Callable[[Evaluate, Tensor, PlanConfig, torch.Generator, tuple[int, ...] | None], PlanResult]
 """Minimises ``evaluate`` over actions in [-1, 1]. Arguments: evaluate; start (B, k, A), the plan to begin with, which
 dimensions that aren't searched keep; the settings; a generator for all draws; the dimensions to search, None for all.
 """
@@ -77,7 +77,7 @@ def _load_builtin() -> None:
         importlib.import_module(f"rslwm.plan.{module}")
 
 
-PLANNERS: Registry[Planner] = Registry("planner", "rslwm.planners", _load_builtin)
+PLANNERS: Registry[Search] = Registry("planner", "rslwm.planners", _load_builtin)
 
 
 def latent_distance(imagined: Tensor, goals: Tensor) -> Tensor:

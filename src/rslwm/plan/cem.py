@@ -22,7 +22,7 @@ def cem(
     generator: torch.Generator,
     searched: tuple[int, ...] | None = None,
 ) -> PlanResult:
-    """The mean of the last ``config.elites`` candidates; :data:`rslwm.plan.base.Planner` has the arguments.
+    """The mean of the last ``config.elites`` candidates; :data:`rslwm.plan.base.Search` has the arguments.
 
     Raises:
         ConfigError: no elites, or more than there are candidates.

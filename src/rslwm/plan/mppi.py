@@ -24,7 +24,7 @@ def mppi(
     generator: torch.Generator,
     searched: tuple[int, ...] | None = None,
 ) -> PlanResult:
-    """The weighted mean of the last candidates; :data:`rslwm.plan.base.Planner` has the arguments.
+    """The weighted mean of the last candidates; :data:`rslwm.plan.base.Search` has the arguments.
 
     A low temperature takes the best candidate, a high one the plain mean.
 

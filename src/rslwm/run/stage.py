@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar, cast
 
-from rslwm.registry import Registry, code_of
+from rslwm.registry import code_of
 from rslwm.serialisation import ConfigError, content_hash, determining, to_dict
 from rslwm.types import DataError, Progress, silent
 
@@ -186,9 +186,6 @@ class Stage(Generic[T_co]):
 
     def __str__(self) -> str:
         return f"{self.kind} {self.label}"
-
-
-STAGES: Registry[type[Stage[Any]]] = Registry("stage", "rslwm.stages")
 
 
 def _stages(name: str, value: Any) -> Iterator[tuple[str, Stage[Any]]]:

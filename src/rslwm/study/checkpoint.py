@@ -129,14 +129,15 @@ class Elsewhere(Subject):
 
     path: Path
     model: WorldModel
-    left_out: tuple[str, ...]  # type: ignore[misc]
+    seen: tuple[str, ...]
+    """Ids of episodes that aren't measured, since it was trained on them."""
 
     @classmethod
-    def of(cls, study: Study, path: Path, model: WorldModel, left_out: tuple[str, ...]) -> Elsewhere:
+    def of(cls, study: Study, path: Path, model: WorldModel, seen: tuple[str, ...]) -> Elsewhere:
         checkpoint = CheckpointStage.of_folder(path, study.compute)
         space = CheckpointSpace(label=str(path), checkpoint=checkpoint)
         pulled = {WorldModelStage: checkpoint, SpaceStage: space}
-        return cls(study=study, pulled=pulled, path=path, model=model, left_out=left_out)
+        return cls(study=study, pulled=pulled, path=path, model=model, seen=seen)
 
     @property
     def label(self) -> str:
@@ -152,8 +153,12 @@ class Elsewhere(Subject):
         return too_wide(self.model.space.spec, self.study.config.stream_above_kb)
 
     @property
-    def actions(self) -> ActionSpec:  # type: ignore[override]
+    def actions(self) -> ActionSpec:
         return self.model.action_spec
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        return self.seen
 
 
 def evaluate(
@@ -168,8 +173,8 @@ def evaluate(
     metrics: tuple[str, ...] = StudyConfig.metrics,
 ) -> tuple[Measured, tuple[str, ...]]:
     """Rows of one checkpoint on any data, as a study would measure them: probes are trained on the training episodes,
-    everything is measured on the held-out ones. And the ids of the held-out episodes that the
-    checkpoint was trained on.
+    everything is measured on the held-out ones. With them come the ids of the held-out episodes that the checkpoint was
+    trained on.
 
     Args:
         seen: also on episodes that the checkpoint was trained on; without it they are left out, whatever side of the

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, TypeVar, cast
+from typing import TypeVar, cast
 
 import torch
 
@@ -15,7 +15,7 @@ from rslwm.data.config import DataConfig
 from rslwm.data.fingerprint import files_key
 from rslwm.data.sources.base import Source
 from rslwm.data.sources.opening import URIS, open_source
-from rslwm.evals.base import METRICS, MetricInfo, named, split
+from rslwm.evals.base import METRICS, Metric, MetricInfo, named, split
 from rslwm.evals.evaluation import Label
 from rslwm.latents.space import LatentSpace, SpaceConfig
 from rslwm.latents.stored import too_wide
@@ -59,6 +59,8 @@ class Study:
         self.framewise = replace(config.data, frame_skip=DataConfig.frame_skip, actions=DataConfig.actions)
         self.source: Source = open_source(config.data)
         self.metrics = {name: named(name, config.evaluation.settings) for name in _metrics(config.metrics)}
+        self.infos = _declared(self.metrics)
+        """What is measured, by name."""
 
     @cached_property
     def variants(self) -> tuple[Variant, ...]:
@@ -75,21 +77,6 @@ class Study:
             for entry in entries
             for number in seeds
         )
-
-    @cached_property
-    def infos(self) -> dict[str, MetricInfo]:
-        """What is measured, by name.
-
-        Raises:
-            ConfigError: two metrics declare the same, and their rows couldn't be told apart.
-        """
-        found: dict[str, MetricInfo] = {}
-        for reference, metric in self.metrics.items():
-            for info in metric.infos:
-                if info.name in found:
-                    raise ConfigError(f"metrics: {reference} declares {info.name!r} as another one does; rename it")
-                found[info.name] = info
-        return found
 
     @property
     def editions(self) -> dict[str, str]:
@@ -163,12 +150,20 @@ class Subject:
         """Whether its latents are too wide to store, for all cameras together."""
         raise NotImplementedError
 
-    compressed: ClassVar = False
-    """Whether its latents are encoded from the features of a native space."""
-    actions: ClassVar[ActionSpec | None] = None
-    """As a model takes them that was trained elsewhere; None as recorded."""
-    left_out: ClassVar[tuple[str, ...]] = ()
-    """Ids of episodes that such a model was trained on."""
+    @property
+    def compressed(self) -> bool:
+        """Whether its latents are encoded from the features of a native space."""
+        return False
+
+    @property
+    def actions(self) -> ActionSpec | None:
+        """As a model takes them that was trained elsewhere; None as recorded."""
+        return None
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """Ids of episodes that such a model was trained on."""
+        return ()
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -197,7 +192,7 @@ class Variant(Subject):
         return [*map(self.pull, (EncoderStage, SpaceStage, DecoderStage, WorldModelStage)), *adapter]
 
     @property
-    def compressed(self) -> bool:  # type: ignore[override]
+    def compressed(self) -> bool:
         return bool(self.entry.channels)
 
     @cached_property
@@ -282,6 +277,17 @@ def _metrics(references: tuple[str, ...]) -> list[str]:
     """``all`` stands for every registered one, in the order of their names."""
     listed = [name for reference in references for name in (sorted(METRICS) if reference == "all" else [reference])]
     return list(dict.fromkeys(listed))
+
+
+def _declared(metrics: Mapping[str, Metric]) -> dict[str, MetricInfo]:
+    """Raises :class:`ConfigError` if two metrics declare the same: their rows couldn't be told apart."""
+    found: dict[str, MetricInfo] = {}
+    for reference, metric in metrics.items():
+        for info in metric.infos:
+            if info.name in found:
+                raise ConfigError(f"metrics: {reference} declares {info.name!r} as another one does; rename it")
+            found[info.name] = info
+    return found
 
 
 def _sizes(config: StudyConfig) -> tuple[str, ...]:

@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ProbeStage(OnEpisodes[TrainedProbe]):
-    """Train a probe on encoder latents of the training episodes. One that the data can't train
-    says why."""
+    """Train a probe on encoder latents of the training episodes. One that the data can't train says why."""
 
     kind = "probe"
     spared = True
