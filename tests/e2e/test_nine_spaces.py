@@ -42,11 +42,16 @@ def test_all_nine_are_measured_on_every_axis(nine: Run):
     assert (nine.folder / "report/index.html").is_file()
 
 
-def test_nothing_but_compression_and_its_pixels_is_trained(nine: Run):
+def test_no_published_encoder_is_trained(nine: Run):
     trained = {record.kind: 0 for record, _ in records(nine)}
     for record, folder in records(nine):
         trained[record.kind] += (folder / "train.jsonl").is_file()
-    assert {kind: count for kind, count in trained.items() if count} == {"adapter": 3, "decoder": 3, "world-model": 9}
+    assert {kind: count for kind, count in trained.items() if count} == {
+        "adapter": 3,
+        "decoder": 3,
+        "world-model": 9,
+        "probe": 36,
+    }
 
 
 def test_nobodys_weights_are_copied(nine: Run):

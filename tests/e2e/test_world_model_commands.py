@@ -60,7 +60,7 @@ def test_a_space_is_trained_and_encodes_a_data_set(run: Path, tmp_path: Path):
     assert rslwm("latents", "train", "smoke", "--latents", "small-vjepa+16", out=run).made == []
     space = run / "spaces/small-vjepa+16"
     assert LatentSpace.load(space).pixels is not None
-    (data,) = run.glob("stages/data-*/sim-tabletop-*")
+    (data,) = run.glob("stages/data-*/simulator-tabletop-*")
     rslwm("latents", "encode", str(space), "--data", f"lerobot:{data}", out=tmp_path)
     store = TensorStore(tmp_path / "latents")
     assert store.shape(store.keys[0])[1:] == (8, 8, 16)
