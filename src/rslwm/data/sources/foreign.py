@@ -53,8 +53,7 @@ class Foreign(Source):
     @property
     @abstractmethod
     def layout(self) -> Layout:
-        """Which feature is what. Raises DataError: the files are absent, damaged or of another format, or nothing is an
-        action."""
+        """Which feature is what. Raises DataError: files are absent, damaged or of another format, or nothing acts."""
 
     @property
     @abstractmethod
@@ -108,10 +107,9 @@ class Foreign(Source):
         return super().open(root, progress)
 
     def write(self, folder: Path, progress: Progress = silent) -> EpisodeDataset:
-        spec, notes = self.spec, self.notes
-        for sentence in notes:
+        for sentence in self.notes:
             log.warning("%s: %s", self.path, sentence)
-        return write_lerobot(self.episodes(), folder, spec, self.total, progress, self.state_names, notes)
+        return write_lerobot(self.episodes(), folder, self.spec, self.total, progress, self.state_names, self.notes)
 
     def _videos(self) -> Iterator[np.ndarray]:
         return (self._of_camera(episode.frames) for episode in self.episodes(as_recorded=True))
