@@ -62,7 +62,11 @@ class Report:
 
 def check(dataset: EpisodeDataset, progress: Progress = silent) -> Report:
     """Read all of a data set, every byte and every frame, and report what is wrong with it."""
-    found = [*_recorded(dataset), *_videos(dataset, progress), *_edited(dataset)]
+    found = [*_recorded(dataset), *_videos(dataset, progress)]
+    for name in changed(dataset.root) if recorded(dataset.root) else []:
+        what = "its bytes are not those that were there when its sums were noted"
+        remedy = "copy the file again if nobody meant to change it"
+        found.append(Finding("warning", str(dataset.root / name), what, remedy))
     findings = sorted(_joined(found), key=lambda finding: finding.severity)
     cameras = ", ".join(dataset.cameras) or "none"
     summary = f"{dataset.root}: {len(dataset)} episodes, {int(dataset.lengths.sum())} steps, cameras: {cameras}"
@@ -95,12 +99,6 @@ def _joined(findings: Iterable[Finding]) -> list[Finding]:
         places[replace(f, where="")][f.where] = None
     more = {f: f" and {len(where) - 1} more" if len(where) > 1 else "" for f, where in places.items()}
     return [replace(f, where=f"{next(iter(where))}{more[f]}") for f, where in places.items()]
-
-
-def _edited(dataset: EpisodeDataset) -> Iterator[Finding]:
-    for name in changed(dataset.root) if recorded(dataset.root) else []:
-        what = "its bytes are not those that were there when its sums were noted"
-        yield Finding("warning", str(dataset.root / name), what, "copy the file again if nobody meant to change it")
 
 
 def _tables(dataset: EpisodeDataset) -> Iterator[Finding]:

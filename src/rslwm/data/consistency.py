@@ -22,9 +22,7 @@ def contradictions(info: Info, episodes: Sequence[Listed], table: Table, names: 
     ``episodes`` are all that are listed, empty ones too; ``names`` the ids of the others, by their number. Raises
     DataError: a table can't be read.
     """
-    yield from _totals(info, episodes, table)
-    yield from _strangers(info, episodes, table)
-    yield from _tasks(info, table)
+    yield from _metadata(info, episodes, table)
     for episode in (episode for episode in episodes if episode.length):
         where = f"episode {names[episode.number]!r}"
         if found := _rows(episode, table) or _steps(episode, table, info.fps):
@@ -33,26 +31,20 @@ def contradictions(info: Info, episodes: Sequence[Listed], table: Table, names: 
             yield from _videos(episode, table, info, where)
 
 
-def _totals(info: Info, episodes: Sequence[Listed], table: Table) -> Iterator[Place]:
+def _metadata(info: Info, episodes: Sequence[Listed], table: Table) -> Iterator[Place]:
+    """Totals; rows of episodes that are listed as empty or not at all; what is listed twice; and lost tasks."""
     recorded, listed, total = len(table), sum(episode.length for episode in episodes), info.values.get("total_frames")
-    if not recorded == listed == (listed if total is None else total):
+    total = listed if total is None else total
+    if not recorded == listed == total:
         yield str(info.file), f"{recorded} rows in data, {listed} in the metadata's episodes, {total} in total_frames"
-
-
-def _strangers(info: Info, episodes: Sequence[Listed], table: Table) -> Iterator[Place]:
-    """Rows of episodes that are listed as empty or not at all, and episodes that are listed twice."""
-    lengths = {episode.number: episode.length for episode in episodes}
-    twice = [number for number, times in Counter(episode.number for episode in episodes).items() if times > 1]
-    if twice:
+    lengths, counts = {e.number: e.length for e in episodes}, Counter(e.number for e in episodes)
+    if twice := [number for number, times in counts.items() if times > 1]:
         yield str(info.file.parent), f"episode {twice[0]} is listed twice"
     for number in table.owners():
         if number >= 0 and not lengths.get(number):  # rows that nothing gives to an episode are in the totals
             rows = _span(table.rows(number))
             says = "is empty (length 0, no steps)" if number in lengths else "is not listed"
             yield f"episode {number}", f"it {says} in the metadata, but {rows} of data have episode_index {number}"
-
-
-def _tasks(info: Info, table: Table) -> Iterator[Place]:
     index, tasks = table.index("task_index"), read_tasks(info)
     if index is not None and tasks is not None and (lost := {*np.unique(index).tolist()} - {*tasks}):
         yield str(info.root / "meta"), f"rows have task_index {min(lost)}, which the table of tasks doesn't list"

@@ -183,8 +183,8 @@ class _Sorter:
         once = [leaf.key for leaf in rest if leaf.kind != "text" and not leaf.key.startswith(self.dialect.step)]
         if once:
             self.layout.left_out.append(f"recorded once an episode: {', '.join(once)}")
-        for leaf in (leaf for leaf in rest if leaf.key not in once):
-            if reason := self._place(leaf, colours or bool(self.layout.cameras)):
+        for leaf in rest:
+            if leaf.key not in once and (reason := self._place(leaf, colours or bool(self.layout.cameras))):
                 self.layout.left_out.append(f"{leaf}, {reason}")
         if not self.layout.instructions and not self.dialect.instructed:
             texts = [leaf.key for leaf in rest if leaf.kind == "text"]
@@ -274,8 +274,7 @@ class _Sorter:
         if self.names.instruction or not (leaf.key in known or leaf.instructs):
             return f"a text; {_FLAG} instruction={leaf.key} takes it as the instruction"
         self.layout.instructions.append(leaf)
-        preferred = (*known, *sorted(each.key for each in self.layout.instructions))
-        self.layout.instructions.sort(key=lambda each: preferred.index(each.key))
+        self.layout.instructions.sort(key=lambda each: ((*known, each.key).index(each.key), each.key))
         return ""
 
     def _listed(self) -> str:

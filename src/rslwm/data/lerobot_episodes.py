@@ -30,18 +30,13 @@ class VideoPlace:
 class Listed:
     """An episode as the metadata list it."""
 
-    number: int
-    """Its ``episode_index``."""
+    number: int  # its ``episode_index``
     length: int
     tasks: tuple[str, ...]
-    span: tuple[int, int] | None
-    """Its rows by their ``index``, if that is said."""
-    table: Path | None
-    """The data file with its rows, if that is said."""
-    videos: dict[str, VideoPlace]
-    """By camera."""
-    own: dict[str, Any]
-    """``id`` and ``info`` of a set that this project has written."""
+    span: tuple[int, int] | None  # its rows by their ``index``, if that is said
+    table: Path | None  # the data file with its rows, if that is said
+    videos: dict[str, VideoPlace]  # by camera
+    own: dict[str, Any]  # ``id`` and ``info`` of a set that this project has written
 
 
 def read_episodes(info: Info) -> list[Listed]:
@@ -170,11 +165,10 @@ def _lines(path: Path, needed: tuple[str, ...]) -> list[dict[str, Any]]:
         raise DataError(f"{path} does not exist, which LeRobot v2.x requires")
     rows = []
     for number, line in enumerate(path.read_bytes().splitlines(), 1):
-        if not line.strip():
-            continue
-        rows.append(json_object(line, f"{path}, line {number}"))
-        if any(rows[-1].get(name) is None for name in needed):
-            raise DataError(f"{path}, line {number}: expected an object with {', '.join(needed)}")
+        if line.strip():
+            rows.append(json_object(line, f"{path}, line {number}"))
+            if any(rows[-1].get(name) is None for name in needed):
+                raise DataError(f"{path}, line {number}: expected an object with {', '.join(needed)}")
     return rows
 
 

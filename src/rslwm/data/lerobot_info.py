@@ -41,12 +41,9 @@ class Info:
     file: Path
     values: dict[str, Any]
     version: int  # 2 or 3
-    features: dict[str, Feature]
-    """By our names."""
-    columns: dict[str, str]
-    """What the data call these features."""
-    replaced: dict[str, Feature]
-    """Features whose name was given to another one."""
+    features: dict[str, Feature]  # by our names
+    columns: dict[str, str]  # what the data call these features
+    replaced: dict[str, Feature]  # those whose name was given to another one
 
     @property
     def root(self) -> Path:
@@ -59,7 +56,7 @@ class Info:
     @cached_property
     def cameras(self) -> dict[str, str]:
         """Colour cameras: names to features, those of one channel last."""
-        keys = [k for k in self._pictures if not _is_depth(k, self.features[k])]
+        keys = [k for k in self.pictures if not _is_depth(k, self.features[k])]
         return _by_name(sorted(keys, key=lambda k: _is_single(self.features[k])), CAMERA)
 
     @cached_property
@@ -74,7 +71,8 @@ class Info:
         return _by_name([key for key in observed if _is_vector(self.features[key])], f"{STATE}.")
 
     @property
-    def _pictures(self) -> list[str]:
+    def pictures(self) -> list[str]:
+        """Features of cameras, colour or depth."""
         return [key for key, feature in self.features.items() if _is_picture(feature)]
 
     @cached_property
@@ -85,11 +83,11 @@ class Info:
 
     def left_out(self) -> list[str]:
         """One sentence for every kind of feature that isn't used, and what an import noted."""
-        used = {ACTION, SUCCESS, LABELLED, *BOOKKEEPING, *self.states.values(), *self._pictures}
+        used = {ACTION, SUCCESS, LABELLED, *BOOKKEEPING, *self.states.values(), *self.pictures}
         rest = {key: feature for key, feature in self.features.items() if key not in used} | self.replaced
         noted = self.own.get("left_out")
-        found = [str(note) for note in noted] if isinstance(noted, list) else []
-        depth = [key for key in self._pictures if key not in self.cameras.values()]
+        found = [*map(str, noted)] if isinstance(noted, list) else []
+        depth = [key for key in self.pictures if key not in self.cameras.values()]
         found += [f"camera {_short(key, CAMERA)!r} is a depth map, and left out" for key in depth]
         if rest:
             found.append(f"features left out: {', '.join(describe(key, rest[key]) for key in rest)}")
@@ -104,9 +102,9 @@ class Info:
         feature = self.features[self.cameras[camera]]
         shape, names = _shape(feature), feature.get("names")
         if isinstance(names, list) and {"height", "width"} <= {*map(str, names[: len(shape)])}:
-            places = [names.index("height"), names.index("width")]
-            if all(shape[i] in CHANNELS for i in range(len(shape)) if i not in places):
-                return shape[places[0]], shape[places[1]]
+            height, width = names.index("height"), names.index("width")
+            if all(size in CHANNELS for i, size in enumerate(shape) if i not in (height, width)):
+                return shape[height], shape[width]
         first = len(shape) == 3 and shape[0] in CHANNELS and shape[2] not in CHANNELS
         return (shape[1], shape[2]) if first else (shape[0], shape[1])
 
@@ -116,10 +114,8 @@ class Info:
         try:
             return self.root / text.format(**parts)
         except (KeyError, IndexError, ValueError, AttributeError) as error:
-            known = f"LeRobot v{self.version} has {', '.join(parts)}"
-            raise DataError(
-                f"{self.file}: {template} is {text!r}, which can't be filled in ({error!r}); {known}"
-            ) from None
+            what = f"can't be filled in ({error!r}); LeRobot v{self.version} has {', '.join(parts)}"
+            raise DataError(f"{self.file}: {template} is {text!r}, which {what}") from None
 
 
 def read_info(root: Path, mapping: Sequence[str] = ()) -> Info:
@@ -130,10 +126,12 @@ def read_info(root: Path, mapping: Sequence[str] = ()) -> Info:
         what = "not a LeRobot data set" if root.exists() else "no folder"
         raise DataError(f"{file} does not exist: {root} is {what}")
     values = read_json(file)
-    version = _version(values, file)
-    for name in ("fps", "features", "total_episodes"):
-        if name not in values:
-            raise DataError(f"{file} has no field {name!r}, which LeRobot v{version} requires")
+    version = re.match(r"v?([23])\b", str(values.get("codebase_version")))
+    if not version:
+        supported = "supported are LeRobot v2.x and v3.x. Convert it with LeRobot's own convert_dataset_*.py"
+        raise DataError(f"{file}: codebase_version is {values.get('codebase_version')}; {supported}")
+    if lacking := [name for name in ("fps", "features", "total_episodes") if name not in values]:
+        raise DataError(f"{file} has no field {lacking[0]!r}, which LeRobot {version[0]} requires")
     fps = values["fps"]
     if isinstance(fps, bool) or not isinstance(fps, int | float) or not 0 < fps < 1e6:
         raise DataError(f"{file}: fps is {fps!r}; expected the number of steps a second")
@@ -148,7 +146,7 @@ def read_info(root: Path, mapping: Sequence[str] = ()) -> Info:
     ours = _renamed(found, mapping, file)
     replaced = {key: found[key] for key in found if ours.get(key, key) != key and key not in ours.values()}
     columns = ours | {key: key for key in found if key not in ours and key not in ours.values()}
-    info = Info(file, values, version, {k: found[v] for k, v in columns.items()}, columns, replaced)
+    info = Info(file, values, int(version[1]), {k: found[v] for k, v in columns.items()}, columns, replaced)
     if ACTION not in columns:
         raise DataError(_no_action(info))
     if not _is_vector(action := info.features[ACTION]):
@@ -200,14 +198,6 @@ def _flat(names: Any) -> list[str]:
     return [names] if isinstance(names, str) else []
 
 
-def _version(values: dict[str, Any], file: Path) -> int:
-    version = str(values.get("codebase_version"))
-    if number := re.match(r"v?([23])\b", version):
-        return int(number[1])
-    supported = "supported are LeRobot v2.x and v3.x. Convert it with LeRobot's own convert_dataset_*.py"
-    raise DataError(f"{file}: codebase_version is {version}; {supported}")
-
-
 def _renamed(features: dict[str, Feature], mapping: Sequence[str], file: Path) -> dict[str, str]:
     """Ours -> theirs."""
     renamed: dict[str, str] = {}
@@ -239,7 +229,7 @@ def _no_action(info: Info) -> str:
     actions = sorted((k for k in vectors if not k.startswith("observation.")), key=lambda k: "action" not in k.lower())
     flags = [f"{ACTION}={actions[0] if actions else 'NAME'}"]
     unclaimed = (p.name for p in (info.root / "videos").glob(f"{CAMERA}*") if p.name not in info.features)
-    for key in info._pictures:
+    for key in info.pictures:
         if not key.startswith(CAMERA):
             own = next(unclaimed, "") if info.features[key]["dtype"] == "video" else ""
             flags.append(f"{own or CAMERA + key.split('.')[-1]}={key}")

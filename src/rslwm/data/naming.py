@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from rslwm.dimensions import axis, stem, words
@@ -111,12 +111,9 @@ def _twists(names: Sequence[str], told: list[Told]) -> None:
 
 def _vectors(names: Sequence[str], told: list[Told]) -> None:
     """A rotation takes three axes, a quaternion four: one or two are angles, and what is left of four tells nothing."""
-
-    def numberless(name: str) -> tuple[str, ...]:
-        return stem(name) if axis(name) is not None else tuple(word for word in words(name) if not word.isdigit())
-
-    members = [i for i, each in enumerate(told) if each.kind in ("rotation", "quaternion")]
-    for turns in _grouped(names, numberless, members):
+    numberless = [tuple(word for word in words(name) if not word.isdigit()) for name in names]
+    vectors = [numberless[i] if axis(name) is None else stem(name) for i, name in enumerate(names)]
+    for turns in _grouped(vectors, [i for i, each in enumerate(told) if each.kind in ("rotation", "quaternion")]):
         axes = [axis(names[i]) for i in turns]
         known = sorted(along for along in axes if along is not None)
         kind: ActionKind | None = None
@@ -131,21 +128,18 @@ def _vectors(names: Sequence[str], told: list[Told]) -> None:
 
 
 def _arms(names: Sequence[str], told: list[Told]) -> None:
-    def side(name: str) -> tuple[str, ...]:
-        return tuple(word for word in words(name) if word in _SIDES)
-
-    def motor(name: str) -> str:
-        return "_".join(word for word in words(name) if word not in _SIDES)
-
-    for motors in _grouped(names, side, [i for i, each in enumerate(told) if each == ("joint", None)]):
-        found = {motor(names[i]) for i in motors}
+    """Joints of which nothing is said are targets where those of one side are the motors of one of :data:`ARMS`."""
+    sides = [tuple(word for word in words(name) if word in _SIDES) for name in names]
+    motor = ["_".join(word for word in words(name) if word not in _SIDES) for name in names]
+    for motors in _grouped(sides, [i for i, each in enumerate(told) if each == ("joint", None)]):
+        found = {motor[i] for i in motors}
         if any(needed <= found <= needed | more for needed, more in ARMS):
             for i in motors:
                 told[i] = Told("joint", "absolute")
 
 
-def _grouped(names: Sequence[str], by: Callable[[str], tuple[str, ...]], members: list[int]) -> Iterable[list[int]]:
+def _grouped(keys: Sequence[tuple[str, ...]], members: list[int]) -> Iterable[list[int]]:
     groups: dict[tuple[str, ...], list[int]] = defaultdict(list)
     for i in members:
-        groups[by(names[i])].append(i)
+        groups[keys[i]].append(i)
     return groups.values()

@@ -107,9 +107,10 @@ class Foreign(Source):
         return super().open(root, progress)
 
     def write(self, folder: Path, progress: Progress = silent) -> EpisodeDataset:
-        for sentence in self.notes:
+        spec, notes = self.spec, self.notes
+        for sentence in notes:
             log.warning("%s: %s", self.path, sentence)
-        return write_lerobot(self.episodes(), folder, self.spec, self.total, progress, self.state_names, self.notes)
+        return write_lerobot(self.episodes(), folder, spec, self.total, progress, self.state_names, notes)
 
     def _videos(self) -> Iterator[np.ndarray]:
         return (self._of_camera(episode.frames) for episode in self.episodes(as_recorded=True))
