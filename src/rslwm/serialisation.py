@@ -95,8 +95,12 @@ def from_dict(cls: type[C], values: dict[str, Any], where: str = "") -> C:
 
 def _parse(hint: Any, value: Any, where: str) -> Any:
     origin, args = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (typing.Union, types.UnionType) and type(None) in args and len(args) == 2:
-        return None if value is None else _parse(next(a for a in args if a is not type(None)), value, where)
+    if origin in (typing.Union, types.UnionType):
+        if value is None and type(None) in args:
+            return None
+        hints = [hint for hint in args if hint is not type(None)]  # one, or a list and something else
+        several = isinstance(value, list | tuple)
+        return _parse(next((h for h in hints if (typing.get_origin(h) is tuple) == several), hints[0]), value, where)
     if hint is Any:
         return value
     if dataclasses.is_dataclass(hint):

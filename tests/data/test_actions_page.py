@@ -44,8 +44,8 @@ def test_names_that_are_said_to_tell_do_and_the_others_do_not() -> None:
     told = PAGE[PAGE.index("## Names that tell") : PAGE.index("These don't tell")]
     rows = [re.findall(r"`([\w.]+)`", row.split("|")[1]) for row in told.splitlines() if row.startswith("| `")]
     complete = [names for names in rows if not {"left_waist", "drx", "delta_qx"} & {*names}]
-    assert [n for names in complete for n, each in zip(names, read_names(names), strict=True) if not each.enough] == []
+    assert [n for names in complete for n, each in zip(names, read_names(names), strict=True) if None in each] == []
     rest = PAGE[PAGE.index("These don't tell") : PAGE.index("Names don't tell the frame")]
     untold = re.findall(r"`([\w.]+)`", rest)
     assert len(untold) == 9
-    assert [name for name in untold if read_names([name])[0].enough] == []
+    assert [name for name in untold if None not in read_names([name])[0]] == []

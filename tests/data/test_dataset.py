@@ -124,7 +124,7 @@ def test_an_id_that_a_merge_has_doubled_is_numbered(dataset: EpisodeDataset) -> 
 
 def test_a_malformed_action_spec_is_named(dataset: EpisodeDataset, edit_info: Edit) -> None:
     again = edit_info(dataset, lambda info: info["rslwm"]["action_spec"].update(kinds=["turn"] * 7))
-    with pytest.raises(DataError, match=r"info\.json: action_spec\.kinds has 'turn'; known: translation"):
+    with pytest.raises(DataError, match=r"info\.json: action_spec\.kinds\[0\]: 'turn' is not one of 'translation'"):
         _ = again.spec
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from foreign import Foreign, shown, told
 from rslwm.data.config import DataConfig
-from rslwm.data.hub import HubFolder
+from rslwm.data.sources.lerobot import HubFolder
 from rslwm.data.sources.opening import open_source
 from rslwm.serialisation import ConfigError
 from rslwm.study.config import StudyConfig

@@ -79,7 +79,7 @@ def test_names_that_tell(names: str, kind: str, mode: str) -> None:
     ],
 )
 def test_names_that_do_not_tell(names: str) -> None:
-    assert [name for name, each in zip(names.split(), read_names(names.split()), strict=True) if each.enough] == []
+    assert [name for name, each in zip(names.split(), read_names(names.split()), strict=True) if None not in each] == []
 
 
 def test_an_angle_that_turns_a_wrist_is_a_joint_unless_the_wrist_is_the_hand() -> None:

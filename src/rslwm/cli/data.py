@@ -36,10 +36,11 @@ class Make:
     sim: Annotated[SimConfig, tyro.conf.arg(name="")] = field(default_factory=SimConfig)
 
     def run(self) -> None:
-        from rslwm.data.sources.sim import record_tabletop
+        from rslwm.data.sources.opening import open_source
 
+        source = open_source(DataConfig("sim:tabletop", self.sim))
         with counting("episodes", self.sim.episodes) as progress:
-            dataset = record_tabletop(self.sim, self.folder, progress)
+            dataset = source.write(self.folder, progress)
         console().print(describe(dataset), f"\nUse it with --data lerobot:{self.folder}")
 
 

@@ -18,10 +18,7 @@ def compose(actions: np.ndarray, spec: ActionSpec) -> np.ndarray:
     Deltas add up; those of rotation vectors and quaternions compose extrinsically (each about the axes of
     ``spec.frame``, so the later one multiplies from the left), every vector for itself, rotation vectors in units other
     than rad and deg to first order, which is adding. Velocities are averaged. Of what is absolute, grippers as a rule,
-    the last value counts. Composed quaternions have w >= 0.
-
-    Raises:
-        DataError: a quaternion is zero.
+    the last value counts. Composed quaternions have w >= 0. Raises DataError: a quaternion is zero.
     """
     result = actions[..., -1, :].astype(np.float32)
     if actions.shape[-2] == 1:
@@ -36,15 +33,11 @@ def compose(actions: np.ndarray, spec: ActionSpec) -> np.ndarray:
             turns = [Rotation.from_rotvec(step, degrees=unit in _DEGREES) for step in _steps(actions, vector)]
             total = _composed(turns).as_rotvec(degrees=unit in _DEGREES)
             result[..., vector] = total.reshape(*actions.shape[:-2], 3)
-    for vector in spec.quaternions:
-        if spec.modes[vector[0]] != "delta":
-            continue
+    for vector in (each for each in spec.quaternions if spec.modes[each[0]] == "delta"):
         steps = _steps(actions, vector)
         if (np.linalg.norm(steps, axis=-1) == 0).any():
-            raise DataError(
-                f"a quaternion {[spec.names[i] for i in vector]} is zero, which is no rotation; none at all is "
-                "x = y = z = 0, w = 1. Cut such steps off."
-            )
+            remedy = "which is no rotation; none at all is x = y = z = 0, w = 1. Cut such steps off"
+            raise DataError(f"a quaternion {[spec.names[i] for i in vector]} is zero, {remedy}.")
         total = _composed([Rotation.from_quat(step) for step in steps])
         result[..., vector] = total.as_quat(canonical=True).reshape(*actions.shape[:-2], 4)
     return result

@@ -21,8 +21,7 @@ from rslwm.data.frames import BLACK
 from rslwm.types import DataError, Progress, silent
 
 MEND = "mend what it names, or remove the episode"
-SHOWN = 6
-"""Errors that :func:`require_sound` lists."""
+SHOWN = 6  # errors that require_sound lists
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,11 @@ class Report:
 
 def check(dataset: EpisodeDataset, progress: Progress = silent) -> Report:
     """Read all of a data set, every byte and every frame, and report what is wrong with it."""
-    found = [*_recorded(dataset), *_videos(dataset, progress), *_edited(dataset)]
+    found = [*_recorded(dataset), *_videos(dataset, progress)]
+    for name in changed(dataset.root) if recorded(dataset.root) else []:
+        what = "its bytes are not those that were there when its sums were noted"
+        remedy = "copy the file again if nobody meant to change it"
+        found.append(Finding("warning", str(dataset.root / name), what, remedy))
     findings = sorted(_joined(found), key=lambda finding: finding.severity)
     cameras = ", ".join(dataset.cameras) or "none"
     summary = f"{dataset.root}: {len(dataset)} episodes, {int(dataset.lengths.sum())} steps, cameras: {cameras}"
@@ -71,13 +74,9 @@ def check(dataset: EpisodeDataset, progress: Progress = silent) -> Report:
 
 
 def require_sound(dataset: EpisodeDataset) -> None:
-    """Refuse what :func:`check` calls an error in tables and values; pictures show theirs when they are read.
-
-    Raises:
-        DataError: with the first few of them.
-    """
-    errors = [f for f in _joined(_recorded(dataset)) if f.severity == "error"]
-    if errors:
+    """Refuse what :func:`check` calls an error in tables and values; pictures show theirs when they are read. Raises
+    DataError: with the first few of them."""
+    if errors := [f for f in _joined(_recorded(dataset)) if f.severity == "error"]:
         shown = "".join(f"\n- {f.where}: {f.what} ({f.remedy})" for f in errors[:SHOWN])
         rest = f"\n- and {len(errors) - SHOWN} more" if len(errors) > SHOWN else ""
         drafts = "".join(f"\n\n{f.draft}" for f in errors if f.draft)
@@ -98,16 +97,8 @@ def _joined(findings: Iterable[Finding]) -> list[Finding]:
     places: dict[Finding, dict[str, None]] = defaultdict(dict)
     for f in findings:
         places[replace(f, where="")][f.where] = None
-    return [
-        replace(f, where=next(iter(where)) + (f" and {len(where) - 1} more" if len(where) > 1 else ""))
-        for f, where in places.items()
-    ]
-
-
-def _edited(dataset: EpisodeDataset) -> Iterator[Finding]:
-    for name in changed(dataset.root) if recorded(dataset.root) else []:
-        what = "its bytes are not those that were there when its sums were noted"
-        yield Finding("warning", str(dataset.root / name), what, "copy the file again if nobody meant to change it")
+    more = {f: f" and {len(where) - 1} more" if len(where) > 1 else "" for f, where in places.items()}
+    return [replace(f, where=f"{next(iter(where))}{more[f]}") for f, where in places.items()]
 
 
 def _tables(dataset: EpisodeDataset) -> Iterator[Finding]:
@@ -131,15 +122,16 @@ def _values(dataset: EpisodeDataset) -> Iterator[Finding]:
     actions: list[np.ndarray] = []
     contents: dict[str, list[str]] = defaultdict(list)
     for i, name in enumerate(dataset.ids):
+        where = f"episode {name!r}"
         try:
             vectors = {"action": dataset.actions(i)} | {f"state {k}": v for k, v in dataset.states(i).items()}
         except DataError as error:
-            yield Finding("error", f"episode {name!r}", str(error), MEND)
+            yield Finding("error", where, str(error), MEND)
             continue
         for key, values in vectors.items():
             if steps := np.flatnonzero(~np.isfinite(values).all(axis=1)).tolist():
                 what = f"{key} is NaN or infinite at {len(steps)} steps, the first {steps[0]}"
-                yield Finding("error", f"episode {name!r}", what, "remove the episode or cut these steps off")
+                yield Finding("error", where, what, "remove the episode or cut these steps off")
         actions.append(vectors["action"])
         contents[hashlib.sha256(b"".join(v.tobytes() for v in vectors.values())).hexdigest()].append(name)
     for names in contents.values():
@@ -166,19 +158,18 @@ def _dimensions(dataset: EpisodeDataset, actions: np.ndarray) -> Iterator[Findin
         return
     finite = actions[np.isfinite(actions).all(axis=1)]
     beyond = outside(spec, finite)
-    for d, (name, low, high) in enumerate(zip(spec.names, spec.low, spec.high, strict=True)):
-        values, excess = finite[:, d], beyond[:, d]
+    for name, low, high, values, excess in zip(spec.names, spec.low, spec.high, finite.T, beyond.T, strict=True):
+        where = f"action {name!r}"
         if len(values) and np.ptp(values) == 0:
-            what = f"always {values[0]:g}"
-            yield Finding("warning", f"action {name!r}", what, "leave the dimension out if it never moves")
+            yield Finding("warning", where, f"always {values[0]:g}", "leave the dimension out if it never moves")
         if excess.any():
             farthest = values[np.maximum(low - values, values - high).argmax()]
             what = f"{excess.sum()} of {len(values)} steps outside [{low:g}, {high:g}], the farthest {farthest:g}"
             if excess.mean() > MOST:
                 what += ": most are, so these actions are something else than the action spec says"
-                yield Finding("error", f"action {name!r}", what, "correct kinds, mode and units in the action spec")
+                yield Finding("error", where, what, "correct kinds, mode and units in the action spec")
             else:
-                yield Finding("warning", f"action {name!r}", what, "widen the bounds in the action spec")
+                yield Finding("warning", where, what, "widen the bounds in the action spec")
 
 
 def _labels(dataset: EpisodeDataset) -> Iterator[Finding]:

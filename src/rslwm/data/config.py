@@ -11,8 +11,7 @@ from rslwm.sim.config import SimConfig
 
 
 def split_uri(uri: str) -> tuple[str, str]:
-    """Scheme and location; the scheme may be a class of a file, ``path/to/file.py:Class``, and is empty if none is
-    given."""
+    """Scheme and location; the scheme may be a class of a file, ``path/to/file.py:Class``, or nothing."""
     scheme, colon, location = uri.partition(":")
     if scheme.endswith(".py"):
         name, colon, location = location.partition(":")
@@ -20,16 +19,12 @@ def split_uri(uri: str) -> tuple[str, str]:
     return (scheme, location) if colon else ("", uri)
 
 
-def _scheme(uri: str) -> str:
-    """The part of a URI that says how the data are read; what it leads to is known by its content."""
-    return Path(split_uri(uri)[0]).name
-
-
 @dataclass(frozen=True)
 class DataConfig:
     """Where episodes come from and how clips are cut from them."""
 
-    uri: str = field(default="sim:tabletop", metadata=known_by(_scheme))
+    # How the data are read is a part of the key; what the URI leads to is known by its content.
+    uri: str = field(default="sim:tabletop", metadata=known_by(lambda uri: Path(split_uri(uri)[0]).name))
     """Where the episodes are: sim:tabletop (the embedded simulator records them), lerobot:FOLDER,
     hf://datasets/OWNER/NAME, rlds:FOLDER, hdf5:FILE, or file.py:Class:LOCATION for a data source of your own."""
     sim: SimConfig = field(default_factory=SimConfig)

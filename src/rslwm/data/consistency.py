@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -15,21 +16,13 @@ from rslwm.types import DataError
 Place = tuple[str, str]
 
 
-def contradictions(
-    info: Info, episodes: Sequence[Listed], table: Table, names: Mapping[int, str]
-) -> Iterator[tuple[str, str]]:
+def contradictions(info: Info, episodes: Sequence[Listed], table: Table, names: Mapping[int, str]) -> Iterator[Place]:
     """Place and description of everything that disagrees.
 
-    Args:
-        episodes: all that are listed, empty ones too.
-        names: ids of those that aren't, by their number.
-
-    Raises:
-        DataError: a table can't be read.
+    ``episodes`` are all that are listed, empty ones too; ``names`` the ids of the others, by their number. Raises
+    DataError: a table can't be read.
     """
-    yield from _totals(info, episodes, table)
-    yield from _strangers(info, episodes, table)
-    yield from _tasks(info, table)
+    yield from _metadata(info, episodes, table)
     for episode in (episode for episode in episodes if episode.length):
         where = f"episode {names[episode.number]!r}"
         if found := _rows(episode, table) or _steps(episode, table, info.fps):
@@ -38,29 +31,20 @@ def contradictions(
             yield from _videos(episode, table, info, where)
 
 
-def _totals(info: Info, episodes: Sequence[Listed], table: Table) -> Iterator[Place]:
-    recorded, listed = len(table), sum(episode.length for episode in episodes)
-    total = info.values.get("total_frames")
+def _metadata(info: Info, episodes: Sequence[Listed], table: Table) -> Iterator[Place]:
+    """Totals; rows of episodes that are listed as empty or not at all; what is listed twice; and lost tasks."""
+    recorded, listed, total = len(table), sum(episode.length for episode in episodes), info.values.get("total_frames")
     total = listed if total is None else total
     if not recorded == listed == total:
         yield str(info.file), f"{recorded} rows in data, {listed} in the metadata's episodes, {total} in total_frames"
-
-
-def _strangers(info: Info, episodes: Sequence[Listed], table: Table) -> Iterator[Place]:
-    """Rows of episodes that are listed as empty or not at all, and episodes that are listed twice."""
-    lengths = {episode.number: episode.length for episode in episodes}
-    if len(lengths) < len(episodes):
-        numbers = [episode.number for episode in episodes]
-        twice = next(n for n in numbers if numbers.count(n) > 1)
-        yield str(info.file.parent), f"episode {twice} is listed twice"
-    for number in table.owners().tolist():
+    lengths, counts = {e.number: e.length for e in episodes}, Counter(e.number for e in episodes)
+    if twice := [number for number, times in counts.items() if times > 1]:
+        yield str(info.file.parent), f"episode {twice[0]} is listed twice"
+    for number in table.owners():
         if number >= 0 and not lengths.get(number):  # rows that nothing gives to an episode are in the totals
             rows = _span(table.rows(number))
             says = "is empty (length 0, no steps)" if number in lengths else "is not listed"
             yield f"episode {number}", f"it {says} in the metadata, but {rows} of data have episode_index {number}"
-
-
-def _tasks(info: Info, table: Table) -> Iterator[Place]:
     index, tasks = table.index("task_index"), read_tasks(info)
     if index is not None and tasks is not None and (lost := {*np.unique(index).tolist()} - {*tasks}):
         yield str(info.root / "meta"), f"rows have task_index {min(lost)}, which the table of tasks doesn't list"
@@ -69,25 +53,21 @@ def _tasks(info: Info, table: Table) -> Iterator[Place]:
 def _rows(episode: Listed, table: Table) -> str:
     """Whether the rows that the metadata give to an episode are those with its ``episode_index``."""
     rows, index = table.rows(episode.number), table.index("index")
-    if episode.span is None:
-        return "" if len(rows) == episode.length else _miscounted(episode, rows)
-    start, end = episode.span
+    start, end = episode.span or (0, episode.length)
     if end - start != episode.length:
         return f"rows {start} to {end} for a length of {episode.length}"
     expected = np.arange(start, end)
     place = rows if index is None else index[rows]
-    if not np.array_equal(np.sort(place), expected) and not np.array_equal(np.sort(rows), expected):
+    if episode.span and not any(np.array_equal(np.sort(found), expected) for found in (place, rows)):
         outside, lacking = np.setdiff1d(place, expected), np.setdiff1d(expected, place)
         number = f"its episode_index {episode.number}"
         parts = [f"{_span(outside)} have {number}, too"] if len(outside) else []
         parts += [f"{_span(lacking)} don't have {number}"] if len(lacking) else []
         parts = parts or [f"{len(rows)} rows have {number}"]
         return f"the metadata give it rows {start} to {end - 1}, but {', '.join(parts)}"
-    return "" if len(rows) == episode.length else _miscounted(episode, rows)
-
-
-def _miscounted(episode: Listed, rows: np.ndarray) -> str:
-    return f"{len(rows)} rows have its episode_index {episode.number}, its length is {episode.length}"
+    if len(rows) != episode.length:
+        return f"{len(rows)} rows have its episode_index {episode.number}, its length is {episode.length}"
+    return ""
 
 
 def _span(rows: np.ndarray) -> str:
@@ -99,55 +79,45 @@ def _span(rows: np.ndarray) -> str:
 def _steps(episode: Listed, table: Table, fps: float) -> str:
     """Whether an episode's steps follow each other at the rate of the data set: no gap, no drift."""
     rows, times = table.rows(episode.number), table.times(episode.number, fps)
-    frame = table.index("frame_index")
     if not np.isfinite(times).all():
         return f"the time stamp of step {int(np.flatnonzero(~np.isfinite(times))[0])} is not a number"
+    frame = table.index("frame_index")
     steps, period = np.diff(times), 1 / fps
     jumps = np.flatnonzero((steps <= 0) | (steps > 1.5 * period))
-    counted = "" if frame is None else f" (frame_index {{}} to {{}}, {fps:g} Hz)"
     if frame is not None and not len(jumps):
         jumps = np.flatnonzero(np.diff(frame[rows]) != 1)
     uniform = len(steps) > 1 and np.ptp(steps) < 0.1 * period and steps.min() > 0
-    drift = times - times[0] - np.arange(len(times)) * period
-    if uniform and abs(drift).max() > period / 2:
-        return (
-            f"the time stamps run at {1 / steps.mean():.4g} Hz, fps in info.json is {fps:g}: {abs(drift).max():.3f} s "
-            f"apart after {len(times)} steps. Correct whichever is wrong"
-        )
+    drift = abs(times - times[0] - np.arange(len(times)) * period).max()
+    apart = f"{drift:.3f} s apart after {len(times)} steps"
+    if uniform and drift > period / 2:
+        rate = f"at {1 / steps.mean():.4g} Hz, fps in info.json is {fps:g}"
+        return f"the time stamps run {rate}: {apart}. Correct whichever is wrong"
     if len(jumps):
         k = int(jumps[np.argmax(steps[jumps])])
-        places = counted.format(frame[rows[k]], frame[rows[k + 1]]) if frame is not None else f" ({fps:g} Hz)"
-        return (
-            f"a gap: step {k + 1} comes {steps[k]:.3f} s after step {k} instead of {period:.3f} s{places}"
-            f"{f', the largest of {len(jumps)}' if len(jumps) > 1 else ''}; an action then doesn't lead from one frame "
-            "to the next. Split the episode there, or remove it"
-        )
-    if abs(drift).max() > period / 2:
-        return f"the time stamps drift from {fps:g} Hz: {abs(drift).max():.3f} s apart after {len(times)} steps"
-    return ""
+        counted = "" if frame is None else f"frame_index {frame[rows[k]]} to {frame[rows[k + 1]]}, "
+        gap = f"step {k + 1} comes {steps[k]:.3f} s after step {k} instead of {period:.3f} s ({counted}{fps:g} Hz)"
+        several = f", the largest of {len(jumps)}" if len(jumps) > 1 else ""
+        remedy = "an action then doesn't lead from one frame to the next. Split the episode there, or remove it"
+        return f"a gap: {gap}{several}; {remedy}"
+    return f"the time stamps drift from {fps:g} Hz: {apart}" if drift > period / 2 else ""
 
 
 def _videos(episode: Listed, table: Table, info: Info, where: str) -> Iterator[Place]:
     """Whether videos last as long as the rows: if rows were dropped, nobody can tell which frames are left."""
     times = table.times(episode.number, info.fps)
     for camera, video in episode.videos.items():
-        rate = _rate(info, camera)
+        details = video_details(info.features[info.cameras[camera]])
+        declared = details.get("video.fps") or details.get("fps")
+        rate = declared if isinstance(declared, int | float) and declared > 0 else info.fps
         allowed = 0.5 / info.fps + (0.0 if abs(rate / info.fps - 1) < 0.02 else 1 / rate)
         try:
             end = video.end if video.end is not None else length(video.path)
         except DataError as error:
             yield f"{where}, camera {camera!r}", str(error)
             continue
-        if end and abs(end - video.start - (times[-1] + 1 / info.fps)) > allowed:
+        last = times[-1] + 1 / info.fps
+        if end and abs(end - video.start - last) > allowed:
             what = f"{video.start:.3f} to {end:.3f} s of video at {info.fps:g} Hz for {len(times)} steps"
-            what += f", which end at {times[-1] + 1 / info.fps:.3f} s"
-            if times[0] > 1 / info.fps:
-                what += f" and begin at {times[0]:.3f} s: time stamps count from the beginning of an episode"
+            begin = f" and begin at {times[0]:.3f} s: time stamps count from the beginning of an episode"
+            what += f", which end at {last:.3f} s{begin if times[0] > 1 / info.fps else ''}"
             yield f"{where}, camera {camera!r}", what
-
-
-def _rate(info: Info, camera: str) -> float:
-    """Frames a second of a camera's video, as declared."""
-    details = video_details(info.features[info.cameras[camera]])
-    rate = details.get("video.fps") or details.get("fps")
-    return float(rate) if isinstance(rate, int | float) and rate > 0 else info.fps

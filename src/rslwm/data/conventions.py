@@ -1,33 +1,30 @@
-"""The action convention of data that doesn't carry one."""
+"""The action convention of data that doesn't carry one: read from a file, derived from names, or asked for."""
 
 from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 import yaml
 
-from rslwm.data.draft import draft, guess, question
-from rslwm.data.naming import read_names
-from rslwm.types import ActionKind, ActionMode, ActionSpec, DataError
+from rslwm.data.naming import Told, read_names
+from rslwm.serialisation import ConfigError, from_dict
+from rslwm.types import GRIPPERS, ActionKind, ActionMode, ActionSpec, DataError
 
 SIDECARS = ("rslwm.yaml", "rslwm.yml", "rslwm.json")
 """Files in which a folder may say what its actions mean."""
 
-_FIELDS = [field.name for field in fields(ActionSpec)]
-_MODES = get_args(ActionMode)
+_LISTS = ("names", "kinds", "mode", "units", "low", "high")
 _PLURALS: dict[ActionMode, str] = {"delta": "deltas", "absolute": "absolute values", "velocity": "velocities"}
-_TYPES: tuple[tuple[str, Any, str], ...] = (
-    *((name, str, "a text") for name in ("names", "kinds", "units", "mode", "frame", "gripper")),
-    *((name, int | float, "a number") for name in ("low", "high", "hz")),
-)
-_FAR = 0.5
-"""No arm goes as far in one step, in metres: such deltas are normalised, or of another unit."""
+_FAR = 0.5  # no arm goes as far in one step, in metres: such deltas are normalised, or of another unit
+
+
+TO_CORRECT = "A wrong guess would ruin composed actions silently. Correct the lines marked CORRECT below, and save them"
 
 
 class ActionsUntold(DataError):
@@ -42,11 +39,8 @@ class ActionsUntold(DataError):
 
 
 def read_spec(path: Path) -> ActionSpec:
-    """The :class:`ActionSpec` that a YAML or JSON file holds: its fields, at the top or under ``action_spec``.
-
-    Raises:
-        DataError: there is no such file, it can't be read, or a field is unknown, missing or of no known value.
-    """
+    """The :class:`ActionSpec` that a YAML or JSON file holds: its fields, at the top or under ``action_spec``. Raises
+    DataError: there is no such file, it can't be read, or a field is unknown, missing or of no known value."""
     try:
         text = path.read_text(encoding="utf-8")
         values = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
@@ -69,43 +63,29 @@ def given_spec(folder: Path, named: str = "") -> ActionSpec | None:
 
 
 def stored_spec(values: Any, where: str) -> ActionSpec:
-    """The :class:`ActionSpec` that a file holds as JSON.
-
-    Raises:
-        DataError: a field is unknown, missing or of no known value.
-    """
-    invalid = f"{where}: action_spec is not valid: "
-    known = f"Its fields: {', '.join(_FIELDS)}"
+    """The :class:`ActionSpec` that a file holds as JSON. Raises DataError: a field is unknown, missing or of no known
+    value."""
+    where = f"{where}: action_spec"
     if not isinstance(values, dict):
-        raise DataError(f"{invalid}{'nothing' if values is None else repr(values)} in place of a mapping. {known}")
-    for name, types, expected in _TYPES:
-        value = values.get(name, [])
-        if name in ("names", "kinds", "units", "low", "high") and not isinstance(value, list | tuple):
-            raise DataError(f"{where}: action_spec.{name} is {value!r}, not a list with one entry a dimension")
-        for i, entry in enumerate(value if isinstance(value, list | tuple) else [value]):
-            if not isinstance(entry, types) or isinstance(entry, bool):
-                hint = "; YAML reads 1e-3 as text, write 1.0e-3" if isinstance(entry, str) else ""
-                raise DataError(f"{where}: action_spec.{name}[{i}] is {entry!r}, not {expected}{hint}")
+        found = "nothing" if values is None else repr(values)
+        raise DataError(f"{where} is not valid: {found} in place of a mapping, see docs/actions.md")
     try:
+        from_dict(ActionSpec, values, where)  # for what it refuses: it would write 1 as 1.0
         spec = ActionSpec.from_dict(values)
+    except ConfigError as error:
+        raise DataError(str(error)) from None
     except (TypeError, ValueError) as error:
-        raise DataError(f"{invalid}{str(error).rstrip('.')}. {known}") from None
-    modes = spec.mode if isinstance(spec.mode, tuple) else (spec.mode,)
-    for name, found, allowed in (("kinds", spec.kinds, get_args(ActionKind)), ("mode", modes, _MODES)):
-        if wrong := {*found} - {*allowed}:
-            raise DataError(f"{where}: action_spec.{name} has {min(wrong)!r}; known: {', '.join(allowed)}")
+        raise DataError(f"{where} is not valid: {error}") from None
     if not 0 < spec.hz < math.inf:
-        raise DataError(f"{where}: action_spec.hz is {spec.hz}; expected how many actions were recorded a second")
+        raise DataError(f"{where}.hz is {spec.hz}; expected how many actions were recorded a second")
     return spec
 
 
 def require_order(spec: ActionSpec, names: Sequence[str], where: str) -> None:
     """Raises :class:`DataError` if the spec has the data's names in another order: values aren't moved to follow it."""
     if sorted(spec.names) == sorted(names) and [*spec.names] != [*names]:
-        raise DataError(
-            f"{where}: action_spec.names are {', '.join(spec.names)}; the data have the same in another order: "
-            f"{', '.join(names)}. Put every list of the spec into the order of the data."
-        )
+        found = f"action_spec.names are {', '.join(spec.names)}; the data have the same in another order"
+        raise DataError(f"{where}: {found}: {', '.join(names)}. Put every list of the spec into the order of the data.")
 
 
 def derive_spec(names: Sequence[str], actions: np.ndarray, fps: float, where: str) -> ActionSpec:
@@ -120,20 +100,18 @@ def derive_spec(names: Sequence[str], actions: np.ndarray, fps: float, where: st
         ActionsUntold: some name doesn't tell; a wrong guess would silently ruin every frame-skipped action.
         DataError: no step is finite.
     """
-    recorded = len(actions)
-    actions = actions[np.isfinite(actions).all(axis=1)]
-    if not len(actions):
-        what = "no recorded action is finite" if recorded else "no action is recorded"
+    finite = actions[np.isfinite(actions).all(axis=1)]
+    if not len(finite):
+        what = "no recorded action is finite" if len(actions) else "no action is recorded"
         raise DataError(f"{where}: {what}, so there is nothing to take their bounds from")
     told = read_names(names)
-    spec = _spec(names, [guess(each) for each in told], actions, fps)
-    if all(each.enough for each in told):
+    spec = _spec(names, [_guess(each) for each in told], finite, fps)
+    if not any(None in each for each in told):
         return spec
-    raise ActionsUntold(question(names, told, where), draft(spec, told))
+    raise ActionsUntold(_question(names, told, where), draft(spec, told))
 
 
-MOST = 0.5
-"""Of a dimension's steps outside its bounds: above this share the convention is wrong, not a value."""
+MOST = 0.5  # of a dimension's steps outside its bounds: above this share the convention is wrong, not a value
 
 
 def outside(spec: ActionSpec, actions: np.ndarray) -> np.ndarray:
@@ -196,3 +174,57 @@ def _spec(
         gripper="as recorded" if "gripper" in kinds else "none",
         hz=fps,
     )
+
+
+def _guess(told: Told) -> tuple[ActionKind, ActionMode]:
+    """What is told, and something to correct where nothing is."""
+    kind = told.kind or "other"
+    return kind, told.mode or ("delta" if kind in ("translation", "rotation", "angle") else "absolute")
+
+
+def _question(names: Sequence[str], told: Sequence[Told], where: str) -> str:
+    """Which names don't tell what, and where the answer goes."""
+    kinds = [name for name, each in zip(names, told, strict=True) if each.kind is None]
+    modes = [name for name, each in zip(names, told, strict=True) if each.kind is not None and each.mode is None]
+    open_to = {"anything": kinds, "deltas, velocities or absolute": modes}
+    untold = ", ".join(f"{', '.join(some)} may be {what}" for what, some in open_to.items() if some)
+    inside = " or, as JSON, under the key 'rslwm': {'action_spec': ...} of this file" if "info.json" in where else ""
+    return (
+        f"{where}: the names of the action dimensions don't say what they are: {untold}. {TO_CORRECT} as rslwm.yaml "
+        f"in the data set's folder, as any file for --data.action-spec FILE{inside}."
+    )
+
+
+def draft(spec: ActionSpec, told: Sequence[Told]) -> str:
+    """The spec as YAML, columns aligned, with a comment above every line that holds a guess."""
+    values = spec.to_dict() | {"mode": [*spec.modes]}
+    columns = [[_text(values[name][d]) for name in _LISTS] for d in range(spec.dims)]
+    widths = [max(map(len, column)) + 2 for column in columns]
+    notes = {
+        "kinds": _note(spec, [each.kind for each in told], get_args(ActionKind)),
+        "mode": _note(spec, [each.mode for each in told], get_args(ActionMode)),
+        "units": "  # names don't tell units: correct what you know; 'as recorded' is one, too",
+        "low": "  # bounds: as far as was recorded",
+        "gripper": f"  # better: {' | '.join(map(repr, GRIPPERS))}" if "gripper" in spec.kinds else "",
+    }
+    lines = ["action_spec:"]
+    for row, name in enumerate(_LISTS):
+        cells = [f"{column[row]},".ljust(width) for column, width in zip(columns, widths, strict=True)]
+        lines += [notes.get(name, ""), f"  {name + ':':<6} [{''.join(cells).rstrip(', ')}]"]
+    for name in ("frame", "gripper", "hz"):
+        lines += [notes.get(name, ""), f"  {name}: {_text(values[name])}"]
+    return "\n".join(line for line in lines if line)
+
+
+def _note(spec: ActionSpec, told: Sequence[str | None], known: Sequence[str]) -> str:
+    untold = ", ".join(name for name, value in zip(spec.names, told, strict=True) if value is None)
+    return f"  # CORRECT, guessed for {untold}; known: {', '.join(known)}" if untold else ""
+
+
+def _text(value: str | float) -> str:
+    """A scalar of YAML that is read back as what it is."""
+    if isinstance(value, str):
+        plain = re.fullmatch(r"[A-Za-z][\w. ]*", value) and yaml.safe_load(value) == value
+        return value if plain else yaml.safe_dump(value, default_style='"', allow_unicode=True, width=math.inf).strip()
+    text = str(np.float32(value))  # the fewest digits that tell one recorded number from the next
+    return text if "e" not in text or "." in text else text.replace("e", ".0e")

@@ -15,8 +15,7 @@ from rslwm.data.conventions import derive_spec, given_spec, require_order, store
 from rslwm.data.fingerprint import fingerprint
 from rslwm.data.lerobot_episodes import read_episodes, read_tasks, tables_below
 from rslwm.data.lerobot_info import ACTION, LABELLED, SUCCESS, dimension_names, read_info
-from rslwm.data.lerobot_pictures import Pictures
-from rslwm.data.lerobot_table import Table
+from rslwm.data.lerobot_table import Pictures, Table
 from rslwm.data.video import read_video
 from rslwm.serialisation import content_hash
 from rslwm.types import ActionSpec, DataError, Episode

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from typing import Literal
 
+import numpy as np
+
 from rslwm.data.parts import Part, dictionary_parts, plain_part
 from rslwm.types import DataError
 
-LARGEST_STATE = 2048
-"""Values a step: more are point clouds, maps and depth images, which no probe can use as a state."""
+LARGEST_STATE = 2048  # values a step: more are point clouds, maps and depth images, no states for a probe
 
 DEPTH = re.compile(r"depth|disparity", re.IGNORECASE)
 _CAMERA, _STATE = "observation.images.", "observation.state"
@@ -149,16 +150,9 @@ class Layout:
 
     @property
     def state_names(self) -> dict[str, list[str]]:
-        """Names of the values of scalars and of flattened matrices."""
-        return {n: numbered(n, leaf.shape) for n, leaf in self.states.items() if len(leaf.shape) != 1}
-
-
-def numbered(name: str, shape: tuple[int, ...]) -> list[str]:
-    """``pose_0_0``, ``pose_0_1``, ...; a scalar keeps its name."""
-    names = [name]
-    for size in shape:
-        names = [f"{stem}_{i}" for stem in names for i in range(size)]
-    return names
+        """Names of the values of flattened matrices, ``pose_0_0``, ``pose_0_1``, ..., and of scalars."""
+        shapes = {name: leaf.shape for name, leaf in self.states.items() if len(leaf.shape) != 1}
+        return {name: ["_".join([name, *map(str, i)]) for i in np.ndindex(*shape)] for name, shape in shapes.items()}
 
 
 def lay_out(leaves: Sequence[Leaf], names: Names, dialect: Dialect, where: str) -> Layout:
@@ -166,9 +160,7 @@ def lay_out(leaves: Sequence[Leaf], names: Names, dialect: Dialect, where: str) 
 
     Depth is no colour, so that such pictures are left out, and those of one channel where there are colours; the first
     camera is therefore one of colours. States of any shape and of integers are kept as they are, in one dimension.
-
-    Raises:
-        DataError: there is no action, or what the user names isn't there or is of another kind.
+    Raises DataError: there is no action, or what the user names isn't there or is of another kind.
     """
     return _Sorter(leaves, names, dialect, where).sort()
 
@@ -184,9 +176,6 @@ class _Sorter:
     def sort(self) -> Layout:
         self._named()
         key = self.dialect.action
-        if not self.layout.parts and not self._under(key):
-            missing = f"{self.where} has no {key!r}; it has {self._listed()}"
-            raise DataError(f"{missing}. Name what the actions are: {_FLAG} action=KEY")
         if not self.layout.parts:
             self._add_action(key, self._under(key))
         rest = [leaf for leaf in self.leaves.values() if leaf.key not in self.taken]
@@ -194,8 +183,8 @@ class _Sorter:
         once = [leaf.key for leaf in rest if leaf.kind != "text" and not leaf.key.startswith(self.dialect.step)]
         if once:
             self.layout.left_out.append(f"recorded once an episode: {', '.join(once)}")
-        for leaf in (leaf for leaf in rest if leaf.key not in once):
-            if reason := self._place(leaf, colours or bool(self.layout.cameras)):
+        for leaf in rest:
+            if leaf.key not in once and (reason := self._place(leaf, colours or bool(self.layout.cameras))):
                 self.layout.left_out.append(f"{leaf}, {reason}")
         if not self.layout.instructions and not self.dialect.instructed:
             texts = [leaf.key for leaf in rest if leaf.kind == "text"]
@@ -215,26 +204,23 @@ class _Sorter:
                 return key, found
         raise DataError(f"data.features: {ours}={theirs}: {self.where} has no {theirs!r}; it has {self._listed()}")
 
-    def _one(self, theirs: str, ours: str, pictures: bool, wanted: str) -> Leaf:
+    def _one(self, theirs: str, ours: str, fits: Callable[[Leaf], bool], wanted: str) -> Leaf:
         _, (leaf, *more) = self._find(theirs, ours)
-        fits = leaf.pictures and leaf.dtype == "uint8" if pictures else leaf.kind == "numbers"
-        if more or leaf.obstacle or not fits:
+        if more or leaf.obstacle or not fits(leaf):
             what = f"{len(more) + 1} features" if more else leaf.obstacle or leaf.what
             raise DataError(f"data.features: {ours}={theirs}: {leaf.key} of {self.where} is {what}, not {wanted}")
         return leaf
 
     def _named(self) -> None:
         for name, theirs in self.names.cameras.items():
-            leaf = self._one(theirs, f"{_CAMERA}{name}", True, "a picture of colours (uint8)")
+            coloured = "a picture of colours (uint8)"
+            leaf = self._one(theirs, _CAMERA + name, lambda leaf: leaf.pictures and leaf.dtype == "uint8", coloured)
             self.layout.cameras[name] = leaf
         for name, theirs in self.names.states.items():
-            self.layout.states[name] = self._one(theirs, f"{_STATE}.{name}", False, "numbers")
-        if self.names.instruction:
-            _, (leaf, *more) = self._find(self.names.instruction, "instruction")
-            if more or leaf.obstacle or not (leaf.kind == "text" or leaf.whole):
-                raise DataError(
-                    f"data.features: instruction={self.names.instruction}: {leaf} is neither text nor codes"
-                )
+            leaf = self._one(theirs, f"{_STATE}.{name}", lambda leaf: leaf.kind == "numbers", "numbers")
+            self.layout.states[name] = leaf
+        if theirs := self.names.instruction:
+            leaf = self._one(theirs, "instruction", lambda leaf: leaf.kind == "text" or leaf.whole, "text or codes")
             self.layout.instructions.append(leaf)
         for theirs in self.names.action:
             self._add_action(*self._find(theirs, "action"))
@@ -246,9 +232,8 @@ class _Sorter:
             raise DataError(f"{self.where}: {long} are no action. Name another feature: {_FLAG} action=KEY")
         if not numbers:
             held = "; ".join(f"{leaf}, {leaf.obstacle}".rstrip(", ") for leaf in found)
-            raise DataError(
-                f"{self.where}: the action ({held}) is not numbers. Name another feature: {_FLAG} action=KEY"
-            )
+            what = f": the action ({held}) is not numbers" if found else f" has no {key!r}; it has {self._listed()}"
+            raise DataError(f"{self.where}{what}. Name what the actions are: {_FLAG} action=KEY")
         self.taken = (self.taken - {leaf.key for leaf in found}) | {leaf.key for leaf in numbers.values()}
         if single := numbers.get(""):
             parts = {"": plain_part(single.name, single.size)}
@@ -259,47 +244,37 @@ class _Sorter:
 
     def _place(self, leaf: Leaf, colours: bool) -> str:
         """Where a leaf goes, or why it is left out."""
-        if leaf.obstacle:
-            return leaf.obstacle
-        if leaf.kind == "text":
+        if leaf.kind == "text" and not leaf.obstacle:
             return self._text(leaf)
-        if not leaf.key.startswith(self.dialect.observation) and not leaf.pictures:
-            return f"not part of the observation; {_FLAG} {_STATE}.NAME={leaf.key} takes it"
+        name, key, places = self.dialect.short(leaf.key), leaf.key, self.layout.states
+        take, coded = f"{_FLAG} {_STATE}.NAME={key} takes it", "an instruction as numbers, not as text"
+        unlike = "shaped like pictures, which are read as uint8 (H, W, channels) only"
+        reasons: list[tuple[str, object]] = [
+            (f"not part of the observation; {take}", not key.startswith(self.dialect.observation)),
+            (f"{coded}; {_FLAG} instruction={key} reads them as characters", leaf.instructs and leaf.whole),
+            ("depth", DEPTH.search(leaf.name) and leaf.size > 1),
+            (f"{unlike}: convert it; {take} as numbers", leaf.unlike_pictures),
+            (f"{leaf.size} values a step are no state", not 0 < leaf.size <= LARGEST_STATE),
+            (f"another state is called {name!r}", name in places),
+        ]
         if leaf.pictures:
-            return self._picture(leaf, colours)
-        if leaf.instructs and leaf.whole:
-            return f"an instruction as numbers, not as text; {_FLAG} instruction={leaf.key} reads them as characters"
-        if DEPTH.search(leaf.name) and leaf.size > 1:
-            return "depth"
-        if leaf.unlike_pictures:
-            take = f"{_FLAG} {_STATE}.NAME={leaf.key} takes it as numbers"
-            return f"shaped like pictures, which are read as uint8 (H, W, channels) only: convert it; {take}"
-        if not 0 < leaf.size <= LARGEST_STATE:
-            return f"{leaf.size} values a step are no state"
-        name = self.dialect.short(leaf.key)
-        if name in self.layout.states:
-            return f"another state is called {name!r}"
-        self.layout.states[name] = leaf
-        return ""
-
-    def _picture(self, leaf: Leaf, colours: bool) -> str:
-        name = self.dialect.short(leaf.key)
-        if leaf.deep:
-            return "depth, not colours"
-        if leaf.grey and colours:
-            return f"one channel, not colours; {_FLAG} {_CAMERA}{name}={leaf.key} takes it"
-        if name in self.layout.cameras:
-            return f"another camera is called {name!r}"
-        self.layout.cameras[name] = leaf
-        return ""
+            places = self.layout.cameras
+            reasons = [
+                ("depth, not colours", leaf.deep),
+                (f"one channel, not colours; {_FLAG} {_CAMERA}{name}={key} takes it", leaf.grey and colours),
+                (f"another camera is called {name!r}", name in places),
+            ]
+        reason = leaf.obstacle or next((why for why, holds in reasons if holds), "")
+        if not reason:
+            places[name] = leaf
+        return reason
 
     def _text(self, leaf: Leaf) -> str:
         known = self.dialect.instructions
         if self.names.instruction or not (leaf.key in known or leaf.instructs):
             return f"a text; {_FLAG} instruction={leaf.key} takes it as the instruction"
         self.layout.instructions.append(leaf)
-        preferred = (*known, *sorted(each.key for each in self.layout.instructions))
-        self.layout.instructions.sort(key=lambda each: preferred.index(each.key))
+        self.layout.instructions.sort(key=lambda each: ((*known, each.key).index(each.key), each.key))
         return ""
 
     def _listed(self) -> str:

@@ -7,21 +7,21 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from av.error import FFmpegError
 
+from rslwm.data import lerobot_schema as schema
 from rslwm.data.dataset import EpisodeDataset
 from rslwm.data.fingerprint import note
 from rslwm.data.lerobot_info import CAMERA, LABELLED, PATHS, SUCCESS
-from rslwm.data.lerobot_schema import column, declare, proprioceptive, state_key, whole, write_tasks
-from rslwm.data.statistics import Statistics, combine, describe, describe_pixels
 from rslwm.data.video import VideoWriter
 from rslwm.types import ActionSpec, DataError, Episode, Progress, silent
 
@@ -51,8 +51,8 @@ def write_lerobot(
     label as ``next.success`` on the last frame beside ``next.success_labelled``. ``notes`` say what an import left out.
 
     Raises:
-        DataError: ``root`` exists; an episode differs from the first one in cameras, sizes or states, repeats an id,
-            or is inconsistent in itself; there are none, or not ``total``.
+        DataError: ``root`` exists; an episode isn't like the first in cameras, sizes or states, repeats an id, or is
+            inconsistent in itself; there are none, or not ``total``.
         OSError: the disk is full, or can't be written to.
     """
     root = Path(root)
@@ -72,16 +72,41 @@ def write_lerobot(
         writer.abandon()
         shutil.rmtree(partial, ignore_errors=True)
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            what = (
-                f"{os.strerror(error.errno)} after {len(writer.ids)} episodes; none is kept. Free space and start anew"
-            )
-            raise OSError(error.errno, what, str(root)) from error
+            what = f"{os.strerror(error.errno)} after {len(writer.ids)} episodes; none is kept"
+            raise OSError(error.errno, f"{what}. Free space and start anew", str(root)) from error
         raise
     return EpisodeDataset(root)
 
 
+class _Rows:
+    """A parquet file that grows by ``group`` rows at a time."""
+
+    def __init__(self, path: Path, columns: pa.Schema, group: int) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.file, self.group, self.nbytes = pq.ParquetWriter(path, columns), group, 0
+        self.pending: list[pa.Table] = []
+
+    def add(self, table: pa.Table) -> None:
+        self.pending.append(table)
+        self.nbytes += table.nbytes
+        if sum(map(len, self.pending)) >= self.group:
+            self._flush()
+
+    def close(self) -> None:
+        self._flush()
+        self.file.close()
+
+    def _flush(self) -> None:
+        if self.pending:
+            self.file.write_table(pa.concat_tables(self.pending))
+        self.pending = []
+
+
+_File = TypeVar("_File", _Rows, VideoWriter)
+
+
 class _Writer:
-    """The growing folder: one open parquet file, one open mp4 a camera, and what the metadata will say."""
+    """The growing folder: an open file for steps, for episodes and for each camera, and what the metadata will say."""
 
     def __init__(
         self, root: Path, spec: ActionSpec, state_names: Mapping[str, Sequence[str]], notes: Sequence[str]
@@ -89,22 +114,18 @@ class _Writer:
         self.root, self.spec, self.state_names, self.notes = root, spec, state_names, notes
         self.layout: dict[str, tuple[int, ...]] = {}
         self.parts: list[str] = []
-        self.rows: list[dict[str, Any]] = []
         self.tasks: dict[str, int] = {}
         self.frames = 0
-        self.stats: dict[str, Statistics] = {}
+        self.stats: dict[str, schema.Statistics] = {}
         self.ids: set[str] = set()
-        self.episodes: pq.ParquetWriter | None = None
-        self.table: pq.ParquetWriter | None = None
-        self.pending: list[pa.Table] = []
+        self.tables: dict[str, _Rows] = {}
         self.videos: dict[str, VideoWriter] = {}
         self.files: Counter[str] = Counter()
-        self.sizes: Counter[str] = Counter()
 
     def add(self, episode: Episode) -> None:
         self._require_whole(episode)
         if not self.ids:
-            self.parts = proprioceptive([*episode.states])
+            self.parts = schema.proprioceptive([*episode.states])
         vectors = self._vectors(episode)
         self._require_alike(episode, vectors)
         number = len(self.ids)
@@ -116,29 +137,30 @@ class _Writer:
             "dataset_from_index": self.frames,
             "dataset_to_index": self.frames + len(episode),
         }
-        stats: dict[str, Statistics] = {}
+        stats: dict[str, schema.Statistics] = {}
         for camera, frames in episode.frames.items():
             row |= self._add_frames(_camera_key(camera), frames)
-            stats[_camera_key(camera)] = describe_pixels(frames)
+            stats[_camera_key(camera)] = schema.describe_pixels(frames)
         columns = vectors | self._scalars(episode, number)
         row |= self._add_rows(columns)
-        stats |= {key: describe(values) for key, values in columns.items()}
+        stats |= {key: schema.describe(values) for key, values in columns.items()}
         for key, found in stats.items():
-            self.stats[key] = combine(self.stats[key], found) if key in self.stats else found
+            self.stats[key] = schema.combine(self.stats[key], found) if key in self.stats else found
             row |= {f"stats/{key}/{name}": value.tolist() for name, value in found.items()}
         row |= {"meta/episodes/chunk_index": 0, "meta/episodes/file_index": 0}
         row |= {"rslwm/id": episode.id, "rslwm/info": json.dumps(episode.info, default=_plain)}
-        self.rows.append(row)
+        table = pa.Table.from_pylist([row])
+        if "episodes" not in self.tables:
+            self.tables["episodes"] = _Rows(self.root / EPISODES_PATH, table.schema, EPISODE_GROUP)
+        self.tables["episodes"].add(table)
         self.frames += len(episode)
-        if len(self.rows) >= EPISODE_GROUP:
-            self._flush_episodes()
 
     def _vectors(self, episode: Episode) -> dict[str, np.ndarray]:
         """Action and states by their feature, (T, n) float32; together with the plain state, where there is one."""
         states = dict(episode.states)
         if self.parts and {*self.parts} <= states.keys():
             states["state"] = np.concatenate([states[part] for part in self.parts], axis=1)
-        vectors = {"action": episode.actions} | {state_key(name): state for name, state in states.items()}
+        vectors = {"action": episode.actions} | {schema.state_key(name): state for name, state in states.items()}
         return {key: value.astype(np.float32) for key, value in vectors.items()}
 
     def _scalars(self, episode: Episode, number: int) -> dict[str, np.ndarray]:
@@ -157,53 +179,35 @@ class _Writer:
         return {key: value[:, None] for key, value in scalars.items()}
 
     def _add_rows(self, columns: dict[str, np.ndarray]) -> dict[str, int]:
-        table = pa.table({key: column(values) for key, values in columns.items()})
-        place = self._place("data", DATA_MB)
-        path = self.root / DATA_PATH.format(**place)
-        if self.table is None or Path(self.table.where) != path:
-            if self.table is not None:
-                self._flush()
-                self.table.close()
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self.table = pq.ParquetWriter(path, table.schema)
-        self.pending.append(table)
-        self.sizes["data"] += table.nbytes
-        if sum(map(len, self.pending)) >= ROW_GROUP:
-            self._flush()
+        table = pa.table({key: schema.column(values) for key, values in columns.items()})
+        make = partial(_Rows, columns=table.schema, group=ROW_GROUP)
+        file, place = self._file(self.tables, "data", DATA_PATH, DATA_MB, make)
+        file.add(table)
         return {f"data/{name}": value for name, value in place.items()}
 
-    def _flush(self) -> None:
-        if self.pending and self.table is not None:
-            self.table.write_table(pa.concat_tables(self.pending))
-            self.pending = []
-
-    def _flush_episodes(self) -> None:
-        path = self.root / EPISODES_PATH
-        if self.episodes is None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self.episodes = pq.ParquetWriter(path, pa.Table.from_pylist(self.rows).schema)
-        if self.rows:
-            self.episodes.write_table(pa.Table.from_pylist(self.rows, self.episodes.schema))
-            self.rows = []
-
     def _add_frames(self, key: str, frames: np.ndarray) -> dict[str, float]:
-        place = self._place(key, VIDEO_MB)
-        path = self.root / VIDEO_PATH.format(video_key=key, **place)
-        if key not in self.videos or self.videos[key].path != path:
-            if key in self.videos:
-                self.videos[key].close()
-            self.videos[key] = VideoWriter(path, self.spec.hz, *frames.shape[1:3])
-        start, end = self.videos[key].add(frames)
-        self.sizes[key] = self.videos[key].nbytes
+        make = partial(VideoWriter, fps=self.spec.hz, height=frames.shape[1], width=frames.shape[2])
+        file, place = self._file(self.videos, key, VIDEO_PATH, VIDEO_MB, make)
+        start, end = file.add(frames)
         times = {"from_timestamp": start, "to_timestamp": end}
         return {f"videos/{key}/{name}": value for name, value in (place | times).items()}
 
-    def _place(self, key: str, limit_mb: int) -> dict[str, int]:
-        """Chunk and file for the next episode: the current ones, or the next if that file has grown to the limit."""
-        if self.sizes[key] > limit_mb * 2**20:
+    def _file(
+        self, opened: dict[str, _File], key: str, template: str, limit_mb: int, make: Callable[[Path], _File]
+    ) -> tuple[_File, dict[str, int]]:
+        """The file for the next episode, with its chunk and number: the open one, or another if that is full."""
+        full = key in opened and opened[key].nbytes > limit_mb * 2**20
+        if full:
+            opened[key].close()
             self.files[key] += 1
-            self.sizes[key] = 0
-        return {"chunk_index": self.files[key] // CHUNK_FILES, "file_index": self.files[key] % CHUNK_FILES}
+        place = {"chunk_index": self.files[key] // CHUNK_FILES, "file_index": self.files[key] % CHUNK_FILES}
+        if full or key not in opened:
+            opened[key] = make(self.root / template.format(video_key=key, **place))
+        return opened[key], place
+
+    @property
+    def _open(self) -> list[_Rows | VideoWriter]:
+        return [*self.tables.values(), *self.videos.values()]
 
     def _require_whole(self, episode: Episode) -> None:
         lengths = {name: len(value) for name, value in (episode.frames | episode.states).items()}
@@ -227,33 +231,26 @@ class _Writer:
         self.layout = self.layout or {**layout, "action": (self.spec.dims,)}
         for key in layout | self.layout:
             if layout.get(key) != self.layout.get(key):
+                what = f"{key} has shape {layout.get(key)} a step, but {self.layout.get(key)} in the data set so far"
                 raise DataError(
-                    f"episode {episode.id!r}: {key} has shape {layout.get(key)} a step, but {self.layout.get(key)} in "
-                    "the data set so far; every episode needs the same cameras, sizes and states"
+                    f"episode {episode.id!r}: {what}; every episode needs the same cameras, sizes and states"
                 )
 
     def close(self, total: int | None) -> None:
         if not self.ids or (total is not None and len(self.ids) != total):
             raise DataError(f"{self.root}: got {len(self.ids)} episodes, expected {total or 'at least one'}")
-        self._finish_files()
-        write_tasks(self.tasks, self.root / "meta/tasks.parquet")
+        for file in self._open:
+            file.close()
+        schema.write_tasks(self.tasks, self.root / "meta/tasks.parquet")
         stats = {key: {n: v.tolist() for n, v in found.items()} for key, found in self.stats.items()}
         (self.root / "meta/stats.json").write_text(json.dumps(stats, indent=1))
         (self.root / "meta/info.json").write_text(json.dumps(self._info(), indent=1))
 
-    def _finish_files(self) -> None:
-        self._flush()
-        self._flush_episodes()
-        for table in (self.table, self.episodes):
-            if table is not None:
-                table.close()
-        while self.videos:
-            self.videos.popitem()[1].close()
-
     def abandon(self) -> None:
         """Close whatever is open without caring for its content: the folder is deleted next."""
-        closing = [*self.videos.values(), *(table for table in (self.table, self.episodes) if table is not None)]
-        for file in closing:
+        for table in self.tables.values():
+            table.pending = []
+        for file in self._open:
             with suppress(OSError, FFmpegError):
                 file.close()
 
@@ -267,11 +264,11 @@ class _Writer:
             "chunks_size": CHUNK_FILES,
             "data_files_size_in_mb": DATA_MB,
             "video_files_size_in_mb": VIDEO_MB,
-            "fps": whole(self.spec.hz),
+            "fps": schema.whole(self.spec.hz),
             "splits": {"train": f"0:{len(self.ids)}"},
             "data_path": DATA_PATH,
             "video_path": VIDEO_PATH,
-            "features": declare(self.layout, self.spec, self.state_names, self.parts),
+            "features": schema.declare(self.layout, self.spec, self.state_names, self.parts),
             "rslwm": {"action_spec": self.spec.to_dict()} | ({"left_out": [*self.notes]} if self.notes else {}),
         }
 

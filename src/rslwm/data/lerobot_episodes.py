@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rslwm.data.lerobot_info import Info
+from rslwm.data.lerobot_info import Info, json_object
 from rslwm.types import DataError
 
-LARGEST = 2**53
-"""No count or index is as large."""
+LARGEST = 2**53  # no count or index is as large
+_REMEDY = "copy it again, or record with LeRobot's dataset.finalize(), which writes the last of it."
 
 
 @dataclass(frozen=True)
@@ -31,30 +30,21 @@ class VideoPlace:
 class Listed:
     """An episode as the metadata list it."""
 
-    number: int
-    """Its ``episode_index``."""
+    number: int  # its ``episode_index``
     length: int
     tasks: tuple[str, ...]
-    span: tuple[int, int] | None = None
-    """Its rows by their ``index``, if that is said."""
-    table: Path | None = None
-    """The data file with its rows, if that is said."""
-    videos: dict[str, VideoPlace] = field(default_factory=dict)
-    """By camera."""
-    own: dict[str, Any] = field(default_factory=dict)
-    """``id`` and ``info`` of a set that this project has written."""
+    span: tuple[int, int] | None  # its rows by their ``index``, if that is said
+    table: Path | None  # the data file with its rows, if that is said
+    videos: dict[str, VideoPlace]  # by camera
+    own: dict[str, Any]  # ``id`` and ``info`` of a set that this project has written
 
 
 def read_episodes(info: Info) -> list[Listed]:
-    """By ascending ``episode_index``. Raises DataError: the lists are missing, damaged, or not as many as ``info.json``
-    says."""
+    """By ascending ``episode_index``. Raises DataError: they are missing, damaged, or another number than declared."""
     found = _from_tables(info) if info.version == 3 else _from_lines(info)
     if len(found) != info.values["total_episodes"]:
-        raise DataError(
-            f"{info.root}/meta lists {len(found)} episodes, but total_episodes in {info.file} is "
-            f"{info.values['total_episodes']}. Part of the metadata is missing: copy it again, or record with "
-            "LeRobot's dataset.finalize(), which writes the last of it."
-        )
+        total = f"total_episodes in {info.file} is {info.values['total_episodes']}"
+        raise DataError(f"{info.root}/meta lists {len(found)} episodes, but {total}. Part of it is missing: {_REMEDY}")
     return sorted(found, key=lambda episode: episode.number)
 
 
@@ -62,8 +52,7 @@ def read_tasks(info: Info) -> dict[int, str] | None:
     """Instructions by ``task_index``; None if there is no such table. Raises DataError: it is damaged."""
     if info.version == 2:
         lines = info.root / "meta/tasks.jsonl"
-        rows = _lines(lines, ("task_index", "task")) if lines.is_file() else None
-        return None if rows is None else _texts(rows, lines)
+        return _texts(_lines(lines, ("task_index", "task")), lines) if lines.is_file() else None
     path = info.root / "meta/tasks.parquet"
     if not path.is_file():
         return None
@@ -87,45 +76,32 @@ def _texts(rows: list[dict[str, Any]], path: Path) -> dict[int, str]:
 
 def tables_below(folder: Path) -> list[Path]:
     """Its parquet files by name, without hidden ones: other systems leave ``._file-000.parquet`` beside a file."""
-    found = ((path.relative_to(folder), path) for path in folder.rglob("*.parquet"))
-    return sorted(path for inside, path in found if not any(part.startswith(".") for part in inside.parts))
+    return sorted(path for path in folder.rglob("*.parquet") if "/." not in f"/{path.relative_to(folder).as_posix()}")
 
 
 def _from_tables(info: Info) -> list[Listed]:
     folder = info.root / "meta/episodes"
     files = tables_below(folder)
-    if not files and info.values["total_episodes"] == 0:
-        return []  # created, and nothing recorded
-    if not files:
-        raise DataError(
-            f"{folder} holds no chunk-*/file-*.parquet. Part of the data set is missing: copy it again, or "
-            "record with LeRobot's dataset.finalize(), which writes it."
-        )
+    if not files and info.values["total_episodes"] != 0:  # 0 is one that was created, and nothing recorded
+        raise DataError(f"{folder} holds no chunk-*/file-*.parquet. Part of the data set is missing: {_REMEDY}")
+    own = {"episode_index", "length", "tasks", "dataset_from_index", "dataset_to_index", "rslwm/id", "rslwm/info"}
     found = []
     for path in files:
-        for row in _episode_rows(path):
+        rows = read_columns(path, lambda name: name in own or name.startswith(("videos/", "data/")))
+        if lacking := {"episode_index", "length"} - {*rows.column_names}:
+            raise DataError(f"{path} has no column {min(lacking)!r}, which LeRobot v3 requires")
+        for row in rows_of(rows, path):
             place = _place(row, "data", path)
             table = info.path("data_path", **place) if place else None
             found.append(_listed(row, path, table, {camera: _video(row, camera, info, path) for camera in info.filmed}))
     return found
 
 
-def _episode_rows(path: Path) -> list[dict[str, Any]]:
-    own = {"episode_index", "length", "tasks", "dataset_from_index", "dataset_to_index", "rslwm/id", "rslwm/info"}
-    table = read_columns(path, lambda name: name in own or name.startswith(("videos/", "data/")))
-    if lacking := {"episode_index", "length"} - {*table.column_names}:
-        raise DataError(f"{path} has no column {min(lacking)!r}, which LeRobot v3 requires")
-    return rows_of(table, path)
-
-
 def _listed(row: dict[str, Any], path: Path, table: Path | None, videos: dict[str, VideoPlace]) -> Listed:
     number, tasks = _whole(row, "episode_index", path), row.get("tasks")
     edges = ("dataset_from_index", "dataset_to_index")
     span = [_whole(row, edge, path) for edge in edges if row.get(edge) is not None]
-    try:
-        notes = json.loads(row.get("rslwm/info") or "{}")
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path}: rslwm/info of episode {number} is not JSON: {error}") from None
+    notes = (row.get("rslwm/info") or "{}").encode()
     return Listed(
         number=number,
         length=_whole(row, "length", path),
@@ -133,7 +109,7 @@ def _listed(row: dict[str, Any], path: Path, table: Path | None, videos: dict[st
         span=(span[0], span[1]) if len(span) == 2 else None,
         table=table,
         videos=videos,
-        own={"id": row.get("rslwm/id"), "info": notes},
+        own={"id": row.get("rslwm/id"), "info": json_object(notes, f"{path}: rslwm/info of episode {number}")},
     )
 
 
@@ -163,24 +139,21 @@ def _video(row: dict[str, Any], camera: str, info: Info, path: Path) -> VideoPla
             if not all(isinstance(edge, int | float) for edge in (start, end) if edge is not None):
                 raise DataError(f"{path}: videos/{key} lasts from {start!r} to {end!r}; expected seconds")
             return VideoPlace(video, float(start), None if end is None else float(end))
-    there = sorted({name.split("/")[1] for name in row if name.startswith("videos/")})
     hint = "there are none of any feature: they weren't encoded. Let LeRobot do that, or record the episode again"
-    if there:
-        hint = f"there are videos of {', '.join(there)}; "
-        hint += f"--data.features {there[0]}={info.columns[ours]} would take those of {there[0]!r}"
-    raise DataError(
-        f"{path}: episode {row['episode_index']} has no videos/{info.columns[ours]}/chunk_index, file_index and "
-        f"from_timestamp; {hint}"
-    )
+    if there := sorted({name.split("/")[1] for name in row if name.startswith("videos/")}):
+        flag = f"--data.features {there[0]}={info.columns[ours]}"
+        hint = f"there are videos of {', '.join(there)}; {flag} would take those of {there[0]!r}"
+    lacking = f"videos/{info.columns[ours]}/chunk_index, file_index and from_timestamp"
+    raise DataError(f"{path}: episode {row['episode_index']} has no {lacking}; {hint}")
 
 
 def _from_lines(info: Info) -> list[Listed]:
     found, path = [], info.root / "meta/episodes.jsonl"
     size = _whole({"chunks_size": 1000, **info.values}, "chunks_size", info.file)
+    keys = {camera: info.columns[info.cameras[camera]] for camera in info.filmed}
     for row in _lines(path, ("episode_index", "length")):
         number = _whole(row, "episode_index", path)
         parts = {"episode_chunk": number // max(size, 1), "episode_index": number}
-        keys = {camera: info.columns[info.cameras[camera]] for camera in info.filmed}
         videos = {camera: VideoPlace(info.path("video_path", video_key=key, **parts)) for camera, key in keys.items()}
         found.append(_listed(row, path, info.path("data_path", **parts), videos))
     return found
@@ -192,15 +165,10 @@ def _lines(path: Path, needed: tuple[str, ...]) -> list[dict[str, Any]]:
         raise DataError(f"{path} does not exist, which LeRobot v2.x requires")
     rows = []
     for number, line in enumerate(path.read_bytes().splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line.decode("utf-8-sig"))
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise DataError(f"{path}, line {number} is not JSON: {error}") from None
-        if not isinstance(row, dict) or any(row.get(name) is None for name in needed):
-            raise DataError(f"{path}, line {number}: expected an object with {', '.join(needed)}")
-        rows.append(row)
+        if line.strip():
+            rows.append(json_object(line, f"{path}, line {number}"))
+            if any(rows[-1].get(name) is None for name in needed):
+                raise DataError(f"{path}, line {number}: expected an object with {', '.join(needed)}")
     return rows
 
 
@@ -219,12 +187,9 @@ def _unreadable(path: Path, error: Exception) -> str:
     with path.open("rb") as file:
         begins = file.read(4) == b"PAR1"
         file.seek(-min(4, path.stat().st_size), 2)
-        ends = file.read() == b"PAR1"
-    if begins and not ends:
-        return (
-            f"{path} can't be read as parquet: it has a beginning and no end. Whoever wrote it didn't finish it "
-            "(LeRobot's dataset.finalize() wasn't called), or it was cut off: copy or record it again."
-        )
+        if begins and file.read() != b"PAR1":
+            why = "LeRobot's dataset.finalize() wasn't called, or it was cut off: copy or record it again"
+            return f"{path} can't be read as parquet: it has a beginning and no end. {why}."
     return f"{path} can't be read as parquet ({error}). Copy or record it again."
 
 

@@ -7,10 +7,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from rslwm.types import DataError
 
@@ -41,27 +40,23 @@ class Info:
 
     file: Path
     values: dict[str, Any]
-    version: int
-    """2 or 3."""
-    features: dict[str, Feature]
-    """By our names."""
-    columns: dict[str, str]
-    """What the data call these features."""
-    replaced: dict[str, Feature]
-    """Features whose name was given to another one."""
+    version: int  # 2 or 3
+    features: dict[str, Feature]  # by our names
+    columns: dict[str, str]  # what the data call these features
+    replaced: dict[str, Feature]  # those whose name was given to another one
 
     @property
     def root(self) -> Path:
         return self.file.parents[1]
 
-    @cached_property
+    @property
     def fps(self) -> float:
         return float(self.values["fps"])
 
     @cached_property
     def cameras(self) -> dict[str, str]:
         """Colour cameras: names to features, those of one channel last."""
-        keys = [k for k in self._pictures if not _is_depth(k, self.features[k])]
+        keys = [k for k in self.pictures if not _is_depth(k, self.features[k])]
         return _by_name(sorted(keys, key=lambda k: _is_single(self.features[k])), CAMERA)
 
     @cached_property
@@ -72,10 +67,12 @@ class Info:
     @cached_property
     def states(self) -> dict[str, str]:
         """Recorded vectors: names to features."""
-        return _by_name([k for k, feature in self.features.items() if _is_state(k, feature)], f"{STATE}.")
+        observed = [key for key in self.features if key.startswith("observation.") and not key.startswith(CAMERA)]
+        return _by_name([key for key in observed if _is_vector(self.features[key])], f"{STATE}.")
 
     @property
-    def _pictures(self) -> list[str]:
+    def pictures(self) -> list[str]:
+        """Features of cameras, colour or depth."""
         return [key for key, feature in self.features.items() if _is_picture(feature)]
 
     @cached_property
@@ -86,12 +83,12 @@ class Info:
 
     def left_out(self) -> list[str]:
         """One sentence for every kind of feature that isn't used, and what an import noted."""
-        used = {ACTION, SUCCESS, LABELLED, *BOOKKEEPING, *self.states.values(), *self._pictures}
+        used = {ACTION, SUCCESS, LABELLED, *BOOKKEEPING, *self.states.values(), *self.pictures}
         rest = {key: feature for key, feature in self.features.items() if key not in used} | self.replaced
         noted = self.own.get("left_out")
-        found = [str(note) for note in noted] if isinstance(noted, list) else []
-        depth = [_short(key, CAMERA) for key in self._pictures if key not in self.cameras.values()]
-        found += [f"camera {name!r} is a depth map, and left out" for name in depth]
+        found = [*map(str, noted)] if isinstance(noted, list) else []
+        depth = [key for key in self.pictures if key not in self.cameras.values()]
+        found += [f"camera {_short(key, CAMERA)!r} is a depth map, and left out" for key in depth]
         if rest:
             found.append(f"features left out: {', '.join(describe(key, rest[key]) for key in rest)}")
         for key in (ACTION, *self.states.values()):
@@ -105,66 +102,72 @@ class Info:
         feature = self.features[self.cameras[camera]]
         shape, names = _shape(feature), feature.get("names")
         if isinstance(names, list) and {"height", "width"} <= {*map(str, names[: len(shape)])}:
-            places = [names.index("height"), names.index("width")]
-            if all(shape[i] in CHANNELS for i in range(len(shape)) if i not in places):
-                return shape[places[0]], shape[places[1]]
+            height, width = names.index("height"), names.index("width")
+            if all(size in CHANNELS for i, size in enumerate(shape) if i not in (height, width)):
+                return shape[height], shape[width]
         first = len(shape) == 3 and shape[0] in CHANNELS and shape[2] not in CHANNELS
         return (shape[1], shape[2]) if first else (shape[0], shape[1])
 
     def path(self, template: str, **parts: Any) -> Path:
-        """A file by ``data_path`` or ``video_path``. Raises DataError: the template asks for something else than
-        LeRobot's."""
+        """A file by ``data_path`` or ``video_path``. Raises DataError: that asks for something else than LeRobot's."""
         text = self.values.get(template) or PATHS[self.version][template]
         try:
             return self.root / text.format(**parts)
         except (KeyError, IndexError, ValueError, AttributeError) as error:
-            raise DataError(
-                f"{self.file}: {template} is {text!r}, which can't be filled in ({error!r}); LeRobot v{self.version} "
-                f"has {', '.join(parts)}"
-            ) from None
+            what = f"can't be filled in ({error!r}); LeRobot v{self.version} has {', '.join(parts)}"
+            raise DataError(f"{self.file}: {template} is {text!r}, which {what}") from None
 
 
 def read_info(root: Path, mapping: Sequence[str] = ()) -> Info:
-    """``meta/info.json`` with features called as ``mapping`` says, each entry OURS=THEIRS. Raises DataError: it is
-    missing or malformed, of another version, or has no actions."""
+    """``meta/info.json`` with features called as ``mapping`` says, each OURS=THEIRS. Raises DataError: it is missing or
+    malformed, of another version, or has no actions."""
     file = root / "meta/info.json"
     if not file.is_file():
         what = "not a LeRobot data set" if root.exists() else "no folder"
         raise DataError(f"{file} does not exist: {root} is {what}")
     values = read_json(file)
-    version = _version(values, file)
-    for name in ("fps", "features", "total_episodes"):
-        if name not in values:
-            raise DataError(f"{file} has no field {name!r}, which LeRobot v{version} requires")
+    version = re.match(r"v?([23])\b", str(values.get("codebase_version")))
+    if not version:
+        supported = "supported are LeRobot v2.x and v3.x. Convert it with LeRobot's own convert_dataset_*.py"
+        raise DataError(f"{file}: codebase_version is {values.get('codebase_version')}; {supported}")
+    if lacking := [name for name in ("fps", "features", "total_episodes") if name not in values]:
+        raise DataError(f"{file} has no field {lacking[0]!r}, which LeRobot {version[0]} requires")
     fps = values["fps"]
     if isinstance(fps, bool) or not isinstance(fps, int | float) or not 0 < fps < 1e6:
         raise DataError(f"{file}: fps is {fps!r}; expected the number of steps a second")
     found = values["features"]
     for key, feature in found.items() if isinstance(found, dict) else [("features", found)]:
-        if not (isinstance(feature, dict) and isinstance(feature.get("dtype"), str) and _is_shape(feature)):
+        shape = feature.get("shape") if isinstance(feature, dict) else None
+        shaped = isinstance(shape, list) and all(isinstance(n, int) for n in shape)
+        if not (shaped and isinstance(feature.get("dtype"), str)):
             raise DataError(f"{file}: feature {key!r} has no dtype or shape: {str(feature)[:80]}")
         if _is_picture(feature) and len(_shape(feature)) < 2:
             raise DataError(f"{file}: {describe(key, feature)} has no height and width; expected (H, W, channels)")
     ours = _renamed(found, mapping, file)
     replaced = {key: found[key] for key in found if ours.get(key, key) != key and key not in ours.values()}
     columns = ours | {key: key for key in found if key not in ours and key not in ours.values()}
-    info = Info(file, values, version, {k: found[v] for k, v in columns.items()}, columns, replaced)
+    info = Info(file, values, int(version[1]), {k: found[v] for k, v in columns.items()}, columns, replaced)
     if ACTION not in columns:
         raise DataError(_no_action(info))
     if not _is_vector(action := info.features[ACTION]):
-        what = f"shape {_shape(action)} a step, dtype {action['dtype']}"
-        raise DataError(f"{file}: {columns[ACTION]!r} has {what}; expected one vector of numbers, (A,)")
+        what = f"has shape {_shape(action)} a step, dtype {action['dtype']}"
+        raise DataError(f"{file}: {columns[ACTION]!r} {what}; expected one vector of numbers, (A,)")
     return info
 
 
 def read_json(file: Path) -> dict[str, Any]:
     """A JSON object. Raises DataError: the file holds something else."""
+    return json_object(file.read_bytes(), str(file))
+
+
+def json_object(text: bytes, where: str) -> dict[str, Any]:
+    """As :func:`read_json`, of a part of a file."""
     try:
-        values = json.loads(file.read_text(encoding="utf-8-sig"))
+        values = json.loads(text.decode("utf-8-sig"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"{file} is not JSON: {error}. Copy it again, or write it again in UTF-8.") from None
+        raise DataError(f"{where} is not JSON: {error}. Copy it again, or write it again in UTF-8.") from None
     if not isinstance(values, dict):
-        raise DataError(f"{file} holds {str(values)[:40]!r}; expected a JSON object, {{...}}")
+        raise DataError(f"{where} holds {str(values)[:40]!r}; expected a JSON object, {{...}}")
     return values
 
 
@@ -181,7 +184,7 @@ def video_details(feature: Feature) -> dict[str, Any]:
 
 def dimension_names(feature: Feature, name: str) -> list[str]:
     """Names of a feature's dimensions: LeRobot allows a list, lists by group, name -> index, or none."""
-    names, count = _flat(feature.get("names")), int(np.prod(_shape(feature)))
+    names, count = _flat(feature.get("names")), prod(feature["shape"])
     return names if len(names) == count else [f"{name}_{i}" for i in range(count)]
 
 
@@ -195,16 +198,6 @@ def _flat(names: Any) -> list[str]:
     return [names] if isinstance(names, str) else []
 
 
-def _version(values: dict[str, Any], file: Path) -> int:
-    version = str(values.get("codebase_version"))
-    if number := re.match(r"v?([23])\b", version):
-        return int(number[1])
-    raise DataError(
-        f"{file}: codebase_version is {version}; supported are LeRobot v2.x and v3.x. Convert the set with LeRobot's "
-        "own scripts (lerobot/datasets/v2, v21, v30: convert_dataset_*.py)."
-    )
-
-
 def _renamed(features: dict[str, Feature], mapping: Sequence[str], file: Path) -> dict[str, str]:
     """Ours -> theirs."""
     renamed: dict[str, str] = {}
@@ -212,10 +205,8 @@ def _renamed(features: dict[str, Feature], mapping: Sequence[str], file: Path) -
         ours, equals, theirs = (part.strip() for part in entry.partition("="))
         known = ours in (ACTION, SUCCESS, LABELLED) or (ours.startswith("observation.") and ours[-1] != ".")
         if not (equals and known):
-            raise DataError(
-                f"data.features: {entry!r} is not OURS=THEIRS; ours are {ACTION}, {CAMERA}NAME, {STATE}, "
-                f"{STATE}.NAME, {SUCCESS}"
-            )
+            ours = f"{ACTION}, {CAMERA}NAME, {STATE}, {STATE}.NAME, {SUCCESS}"
+            raise DataError(f"data.features: {entry!r} is not OURS=THEIRS; ours are {ours}")
         if theirs not in features:
             raise DataError(f"data.features: {entry!r}: {file} has no feature {theirs!r}; {_listed(features)}")
         camera = ours.startswith(CAMERA)
@@ -237,23 +228,15 @@ def _no_action(info: Info) -> str:
     vectors = [k for k, f in info.features.items() if _is_vector(f) and k not in BOOKKEEPING and k != SUCCESS]
     actions = sorted((k for k in vectors if not k.startswith("observation.")), key=lambda k: "action" not in k.lower())
     flags = [f"{ACTION}={actions[0] if actions else 'NAME'}"]
-    known = {*info.features}
-    folders = [p.name for p in (info.root / "videos").glob("*") if p.name.startswith(CAMERA) and p.name not in known]
-    for key, feature in info.features.items():
-        if _is_picture(feature) and not key.startswith(CAMERA):
-            own = folders.pop(0) if folders and feature["dtype"] == "video" else CAMERA + key.split(".")[-1]
-            flags.append(f"{own}={key}")
-    if STATE not in known:
+    unclaimed = (p.name for p in (info.root / "videos").glob(f"{CAMERA}*") if p.name not in info.features)
+    for key in info.pictures:
+        if not key.startswith(CAMERA):
+            own = next(unclaimed, "") if info.features[key]["dtype"] == "video" else ""
+            flags.append(f"{own or CAMERA + key.split('.')[-1]}={key}")
+    if STATE not in info.features:
         flags += [f"{STATE}={key}" for key in vectors if "state" in key.lower() and key not in actions[:1]][:1]
-    return (
-        f"{info.file}: no feature is called 'action'; {_listed(info.features)}. Say which one is meant, for "
-        f"instance: --data.features {','.join(flags)}"
-    )
-
-
-def _is_shape(feature: Feature) -> bool:
-    shape = feature.get("shape")
-    return isinstance(shape, list | tuple) and all(isinstance(n, int) for n in shape)
+    instance = f"Say which one is meant, for instance: --data.features {','.join(flags)}"
+    return f"{info.file}: no feature is called 'action'; {_listed(info.features)}. {instance}"
 
 
 def _shape(feature: Feature) -> tuple[int, ...]:
@@ -277,17 +260,13 @@ def _is_picture(feature: Feature) -> bool:
 
 def _is_single(feature: Feature) -> bool:
     """Whether its pictures have one channel."""
-    shape = _shape(feature)
+    shape = feature["shape"]
     return len(shape) == 2 or (len(shape) == 3 and 1 in (shape[0], shape[2]))
 
 
 def _is_vector(feature: Feature) -> bool:
     numbers = feature["dtype"].startswith(("float", "int", "uint", "bool"))
     return numbers and len(feature["shape"]) <= 1 and all(0 < n < LONGEST for n in feature["shape"])
-
-
-def _is_state(key: str, feature: Feature) -> bool:
-    return key.startswith("observation.") and not key.startswith(CAMERA) and _is_vector(feature)
 
 
 def _is_depth(key: str, feature: Feature) -> bool:

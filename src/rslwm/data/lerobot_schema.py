@@ -1,4 +1,4 @@
-"""What a LeRobot v3 folder declares about its columns, as lerobot 0.4.4 writes it."""
+"""What a LeRobot v3 folder says of its columns, as lerobot 0.4.4 writes it: features, tasks and statistics."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from rslwm.data.naming import Told, read_names
 from rslwm.data.video import PIXEL_FORMAT
 from rslwm.types import ActionSpec
 
-INDICES = ("frame_index", "episode_index", "index", "task_index")
+QUANTILES = (0.01, 0.10, 0.50, 0.90, 0.99)
+_INDICES = ("frame_index", "episode_index", "index", "task_index")
 
 _PART = r"(gripper|joint|eef?|tcp|end_effector|cartesian|finger)s?"
 _QUANTITY = r"(position|pos|opening|width|orientation|ori|rotation|rot|quat|quaternion|pose|state|qpos|angle)s?"
@@ -25,12 +26,13 @@ _PROPRIOCEPTIVE = re.compile(rf"((robot|arm|left|right)\d*_)*{_PART}_{_QUANTITY}
 
 _MODES = {"delta": "delta_", "velocity": "vel_", "absolute": "abs_"}
 
+Statistics = dict[str, np.ndarray]
+"""``min``, ``max``, ``mean``, ``std``, ``count`` and ``q01`` to ``q99``, (d,) each; (3, 1, 1) for a camera."""
+
 
 def proprioceptive(states: Sequence[str]) -> list[str]:
-    """The states that a real robot knows of itself, by their names; together they are ``observation.state``.
-
-    LeRobot's policies take one state of that name. There is none to make where the recording has its own.
-    """
+    """The states that a real robot knows of itself, by their names: together they are ``observation.state``, of which
+    LeRobot's policies take one, where the recording has none of its own."""
     return [] if "state" in states else [name for name in states if _PROPRIOCEPTIVE.fullmatch(name)]
 
 
@@ -53,10 +55,8 @@ def action_names(spec: ActionSpec) -> list[str]:
 def declare(
     layout: Mapping[str, tuple[int, ...]], spec: ActionSpec, names: Mapping[str, Sequence[str]], parts: Sequence[str]
 ) -> dict[str, Any]:
-    """``features`` of ``info.json`` for columns of these shapes a step.
-
-    ``names`` has the dimensions of states by state; ``parts`` are the states that the plain one consists of.
-    """
+    """``features`` of ``info.json`` for columns of these shapes a step; ``names`` has the dimensions of states by
+    state, ``parts`` are the states that the plain one consists of."""
     known: dict[str, list[str]] = {state_key(name): [*dims] for name, dims in names.items()}
     if parts:
         dims = {part: names.get(part, range(layout[state_key(part)][0])) for part in parts}
@@ -64,11 +64,9 @@ def declare(
     known["action"] = action_names(spec)
     features: dict[str, Any] = {}
     for key, shape in layout.items():
-        if key.startswith(CAMERA):
-            features[key] = _video(shape, whole(spec.hz))
-        else:
-            features[key] = {"dtype": "float32", "shape": [*shape], "names": known.get(key)}
-    scalars = dict.fromkeys((SUCCESS, LABELLED), "bool") | {"timestamp": "float32"} | dict.fromkeys(INDICES, "int64")
+        vector = {"dtype": "float32", "shape": [*shape], "names": known.get(key)}
+        features[key] = _video(shape, whole(spec.hz)) if key.startswith(CAMERA) else vector
+    scalars = dict.fromkeys((SUCCESS, LABELLED), "bool") | {"timestamp": "float32"} | dict.fromkeys(_INDICES, "int64")
     return features | {key: {"dtype": dtype, "shape": [1], "names": None} for key, dtype in scalars.items()}
 
 
@@ -97,9 +95,34 @@ def _video(shape: tuple[int, ...], fps: float) -> dict[str, Any]:
     height, width, channels = shape
     details = {"height": height, "width": width, "codec": "h264", "pix_fmt": PIXEL_FORMAT, "is_depth_map": False}
     details |= {"fps": fps, "channels": channels}
-    return {
-        "dtype": "video",
-        "shape": [*shape],
-        "names": ["height", "width", "channels"],
-        "info": {f"video.{name}": value for name, value in details.items()} | {"has_audio": False},
-    }
+    info = {f"video.{name}": value for name, value in details.items()} | {"has_audio": False}
+    return {"dtype": "video", "shape": [*shape], "names": ["height", "width", "channels"], "info": info}
+
+
+def describe(rows: np.ndarray) -> Statistics:
+    """Statistics over the rows of (n, d); ``min`` and ``max`` keep the type, the others are float64."""
+    moments = {"min": rows.min(axis=0), "max": rows.max(axis=0)}
+    values = rows.astype(np.float64)
+    with np.errstate(invalid="ignore"):  # infinite actions are for the data check to report
+        moments |= {"mean": values.mean(axis=0), "std": values.std(axis=0), "count": np.array([len(rows)])}
+        quantiles = np.quantile(values, QUANTILES, axis=0)
+    return moments | {f"q{100 * q:02.0f}": value for q, value in zip(QUANTILES, quantiles, strict=True)}
+
+
+def describe_pixels(frames: np.ndarray) -> Statistics:
+    """Statistics of the channels of (T, H, W, 3) uint8 in [0, 1], over every fourth pixel; ``count`` is of frames."""
+    pixels = describe(frames[:, ::4, ::4].reshape(-1, frames.shape[-1]))
+    return {name: value[:, None, None] / 255 for name, value in pixels.items()} | {"count": np.array([len(frames)])}
+
+
+def combine(one: Statistics, other: Statistics) -> Statistics:
+    """Statistics of the rows of both: exact, but for the quantiles, which LeRobot averages by count."""
+    counts = np.array([one["count"][0], other["count"][0]], np.float64)
+    share = counts / counts.sum()
+    averaged = [name for name in one if name.startswith("q") or name == "mean"]
+    with np.errstate(invalid="ignore"):
+        apart = share.prod() * (one["mean"] - other["mean"]) ** 2
+        std = np.sqrt(share[0] * one["std"] ** 2 + share[1] * other["std"] ** 2 + apart)
+        combined = {name: share[0] * one[name] + share[1] * other[name] for name in averaged}
+    extremes = {"min": np.minimum(one["min"], other["min"]), "max": np.maximum(one["max"], other["max"])}
+    return {**one, **combined, **extremes, "std": std, "count": one["count"] + other["count"]}

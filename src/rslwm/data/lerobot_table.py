@@ -1,13 +1,17 @@
-"""The rows of a LeRobot folder: read once, and found by what their index columns say, not by where they stand."""
+"""The rows of a LeRobot folder, found by what their index columns say, not by where they stand, and their pictures."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from PIL import Image, UnidentifiedImageError
 
 from rslwm.data.lerobot_episodes import Listed, read_columns
 from rslwm.data.lerobot_info import BOOKKEEPING
@@ -16,21 +20,19 @@ from rslwm.types import DataError
 _LISTS = (pa.ListType, pa.FixedSizeListType, pa.LargeListType)
 
 
+@dataclass
 class Table:
-    """All data files as one table.
+    """All data files, in the order of their episodes, as one table."""
 
-    Args:
-        files: in the order of their episodes.
-        columns: the vectors to read, our names to those in the files.
-    """
-
-    def __init__(self, files: Sequence[Path], columns: Mapping[str, str], episodes: Sequence[Listed]) -> None:
-        self.files, self.columns, self.episodes = [*files], dict(columns), episodes
+    files: Sequence[Path]
+    columns: Mapping[str, str]
+    """The vectors to read, our names to those in the files."""
+    episodes: Sequence[Listed]
 
     @cached_property
     def _read(self) -> tuple[dict[str, np.ndarray | DataError], np.ndarray]:
         """Every column or what is wrong with it, and the number of rows in each file."""
-        wanted = self.columns | {key: key for key in BOOKKEEPING}
+        wanted = {**self.columns, **{key: key for key in BOOKKEEPING}}
         tables = {path: read_columns(path, {*wanted.values()}.__contains__) for path in self.files}
         found: dict[str, np.ndarray | DataError] = {}
         for key, name in wanted.items():
@@ -53,8 +55,7 @@ class Table:
         return found
 
     def index(self, key: str) -> np.ndarray | None:
-        """An index column, (N,) int64, or the time stamps, float64; None if there is none. Raises DataError: it is
-        there and can't be read."""
+        """An index column, (N,) int64, or the time stamps, float64; None without. Raises DataError: it is damaged."""
         try:
             return self.column(key)[:, 0]
         except _NoColumn:
@@ -86,9 +87,9 @@ class Table:
         start, end = np.searchsorted(owner, [number, number + 1])
         return order[start:end]
 
-    def owners(self) -> np.ndarray:
+    def owners(self) -> list[int]:
         """The episodes that have rows, ascending."""
-        return np.unique(self._by_episode[1])
+        return np.unique(self._by_episode[1]).tolist()
 
     def times(self, number: int, fps: float) -> np.ndarray:
         """Seconds since the beginning of the episode, (T,) float64; ``frame_index / fps`` where none are recorded."""
@@ -102,8 +103,7 @@ class Table:
         """The files that hold these rows, and the rows' numbers inside them, in the same order."""
         ends = np.cumsum(self._read[1])
         files = np.searchsorted(ends, rows, side="right")
-        cuts = np.flatnonzero(np.diff(files)) + 1
-        for part in np.split(np.arange(len(rows)), cuts):
+        for part in np.split(np.arange(len(rows)), np.flatnonzero(np.diff(files)) + 1):
             if len(part):
                 file = files[part[0]]
                 yield self.files[file], rows[part] - (ends[file] - self._read[1][file])
@@ -113,14 +113,19 @@ class _NoColumn(DataError):
     pass
 
 
+def _column(table: pa.Table, path: Path, name: str) -> pa.ChunkedArray:
+    if name not in table.column_names:
+        raise _NoColumn(f"{path} has no column {name!r}, though meta/info.json lists that feature")
+    return table[name]
+
+
 def _joined(tables: Mapping[Path, pa.Table], name: str, kind: type) -> np.ndarray:
     """A column over all files, (N, n)."""
     parts = []
     for path, table in tables.items():
-        if name not in table.column_names:
-            raise _NoColumn(f"{path} has no column {name!r}, though meta/info.json lists that feature")
+        column = _column(table, path, name)
         try:
-            parts.append(_numbers(table[name], kind))
+            parts.append(_numbers(column, kind))
         except (ValueError, pa.ArrowException) as error:
             raise DataError(f"{path}: the rows of {name!r} {error}") from None
     filled = [part for part in parts if len(part)] or [*parts, np.empty((0, 1), kind)][:1]
@@ -132,8 +137,6 @@ def _joined(tables: Mapping[Path, pa.Table], name: str, kind: type) -> np.ndarra
 def _numbers(column: pa.ChunkedArray, kind: type) -> np.ndarray:
     """(N, n); raises ValueError where rows have gaps or differ in length."""
     values, rows = column.combine_chunks(), len(column)
-    if isinstance(values, pa.ChunkedArray):
-        values = pa.concat_arrays(values.chunks) if values.num_chunks else pa.array([], values.type)
     while isinstance(values.type, _LISTS):
         if values.null_count:
             raise ValueError("have gaps; expected as many values in each")
@@ -149,3 +152,48 @@ def _numbers(column: pa.ChunkedArray, kind: type) -> np.ndarray:
     if kind is np.int64 and not whole:
         raise ValueError("hold NaN or fractions; expected whole numbers")
     return numbers.astype(kind).reshape(rows, -1) if rows else np.empty((0, 1), kind)
+
+
+class Pictures:
+    """Those that lie in the tables themselves (dtype image), an encoded file a row, of one feature."""
+
+    def __init__(self, table: Table, column: str, root: Path) -> None:
+        self.table, self.column, self.root = table, column, root
+        self._last: tuple[Path, pa.ChunkedArray] | None = None
+
+    def read(self, rows: np.ndarray, episode: str) -> np.ndarray:
+        """(T, H, W, 3) uint8 of these rows; the pictures of one file are in memory at a time, still encoded. Raises
+        DataError: a picture is missing, damaged, no colour picture, or of another size than the first."""
+        frames: list[np.ndarray] = []
+        for path, numbers in self.table.places(rows):
+            if self._last is None or self._last[0] != path:
+                self._last = path, _column(read_columns(path, self.column.__eq__), path, self.column)
+            for number in numbers.tolist():
+                where = f"{path}: {self.column!r} of episode {episode!r}, step {len(frames)}"
+                frames.append(_decode(self._last[1][number].as_py(), self.root, where))
+                if frames[-1].shape != frames[0].shape:
+                    raise DataError(f"{where} is {frames[-1].shape[:2]}, the first {frames[0].shape[:2]}")
+        return np.stack(frames)
+
+
+def _decode(value: Any, root: Path, where: str) -> np.ndarray:
+    data = value.get("bytes") or value.get("path") if isinstance(value, dict) else value
+    if not data:
+        raise DataError(f"{where} is missing. Record the picture again, or remove the episode.")
+    if isinstance(data, str) and not (root / data).is_file():
+        raise DataError(f"{where} lies in {root / data}, which does not exist. Copy it there.")
+    if not isinstance(data, str | bytes):
+        remedy = "Pixels as numbers aren't supported: write PNG, with LeRobot's add_frame()"
+        raise DataError(f"{where} is {type(data).__name__} {str(data)[:40]}, not an encoded picture. {remedy}.")
+    try:
+        picture = Image.open(root / data if isinstance(data, str) else io.BytesIO(data))
+        colours = picture if picture.mode[0] in "IF" else picture.convert("RGB")
+    except UnidentifiedImageError:
+        begins = "" if isinstance(data, str) else f": it begins with {data[:8]!r}"
+        raise DataError(f"{where} is no picture{begins}. Copy or record the file again.") from None
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise DataError(f"{where} can't be decoded ({error}). Copy or record the file again.") from None
+    if colours.mode != "RGB":
+        remedy = "Choose another with data.camera, or flag it with is_depth_map in meta/info.json"
+        raise DataError(f"{where} has one channel of more than 8 bits: a depth map, not colours. {remedy}.")
+    return np.asarray(colours)

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from rslwm.dimensions import axis, stem, words
 from rslwm.types import ActionKind, ActionMode
 
 
-@dataclass(frozen=True)
-class Told:
+class Told(NamedTuple):
     """What a name tells of its dimension; None is what it doesn't."""
 
     kind: ActionKind | None
     mode: ActionMode | None
-
-    @property
-    def enough(self) -> bool:
-        return None not in (self.kind, self.mode)
 
 
 _DELTA = {"delta", "deltas", "diff", "increment", "displacement"}
@@ -59,8 +54,9 @@ ARMS: tuple[tuple[frozenset[str], frozenset[str]], ...] = (
 
 def read_names(names: Sequence[str]) -> list[Told]:
     """What each of these names of one vector's dimensions tells, on its own and by its neighbours."""
-    told = [_read(name) for name in names]
-    hands = {stem(name) for name, each in zip(names, told, strict=True) if each.kind == "translation"}
+    kinds = [_kind(name) for name in names]
+    told = [Told(kind, _mode(name, kind)) for name, kind in zip(names, kinds, strict=True)]
+    hands = {stem(name) for name, kind in zip(names, kinds, strict=True) if kind == "translation"}
     for i, name in enumerate(names):
         if told[i].kind == "joint" and axis(name) is not None and stem(name) in hands:
             told[i] = Told("rotation", _mode(name, "rotation"))  # wrist_delta_roll beside wrist_delta_x
@@ -68,11 +64,6 @@ def read_names(names: Sequence[str]) -> list[Told]:
     _vectors(names, told)
     _arms(names, told)
     return told
-
-
-def _read(name: str) -> Told:
-    kind = _kind(name)
-    return Told(kind, _mode(name, kind))
 
 
 def _kind(name: str) -> ActionKind | None:
@@ -105,31 +96,24 @@ def _mode(name: str, kind: ActionKind | None) -> ActionMode | None:
     }
     found: list[ActionMode] = [mode for mode, holds in modes.items() if holds]
     position = bool(said & _POSITION)
-    if len(found) > 1 or (position and found == ["velocity"]):
-        return None
     if found:
-        return found[0]
+        return None if len(found) > 1 or (position and found == ["velocity"]) else found[0]
     return "absolute" if kind in ("gripper", "other") or (position and kind in ("joint", "angle")) else None
 
 
 def _twists(names: Sequence[str], told: list[Told]) -> None:
     """``wx`` is a velocity beside ``vx``; by itself it may be the component of a rotation vector."""
-    linear = {
-        stem(n) for n, each in zip(names, told, strict=True) if (each.kind, each.mode) == ("translation", "velocity")
-    }
+    linear = {stem(name) for name, each in zip(names, told, strict=True) if each == ("translation", "velocity")}
     for i, name in enumerate(names):
         if {*words(name)} & {"wx", "wy", "wz"} and (*stem(name), "vel") in linear:
-            told[i] = replace(told[i], mode="velocity")
+            told[i] = told[i]._replace(mode="velocity")
 
 
 def _vectors(names: Sequence[str], told: list[Told]) -> None:
     """A rotation takes three axes, a quaternion four: one or two are angles, and what is left of four tells nothing."""
-
-    def numberless(name: str) -> tuple[str, ...]:
-        return stem(name) if axis(name) is not None else tuple(word for word in words(name) if not word.isdigit())
-
-    members = [i for i, each in enumerate(told) if each.kind in ("rotation", "quaternion")]
-    for turns in _grouped(names, numberless, members):
+    numberless = [tuple(word for word in words(name) if not word.isdigit()) for name in names]
+    vectors = [numberless[i] if axis(name) is None else stem(name) for i, name in enumerate(names)]
+    for turns in _grouped(vectors, [i for i, each in enumerate(told) if each.kind in ("rotation", "quaternion")]):
         axes = [axis(names[i]) for i in turns]
         known = sorted(along for along in axes if along is not None)
         kind: ActionKind | None = None
@@ -140,25 +124,22 @@ def _vectors(names: Sequence[str], told: list[Told]) -> None:
         elif len({*known}) == len(turns) < 3:
             kind = "angle"
         for i in turns:
-            told[i] = replace(told[i], kind=kind)
+            told[i] = told[i]._replace(kind=kind)
 
 
 def _arms(names: Sequence[str], told: list[Told]) -> None:
-    def side(name: str) -> tuple[str, ...]:
-        return tuple(word for word in words(name) if word in _SIDES)
-
-    def motor(name: str) -> str:
-        return "_".join(word for word in words(name) if word not in _SIDES)
-
-    for motors in _grouped(names, side, [i for i, each in enumerate(told) if each == Told("joint", None)]):
-        found = {motor(names[i]) for i in motors}
+    """Joints of which nothing is said are targets where those of one side are the motors of one of :data:`ARMS`."""
+    sides = [tuple(word for word in words(name) if word in _SIDES) for name in names]
+    motor = ["_".join(word for word in words(name) if word not in _SIDES) for name in names]
+    for motors in _grouped(sides, [i for i, each in enumerate(told) if each == ("joint", None)]):
+        found = {motor[i] for i in motors}
         if any(needed <= found <= needed | more for needed, more in ARMS):
             for i in motors:
                 told[i] = Told("joint", "absolute")
 
 
-def _grouped(names: Sequence[str], by: Callable[[str], tuple[str, ...]], members: list[int]) -> list[list[int]]:
+def _grouped(keys: Sequence[tuple[str, ...]], members: list[int]) -> Iterable[list[int]]:
     groups: dict[tuple[str, ...], list[int]] = defaultdict(list)
     for i in members:
-        groups[by(names[i])].append(i)
-    return [*groups.values()]
+        groups[keys[i]].append(i)
+    return groups.values()

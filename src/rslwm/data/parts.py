@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from rslwm.data.conventions import ActionsUntold, derive_spec
-from rslwm.data.draft import draft
+from rslwm.data.conventions import TO_CORRECT, ActionsUntold, derive_spec, draft
 from rslwm.data.naming import Told
 from rslwm.types import ActionSpec, DataError
 
@@ -41,8 +40,8 @@ class Part:
 
 def plain_part(name: str, size: int) -> Part:
     """An action that is one array: nothing but, perhaps, its name says what its dimensions are."""
-    kind = _kind(name, size)
-    return Part(name, "unknown" if kind == "other" else kind, _names(name, size, kind))
+    part = _part(name, size)
+    return replace(part, kind="unknown") if part.kind == "other" else part
 
 
 def dictionary_parts(sizes: Mapping[str, int]) -> list[Part]:
@@ -52,8 +51,13 @@ def dictionary_parts(sizes: Mapping[str, int]) -> list[Part]:
     named, what ends an episode; several of a kind in the order of their keys. So ``world_vector``, ``rotation_delta``
     and ``gripper_closedness_action`` become the usual seven dimensions.
     """
-    parts = [Part(key, _kind(key, size), _names(key, size, _kind(key, size))) for key, size in sorted(sizes.items())]
-    return sorted(parts, key=lambda part: _ORDER.index(part.kind))
+    return sorted((_part(*item) for item in sorted(sizes.items())), key=lambda part: _ORDER.index(part.kind))
+
+
+def _part(key: str, size: int) -> Part:
+    kind, stem = _kind(key, size), key.replace("/", "_")
+    axes = "xyz" if size == 3 and kind in ("translation", "rotation") else range(size)  # nobody knows where w stands
+    return Part(key, kind, tuple(f"{stem}_{axis}" for axis in axes) if size != 1 else (stem,))
 
 
 def _kind(key: str, size: int) -> PartKind:
@@ -65,36 +69,27 @@ def _kind(key: str, size: int) -> PartKind:
     return "other"
 
 
-def _names(key: str, size: int, kind: PartKind) -> tuple[str, ...]:
-    stem = key.replace("/", "_")
-    if size == 1:
-        return (stem,)
-    axes = "xyz" if size == 3 and kind in ("translation", "rotation") else range(size)  # nobody knows where w stands
-    return tuple(f"{stem}_{axis}" for axis in axes)
-
-
 def columns(parts: Sequence[Part], spec: ActionSpec, where: str) -> list[int]:
     """Which of the dimensions of all parts, side by side, the spec's are: by name, otherwise by position. Raises
     DataError: the spec has neither their names nor as many dimensions, or has something of another kind there."""
     names = [name for part in parts for name in part.names]
     kinds = [part.kind for part in parts for _ in part.names]
-    if set(spec.names) <= set(names):
+    if {*spec.names} <= {*names}:
         return [names.index(name) for name in spec.names]
     moving = [i for i, kind in enumerate(kinds) if kind != "termination"]
     known = [i for i in moving if kinds[i] != "other"]
     chosen = next((places for places in (moving, known) if len(places) == spec.dims), None)
+    rename = "Give the spec's dimensions these names to select and order them"
     if chosen is None:
-        raise DataError(
-            f"{where}: the action spec has {spec.dims} dimensions ({', '.join(spec.names)}), the actions have "
-            f"{len(moving)}: {', '.join(names)}. Give the spec's dimensions these names to select and order them."
+        has = (
+            f"has {spec.dims} dimensions ({', '.join(spec.names)}), the actions have {len(moving)}: {', '.join(names)}"
         )
+        raise DataError(f"{where}: the action spec {has}. {rename}.")
     for name, wanted, i in zip(spec.names, spec.kinds, chosen, strict=True):
-        comparable = {"translation", "rotation", "gripper"}
-        if kinds[i] in comparable and wanted in comparable and kinds[i] != wanted:
-            raise DataError(
-                f"{where}: the action spec's {name!r} is a {wanted}, but {names[i]!r} stands there. The actions are "
-                f"{', '.join(names[j] for j in chosen)}; give the spec's dimensions these names or this order."
-            )
+        if kinds[i] != wanted and {kinds[i], wanted} <= {"translation", "rotation", "gripper"}:
+            stands = f"{name!r} is a {wanted}, but {names[i]!r} stands there"
+            actions = ", ".join(names[j] for j in chosen)
+            raise DataError(f"{where}: the action spec's {stands}. The actions are {actions}. {rename}.")
     return chosen
 
 
@@ -109,18 +104,15 @@ def untold(parts: Sequence[Part], actions: np.ndarray, where: str, sidecar: Path
     names = [dimensions[i][0] for i in kept]
     values = actions[np.isfinite(actions).all(axis=1)][:, kept]
     values = values if len(values) else np.zeros((1, len(kept)))
-    small = values.shape[1] == len(_HAND) and np.abs(values[:, :6]).max() < 0.5 and np.abs(values[:, 6]).max() <= 1
+    small = len(kept) == len(_HAND) and np.abs(values[:, :6]).max() < 0.5 and np.abs(values[:, 6]).max() <= 1
     if small and {part.kind for part in parts} == {"unknown"}:
         text = draft(derive_spec(_HAND, values, hz or _RATE, where), [Told(None, None)] * len(_HAND))
     else:
         try:
             derived = derive_spec(names, values, hz or _RATE, where)
-            text = draft(derived, [Told(kind, mode) for kind, mode in zip(derived.kinds, derived.modes, strict=True)])
+            text = draft(derived, [*map(Told, derived.kinds, derived.modes)])
         except ActionsUntold as error:
             text = error.draft
     rate = "" if hz else "  # CORRECT, nothing gives the rate: recorded actions a second\n"
-    question = (
-        f"{where}. A wrong guess would ruin composed actions without a word. Correct the lines marked CORRECT below, "
-        f"where they aren't so, and save them as {sidecar}, or as any file for --data.action-spec FILE."
-    )
+    question = f"{where}. {TO_CORRECT} as {sidecar}, or as any file for --data.action-spec FILE."
     return ActionsUntold(question, re.sub(r"^  hz:", f"{rate}  hz:", text, flags=re.MULTILINE))

@@ -23,8 +23,7 @@ from rslwm.serialisation import ConfigError, content_hash, determining
 from rslwm.types import DataError, Progress, silent
 
 SOURCES: Registry[type[Source]] = Registry("data source", "rslwm.data_sources")
-PREVIEWED = 4
-"""Episodes that a preview shows frames of."""
+PREVIEWED = 4  # episodes that a preview shows frames of
 
 
 class Size(NamedTuple):
@@ -34,19 +33,12 @@ class Size(NamedTuple):
     frames: int
     counted: bool = True
 
-    @property
-    def steps(self) -> int:
-        """Of an episode."""
-        return self.frames // self.episodes if self.episodes else 0
-
 
 class Source:
     """The data that SCHEME:LOCATION leads to. Making one reads nothing.
 
-    A new one has :meth:`write`, or its own :meth:`open`, and whatever of the rest isn't as it is here.
-
-    Raises:
-        ConfigError: the location can't be one.
+    A new one has :meth:`write`, or its own :meth:`open`, and whatever of the rest isn't as it is here. Raises
+    ConfigError: the location can't be one.
     """
 
     exclusive: ClassVar[bool] = False
@@ -59,22 +51,15 @@ class Source:
     """Raised when the same data are read otherwise, so that what was written before isn't taken for it."""
 
     def open(self, root: Path, progress: Progress = silent) -> EpisodeDataset:
-        """The episodes as a LeRobot folder: found where they lie, or written once, for every state of the data, into a
-        folder under ``root``.
-
-        Raises:
-            DataError: they can't be read.
-        """
+        """The episodes as a LeRobot folder: found where they lie, or written under ``root`` once for every state of the
+        data. Raises DataError: they can't be read."""
         state = content_hash(self.version, determining(self.recorded), self.key())
         folder = root / "-".join([type(self).__name__.lower(), re.sub(r"[^\w.-]+", "_", self.name), state])
         return self.reopen(folder) if folder.exists() else self.write(folder, progress)
 
     def write(self, folder: Path, progress: Progress = silent) -> EpisodeDataset:
-        """Record or import the episodes into a new LeRobot folder, with :func:`rslwm.data.lerobot.write_lerobot`.
-
-        Raises:
-            DataError: they can't be read.
-        """
+        """Record or import the episodes into a new folder, with :func:`rslwm.data.lerobot.write_lerobot`. Raises
+        DataError: they can't be read."""
         raise NotImplementedError
 
     @property
@@ -93,11 +78,7 @@ class Source:
 
     def key(self) -> str:
         """What determines the episodes beside :meth:`recorded`: their content, that of ``data.action_spec`` and, if
-        this class isn't the package's own, its code.
-
-        Raises:
-            ConfigError: there is no such action spec.
-        """
+        this class isn't the package's own, its code. Raises ConfigError: there is no such action spec."""
         given = self.config.action_spec
         spec = Path(given).expanduser()
         if given and not spec.is_file():
@@ -110,8 +91,7 @@ class Source:
 
     @property
     def recorded(self) -> DataConfig:
-        """The configuration with what determines the episodes, and defaults for everything else: another frame skip
-        needs no new recording."""
+        """The configuration with what determines the episodes, and defaults for the rest, such as the frame skip."""
         config = self.config
         return DataConfig(uri=config.uri, features=config.features, action_spec=config.action_spec)
 
@@ -121,20 +101,12 @@ class Source:
         return 10.0
 
     def size(self) -> Size | None:
-        """What is known before anything is read; None if nothing is.
-
-        Raises:
-            DataError: it should be known, and can't be found out.
-        """
+        """What is known before anything is read; None if nothing is. Raises DataError: it should be, and can't be."""
         return None
 
     def preview(self, count: int) -> Tensor:
         """``count`` frames of the configured camera, evenly over the first few episodes, (count, H, W, 3) uint8 with
-        H = W = ``image_size``; all of them if there are fewer.
-
-        Raises:
-            DataError: the data can't be read, or hold no frames of this camera.
-        """
+        H = W = ``image_size``; all if there are fewer. Raises DataError: the data can't be read, or hold none."""
         frames = np.concatenate([*islice(self._videos(), PREVIEWED)] or [np.empty((0, 1, 1, 3), np.uint8)])
         if not len(frames):
             raise DataError(f"{self.config.uri} holds no episodes")
@@ -157,18 +129,14 @@ class Source:
         return frames[camera]
 
     def truth(self, dataset: EpisodeDataset, episode: int, step: int) -> Any:
-        """What was true at a recorded step, as the simulator keeps it (:class:`rslwm.sim.tabletop.Snapshot`); None
-        where there is no simulator."""
+        """What was true at a recorded step, a :class:`rslwm.sim.tabletop.Snapshot`; None without a simulator."""
         return None
 
     def location(self, dataset: EpisodeDataset, folder: Path) -> dict[str, Any]:
         """Where the episodes are that :meth:`open` has found, or made in ``folder``: what :meth:`located` needs."""
-        root = dataset.root
-        inside = root.is_relative_to(folder)
-        return {
-            "root": str(root.relative_to(folder) if inside else root.absolute()),
-            "in_place": root.absolute() == self.path.absolute(),
-        }
+        root = dataset.root.absolute()
+        place = dataset.root.relative_to(folder) if dataset.root.is_relative_to(folder) else root
+        return {"root": str(place), "in_place": root == self.path.absolute()}
 
     def located(self, folder: Path, location: dict[str, Any]) -> EpisodeDataset:
         """They are opened again: those that lay where the URI led where it leads now, the others below ``folder``."""

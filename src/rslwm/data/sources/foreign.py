@@ -53,8 +53,7 @@ class Foreign(Source):
     @property
     @abstractmethod
     def layout(self) -> Layout:
-        """Which feature is what. Raises DataError: the files are absent, damaged or of another format, or nothing is an
-        action."""
+        """Which feature is what. Raises DataError: files are absent, damaged or of another format, or nothing acts."""
 
     @property
     @abstractmethod

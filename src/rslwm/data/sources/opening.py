@@ -20,12 +20,8 @@ URIS = "lerobot:FOLDER, hf://datasets/OWNER/NAME, rlds:FOLDER or hdf5:FILE"
 
 
 def open_source(config: DataConfig) -> Source:
-    """The source of ``config.uri``: SCHEME:LOCATION, or path/to/file.py:Class:LOCATION for one of your own.
-
-    Raises:
-        ConfigError: the URI has no scheme, or its location can't be one.
-        UnknownName: no data source of this scheme.
-    """
+    """The source of ``config.uri``: SCHEME:LOCATION, or path/to/file.py:Class:LOCATION for one of your own. Raises
+    ConfigError: it has no scheme, or its location can't be one. Raises UnknownName: no data source of this scheme."""
     if not config.uri:
         return Nowhere("", config)
     scheme, location = split_uri(config.uri)

@@ -15,7 +15,6 @@ from rslwm.data.dataset import EpisodeDataset
 from rslwm.data.lerobot import write_lerobot
 from rslwm.data.sources.base import SOURCES, Size, Source
 from rslwm.serialisation import ConfigError, content_hash
-from rslwm.sim.config import SimConfig
 from rslwm.types import Progress, silent
 
 # MuJoCo is a heavy import, and a machine that only reads recorded data needn't have a renderer: hence the late imports.
@@ -33,7 +32,12 @@ class Simulator(Source):
             raise ConfigError(f"data.uri: there is no simulator {location!r}; the embedded one is sim:tabletop")
 
     def write(self, folder: Path, progress: Progress = silent) -> EpisodeDataset:
-        return record_tabletop(self.config.sim, folder, progress)
+        from rslwm.sim.record import record
+        from rslwm.sim.state import STATE_NAMES
+        from rslwm.sim.tabletop import SPEC
+
+        sim = self.config.sim
+        return write_lerobot(record(sim), folder, SPEC, sim.episodes, progress, STATE_NAMES)
 
     def content(self) -> str:
         return f"{self.place} {content_hash(self.config.sim)}"
@@ -61,12 +65,3 @@ class Simulator(Source):
         from rslwm.sim.record import restore
 
         return restore(self.config.sim, dataset.info[episode]["seed"][-1], step)
-
-
-def record_tabletop(config: SimConfig, root: Path, progress: Progress = silent) -> EpisodeDataset:
-    """Record the embedded simulator into a new LeRobot folder."""
-    from rslwm.sim.record import record
-    from rslwm.sim.state import STATE_NAMES
-    from rslwm.sim.tabletop import SPEC
-
-    return write_lerobot(record(config), root, SPEC, config.episodes, progress, STATE_NAMES)
