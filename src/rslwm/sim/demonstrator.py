@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -87,23 +86,18 @@ class Demonstrator:
         self._tremble = random_stream(start.seed, "expert")
         self._afterwards = _Afterwards(self.course.afterwards, start, random_stream(start.seed, "afterwards"))
         self._steps = self._content = 0
-        self._turned: int | None = None
-
-    def facts(self) -> dict[str, Any]:
-        """What of its course an episode records; ``turned`` is the step from which the work was over."""
-        misjudged, course = self.course.misjudged is not None, self.course
-        facts = {"misjudged": misjudged, "gives_up": course.gives_up, "afterwards": course.afterwards}
-        return facts | {"turned": self._turned}
+        self.turned: int | None = None
+        """The step from which the work was over."""
 
     def act(self, state: TableState) -> np.ndarray:
         """The action (7,) that follows on this state; called once a control step."""
-        if self._turned is None and (self._content >= HOLD or self._steps >= self.course.patience):
-            self._turned = self._steps
-        if self._turned is None:
+        if self.turned is None and (self._content >= HOLD or self._steps >= self.course.patience):
+            self.turned = self._steps
+        if self.turned is None:
             seen = self._as_seen(state)
             self._content = self._content + 1 if FAMILIES[self.task.family].reached(self.task, seen) else 0
             action, noise = expert_action(self.task, seen), self.noise
-        elif self._steps - self._turned + self._content < HOLD:  # what was finished has been let go by now
+        elif self._steps - self.turned + self._content < HOLD:  # what was finished has been let go by now
             action, noise = retreat(self.task, state), self.noise
         else:
             action, noise = self._afterwards.intend(state), max(self.noise, self._afterwards.restlessness)

@@ -15,6 +15,9 @@ from rslwm.sim.state import TableState
 from rslwm.sim.tabletop import Snapshot, Tabletop
 from rslwm.types import Episode
 
+_tabletop = lru_cache(maxsize=2)(Tabletop)
+"""One simulator a process: building it takes longer than an episode's reset, which leaves nothing of the last."""
+
 
 def record_episode(config: SimConfig, index: int) -> Episode:
     """Episode ``index`` of a recording, a pure function of the arguments.
@@ -35,7 +38,7 @@ def record_episode(config: SimConfig, index: int) -> Episode:
         states.append(state.vectors())
         if reached is None and table.success:
             reached = table.steps
-    task = table.task
+    task, course = table.task, actor.course
     return Episode(
         id=f"{task.family}-{index:06d}",
         frames={camera: np.stack(video) for camera, video in frames.items()},
@@ -51,7 +54,10 @@ def record_episode(config: SimConfig, index: int) -> Episode:
             "seed": [config.seed, index],
             "held_out_phrasing": task.held_out_phrasing,
             "objects": {colour: placed.shape for colour, placed in table.objects.items()},
-            **actor.facts(),
+            "misjudged": course.misjudged is not None,
+            "gives_up": course.gives_up,
+            "afterwards": course.afterwards,
+            "turned": actor.turned,
             "reached": reached,
         },
     )
@@ -91,12 +97,6 @@ def restore(config: SimConfig, episode: int, step: int = 0) -> Snapshot:
         if table.steps == step:
             return table.save()
     raise IndexError(f"episode {episode} has {table.steps + 1} steps and no step {step}")
-
-
-@lru_cache(maxsize=2)
-def _tabletop(image_size: int, shadows: bool, dynamics_noise: float) -> Tabletop:
-    """One simulator a process: building it takes longer than an episode's reset, which leaves nothing of the last."""
-    return Tabletop(image_size, shadows, dynamics_noise)
 
 
 def record(config: SimConfig, processes: int | None = None) -> Iterator[Episode]:

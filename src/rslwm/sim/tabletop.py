@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 
 from rslwm.sim import scene
-from rslwm.sim.appearance import Appearance, Look
 from rslwm.sim.arm import GRIPPER_DOWN, ArmKinematics, rotation_matrix
 from rslwm.sim.engine import mujoco
-from rslwm.sim.renderer import SUPERSAMPLING, OffscreenRenderer
+from rslwm.sim.rendering import SUPERSAMPLING, Appearance, Look, OffscreenRenderer
 from rslwm.sim.scene import COLOURS, FINGER_TRAVEL, HALF, PARKED, SHAPES
 from rslwm.sim.state import DRAWER, Pose, TableState
 from rslwm.sim.tasks import FAMILIES, Layout, Placed, Task, draw_distractors, draw_task, goal_position, handle_position
@@ -38,21 +37,14 @@ def random_stream(seed: int | Sequence[int], concern: str) -> np.random.Generato
 
 
 _PHYSICS = mujoco.mjtState.mjSTATE_INTEGRATION
-_AS_IT_IS = ("seed", "task", "layout", "distractors", "appearance", "steps", "held_for")
+_AS_IT_IS = ("seed", "task", "layout", "objects", "appearance", "steps", "held_for", "joint_target")
 """What a snapshot takes from the simulator under the same name."""
 
 
 class Moment:
     """What can be asked of the simulator and of a snapshot alike."""
 
-    layout: Layout
-    distractors: dict[str, Placed]
     held_for: int
-
-    @property
-    def objects(self) -> dict[str, Placed]:
-        """What is on the table, by colour, and where it started."""
-        return self.layout.objects | self.distractors
 
     @property
     def success(self) -> bool:
@@ -64,13 +56,14 @@ class Moment:
 class Snapshot(Moment):
     """Everything that a moment of the simulator consists of, see :meth:`Tabletop.save`, and what is true then."""
 
-    layout: Layout
-    distractors: dict[str, Placed]
-    held_for: int
-    steps: int
     seed: tuple[int, ...]
     task: Task
+    layout: Layout
+    objects: dict[str, Placed]
+    """What is on the table, by colour, and where it started."""
     appearance: Appearance
+    steps: int
+    held_for: int
     state: TableState
     joint_target: np.ndarray
     physics: np.ndarray
@@ -78,13 +71,8 @@ class Snapshot(Moment):
 
 
 class Tabletop(Moment):
-    """A WidowX-like arm at a table, controlled at 5 Hz by :data:`SPEC` actions.
-
-    Args:
-        image_size: height and width of rendered frames in pixels.
-        shadows: draw shadows.
-        dynamics_noise: standard deviation, as a share of the action bounds, of what the robot does beside its action.
-    """
+    """A WidowX-like arm at a table, controlled at 5 Hz by :data:`SPEC` actions; the arguments are those of
+    :class:`rslwm.sim.config.SimConfig`."""
 
     def __init__(self, image_size: int = 64, shadows: bool = False, dynamics_noise: float = 0.0) -> None:
         self.image_size, self.shadows, self.dynamics_noise = image_size, shadows, dynamics_noise
@@ -106,10 +94,8 @@ class Tabletop(Moment):
     def reset(
         self, seed: int | Sequence[int], family: str = "push", distractors: int = 2, appearance: float = 0.0
     ) -> TableState:
-        """Start an episode that is a pure function of the arguments.
-
-        Every concern has its own random stream: changing the number of distractors or the strength of the appearance
-        moves neither the robot nor the task's objects nor the goal.
+        """Start an episode that is a pure function of the arguments. Every concern has its own random stream: another
+        number of distractors or strength of the appearance moves neither the robot nor the task's objects nor the goal.
 
         Raises:
             ConfigError: an unknown family, or more distractors than fit.
@@ -121,7 +107,8 @@ class Tabletop(Moment):
         self.steps = self.held_for = 0
         self._place_robot()
         self._place_furniture()
-        self.distractors = draw_distractors(self.task, self.layout, distractors, self._stream("distractors"))
+        others = draw_distractors(self.task, self.layout, distractors, self._stream("distractors"))
+        self.objects = self.layout.objects | others
         for colour in COLOURS:
             self._place(colour, self.objects.get(colour))
         self.appearance = Appearance.random(appearance, self._stream("appearance"))
@@ -141,32 +128,28 @@ class Tabletop(Moment):
 
     def _place_robot(self) -> None:
         wanted = self._stream("robot").uniform((0.22, -0.08, 0.13), (0.31, 0.08, 0.18))
-        self._joint_target = self._arm.inverse(scene.HOME, wanted, GRIPPER_DOWN, iterations=100)
-        self._target_position, self._target_rotation = self._arm.forward(self._joint_target)
-        self.data.qpos[self._joints] = self.data.ctrl[:6] = self._joint_target
+        self.joint_target = self._arm.inverse(scene.HOME, wanted, GRIPPER_DOWN, iterations=100)
+        self._target_position, self._target_rotation = self._arm.forward(self.joint_target)
+        self.data.qpos[self._joints] = self.data.ctrl[:6] = self.joint_target
         self.data.qpos[self._fingers] = self.data.ctrl[6] = 0.0 if self.task.family == "push" else FINGER_TRAVEL
 
     def step(self, action: np.ndarray) -> TableState:
         """One control step of 0.2 s. ``action`` (7,) in the units of :data:`SPEC`; deltas are clipped to its bounds.
-
-        Raises:
-            ValueError: the action has the wrong shape or isn't finite.
-        """
+        Raises ValueError: the action has the wrong shape or isn't finite."""
         action = np.asarray(action, float)
         if action.shape != (SPEC.dims,) or not np.isfinite(action).all():
             raise ValueError(f"an action must be {SPEC.dims} finite numbers ({', '.join(SPEC.names)}), got {action}")
         bound = np.array(SPEC.high[:6])
         delta = np.clip(action[:6], -bound, bound)
         delta = delta + self.dynamics_noise * bound * self._dynamics.normal(size=6)
-        before = self._joint_target
+        before = self.joint_target
         wanted = np.clip(self._target_position + delta[:3], *_REACH)
-        after = self._arm.inverse(before, wanted, rotation_matrix(delta[3:]) @ self._target_rotation)
+        self.joint_target = self._arm.inverse(before, wanted, rotation_matrix(delta[3:]) @ self._target_rotation)
         # The next delta starts from what the arm can reach, not from a wish beyond its joint limits.
-        self._target_position, self._target_rotation = self._arm.forward(after)
-        self._joint_target = after
+        self._target_position, self._target_rotation = self._arm.forward(self.joint_target)
         self.data.ctrl[6] = FINGER_TRAVEL if action[6] > 0.5 else 0.0
         for ramp in range(1, _RAMPS + 1):
-            self.data.ctrl[:6] = before + (after - before) * min(1.0, ramp / (0.8 * _RAMPS))
+            self.data.ctrl[:6] = before + (self.joint_target - before) * min(1.0, ramp / (0.8 * _RAMPS))
             mujoco.mj_step(self.model, self.data, _SUBSTEPS)
         self.steps += 1
         state = self._settled()
@@ -241,14 +224,12 @@ class Tabletop(Moment):
         physics = np.zeros(mujoco.mj_stateSize(self.model, _PHYSICS))
         mujoco.mj_getState(self.model, self.data, physics, _PHYSICS)
         same = {name: getattr(self, name) for name in _AS_IT_IS}
-        dynamics = self._dynamics.bit_generator.state
-        return Snapshot(**same, state=self.state(), joint_target=self._joint_target, physics=physics, dynamics=dynamics)
+        return Snapshot(**same, state=self.state(), physics=physics, dynamics=self._dynamics.bit_generator.state)
 
     def load(self, snapshot: Snapshot) -> TableState:
         """Go back to a saved moment, or over to one that another simulator with the same settings saved."""
         for name in _AS_IT_IS:
             setattr(self, name, getattr(snapshot, name))
-        self._joint_target = snapshot.joint_target
         self._target_position, self._target_rotation = snapshot.state.target_position, snapshot.state.target_rotation
         self._dynamics = self._stream("dynamics")
         self._dynamics.bit_generator.state = snapshot.dynamics

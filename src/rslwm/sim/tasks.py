@@ -68,11 +68,7 @@ class Family:
 
 
 def draw_task(family: str, layout: np.random.Generator, language: np.random.Generator) -> tuple[Task, Layout]:
-    """A task of a family and where its things start.
-
-    Raises:
-        ConfigError: there is no such family.
-    """
+    """A task of a family and where its things start. Raises ConfigError: there is no such family."""
     if family not in FAMILIES:
         raise ConfigError(f"sim.families: there is no task family {family!r}; known: {', '.join(FAMILIES)}")
     rules = FAMILIES[family]
@@ -105,11 +101,8 @@ def handle_position(layout: Layout, opening: float) -> np.ndarray:
 
 
 def draw_distractors(task: Task, layout: Layout, count: int, rng: np.random.Generator) -> dict[str, Placed]:
-    """Objects of other colours, clear of the task's things and of the way between them.
-
-    Raises:
-        ConfigError: more distractors than there are colours left, or than the table has room for.
-    """
+    """Objects of other colours, clear of the task's things and of the way between them. Raises ConfigError: more
+    distractors than there are colours left, or than the table has room for."""
     free = [colour for colour in COLOURS if colour not in (task.target, task.goal)]
     if count > len(free):
         raise ConfigError(f"sim.distractors: {count} asked for, but {task.family!r} leaves only {len(free)} colours")
