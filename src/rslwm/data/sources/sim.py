@@ -66,7 +66,7 @@ class Simulator(Source):
 def record_tabletop(config: SimConfig, root: Path, progress: Progress = silent) -> EpisodeDataset:
     """Record the embedded simulator into a new LeRobot folder."""
     from rslwm.sim.record import record
-    from rslwm.sim.state import STATE_NAMES
     from rslwm.sim.tabletop import SPEC
+    from rslwm.sim.tasks import STATE_NAMES
 
     return write_lerobot(record(config), root, SPEC, config.episodes, progress, STATE_NAMES)
