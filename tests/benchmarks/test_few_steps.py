@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from benchmarks.few_steps import SEED, few_steps, gradient, of_checkpoint
 
 from rslwm.compute import generator
-from rslwm.data.seen import SeenEpisodes
+from rslwm.data.corpus import SeenEpisodes
 from rslwm.evals.replay import replay
 from rslwm.evals.rollouts import RolloutsConfig
 from rslwm.latents.decoder import DecoderConfig
@@ -49,7 +49,7 @@ class Restless(Worse):
 def build(corpus, plugin):
     torch.manual_seed(0)
     decoder = DecoderConfig(width=16)
-    space = LatentSpace(SpaceConfig(f"{plugin}:PatchMean", corpus.image_size, decode=True, decoder=decoder))
+    space = LatentSpace(SpaceConfig(f"{plugin}:PatchMean", corpus.config.image_size, decode=True, decoder=decoder))
     config = WorldModelConfig(dit=DiTConfig(width=24, depth=1, heads=1, patch=1))
     drawn = generator(0, "weights")
 

@@ -6,10 +6,9 @@ from pathlib import Path
 import pytest
 
 import point_world
-from rslwm.data.corpus import Corpus
+from rslwm.data.corpus import Corpus, SeenEpisodes, unseen
 from rslwm.data.frames import build_frame_store
 from rslwm.data.lerobot import write_lerobot
-from rslwm.data.seen import SeenEpisodes, unseen
 from rslwm.types import DataError
 
 NUMBERS = range(12)

@@ -97,7 +97,7 @@ def test_a_truncated_file_is_named(video: tuple[Path, list[np.ndarray], list[flo
 
 
 def test_an_absent_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"none.mp4 does not exist"):
+    with pytest.raises(DataError, match=r"none.mp4: .* does not exist"):
         read_video(tmp_path / "none.mp4", times(0, 7, 5), 5.0, "e")
 
 

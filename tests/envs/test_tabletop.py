@@ -17,8 +17,8 @@ from rslwm.envs.play import live, play
 from rslwm.envs.tabletop import SimulatedTabletop
 from rslwm.sim.config import SimConfig
 from rslwm.sim.record import demonstration, record_episode, restore
-from rslwm.sim.state import STATE_NAMES
 from rslwm.sim.tabletop import SPEC, Tabletop
+from rslwm.sim.tasks import STATE_NAMES
 from rslwm.types import DataError, Episode
 
 CONFIG = SimConfig(image_size=32, min_steps=10, max_steps=10, dynamics_noise=0.2, cameras=("front", "wrist"))

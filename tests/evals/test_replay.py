@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from rslwm.compute import generator
-from rslwm.data.seen import SeenEpisodes
+from rslwm.data.corpus import SeenEpisodes
 from rslwm.evals.replay import Replay, replay
 from rslwm.evals.rollouts import RolloutsConfig
 from rslwm.latents.decoder import DecoderConfig
@@ -25,7 +25,7 @@ def model(corpus, plugin) -> WorldModel:
     """Knows nothing, but has the right shapes."""
     reference = f"{plugin}:PatchMean"
     torch.manual_seed(0)
-    space = LatentSpace(SpaceConfig(reference, corpus.image_size, decode=True, decoder=DecoderConfig(width=16)))
+    space = LatentSpace(SpaceConfig(reference, corpus.config.image_size, decode=True, decoder=DecoderConfig(width=16)))
     config = WorldModelConfig(dit=DiTConfig(width=24, depth=1, heads=1, patch=1))
     return WorldModel(space, corpus.action_spec, config, generator(0, "weights"), "other data", corpus.config)
 

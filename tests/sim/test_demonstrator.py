@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from rslwm.sim.config import SimConfig
-from rslwm.sim.demonstrator import AFTERWARDS
-from rslwm.sim.record import record, record_episode
+from rslwm.sim.record import AFTERWARDS, record, record_episode
 from rslwm.types import Episode
 
 BLIND = SimConfig(cameras=(), episodes=200)

@@ -10,7 +10,7 @@ import pytest
 from rslwm.serialisation import ConfigError
 from rslwm.sim.config import SimConfig
 from rslwm.sim.record import record, record_episode
-from rslwm.sim.state import STATE_NAMES
+from rslwm.sim.tasks import STATE_NAMES
 from rslwm.types import Episode
 
 SMALL = SimConfig(episodes=6, image_size=32, cameras=("front", "wrist"), max_steps=8, noise=(0.0, 0.6))

@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
 
-from rslwm.sim.state import STATE_NAMES
 from rslwm.sim.tabletop import Tabletop, random_stream
-from rslwm.sim.tasks import FAMILIES, HELD_OUT_SHARE, draw_distractors, draw_task
+from rslwm.sim.tasks import FAMILIES, HELD_OUT_SHARE, STATE_NAMES, draw_distractors, draw_task
 
 
 def drawn(family: str, seed: int):

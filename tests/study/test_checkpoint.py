@@ -8,8 +8,8 @@ import pytest
 import point_world
 from rslwm.compute import generator
 from rslwm.data.config import DataConfig
+from rslwm.data.corpus import SeenEpisodes
 from rslwm.data.lerobot import write_lerobot
-from rslwm.data.seen import SeenEpisodes
 from rslwm.latents.decoder import DecoderConfig
 from rslwm.latents.space import LatentSpace, SpaceConfig
 from rslwm.model.dit import DiTConfig
@@ -60,7 +60,7 @@ def test_the_run_of_a_checkpoint_is_found_unless_it_has_moved(tmp_path):
 def checkpoint(corpus, plugin, tmp_path):
     """Trained on the training episodes of the point world, as it says."""
     decoder = DecoderConfig(width=16)
-    space = LatentSpace(SpaceConfig(f"{plugin}:PatchMean", corpus.image_size, decode=True, decoder=decoder))
+    space = LatentSpace(SpaceConfig(f"{plugin}:PatchMean", corpus.config.image_size, decode=True, decoder=decoder))
     config = WorldModelConfig(dit=DiTConfig(width=24, depth=1, heads=1, patch=1, max_frames=3))
     drawn = generator(0, "weights")
     model = WorldModel(space, corpus.action_spec, config, drawn, corpus.dataset.fingerprint, corpus.config)

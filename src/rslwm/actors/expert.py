@@ -47,7 +47,7 @@ class Demonstrators(Expert):
         self.config = config
 
     def start(self, observation: Observation) -> None:
-        from rslwm.sim.demonstrator import Demonstrator
+        from rslwm.sim.record import Demonstrator
 
         self._who = [Demonstrator(place, self.config) for place in observation.state]
 

@@ -18,6 +18,7 @@ from rslwm.data.conventions import MOST, ActionsUntold, outside
 from rslwm.data.dataset import EpisodeDataset
 from rslwm.data.fingerprint import changed, recorded
 from rslwm.data.frames import BLACK
+from rslwm.data.lerobot_info import SUCCESS
 from rslwm.types import DataError, Progress, silent
 
 MEND = "mend what it names, or remove the episode"
@@ -182,7 +183,7 @@ def _labels(dataset: EpisodeDataset) -> Iterator[Finding]:
     if empty := [name for name, text in zip(dataset.ids, texts, strict=True) if not text.strip()]:
         what = f"{len(empty)} of {len(dataset)} have no instruction, the first {empty[0]!r}"
         yield Finding("warning", "instructions", what, "metrics and encoders that read language leave them out")
-    if unlabelled and dataset.labels_success:
+    if unlabelled and SUCCESS in dataset.features:
         what = f"{unlabelled} of {len(dataset)} episodes are unlabelled"
         yield Finding("warning", "success labels", what, "add next.success; success metrics use labelled episodes only")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
@@ -19,49 +19,35 @@ from rslwm.data.store import Readable
 from rslwm.serialisation import ConfigError
 from rslwm.types import ActionSpec, DataError
 
-COMPOSITIONS: dict[str, Callable[[np.ndarray, ActionSpec], np.ndarray]] = {"compose": compose, "first": first}
-
 
 def split_episodes(ids: Sequence[str], test_fraction: float, seed: int) -> tuple[list[int], list[int]]:
     """Ascending indices of the training and of the test episodes.
 
     An episode is held out if the hash of its id and the seed, as a share of all hashes, is below ``test_fraction``:
-    whatever episodes are added or removed, none of the others changes sides. The test side is therefore of
-    ``test_fraction`` on average only. Where a side would be empty, the episode of the least (or greatest) hash goes
-    there, so that of two episodes each has its side; only that one can change sides when the data grow.
-
-    Raises:
-        ConfigError: the fraction is not inside (0, 1).
-        DataError: an id occurs twice: its copies could fall on both sides.
+    whatever episodes come or go, none of the others changes sides, and the test side is of ``test_fraction`` on average
+    only. Where a side would be empty, the episode of the least (or greatest) hash goes there, so that of two episodes
+    each has its side; only that one can change sides when the data grow. Raises ConfigError: the fraction is not inside
+    (0, 1). Raises DataError: an id occurs twice, and its copies could fall on both sides.
     """
     if not 0 < test_fraction < 1:
         raise ConfigError(f"test_fraction: {test_fraction} is not between 0 and 1; 0.2 holds out a fifth")
     if len(set(ids)) < len(ids):
         twice = next(name for name, count in Counter(ids).items() if count > 1)
         raise DataError(f"episode id {twice!r} occurs twice; a split by episode would leak. Remove the copy.")
-    shares = [_share(f"{seed}:{name}") for name in ids]
+    digests = (hashlib.sha256(f"{seed}:{name}".encode()).digest() for name in ids)
+    shares = [int.from_bytes(digest[:6], "big") / 2**48 for digest in digests]
     limit = 0.0  # a single episode is trained on
     if len(ids) > 1:
         limit = min(max(test_fraction, math.nextafter(min(shares), 1)), max(shares))
-    sides: tuple[list[int], list[int]] = [], []
-    for episode, share in enumerate(shares):
-        sides[share < limit].append(episode)
-    return sides
+    train = [episode for episode, share in enumerate(shares) if share >= limit]
+    return train, [episode for episode, share in enumerate(shares) if share < limit]
 
 
-def _share(text: str) -> float:
-    """Where the hash of a text lies between 0 and 1."""
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big") / 2**48
-
-
-def windows(
-    lengths: Sequence[int] | np.ndarray, episodes: Sequence[int], frames: int, skip: int, stride: int = 1
-) -> np.ndarray:
-    """Every place of a clip in these episodes: (N, 2) int64, rows (episode, start), start a multiple of ``stride``."""
-    span = (frames - 1) * skip + 1
+def windows(lengths: Sequence[int] | np.ndarray, episodes: Sequence[int], frames: int, skip: int) -> np.ndarray:
+    """Every place of a clip in these episodes: (N, 2) int64, rows (episode, start)."""
     places = [np.empty((0, 2), np.int64)]
     for episode in episodes:
-        starts = np.arange(0, int(lengths[episode]) - span + 1, stride)
+        starts = np.arange(int(lengths[episode]) - (frames - 1) * skip)
         places.append(np.column_stack([np.full_like(starts, episode), starts]))
     return np.concatenate(places)
 
@@ -80,10 +66,7 @@ class Clips:
     """Clips of ``frames`` frames, cut from a store of frames or latents and the recorded actions.
 
     ``ids[i]`` is the store's key of episode i, ``actions[i]`` its (T, A) float32 in units of ``spec``, the spec of one
-    recorded step. History and future are just indices into T.
-
-    Raises:
-        DataError: an episode is missing in the store or differs in length from its actions.
+    recorded step. Raises DataError: an episode is missing in the store or differs in length from its actions.
     """
 
     store: Readable
@@ -100,10 +83,11 @@ class Clips:
         if self.frames < 1 or self.skip < 1:
             raise ConfigError(f"clips of {self.frames} frames, {self.skip} steps apart: both must be at least 1")
         for name, actions in zip(self.ids, self.actions, strict=True):
-            if self.store.shape(name)[0] != len(actions) or actions.shape[1:] != (self.spec.dims,):
+            frames = self.store.shape(name)[0]
+            if actions.shape != (frames, self.spec.dims):
                 raise DataError(
-                    f"{self.store}: episode {name!r} has {self.store.shape(name)[0]} frames for actions of shape "
-                    f"{actions.shape}; expected as many, of {self.spec.dims} dimensions. Write the store again."
+                    f"{self.store}: episode {name!r} has {frames} frames for actions of shape {actions.shape}; "
+                    f"expected as many, of {self.spec.dims} dimensions. Write the store again."
                 )
 
     @property
@@ -118,12 +102,12 @@ class Clips:
         return self.spec.composed(self.skip)
 
     @property
-    def lengths(self) -> np.ndarray:
-        return np.array([len(actions) for actions in self.actions], np.int64)
+    def lengths(self) -> list[int]:
+        return [len(actions) for actions in self.actions]
 
-    def windows(self, episodes: Sequence[int], stride: int = 1) -> np.ndarray:
+    def windows(self, episodes: Sequence[int]) -> np.ndarray:
         """Every place of a clip in these episodes, (N, 2), see :func:`windows`."""
-        return windows(self.lengths, episodes, self.frames, self.skip, stride)
+        return windows(self.lengths, episodes, self.frames, self.skip)
 
     def batch(self, windows: np.ndarray) -> ClipBatch:
         """The clips at these places, (B, 2) rows of (episode, start)."""
@@ -139,21 +123,18 @@ class Clips:
             places.append((name, range(start, start + steps + 1, self.skip)))
             recorded[b] = actions[start : start + steps]
         apart = recorded.reshape(len(windows), self.frames - 1, self.skip, self.spec.dims)
-        composed = COMPOSITIONS[self.composition](apart, self.spec)
+        composed = (first if self.composition == "first" else compose)(apart, self.spec)
         actions = self.step_spec.normalise(self.step_spec.convert(composed, self._composed_spec))
         return ClipBatch(self.store.read(places), torch.from_numpy(actions), windows)
 
     def sample(self, windows: np.ndarray, n: int, generator: torch.Generator) -> ClipBatch:
-        """``n`` clips drawn with replacement; the draw depends on nothing but the generator.
-
-        Raises:
-            DataError: there are no windows to draw from.
-        """
+        """``n`` clips drawn with replacement; the draw depends on nothing but the generator. Raises DataError: there
+        are no windows to draw from."""
         if not len(windows):
+            needed, longest = (self.frames - 1) * self.skip + 1, max(self.lengths, default=0)
             raise DataError(
-                f"no episode holds a clip of {self.frames} frames {self.skip} steps apart: that is "
-                f"{(self.frames - 1) * self.skip + 1} recorded steps, and the longest episode has "
-                f"{max(self.lengths, default=0)}. Use fewer frames or a smaller frame_skip."
+                f"no episode holds a clip of {self.frames} frames {self.skip} steps apart: these are {needed} recorded "
+                f"steps, and the longest episode has {longest}. Use fewer frames or a smaller frame_skip."
             )
         drawn = torch.randint(len(windows), (n,), generator=generator)
         return self.batch(windows[drawn.numpy()])

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +23,13 @@ from rslwm.types import ActionSpec, DataError, Episode
 
 
 class EpisodeDataset:
-    """A LeRobot v3 or v2.x data set: tables are read once, when asked for, pictures by episode and camera.
+    """A LeRobot v3 or v2.x data set: tables are read once, when asked for, pictures by episode and camera. Rows are
+    found by their index columns, frames by their time stamps, instructions by their ``task_index``.
 
-    Rows are found by their index columns, frames by their time stamps, instructions by their ``task_index``.
-
-    Args:
-        features: names that the data use instead of ours, each OURS=THEIRS.
-        action_spec: a file with the action spec, see :func:`rslwm.data.conventions.read_spec`; empty for none.
-
-    Raises:
-        DataError: no such folder, another version of the format, or metadata that is missing. Damage to tables and
-            videos shows when they are read; :func:`rslwm.data.check.check` reads everything.
+    ``features`` are names that the data use instead of ours, each OURS=THEIRS; ``action_spec`` is a file that holds
+    one, see :func:`rslwm.data.conventions.read_spec`, or empty. Raises DataError: no such folder, another version of
+    the format, or metadata that is missing. Damage to tables and videos shows when they are read;
+    :func:`rslwm.data.check.check` reads everything.
     """
 
     def __init__(self, root: Path | str, features: Sequence[str] = (), action_spec: str = "") -> None:
@@ -57,9 +54,8 @@ class EpisodeDataset:
     def __getitem__(self, i: int) -> Episode:
         """Episode i whole, with the frames of every camera."""
         frames = {camera: self.frames(i, camera) for camera in self.cameras}
-        return Episode(
-            self.ids[i], frames, self.actions(i), self.instructions[i], self.success[i], self.states(i), self.info[i]
-        )
+        actions, text = self.actions(i), self.instructions[i]
+        return Episode(self.ids[i], frames, actions, text, self.success[i], self.states(i), self.info[i])
 
     def actions(self, i: int) -> np.ndarray:
         """(T, A) float32 in units of :attr:`spec`."""
@@ -70,12 +66,8 @@ class EpisodeDataset:
         return {name: self._vectors(key, i) for name, key in self._info.states.items()}
 
     def frames(self, i: int, camera: str) -> np.ndarray:
-        """(T, H, W, 3) uint8: of every row the picture that its time stamp leads to.
-
-        Raises:
-            DataError: no such camera; the video is missing or damaged, or lacks frames of this episode; their size is
-                not the declared one.
-        """
+        """(T, H, W, 3) uint8: of every row the picture that its time stamp leads to. Raises DataError: no such camera;
+        the video is missing or damaged, or lacks frames of this episode; their size is not the declared one."""
         camera = self.camera(camera)
         key, episode, rows = self._info.cameras[camera], self._episodes[i], self._rows(i)
         if camera in episode.videos:
@@ -86,20 +78,15 @@ class EpisodeDataset:
                 self._pictures[camera] = Pictures(self._table, self._info.columns[key], self.root)
             frames = self._pictures[camera].read(rows, self.ids[i])
         if frames.shape[1:3] != (size := self.image_size(camera)):
-            raise DataError(
-                f"episode {self.ids[i]!r}, camera {camera!r}: frames are {frames.shape[1:3]}, {self.info_file} says "
-                f"{size}. Correct the feature's shape."
-            )
+            differ = f"frames are {frames.shape[1:3]}, {self.info_file} says {size}"
+            raise DataError(f"episode {self.ids[i]!r}, camera {camera!r}: {differ}. Correct the feature's shape.")
         return frames
 
     @cached_property
     def spec(self) -> ActionSpec:
         """What one recorded action means: by ``action_spec``, by our key in ``meta/info.json``, by a file rslwm.yaml or
-        rslwm.json beside ``meta``, or derived.
-
-        Raises:
-            DataError: it can't be told, see :func:`rslwm.data.conventions.derive_spec`.
-        """
+        rslwm.json beside ``meta``, or derived. Raises DataError: it can't be, see
+        :func:`rslwm.data.conventions.derive_spec`."""
         names = dimension_names(self.features[ACTION], ACTION)
         spec = given_spec(self.root, self.action_spec) if self.action_spec else self._own_spec
         if spec is not None:
@@ -110,25 +97,16 @@ class EpisodeDataset:
     @property
     def _own_spec(self) -> ActionSpec | None:
         """What the folder itself says."""
-        if (own := self._info.own.get("action_spec")) is not None:
-            return stored_spec(own, str(self.info_file))
-        return given_spec(self.root)
+        own = self._info.own.get("action_spec")
+        return given_spec(self.root) if own is None else stored_spec(own, str(self.info_file))
 
     @cached_property
     def success(self) -> list[bool | None]:
         """The label of every episode; None where nobody gave one."""
         if SUCCESS not in self.features:
             return [None] * len(self)
-        ended = [bool(self._vectors(SUCCESS, i).any()) for i in range(len(self))]
-        if LABELLED not in self.features:
-            return [*ended]
-        known = [bool(self._vectors(LABELLED, i).any()) for i in range(len(self))]
-        return [value if labelled else None for value, labelled in zip(ended, known, strict=True)]
-
-    @property
-    def labels_success(self) -> bool:
-        """Whether there is a place for labels."""
-        return SUCCESS in self.features
+        known = [LABELLED not in self.features or self._vectors(LABELLED, i).any() for i in range(len(self))]
+        return [bool(self._vectors(SUCCESS, i).any()) if labelled else None for i, labelled in enumerate(known)]
 
     @cached_property
     def texts(self) -> list[list[str]]:
@@ -155,10 +133,8 @@ class EpisodeDataset:
             first = min(strangers).relative_to(self.root)
             found.append(f"data files that no episode refers to left out: {len(strangers)}, the first {first}")
         if several := [name for name, texts in zip(self.ids, self.texts, strict=True) if len(texts) > 1]:
-            found.append(
-                f"{len(several)} of {len(self)} episodes have several instructions, the first {several[0]!r}; the one "
-                "of the first step is used"
-            )
+            what = f"{len(several)} of {len(self)} episodes have several instructions, the first {several[0]!r}"
+            found.append(f"{what}; the one of the first step is used")
         if self.action_spec and (own := self._own_spec) is not None and own != self.spec:
             found.append(f"the data's own action spec is left out: {self.action_spec} says otherwise")
         return found
@@ -170,11 +146,8 @@ class EpisodeDataset:
         return fingerprint(self.root) + (f"-{content_hash(renamed)}" if renamed else "")
 
     def camera(self, wanted: str) -> str:
-        """The camera called ``wanted`` or ``observation.images.wanted``; the first one if it is empty.
-
-        Raises:
-            DataError: there is no such camera.
-        """
+        """The camera called ``wanted`` or ``observation.images.wanted``; the first one if it is empty. Raises
+        DataError: there is no such camera."""
         names = self._info.cameras
         wanted = next((name for name, key in names.items() if wanted in (key, self._info.columns[key])), wanted)
         if not names or (wanted and wanted not in names):
@@ -184,11 +157,8 @@ class EpisodeDataset:
         return wanted or self.cameras[0]
 
     def views(self, cameras: str) -> list[str]:
-        """The cameras of a comma-separated list, in its order; the first camera if it is empty.
-
-        Raises:
-            DataError: there is no such camera, or one comes twice.
-        """
+        """The cameras of a comma-separated list, in its order; the first camera if it is empty. Raises DataError: there
+        is no such camera, or one comes twice."""
         names = [self.camera(name.strip()) for name in cameras.split(",")]
         if len(set(names)) < len(names):
             raise DataError(f"data.camera: {cameras!r} shows {', '.join(names)}; name every camera once")
@@ -201,7 +171,7 @@ class EpisodeDataset:
     def contradictions(self) -> Iterator[tuple[str, str]]:
         """Place and description of everything in the metadata that disagrees with itself or with the tables."""
         names = dict(zip((episode.number for episode in self._episodes), self.ids, strict=True))
-        yield from contradictions(self._info, [*self._episodes, *self._empty], self._table, names)
+        return contradictions(self._info, [*self._episodes, *self._empty], self._table, names)
 
     @cached_property
     def _table(self) -> Table:
@@ -214,7 +184,8 @@ class EpisodeDataset:
         return Table([f for f in files if f], {k: self._info.columns[k] for k in vectors}, self._episodes)
 
     def _rows(self, i: int) -> np.ndarray:
-        rows, episode = self._table.rows(self._episodes[i].number), self._episodes[i]
+        episode = self._episodes[i]
+        rows = self._table.rows(episode.number)
         if len(rows) != episode.length:
             raise DataError(
                 f"{self.root}/data: {len(rows)} rows have episode_index {episode.number} ({self.ids[i]!r}), whose "
@@ -228,18 +199,12 @@ class EpisodeDataset:
     def _column(self, key: str) -> np.ndarray:
         values, shape = self._table.column(key), self.features[key]["shape"]
         if len(values) and values.shape[1] != np.prod(shape):
-            raise DataError(
-                f"{self.info_file}: {self._info.columns[key]!r} has shape {tuple(shape)}, its rows hold "
-                f"{values.shape[1]} values. Correct whichever is wrong."
-            )
+            what = f"{self._info.columns[key]!r} has shape {tuple(shape)}, its rows hold {values.shape[1]} values"
+            raise DataError(f"{self.info_file}: {what}. Correct whichever is wrong.")
         return values
 
 
 def _unique(ids: list[str]) -> list[str]:
     """A set that was merged with another may hold an id several times: they are numbered then."""
-    seen: Counter[str] = Counter()
-    unique = []
-    for name in ids:
-        unique.append(f"{name}@{seen[name]}" if seen[name] else name)
-        seen[name] += 1
-    return unique
+    copies: defaultdict[str, Iterator[int]] = defaultdict(count)
+    return [f"{name}@{copy}" if (copy := next(copies[name])) else name for name in ids]

@@ -1,8 +1,7 @@
 """What files hold, as one hash: part of the key of everything that is computed from them.
 
-Every byte counts, and neither place nor time: a folder that was moved, copied or touched is the same. What was read
-once isn't read again while a file's size and times stay what they were; these are noted in the cache, never beside the
-data.
+Every byte counts, and neither place nor time. What was read once isn't read again while a file's size and times stay
+what they were; these are noted in the cache, never beside the data.
 """
 
 from __future__ import annotations
@@ -26,8 +25,7 @@ from rslwm.serialisation import content_hash
 FILE = "meta/fingerprint.json"
 SETTLED_NS = 10**9
 """Age from which a file is known by its times: one that is written twice within a tick of the clock keeps them."""
-LONG = 2 * 10**9
-"""Bytes that take so long to read that it is said."""
+LONG = 2 * 10**9  # bytes that take so long to read that it is said
 
 
 def fingerprint(root: Path) -> str:
@@ -50,9 +48,9 @@ def episode_key(actions: np.ndarray) -> str:
 
 def content(root: Path) -> list[str]:
     """The files that count, relative to ``root``, sorted: no hidden ones, which tools leave behind, and no read-me."""
-    found = (path.relative_to(root) for path in root.rglob("*") if path.is_file())
-    counting = (path for path in found if not any(part.startswith(".") for part in path.parts))
-    return sorted(name for path in counting if (name := path.as_posix()) != FILE and path.suffix != ".md")
+    found = (path.relative_to(root) for path in root.rglob("*") if path.is_file() and path.suffix != ".md")
+    counting = {path.as_posix() for path in found if not any(part.startswith(".") for part in path.parts)}
+    return sorted(counting - {FILE})
 
 
 def recorded(root: Path) -> dict[str, dict[str, Any]]:

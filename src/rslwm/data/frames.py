@@ -17,8 +17,7 @@ from rslwm.data.dataset import EpisodeDataset
 from rslwm.data.store import Item, Tensors, TensorStore
 from rslwm.types import Progress, silent
 
-BLACK = 16
-"""A picture without a brighter value than this is black: neither JPEG nor video coding keeps zeros."""
+BLACK = 16  # a picture without a brighter value is black: neither JPEG nor video coding keeps zeros
 
 
 def rgb(frames: np.ndarray) -> np.ndarray:
@@ -31,21 +30,14 @@ def resize(frames: np.ndarray, size: int) -> np.ndarray:
     """(T, H, W, 3) uint8 -> (T, size, size, 3) uint8: the whole picture, area-averaged where it shrinks."""
     if frames.shape[1:3] == (size, size):
         return frames
-    smaller = size <= min(frames.shape[1:3])
-    method = Image.Resampling.BOX if smaller else Image.Resampling.BICUBIC
+    method = Image.Resampling.BOX if size <= min(frames.shape[1:3]) else Image.Resampling.BICUBIC
     return np.stack([np.asarray(Image.fromarray(frame).resize((size, size), method)) for frame in frames])
 
 
 class DecodedFrames:
     """What a store of frames would hold, decoded when it is asked for: ``frames[key]`` is (T, H, V W, 3) uint8 with
-    H = W = ``image_size``. ``meta`` is the store's, too.
-
-    Args:
-        cameras: one, or several, comma separated: their views lie side by side in this order.
-
-    Raises:
-        DataError: no such camera, or a damaged video.
-    """
+    H = W = ``image_size``, the views of the comma-separated ``cameras`` side by side. ``meta`` is the store's, too.
+    Raises DataError: no such camera, or a damaged video."""
 
     def __init__(self, dataset: EpisodeDataset, cameras: str, image_size: int) -> None:
         self.dataset, self.views, self.image_size = dataset, dataset.views(cameras), image_size
@@ -75,14 +67,8 @@ def evenly_spaced(dataset: EpisodeDataset, frames: Tensors, episodes: Sequence[i
 def build_frame_store(
     dataset: EpisodeDataset, cameras: str, image_size: int, root: Path, progress: Progress = silent
 ) -> TensorStore:
-    """A store of (T, H, V W, 3) uint8 under the episodes' ids; resumes where it was killed.
-
-    Args:
-        cameras: see :class:`DecodedFrames`.
-
-    Raises:
-        DataError: no such camera, a damaged video, or ``root`` holds other frames.
-    """
+    """A store of :class:`DecodedFrames` under the episodes' ids; resumes where it was killed. Raises DataError: no such
+    camera, a damaged video, or ``root`` holds other frames."""
     frames = DecodedFrames(dataset, cameras, image_size)
 
     def items() -> Iterator[Item]:

@@ -17,8 +17,7 @@ from rslwm.data.leaves import Leaf
 from rslwm.types import DataError
 
 _JOINTS = ("obs/joint_states", "obs/robot0_joint_pos")
-_SAME = 1e-4
-"""Radians between what is one joint angle, recorded twice in float32 or float64."""
+_SAME = 1e-4  # radians between what is one joint angle, recorded twice in float32 or float64
 
 
 @contextmanager
@@ -31,9 +30,8 @@ def opened(file: Path) -> Iterator[Any]:
     try:
         with h5py.File(file, "r") as content:
             if not isinstance(content.get("data"), h5py.Group):
-                raise DataError(
-                    f"{file} has no group 'data' as robomimic writes it; it has {', '.join(content) or 'nothing'}"
-                )
+                has = ", ".join(content) or "nothing"
+                raise DataError(f"{file} has no group 'data' as robomimic writes it; it has {has}")
             yield content["data"]
     except (OSError, RuntimeError, UnicodeError) as error:  # what h5py raises for bytes it can't make sense of
         remedy = " Copy the file again." if "truncated" in str(error) else ""
@@ -84,14 +82,10 @@ class Demonstration:
     def numbers(self, leaf: Leaf) -> np.ndarray:
         stored = self.group.get(leaf.key)
         if not hasattr(stored, "shape"):
-            raise DataError(
-                f"{self.where} has no {leaf.key!r}, which the first demonstration has. Remove it, or write it again."
-            )
+            raise DataError(f"{self.where} has no {leaf.key!r}, unlike the first. Remove it, or write it again.")
         if stored.shape != (self.rows, *leaf.shape) or stored.dtype.kind not in "fiub":
-            raise DataError(
-                f"{self.where}: {leaf.key!r} is {stored.dtype} {stored.shape}; expected {self.rows} steps of "
-                f"{leaf.what}, as in the first demonstration"
-            )
+            wanted = f"{self.rows} steps of {leaf.what}, as in the first demonstration"
+            raise DataError(f"{self.where}: {leaf.key!r} is {stored.dtype} {stored.shape}; expected {wanted}")
         return np.asarray(stored)
 
     def pictures(self, leaf: Leaf) -> np.ndarray:
@@ -119,13 +113,12 @@ class Demonstration:
         robomimic renders the state before an action; LIBERO steps first. The simulator's state (time, then positions,
         the arm's first) was kept before the step by both, so the joint angles tell.
         """
-        key = next((key for key in _JOINTS if key in self.group), "")
-        stored = [self.group.get(name) for name in (key, "states") if name]
-        if len(stored) < 2 or not all(len(getattr(each, "shape", None) or ()) == 2 for each in stored):
+        arm: Any = next((self.group[key] for key in _JOINTS if key in self.group), None)
+        found = (arm, self.group.get("states"))
+        floats = [each for each in found if hasattr(each, "ndim") and each.ndim == 2 and each.dtype.kind == "f"]
+        if len(floats) < 2:
             return False
-        if any(each.dtype.kind != "f" for each in stored):
-            return False
-        joints, states = (np.asarray(each, float) for each in stored)
+        joints, states = (np.asarray(each, float) for each in floats)
         if len(joints) < 3 or len(states) != len(joints) or states.shape[1:] < (joints.shape[1] + 1,):
             return False
         before, moved = states[:, 1 : 1 + joints.shape[1]], np.abs(np.diff(joints, axis=0)).max() > 10 * _SAME

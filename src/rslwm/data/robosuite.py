@@ -16,8 +16,7 @@ import numpy as np
 
 from rslwm.types import ActionKind, ActionSpec
 
-_MOVES = ("x", "y", "z")
-_TURNS = ("rx", "ry", "rz")
+_AXES = ("x", "y", "z", "rx", "ry", "rz")
 
 
 @dataclass(frozen=True)
@@ -44,22 +43,15 @@ class Convention:
 class _Arm:
     """One arm's controller, with the fields of its configuration that matter."""
 
-    pose: bool
+    dims: int  # 6 of a pose, 3 of a position; the gripper comes on top
     delta: bool
     frame: str
     inputs: tuple[np.ndarray, np.ndarray]
     outputs: tuple[np.ndarray, np.ndarray]
 
-    @property
-    def dims(self) -> int:
-        return 6 if self.pose else 3
-
 
 def convention(env_args: Any, recorded: np.ndarray) -> Convention | str:
-    """The convention of recorded actions (N, A), or why it can't be told.
-
-    ``env_args`` is the file's JSON, parsed.
-    """
+    """The convention of recorded actions (N, A) by the file's JSON ``env_args``, or why it can't be told."""
     try:
         kwargs = env_args["env_kwargs"]
         hz = float(kwargs["control_freq"])
@@ -103,10 +95,9 @@ def _arm(config: dict[str, Any]) -> _Arm | str:
         return f"{kind!r} (impedance_mode {impedance!r})"
     delta = config.get("control_delta", config.get("input_type", "delta") == "delta")
     size = 6 if kind == "OSC_POSE" else 3
-    reach = np.array([0.05] * 3 + [0.5] * 3)
     inputs = _range(config, "input", np.ones(6), size)
-    outputs = _range(config, "output", reach, size)
-    return _Arm(size == 6, bool(delta), str(config.get("input_ref_frame", "base")), inputs, outputs)
+    outputs = _range(config, "output", np.array([0.05] * 3 + [0.5] * 3), size)
+    return _Arm(size, bool(delta), str(config.get("input_ref_frame", "base")), inputs, outputs)
 
 
 def _range(config: dict[str, Any], name: str, default: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -135,7 +126,7 @@ def _assemble(arms: Sequence[_Arm], recorded: np.ndarray, hz: float) -> Conventi
             outputs = there.min(axis=0), np.maximum(there.max(axis=0), there.min(axis=0) + 1e-6)
         edges += [*np.stack([*inputs, *outputs], axis=1).tolist(), [-1.0, 1.0, 0.0, 1.0]]
         robot = f"robot{i}_" if len(arms) > 1 else ""
-        names += [f"{robot}{'delta_' * arm.delta}{axis}" for axis in (_MOVES + _TURNS)[: arm.dims]]
+        names += [f"{robot}{'delta_' * arm.delta}{axis}" for axis in _AXES[: arm.dims]]
         names.append(f"{robot}gripper")
         kinds += [*["translation"] * 3, *["rotation"] * (arm.dims - 3), "gripper"]  # type: ignore[list-item]
     low, high, least, most = zip(*edges, strict=True)

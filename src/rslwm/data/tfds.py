@@ -5,11 +5,10 @@ See tensorflow_datasets/core/proto/feature.proto for ``features.json`` and datas
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from rslwm.data.leaves import Leaf
 from rslwm.data.lerobot_info import read_json
@@ -17,6 +16,7 @@ from rslwm.types import DataError
 
 _TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
 _STRINGS = ("string", "object", "bytes", "str")
+_NUMBERS = r"bool|u?int(8|16|32|64)|float(16|32|64)"
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -59,7 +59,9 @@ def _leaf(feature: dict[str, Any], key: str, where: str) -> Leaf:
         name = str(feature.get("pythonClassName", "?")).rpartition(".")[2]
         return Leaf(key, "unknown", obstacle=f"a feature of class {name}, which isn't read")
     content = _typed(feature[kind], dict, f"{where}: {kind}")
-    shape, dtype = _shape(content, where), str(content.get("dtype", "uint8" if kind == "image" else ""))
+    declared = _typed(content.get("shape") or {}, dict, f"{where}: shape")
+    shape = _whole(declared.get("dimensions"), f"{where}: shape.dimensions")
+    dtype = str(content.get("dtype", "uint8" if kind == "image" else ""))
     if kind == "image":
         return Leaf(key, "image", dtype, shape)
     if dtype in _STRINGS:
@@ -68,28 +70,20 @@ def _leaf(feature: dict[str, Any], key: str, where: str) -> Leaf:
     obstacles = {
         "a size that varies, which isn't read": min(shape, default=1) < 1,
         f"encoding {encoding}, which isn't read": encoding not in ("none", "bytes", "zlib"),
-        "a type that isn't read": not _known(dtype),
+        "a type that isn't read": not re.fullmatch(_NUMBERS, dtype),
     }
     return Leaf(key, "numbers", dtype, shape, next((what for what, holds in obstacles.items() if holds), ""), encoding)
 
 
-def _known(dtype: str) -> bool:
+def _whole(numbers: Any, where: str) -> tuple[int, ...]:
     try:
-        return np.dtype(dtype).kind in "fiub"
-    except TypeError:
-        return False
-
-
-def _shape(content: dict[str, Any], where: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(n) for n in (content.get("shape") or {}).get("dimensions") or ())
-    except (AttributeError, TypeError, ValueError):
-        raise DataError(f"{where}: shape is {content['shape']!r}; expected dimensions, a list of numbers") from None
+        return tuple(int(n) for n in _typed(numbers or [], list, where))
+    except (TypeError, ValueError):
+        raise DataError(f"{where} is {numbers!r}; expected numbers") from None
 
 
 def _member(values: dict[str, Any], outer: str, inner: str, where: str) -> Any:
-    content = values[outer]
-    if not isinstance(content, dict) or inner not in content:
+    if inner not in (content := _typed(values[outer], dict, f"{where}: {outer}")):
         raise DataError(f"{where}: {outer} has no field {inner!r}")
     return content[inner]
 
@@ -101,13 +95,9 @@ def _typed(value: Any, kind: type, where: str) -> Any:
 
 
 def read_shards(folder: Path) -> tuple[str, dict[str, int]]:
-    """The data set's name, and by file name how many records every shard of ``dataset_info.json`` should hold.
-
-    Splits without shards and shards without records are no files that anybody misses.
-
-    Raises:
-        DataError: the file doesn't follow the format, or the records are in another container than TFRecord.
-    """
+    """The data set's name, and by file name how many records every shard of ``dataset_info.json`` should hold; those
+    without any are no files that anybody misses. Raises DataError: the file doesn't follow the format, or the records
+    are in another container than TFRecord."""
     path = folder / "dataset_info.json"
     info = _read(path)
     for field in ("name", "splits"):
@@ -115,11 +105,10 @@ def read_shards(folder: Path) -> tuple[str, dict[str, int]]:
             raise DataError(f"{path} has no field {field!r}")
     container = str(info.get("fileFormat") or "tfrecord")
     if container != "tfrecord":
-        target = folder.parent / f"{folder.name}-tfrecord"
         raise DataError(
             f"{path}: fileFormat is {container}; {container} isn't supported, only tfrecord is. Convert it where "
             "tensorflow-datasets is installed: python -m tensorflow_datasets.scripts.convert_format "
-            f"--dataset_version_dir={folder} --out_file_format=tfrecord --out_dir={target}"
+            f"--dataset_version_dir={folder} --out_file_format=tfrecord --out_dir={folder}-tfrecord"
         )
     shards: dict[str, int] = {}
     for number, split in enumerate(_typed(info["splits"], list, f"{path}: splits")):
@@ -129,16 +118,13 @@ def read_shards(folder: Path) -> tuple[str, dict[str, int]]:
 
 
 def _split(dataset: str, split: dict[str, Any], where: str) -> dict[str, int]:
-    try:
-        lengths = [int(n) for n in _typed(split.get("shardLengths") or [], list, f"{where}.shardLengths")]
-    except (TypeError, ValueError):
-        raise DataError(f"{where}.shardLengths is {split['shardLengths']!r}; expected numbers") from None
+    lengths = _whole(split.get("shardLengths"), f"{where}.shardLengths")
     template = str(split.get("filepathTemplate") or _TEMPLATE)
     names: dict[str, int] = {}
     for i, length in enumerate(lengths):
+        index, count = f"{i:05d}", f"{len(lengths):05d}"
         values = {"DATASET": dataset, "SPLIT": split.get("name"), "FILEFORMAT": "tfrecord"}
-        values |= {"SHARD_INDEX": f"{i:05d}", "NUM_SHARDS": f"{len(lengths):05d}"}
-        values |= {"SHARD_X_OF_Y": f"{i:05d}-of-{len(lengths):05d}"}
+        values |= {"SHARD_INDEX": index, "NUM_SHARDS": count, "SHARD_X_OF_Y": f"{index}-of-{count}"}
         try:
             name = Path(template.format(**values)).name
         except (AttributeError, IndexError, KeyError, ValueError):

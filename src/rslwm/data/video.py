@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,8 @@ class VideoWriter:
     """One H.264 file; ``add`` appends an episode's frames, (T, H, W, 3) uint8, and begins it with a key frame."""
 
     def __init__(self, path: Path, fps: float, height: int, width: int) -> None:
-        self.path, self.fps, self.frames = path, Fraction(fps).limit_denominator(1000), 0
-        self.nbytes = 0
+        self.path, self.fps = path, Fraction(fps).limit_denominator(1000)
+        self.frames = self.nbytes = 0
         path.parent.mkdir(parents=True, exist_ok=True)
         self._container = av.open(str(path), "w")
         self._stream = self._container.add_stream("libx264", rate=self.fps, options=ENCODER)
@@ -52,8 +52,7 @@ class VideoWriter:
         self._container.mux(packets)
 
 
-SAME_RATE = 0.02
-"""Rates that differ by less than this share are taken as meant to be the same."""
+SAME_RATE = 0.02  # rates that differ by less than this share are taken as meant to be the same
 
 
 def read_video(
@@ -61,55 +60,43 @@ def read_video(
 ) -> np.ndarray:
     """The frame nearest to each of these times, (T, H, W, 3) uint8; the video may have any rate.
 
-    A frame may lie half a video frame away, or a quarter if video and table have the same rate: then frames and rows
-    belong together one by one, and more means that they don't.
-
-    Args:
-        times: seconds in the file, ascending.
-        fps: of the table.
-        start, end: of the episode in the file; a frame outside is another episode's, and never taken.
-
-    Raises:
-        DataError: the file is missing or damaged, or has no frame at one of these times.
+    Times are ascending seconds in the file, ``fps`` is the table's rate. A frame may lie half a video frame away, or a
+    quarter if video and table have the same rate, so that frames and rows belong together one by one; one outside the
+    episode's ``start`` and ``end`` in the file is another's, and never taken. Raises DataError: the file is missing or
+    damaged, or has no frame at one of these times.
     """
-    if not path.is_file():
-        raise DataError(f"{path} does not exist, though episode {episode!r} needs it. Copy it there.")
     wanted = f"{path}: expected {len(times)} frames of episode {episode!r} from {times[0]:.3f} s on"
-    frames: list[np.ndarray] = []
-    try:
-        with av.open(str(path), metadata_errors="replace") as container:
-            stream = container.streams.video[0]
-            _require_colour(stream, path)
-            rate = float(stream.average_rate or stream.guessed_rate or fps)
-            reach = (0.25 if abs(rate / fps - 1) < SAME_RATE else 0.5) / rate
-            last = np.inf if end is None else end - 0.5 / max(rate, fps)
-            decoded = _decoded(container, stream, float(times[0]), reach)
-            frames += _nearest(decoded, times.tolist(), reach + 1e-4, start - reach, last)
-    except (av.error.FFmpegError, IndexError) as error:
-        raise DataError(f"{wanted}, but it can't be decoded ({error}). Copy or record the file again.") from None
-    except _NoFrame as problem:
-        raise DataError(f"{wanted}, found {len(frames)}: {problem}") from None
-    return np.stack(frames)
+    with _opened(path, f"{wanted}, but it") as container:
+        stream = container.streams.video[0]
+        _require_colour(stream, path)
+        rate = float(stream.average_rate or stream.guessed_rate or fps)
+        reach = (0.25 if abs(rate / fps - 1) < SAME_RATE else 0.5) / rate
+        last = np.inf if end is None else end - 0.5 / max(rate, fps)
+        decoded = _decoded(container, stream, float(times[0]), reach)
+        return np.stack([*_nearest(decoded, times.tolist(), reach + 1e-4, start - reach, last, wanted)])
 
 
 def length(path: Path) -> float:
     """Seconds that a video says it lasts; 0 if it doesn't say. Raises DataError: the file is missing or damaged."""
-    if not path.is_file():
-        raise DataError(f"{path} does not exist. Copy it there.")
+    with _opened(path, str(path)) as container:
+        stream = container.streams.video[0]
+        return float((stream.duration or 0) * (stream.time_base or 0))
+
+
+@contextmanager
+def _opened(path: Path, what: str) -> Iterator[Any]:
+    """A video's container; whatever is wrong with it is a DataError that begins with ``what``."""
     try:
         with av.open(str(path), metadata_errors="replace") as container:
-            stream = container.streams.video[0]
-            return float((stream.duration or 0) * (stream.time_base or 0))
+            yield container
+    except FileNotFoundError:
+        raise DataError(f"{what} does not exist. Copy it there.") from None
     except (av.error.FFmpegError, IndexError) as error:
-        raise DataError(f"{path} can't be opened as video ({error}). Copy or record the file again.") from None
-
-
-class _NoFrame(Exception):
-    """A step has no frame, and why."""
+        raise DataError(f"{what} can't be decoded ({error}). Copy or record the file again.") from None
 
 
 def _nearest(
-    frames: Iterator[av.VideoFrame], times: list[float], reach: float, start: float, end: float
+    frames: Iterator[av.VideoFrame], times: list[float], reach: float, start: float, end: float, expected: str
 ) -> Iterator[np.ndarray]:
     """The picture nearest to each time, of frames by ascending time; those outside [start, end] aren't taken."""
     before: av.VideoFrame | None = None
@@ -120,33 +107,27 @@ def _nearest(
             ended = after is None or after.time > end
         own = [frame for frame in (after, before) if frame is not None and start <= frame.time <= end]
         nearest = min(own, key=lambda frame: abs(frame.time - wanted), default=None)
-        off = abs(nearest.time - wanted) if nearest else math.inf
-        if nearest is None or off > reach:
-            raise _NoFrame(
-                _lack(f"step {step}", f"at {wanted:.3f} s", off, None if ended else nearest, before, after, reach)
-            )
+        if nearest is None or abs(nearest.time - wanted) > reach:
+            why = _lack(step, wanted, None if ended else nearest, before, after, reach)
+            raise DataError(f"{expected}, found {step}: {why}")
         if nearest is not taken:
             taken, picture = nearest, nearest.to_ndarray(format="rgb24")
         yield picture
 
 
-def _lack(step: str, at: str, off: float, nearest: Any, before: Any, stranger: Any, reach: float) -> str:
+def _lack(step: int, wanted: float, nearest: Any, before: Any, stranger: Any, reach: float) -> str:
+    """Why no frame is taken for a step."""
+    at = f"step {step} is at {wanted:.3f} s"
     if nearest is not None:
-        return (
-            f"{step} is {at}, the nearest frame at {nearest.time:.3f} s, {off:.3f} s away; up to {reach:.3f} s is "
-            "taken. A frame is missing, or time stamps and video run apart"
-        )
+        off = f"the nearest frame at {nearest.time:.3f} s, {abs(nearest.time - wanted):.3f} s away"
+        return f"{at}, {off}; up to {reach:.3f} s is taken. A frame is missing, or time stamps and video run apart"
     if stranger is not None:
-        return (
-            f"{step} {at} shows a frame of another episode, the one at {stranger.time:.3f} s, see from_timestamp and "
-            "to_timestamp. Correct these or the time stamps"
-        )
+        shows = f"step {step} at {wanted:.3f} s shows a frame of another episode, the one at {stranger.time:.3f} s"
+        return f"{shows}. Correct from_timestamp and to_timestamp, or the time stamps"
     if before is None:
         return "there is no frame. The file is cut off: copy or record it again"
-    return (
-        f"the video ends at {before.time:.3f} s, {step} is {at}. Either the file is cut off (copy it again), or "
-        "from_timestamp and timestamp point past its end (correct them)"
-    )
+    ends = f"the video ends at {before.time:.3f} s, {at}"
+    return f"{ends}. Copy the file again if it is cut off; else from_timestamp and timestamp point past its end"
 
 
 def _decoded(container: Any, stream: Any, start: float, margin: float) -> Iterator[av.VideoFrame]:

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from rslwm.compute import ComputeConfig, autocast, device, generator
-from rslwm.data.corpus import Corpus
-from rslwm.data.seen import unseen
+from rslwm.data.corpus import Corpus, unseen
 from rslwm.envs.imagined import imagine
 from rslwm.evals.evaluation import choose
 from rslwm.evals.rollouts import RolloutsConfig

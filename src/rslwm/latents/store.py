@@ -70,7 +70,7 @@ def write_latents(
 
     Interrupted, it loses the shard that was being filled; the same call goes on from there.
     """
-    finished, _ = finished_shards(root, meta)
+    finished = finished_shards(root, meta)
     made = latents([key for key in keys if key not in finished])
 
     def items() -> Iterator[Item]:

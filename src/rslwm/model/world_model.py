@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from rslwm.compute import ComputeConfig, device, precision
 from rslwm.data.config import DataConfig
 from rslwm.data.conventions import stored_spec
-from rslwm.data.seen import SeenEpisodes
+from rslwm.data.corpus import SeenEpisodes
 from rslwm.latents.space import LatentSpace
 from rslwm.model.checkpoint import FORMAT, read_record, replacing
 from rslwm.model.dit import DiT, DiTConfig

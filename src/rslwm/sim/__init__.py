@@ -10,8 +10,3 @@ if sys.platform == "linux":
     os.environ.setdefault("MUJOCO_GL", "egl")
     # Mesa's software renderer would start a thread a core; recording already runs one process a core.
     os.environ.setdefault("LP_NUM_THREADS", "1")
-
-EGL_REMEDY = (
-    "MuJoCo can't render without a screen: EGL is missing or has no driver. On Debian and Ubuntu: "
-    "apt-get install libegl1 libgl1. Elsewhere, or to use another renderer, set MUJOCO_GL to osmesa or glfw."
-)

@@ -11,8 +11,7 @@ GRIPPER_DOWN = np.array([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [-1.0, 0.0, 0.0]])
 """Rotation of the hand whose fingers point at the table, open along y."""
 
 _DAMPING = 1e-5
-_ROTATION_WEIGHT = 0.3
-"""Metres that one radian counts for in the solver's error."""
+_ROTATION_WEIGHT = 0.3  # metres that one radian counts for in the solver's error
 
 
 def rotation_matrix(vector: np.ndarray) -> np.ndarray:

@@ -1,6 +1,9 @@
 """MuJoCo, or what to install. Apart from the settings, which are read where nothing is simulated or drawn."""
 
-from rslwm.sim import EGL_REMEDY
+EGL_REMEDY = (
+    "MuJoCo can't render without a screen: EGL is missing or has no driver. On Debian and Ubuntu: "
+    "apt-get install libegl1 libgl1. Elsewhere, or to use another renderer, set MUJOCO_GL to osmesa or glfw."
+)
 
 try:
     import mujoco as mujoco

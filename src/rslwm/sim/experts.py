@@ -6,25 +6,19 @@ for noise, tries again after a slip, and can be asked for the best action in a r
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from rslwm.sim.arm import GRIPPER_DOWN, rotation_matrix, rotation_vector
 from rslwm.sim.scene import FINGER_TRAVEL, HALF, ROTATION_BOUND, TRANSLATION_BOUND
-from rslwm.sim.state import DRAWER, TableState
-from rslwm.sim.tasks import FAMILIES, Task
+from rslwm.sim.tasks import DRAWER, FAMILIES, TableState, Task
 
 OPEN, CLOSED = 1.0, 0.0
 
-_HOVER = 0.095
-"""Height of the gripper, in metres, at which the fingers clear every object that stands on the table."""
-_CARRY = 0.055
-"""Height above its goal, in metres, at which an object is carried."""
-_PULL = 0.008
-"""Motion of the drawer in metres a step."""
-_NEAR = 0.015
-"""Horizontal error, in metres, below which the gripper may go down."""
+# In metres:
+_HOVER = 0.095  # height of the gripper at which the fingers clear every object that stands on the table
+_CARRY = 0.055  # height above its goal at which an object is carried
+_PULL = 0.008  # motion of the drawer in a step
+_NEAR = 0.015  # horizontal error below which the gripper may go down
 
 
 def expert_action(task: Task, state: TableState) -> np.ndarray:
@@ -122,9 +116,4 @@ def _slide(task: Task, state: TableState) -> np.ndarray:
     return towards(state, state.target_position + left, state.handle_position[2], 0.0, CLOSED)
 
 
-_EXPERTS: dict[str, Callable[[Task, TableState], np.ndarray]] = {
-    "push": _push,
-    "pick": _pick_and_place,
-    "stack": _pick_and_place,
-    "drawer": _slide,
-}
+_EXPERTS = {"push": _push, "pick": _pick_and_place, "stack": _pick_and_place, "drawer": _slide}

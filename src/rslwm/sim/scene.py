@@ -20,23 +20,18 @@ TABLE_RGB = (0.85, 0.78, 0.68)
 SHAPES = ("box", "cylinder")
 CAMERAS = ("front", "side", "wrist")
 
-TRANSLATION_BOUND, ROTATION_BOUND = 0.03, 0.25
-"""Bounds of one action, in metres and radians."""
+TRANSLATION_BOUND, ROTATION_BOUND = 0.03, 0.25  # of one action, in metres and radians
 
-HALF = 0.025
-"""Half the width and height of an object."""
+HALF = 0.025  # half the width and height of an object
 ZONE_HALF = 0.045
 PLATE_RADIUS, PLATE_HEIGHT = 0.052, 0.008
 CABINET_HALF = (0.050, 0.052, 0.032)
-HANDLE_OFFSET, HANDLE_HEIGHT = 0.024, 0.034
-"""Place of the middle of the drawer's handle: before the cabinet's front, and above the table."""
+HANDLE_OFFSET, HANDLE_HEIGHT = 0.024, 0.034  # of its middle: before the cabinet's front, and above the table
 DRAWER_TRAVEL = 0.10
-FINGER_TRAVEL = 0.038
-"""Slide of each finger from closed to open; the gap between the fingers is twice that."""
+FINGER_TRAVEL = 0.038  # slide of each finger from closed to open; the gap between the fingers is twice that
 
 JOINTS = tuple(f"joint{j}" for j in range(6))
-HOME = np.array([0.0, -0.40, 0.55, 0.0, 1.42, 0.0])
-"""Joint angles from which inverse kinematics starts, gripper down."""
+HOME = np.array([0.0, -0.40, 0.55, 0.0, 1.42, 0.0])  # joint angles where inverse kinematics starts
 PARKED = (-2.0, 0.0, 0.5)
 
 

@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from rslwm.sim import scene
-from rslwm.sim.appearance import Appearance, Look
+from rslwm.serialisation import ConfigError
+from rslwm.sim import scene, tasks
 from rslwm.sim.arm import GRIPPER_DOWN, ArmKinematics, rotation_matrix
 from rslwm.sim.engine import mujoco
-from rslwm.sim.renderer import SUPERSAMPLING, OffscreenRenderer
+from rslwm.sim.rendering import SUPERSAMPLING, Appearance, draw, open_renderer
 from rslwm.sim.scene import COLOURS, FINGER_TRAVEL, HALF, PARKED, SHAPES
-from rslwm.sim.state import DRAWER, Pose, TableState
-from rslwm.sim.tasks import FAMILIES, Layout, Placed, Task, draw_distractors, draw_task, goal_position, handle_position
+from rslwm.sim.tasks import DRAWER, FAMILIES, Layout, Placed, Pose, TableState, Task
 from rslwm.types import end_effector_spec
 
 SPEC = end_effector_spec(scene.TRANSLATION_BOUND, scene.ROTATION_BOUND, hz=5.0)
 """The action: dx dy dz in metres, a rotation vector in radians, both in the base frame; gripper 1 open, 0 closed."""
 
-HOLD = 3
-"""Control steps for which the rule of a task must hold before it counts as success."""
+HOLD = 3  # control steps for which the rule of a task must hold before it counts as success
 
-_REACH = np.array([[0.16, -0.20, 0.014], [0.44, 0.20, 0.24]])
-"""Lowest and highest target of the gripper in metres."""
-_RAMPS, _SUBSTEPS = 10, 5
-"""A control step moves the joint targets in this many ramps, each of this many physics steps of 4 ms."""
+_REACH = np.array([[0.16, -0.20, 0.014], [0.44, 0.20, 0.24]])  # lowest and highest target of the gripper in metres
+_RAMPS, _SUBSTEPS = 10, 5  # a control step moves the joint targets in ramps, each of some physics steps of 4 ms
 
 _CONCERNS = ("layout", "language", "distractors", "appearance", "robot", "dynamics", "expert", "course", "afterwards")
 
@@ -38,61 +36,38 @@ def random_stream(seed: int | Sequence[int], concern: str) -> np.random.Generato
 
 
 _PHYSICS = mujoco.mjtState.mjSTATE_INTEGRATION
-_AS_IT_IS = ("seed", "task", "layout", "distractors", "appearance", "steps", "held_for")
-"""What a snapshot takes from the simulator under the same name."""
-
-
-class Moment:
-    """What can be asked of the simulator and of a snapshot alike."""
-
-    layout: Layout
-    distractors: dict[str, Placed]
-    held_for: int
-
-    @property
-    def objects(self) -> dict[str, Placed]:
-        """What is on the table, by colour, and where it started."""
-        return self.layout.objects | self.distractors
-
-    @property
-    def success(self) -> bool:
-        """Whether the rule of the task has held for :data:`HOLD` control steps in a row, up to now."""
-        return self.held_for >= HOLD
+# What a snapshot takes from the simulator under the same name:
+_AS_IT_IS = ("seed", "task", "layout", "objects", "appearance", "steps", "held_for", "joint_target")
 
 
 @dataclass(frozen=True)
-class Snapshot(Moment):
+class Snapshot:
     """Everything that a moment of the simulator consists of, see :meth:`Tabletop.save`, and what is true then."""
 
-    layout: Layout
-    distractors: dict[str, Placed]
-    held_for: int
-    steps: int
     seed: tuple[int, ...]
     task: Task
+    layout: Layout
+    objects: dict[str, Placed]  # what is on the table, by colour, and where it started
     appearance: Appearance
+    steps: int
+    held_for: int
+    success: bool
     state: TableState
     joint_target: np.ndarray
     physics: np.ndarray
     dynamics: Mapping[str, Any]
 
 
-class Tabletop(Moment):
-    """A WidowX-like arm at a table, controlled at 5 Hz by :data:`SPEC` actions.
-
-    Args:
-        image_size: height and width of rendered frames in pixels.
-        shadows: draw shadows.
-        dynamics_noise: standard deviation, as a share of the action bounds, of what the robot does beside its action.
-    """
+class Tabletop:
+    """A WidowX-like arm at a table, controlled at 5 Hz by :data:`SPEC` actions; the arguments are those of
+    :class:`rslwm.sim.config.SimConfig`."""
 
     def __init__(self, image_size: int = 64, shadows: bool = False, dynamics_noise: float = 0.0) -> None:
         self.image_size, self.shadows, self.dynamics_noise = image_size, shadows, dynamics_noise
         self.model = mujoco.MjModel.from_xml_string(scene.tabletop_xml(SUPERSAMPLING * image_size, shadows))
         self.data = mujoco.MjData(self.model)
         self._arm = ArmKinematics()
-        self._look = Look(self.model)
-        self._renderer = OffscreenRenderer(self.model, image_size, shadows)
+        self._built = copy.copy(self.model)
         self._joints = [self.model.joint(name).qposadr[0] for name in scene.JOINTS]
         self._fingers = [self.model.joint(name).qposadr[0] for name in ("left_finger", "right_finger")]
         self._drawer = self.model.joint("drawer").qposadr[0]
@@ -106,24 +81,24 @@ class Tabletop(Moment):
     def reset(
         self, seed: int | Sequence[int], family: str = "push", distractors: int = 2, appearance: float = 0.0
     ) -> TableState:
-        """Start an episode that is a pure function of the arguments.
-
-        Every concern has its own random stream: changing the number of distractors or the strength of the appearance
-        moves neither the robot nor the task's objects nor the goal.
-
-        Raises:
-            ConfigError: an unknown family, or more distractors than fit.
-        """
+        """Start an episode that is a pure function of the arguments. Every concern has its own random stream: another
+        number of distractors or strength of the appearance moves neither the robot nor the task's objects nor the goal.
+        Raises ConfigError: an unknown family, or more distractors than fit."""
         self.seed = (seed,) if isinstance(seed, int) else tuple(seed)
-        self.task, self.layout = draw_task(family, self._stream("layout"), self._stream("language"))
+        self.task, self.layout = tasks.draw_task(family, self._stream("layout"), self._stream("language"))
         self._dynamics = self._stream("dynamics")
         mujoco.mj_resetData(self.model, self.data)
         self.steps = self.held_for = 0
         self._place_robot()
         self._place_furniture()
-        self.distractors = draw_distractors(self.task, self.layout, distractors, self._stream("distractors"))
+        others = tasks.draw_distractors(self.task, self.layout, distractors, self._stream("distractors"))
+        self.objects = self.layout.objects | others
         for colour in COLOURS:
-            self._place(colour, self.objects.get(colour))
+            joint, placed = self.data.joint(colour), self.objects.get(colour)
+            joint.qvel[:] = 0.0
+            joint.qpos[:] = (*PARKED, 1, 0, 0, 0)
+            if placed:
+                joint.qpos[:] = (placed.x, placed.y, HALF, np.cos(placed.yaw / 2), 0, 0, np.sin(placed.yaw / 2))
         self.appearance = Appearance.random(appearance, self._stream("appearance"))
         self._show()
         for _ in range(_RAMPS):
@@ -141,37 +116,38 @@ class Tabletop(Moment):
 
     def _place_robot(self) -> None:
         wanted = self._stream("robot").uniform((0.22, -0.08, 0.13), (0.31, 0.08, 0.18))
-        self._joint_target = self._arm.inverse(scene.HOME, wanted, GRIPPER_DOWN, iterations=100)
-        self._target_position, self._target_rotation = self._arm.forward(self._joint_target)
-        self.data.qpos[self._joints] = self.data.ctrl[:6] = self._joint_target
+        self.joint_target = self._arm.inverse(scene.HOME, wanted, GRIPPER_DOWN, iterations=100)
+        self._target_position, self._target_rotation = self._arm.forward(self.joint_target)
+        self.data.qpos[self._joints] = self.data.ctrl[:6] = self.joint_target
         self.data.qpos[self._fingers] = self.data.ctrl[6] = 0.0 if self.task.family == "push" else FINGER_TRAVEL
 
     def step(self, action: np.ndarray) -> TableState:
         """One control step of 0.2 s. ``action`` (7,) in the units of :data:`SPEC`; deltas are clipped to its bounds.
-
-        Raises:
-            ValueError: the action has the wrong shape or isn't finite.
-        """
+        Raises ValueError: the action has the wrong shape or isn't finite."""
         action = np.asarray(action, float)
         if action.shape != (SPEC.dims,) or not np.isfinite(action).all():
             raise ValueError(f"an action must be {SPEC.dims} finite numbers ({', '.join(SPEC.names)}), got {action}")
         bound = np.array(SPEC.high[:6])
         delta = np.clip(action[:6], -bound, bound)
         delta = delta + self.dynamics_noise * bound * self._dynamics.normal(size=6)
-        before = self._joint_target
+        before = self.joint_target
         wanted = np.clip(self._target_position + delta[:3], *_REACH)
-        after = self._arm.inverse(before, wanted, rotation_matrix(delta[3:]) @ self._target_rotation)
+        self.joint_target = self._arm.inverse(before, wanted, rotation_matrix(delta[3:]) @ self._target_rotation)
         # The next delta starts from what the arm can reach, not from a wish beyond its joint limits.
-        self._target_position, self._target_rotation = self._arm.forward(after)
-        self._joint_target = after
+        self._target_position, self._target_rotation = self._arm.forward(self.joint_target)
         self.data.ctrl[6] = FINGER_TRAVEL if action[6] > 0.5 else 0.0
         for ramp in range(1, _RAMPS + 1):
-            self.data.ctrl[:6] = before + (after - before) * min(1.0, ramp / (0.8 * _RAMPS))
+            self.data.ctrl[:6] = before + (self.joint_target - before) * min(1.0, ramp / (0.8 * _RAMPS))
             mujoco.mj_step(self.model, self.data, _SUBSTEPS)
         self.steps += 1
         state = self._settled()
         self.held_for = self.held_for + 1 if FAMILIES[self.task.family].reached(self.task, state) else 0
         return state
+
+    @property
+    def success(self) -> bool:
+        """Whether the rule of the task has held for :data:`HOLD` control steps in a row, up to now."""
+        return self.held_for >= HOLD
 
     def _settled(self) -> TableState:
         """Bring positions and contacts up to date with the joints, without a trace in what the next step computes."""
@@ -193,9 +169,9 @@ class Tabletop(Moment):
             target_rotation=self._target_rotation.copy(),
             joint_position=data.qpos[self._joints].copy(),
             objects=objects,
-            goal_position=goal_position(self.task, self.layout, objects),
+            goal_position=tasks.goal_position(self.task, self.layout, objects),
             drawer_opening=opening,
-            handle_position=handle_position(self.layout, opening),
+            handle_position=tasks.handle_position(self.layout, opening),
             touched=frozenset(thing for things in touching.values() for thing in things),
             held=frozenset(touching["left_finger"] & touching["right_finger"]),
         )
@@ -215,17 +191,11 @@ class Tabletop(Moment):
                     touching[self._hand[part]].add(self._thing[thing])
         return touching
 
-    def _place(self, colour: str, placed: Placed | None) -> None:
-        joint = self.data.joint(colour)
-        joint.qvel[:] = 0.0
-        if placed is None:
-            joint.qpos[:] = (*PARKED, 1, 0, 0, 0)
-        else:
-            joint.qpos[:] = (placed.x, placed.y, HALF, np.cos(placed.yaw / 2), 0, 0, np.sin(placed.yaw / 2))
-
     def _show(self) -> None:
         """Make what is on the table visible and solid, and nothing else, in its light."""
-        self._look.apply(self.appearance, self.task.goal if self.layout.zone else None)
+        self.appearance.apply(self.model, self._built)
+        if self.layout.zone:
+            self.model.geom_rgba[self.model.geom("zone").id, :3] = COLOURS[self.task.goal]
         for colour in COLOURS:
             placed = self.objects.get(colour)
             for shape in SHAPES:
@@ -240,15 +210,13 @@ class Tabletop(Moment):
         """This moment, whole: after :meth:`load`, the same actions give the same states and pixels, bit for bit."""
         physics = np.zeros(mujoco.mj_stateSize(self.model, _PHYSICS))
         mujoco.mj_getState(self.model, self.data, physics, _PHYSICS)
-        same = {name: getattr(self, name) for name in _AS_IT_IS}
-        dynamics = self._dynamics.bit_generator.state
-        return Snapshot(**same, state=self.state(), joint_target=self._joint_target, physics=physics, dynamics=dynamics)
+        same = {name: getattr(self, name) for name in (*_AS_IT_IS, "success")}
+        return Snapshot(**same, state=self.state(), physics=physics, dynamics=self._dynamics.bit_generator.state)
 
     def load(self, snapshot: Snapshot) -> TableState:
         """Go back to a saved moment, or over to one that another simulator with the same settings saved."""
         for name in _AS_IT_IS:
             setattr(self, name, getattr(snapshot, name))
-        self._joint_target = snapshot.joint_target
         self._target_position, self._target_rotation = snapshot.state.target_position, snapshot.state.target_rotation
         self._dynamics = self._stream("dynamics")
         self._dynamics.bit_generator.state = snapshot.dynamics
@@ -257,9 +225,17 @@ class Tabletop(Moment):
         return self._settled()
 
     def render(self, camera: str = scene.CAMERAS[0]) -> np.ndarray:
-        """What a camera sees: (H, W, 3) uint8. Raises what :meth:`OffscreenRenderer.frame` raises."""
-        return self._renderer.frame(self.data, camera)
+        """What a camera sees: (H, W, 3) uint8. Raises ConfigError: there is no such camera. Raises ImportError: the
+        machine can't render; the message says what to install."""
+        if camera not in scene.CAMERAS:
+            raise ConfigError(f"sim.cameras: there is no camera {camera!r}; known: {', '.join(scene.CAMERAS)}")
+        return draw(self._renderer, self.data, camera)
+
+    @cached_property
+    def _renderer(self) -> mujoco.Renderer:
+        return open_renderer(self.model, self.image_size, self.shadows)
 
     def close(self) -> None:
-        """Free the graphics context."""
-        self._renderer.close()
+        """Free the graphics context; the next frame opens a new one."""
+        if renderer := vars(self).pop("_renderer", None):
+            renderer.close()

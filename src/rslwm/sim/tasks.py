@@ -1,4 +1,4 @@
-"""The task families: where things start, what the instruction says, and the rule on the state that is success."""
+"""What is true on the table, and the families of tasks: where things start, instructions, and the rules of success."""
 
 from __future__ import annotations
 
@@ -9,18 +9,69 @@ import numpy as np
 
 from rslwm.serialisation import ConfigError
 from rslwm.sim.scene import CABINET_HALF, COLOURS, HALF, HANDLE_HEIGHT, HANDLE_OFFSET, PLATE_HEIGHT, SHAPES
-from rslwm.sim.state import Pose, TableState
 
-WORKSPACE = ((0.215, 0.360), (-0.120, 0.120))
-"""Bounds of x and y, in metres, between which the centres of objects are placed."""
-HELD_OUT_SHARE = 0.15
-"""Share of the episodes whose instruction uses a phrasing that the others never use."""
-
-DRAWER_OPEN, DRAWER_CLOSED = 0.070, 0.012
-"""The drawer counts as open above, and as closed below, these openings in metres."""
+WORKSPACE = ((0.215, 0.360), (-0.120, 0.120))  # bounds of x and y, in metres, of the places of objects' centres
+HELD_OUT_SHARE = 0.15  # of the episodes have an instruction whose phrasing the others never use
+DRAWER_OPEN, DRAWER_CLOSED = 0.070, 0.012  # openings in metres above and below which the drawer counts as such
 
 Spot = tuple[float, float]
 Circle = tuple[float, float, float]
+
+
+DRAWER = "drawer"  # among the things that the hand can hold or touch
+
+STATE_NAMES: dict[str, list[str]] = {
+    "gripper_position": ["x", "y", "z"],
+    "gripper_opening": ["gap"],
+    "object_position": [f"{colour}_{axis}" for colour in COLOURS for axis in "xyz"],
+    "object_present": list(COLOURS),
+    "goal_position": ["x", "y", "z"],
+    "contact": ["contact"],
+    "drawer_opening": ["opening"],
+    "joint_position": [f"joint{j}" for j in range(6)],
+}
+"""The recorded state vectors and the name of each of their dimensions; lengths in metres, angles in radians."""
+
+
+@dataclass(frozen=True)
+class Pose:
+    """Where an object is: position (3,) in metres and rotation about the vertical in radians."""
+
+    position: np.ndarray
+    yaw: float
+
+
+@dataclass(frozen=True)
+class TableState:
+    """Positions (3,) in metres in the base frame, rotations (3, 3).
+
+    ``target_position`` and ``target_rotation`` are the pose that the controller was last asked for; actions are deltas
+    to it. ``touched`` names what the fingers or the palm touch, ``held`` what both fingers touch.
+    """
+
+    gripper_position: np.ndarray
+    gripper_rotation: np.ndarray
+    gripper_gap: float
+    target_position: np.ndarray
+    target_rotation: np.ndarray
+    joint_position: np.ndarray
+    objects: dict[str, Pose]
+    goal_position: np.ndarray
+    drawer_opening: float
+    handle_position: np.ndarray
+    touched: frozenset[str]
+    held: frozenset[str]
+
+    def vectors(self) -> dict[str, np.ndarray]:
+        """The recorded ground truth, one float32 vector for every entry of ``STATE_NAMES``."""
+        absent = Pose(np.zeros(3), 0.0)
+        values = vars(self) | {
+            "gripper_opening": self.gripper_gap,
+            "object_position": np.concatenate([self.objects.get(colour, absent).position for colour in COLOURS]),
+            "object_present": [colour in self.objects for colour in COLOURS],
+            "contact": bool(self.touched),
+        }
+        return {name: np.atleast_1d(np.asarray(values[name], np.float32)) for name in STATE_NAMES}
 
 
 @dataclass(frozen=True)
@@ -68,11 +119,7 @@ class Family:
 
 
 def draw_task(family: str, layout: np.random.Generator, language: np.random.Generator) -> tuple[Task, Layout]:
-    """A task of a family and where its things start.
-
-    Raises:
-        ConfigError: there is no such family.
-    """
+    """A task of a family and where its things start. Raises ConfigError: there is no such family."""
     if family not in FAMILIES:
         raise ConfigError(f"sim.families: there is no task family {family!r}; known: {', '.join(FAMILIES)}")
     rules = FAMILIES[family]
@@ -105,11 +152,8 @@ def handle_position(layout: Layout, opening: float) -> np.ndarray:
 
 
 def draw_distractors(task: Task, layout: Layout, count: int, rng: np.random.Generator) -> dict[str, Placed]:
-    """Objects of other colours, clear of the task's things and of the way between them.
-
-    Raises:
-        ConfigError: more distractors than there are colours left, or than the table has room for.
-    """
+    """Objects of other colours, clear of the task's things and of the way between them. Raises ConfigError: more
+    distractors than there are colours left, or than the table has room for."""
     free = [colour for colour in COLOURS if colour not in (task.target, task.goal)]
     if count > len(free):
         raise ConfigError(f"sim.distractors: {count} asked for, but {task.family!r} leaves only {len(free)} colours")
@@ -123,8 +167,7 @@ def draw_distractors(task: Task, layout: Layout, count: int, rng: np.random.Gene
 
 
 _DISTRACTOR_GAP = 0.072
-_CLEAR = 0.090
-"""Between two centres: an object's half, an open finger's outside, and some air."""
+_CLEAR = 0.090  # between two centres: an object's half, an open finger's outside, and some air
 
 
 def _scatter(rng: np.random.Generator, count: int, gap: float, avoid: Sequence[Circle] = ()) -> list[Spot] | None:

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from rslwm.compute import ComputeConfig, measure_peak
 from rslwm.data.config import DataConfig
-from rslwm.data.corpus import Corpus
-from rslwm.data.seen import REMEDY, unseen
+from rslwm.data.corpus import REMEDY, Corpus, unseen
 from rslwm.evals.config import EvalConfig
 from rslwm.evals.evaluation import Label
 from rslwm.latents.stored import too_wide

@@ -52,33 +52,27 @@ class Hdf5(Foreign):
     def files(self) -> list[Path]:
         """By name. Raises DataError: there are none."""
         if not self.path.exists():
-            raise DataError(
-                f"{self.path} does not exist; hdf5: takes a file or a folder of files ({', '.join(SUFFIXES)})"
-            )
+            forms = f"a file or a folder of files ({', '.join(SUFFIXES)})"
+            raise DataError(f"{self.path} does not exist; hdf5: takes {forms}")
         inside = (p for p in self.path.iterdir() if p.suffix in SUFFIXES) if self.path.is_dir() else [self.path]
         if not (files := sorted(inside)):
             raise DataError(f"{self.path} holds no file whose name ends in {' or '.join(SUFFIXES)}")
         return files
 
-    @cached_property
-    def _steps(self) -> dict[Path, dict[str, int]]:
-        """How many steps every demonstration of every file holds, in the order of their numbers."""
+    def _all(self) -> Iterator[Demonstration]:
+        """File by file, in the order of their numbers."""
 
         def numbered(name: str) -> list[int | str]:
             return [int(n) if n.isdigit() else n for n in re.split(r"(\d+)", name)]
 
-        found = {}
         for file in self.files:
             with opened(file) as data:
-                groups = {name: data[name] for name in sorted(data, key=numbered) if hasattr(data[name], "keys")}
-                found[file] = {name: Demonstration(file, name, group).rows for name, group in groups.items()}
-        return found
+                groups = ((name, data[name]) for name in sorted(data, key=numbered))
+                yield from (Demonstration(file, name, group) for name, group in groups if hasattr(group, "keys"))
 
     def _each(self) -> Iterator[Demonstration]:
         """All that hold steps."""
-        for file, steps in self._steps.items():
-            with opened(file) as data:
-                yield from (Demonstration(file, name, data[name]) for name, rows in steps.items() if rows)
+        return (demo for demo in self._all() if demo.rows)
 
     @cached_property
     def layout(self) -> Layout:
@@ -86,9 +80,9 @@ class Hdf5(Foreign):
             return lay_out([*demo.leaves()], Names.parse(self.config.features), DIALECT, demo.where)
         raise DataError(f"{self.path} holds no demonstration with steps in data/demo_*")
 
-    @property
+    @cached_property
     def total(self) -> int:
-        return sum(rows > 0 for steps in self._steps.values() for rows in steps.values())
+        return sum(1 for _ in self._each())
 
     def _known_spec(self) -> ActionSpec:
         return self._convention.spec
@@ -96,17 +90,14 @@ class Hdf5(Foreign):
     @cached_property
     def _convention(self) -> Convention:
         """What the recorded controller says."""
-        arguments = []
-        for file in self.files:
-            with opened(file) as data:
-                arguments.append(attribute(data, "env_args"))
-        first, *others = [convention(each, self._all_actions) for each in arguments]
-        plain = [leaf.key for leaf in self.layout.leaves] == [DIALECT.action]
-        reason = "env_args tells of 'actions' alone" if not plain else first if isinstance(first, str) else ""
-        if other := next((file for file, each in zip(self.files[1:], others, strict=True) if each != first), None):
-            reason = f"env_args of {other.name} and {self.files[0].name} differ in controller or rate"
-        if reason or isinstance(first, str):
-            raise self._untold(self._all_actions, f": {reason}", _rate(arguments[0]))
+        arguments = {demo.file: attribute(demo.group.parent, "env_args") for demo in self._each()}
+        (file, first), *others = [(file, convention(each, self._all_actions)) for file, each in arguments.items()]
+        if [leaf.key for leaf in self.layout.leaves] != [DIALECT.action]:
+            first = "env_args tells of 'actions' alone"
+        elif other := next((other for other, each in others if each != first), None):
+            first = f"env_args of {other.name} and {file.name} differ in controller or rate"
+        if isinstance(first, str):
+            raise self._untold(self._all_actions, f": {first}", _rate(arguments[file]))
         return first
 
     @cached_property
@@ -122,28 +113,19 @@ class Hdf5(Foreign):
 
     @property
     def notes(self) -> list[str]:
-        found = [*self.layout.left_out]
-        empty = [f"{file.name}: {n}" for file, steps in self._steps.items() for n, rows in steps.items() if not rows]
-        flipped: dict[str, None] = {}
-        late, silent = [], 0
-        for demo in self._each():
-            flipped |= {demo.file.name: None} if demo.upside_down else {}
-            late += [f"{demo.file.name}: {demo.name}"] if demo.is_late else []
-            silent += not demo.instruction(self._texts)
-        if empty:
-            found.append(f"demonstrations without steps: {', '.join(empty)}")
-        if flipped:
-            found.append(f"pictures from bottom to top (macros_image_convention opengl), turned: {_some([*flipped])}")
-        if late:
-            found.append(
-                "observations were taken after the action of their row (the joints are the next state's); each is "
-                f"paired with the action that follows it, first action and last picture are left out: {_some(late)}"
-            )
-        if silent:
-            found.append(f"no instruction in {silent} of {self.total} demonstrations")
-        if not self._labelled:
-            found.append("rewards aren't 0 with a 1 somewhere: success is taken as unlabelled")
-        return found
+        empty = [f"{demo.file.name}: {demo.name}" for demo in self._all() if not demo.rows]
+        flipped = [*dict.fromkeys(demo.file.name for demo in self._each() if demo.upside_down)]
+        late = [f"{demo.file.name}: {demo.name}" for demo in self._each() if demo.is_late]
+        silent = sum(not demo.instruction(self._texts) for demo in self._each())
+        told = {
+            f"demonstrations without steps: {', '.join(empty)}": empty,
+            f"pictures from bottom to top (macros_image_convention opengl), turned: {_some(flipped)}": flipped,
+            "observations were taken after the action of their row (the joints are the next state's); each is paired "
+            f"with the action that follows it, first action and last picture are left out: {_some(late)}": late,
+            f"no instruction in {silent} of {self.total} demonstrations": silent,
+            "rewards aren't 0 with a 1 somewhere: success is taken as unlabelled": not self._labelled,
+        }
+        return self.layout.left_out + [sentence for sentence, holds in told.items() if holds]
 
     def episodes(self, as_recorded: bool = False) -> Iterator[Episode]:
         """File by file."""
@@ -153,11 +135,9 @@ class Hdf5(Foreign):
             actions = recorded if as_recorded else self._meant(recorded)
             filters[demo.file] = filters.get(demo.file) or filters_of(demo.group.parent, demo.file)
             keys = sorted(key for key, members in filters[demo.file].items() if demo.name in members)
-            name, info = (
-                f"{demo.file.stem}:{demo.name}",
-                {"source": f"{demo.file.name}:{demo.name}", "filter_keys": keys},
-            )
-            episode = self._episode(demo, name, actions, demo.instruction(self._texts), self._labelled, **info)
+            name, text = f"{demo.file.stem}:{demo.name}", demo.instruction(self._texts)
+            info = {"source": f"{demo.file.name}:{demo.name}", "filter_keys": keys}
+            episode = self._episode(demo, name, actions, text, self._labelled, **info)
             if demo.is_late:
                 episode.actions = episode.actions[1:]
                 episode.frames = {n: video[:-1] for n, video in episode.frames.items()}

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from rslwm.data.conventions import check_bounds
-from rslwm.data.example import Example, read_examples
 from rslwm.data.leaves import Dialect, Layout, Leaf, Names, lay_out
 from rslwm.data.sources.base import SOURCES
 from rslwm.data.sources.foreign import Foreign, log
 from rslwm.data.tfds import read_features, read_shards
+from rslwm.data.tfrecord import Example, read_examples
 from rslwm.types import ActionSpec, DataError, Episode, end_effector_spec
 
 DIALECT = Dialect(
@@ -28,8 +28,7 @@ DIALECT = Dialect(
     ),
     step="steps/",
 )
-SAMPLE = 64
-"""Episodes of which the actions are looked at to tell whether a convention can be theirs."""
+SAMPLE = 64  # episodes whose actions are looked at to tell whether a convention can be theirs
 
 BRIDGE_SPEC = end_effector_spec(0.05, 0.25, hz=5.0)
 """BridgeData V2's actions; its control rate is 5 Hz, which RLDS has no place for (arXiv 2308.12952)."""
@@ -38,34 +37,13 @@ _BRIDGE_NAMES = ("bridge_dataset", "bridge_orig")
 
 @dataclass
 class RldsReport:
-    """What a folder holds and what was left out."""
+    """What a folder holds, and what of it isn't read."""
 
-    episodes: list[tuple[str, Path, int]] = field(default_factory=list)
-    """Id, shard and number of the record inside it."""
-    duplicates: int = 0
-    """Records dropped because an earlier one is the same episode; public samples repeat train as val."""
-    missing: list[str] = field(default_factory=list)
-    """Shards that dataset_info.json names and the folder lacks."""
-    black: list[str] = field(default_factory=list)
-    """Cameras dropped because they are black in every episode."""
-    rewarded: bool = False
-    """Whether any reward is positive; if none is, success is unlabelled rather than false."""
-    changing: int = 0
-    """Episodes in which the instruction changes."""
-    left_out: list[str] = field(default_factory=list)
-    """Features that are not read, each with the reason."""
-
-    def warnings(self) -> list[str]:
-        """One sentence for everything that was left out."""
-        absent, black = ", ".join(self.missing[:4]), ", ".join(self.black)
-        told = {
-            f"{len(self.missing)} shards named in dataset_info.json are absent: {absent}": self.missing,
-            f"{self.duplicates} episodes occur twice and are read once": self.duplicates,
-            f"cameras dropped, black in every episode: {black}": self.black,
-            "no reward is above 0: success is taken as unlabelled": not self.rewarded,
-            f"the instruction changes inside {self.changing} episodes, whose first one is kept": self.changing,
-        }
-        return [sentence for sentence, holds in told.items() if holds] + self.left_out
+    episodes: dict[tuple[Path, int], str] = field(default_factory=dict)  # ids by shard and number of record
+    duplicates: int = 0  # records of which an earlier one is the same episode; public samples repeat train as val
+    black: list[str] = field(default_factory=list)  # cameras that are black in every episode
+    rewarded: bool = False  # whether any reward is positive; if none is, success is unlabelled rather than false
+    changing: int = 0  # episodes in which the instruction changes
 
 
 @SOURCES.register("rlds")
@@ -79,9 +57,13 @@ class Rlds(Foreign):
         file = self.path / "features.json"
         shards, features = self._shards, read_features(file)
         layout = lay_out(features, Names.parse(self.config.features), DIALECT, str(file))
-        if not self._present:
-            raise DataError(self._nothing([*shards]))
-        return layout
+        if self._present:
+            return layout
+        others = sorted(p.name for p in self.path.glob("*-of-*"))
+        if any("tfrecord" not in name for name in others):
+            raise DataError(f"{self.path}: {others[0]} isn't a TFRecord file, and no other container is supported")
+        names = ", ".join([*shards][:4]) or "every split is empty"
+        raise DataError(f"{self.path} holds none of its shards ({names}). Copy them there.")
 
     @cached_property
     def name(self) -> str:
@@ -91,24 +73,16 @@ class Rlds(Foreign):
     def _shards(self) -> dict[str, int]:
         return read_shards(self.path)[1]
 
-    @property
+    @cached_property
     def _present(self) -> list[Path]:
         return [self.path / name for name in self._shards if (self.path / name).is_file()]
-
-    def _nothing(self, shards: list[str]) -> str:
-        others = sorted(p.name for p in self.path.glob("*-of-*"))
-        if any("tfrecord" not in name for name in others):
-            return f"{self.path}: {others[0]} isn't a TFRecord file, and no other container is supported"
-        names = ", ".join(shards[:4])
-        return f"{self.path} holds none of its shards ({names or 'every split is empty'}). Copy them there."
 
     def _known_spec(self) -> ActionSpec:
         """RLDS doesn't say what an action means; BridgeData V2 alone is known by itself."""
         if not self.name.startswith("bridge"):
             raise self._untold(self._sample, "")
-        if differences := self._unlike_bridge():
-            why = f". Its name alone doesn't make it BridgeData V2: {'; '.join(differences)}"
-            raise self._untold(self._sample, why)
+        if wrong := "; ".join(self._unlike_bridge()):
+            raise self._untold(self._sample, f". Its name alone doesn't make it BridgeData V2: {wrong}")
         return BRIDGE_SPEC
 
     def _unlike_bridge(self) -> list[str]:
@@ -148,7 +122,15 @@ class Rlds(Foreign):
 
     @property
     def notes(self) -> list[str]:
-        found = self.report.warnings()
+        report, missing = self.report, [name for name in self._shards if self.path / name not in self._present]
+        told = {
+            f"{len(missing)} shards named in dataset_info.json are absent: {', '.join(missing[:4])}": missing,
+            f"{report.duplicates} episodes occur twice and are read once": report.duplicates,
+            f"cameras dropped, black in every episode: {', '.join(report.black)}": report.black,
+            "no reward is above 0: success is taken as unlabelled": not report.rewarded,
+            f"the instruction changes inside {report.changing} episodes, whose first one is kept": report.changing,
+        }
+        found = [sentence for sentence, holds in told.items() if holds] + self.layout.left_out
         names = [name for part in self.layout.parts for name in part.names]
         if unused := [name for i, name in enumerate(names) if i not in self._columns]:
             found.append(f"parts of the action that the spec doesn't name: {', '.join(unused)}")
@@ -158,8 +140,7 @@ class Rlds(Foreign):
     def report(self) -> RldsReport:
         """Reads everything once: checks every record's checksum, finds repeated episodes and black cameras. Raises
         DataError: a shard is damaged or holds another number of records than dataset_info.json says."""
-        report = RldsReport(left_out=[*self.layout.left_out])
-        report.missing = [name for name in self._shards if not (self.path / name).is_file()]
+        report = RldsReport()
         seen: dict[str, str] = {}
         lit: set[str] = set()
         for shard in self._present:
@@ -170,23 +151,21 @@ class Rlds(Foreign):
                     name = f"{name}@{example.digest}"
                 report.duplicates += name in seen
                 if name not in seen:
-                    report.episodes.append((name, shard, number))
+                    report.episodes[shard, number] = name
                     report.changing += len(self._instructions(example)) > 1
                 seen[name] = example.digest
                 report.rewarded |= bool((example.rewards > 0).any())
                 dark = {camera: leaf for camera, leaf in self.layout.cameras.items() if camera not in lit}
                 lit |= {camera for camera, leaf in dark.items() if not example.is_black(leaf)}
             if number + 1 != self._shards[shard.name]:
-                raise DataError(
-                    f"{shard} holds {number + 1} records, but {self._shards[shard.name]} according to "
-                    "dataset_info.json. Copy it again."
-                )
+                expected = f"{self._shards[shard.name]} according to dataset_info.json"
+                raise DataError(f"{shard} holds {number + 1} records, but {expected}. Copy it again.")
         report.black = [camera for camera in self.layout.cameras if camera not in lit]
         return report
 
     def episodes(self, as_recorded: bool = False) -> Iterator[Episode]:
         """In the order of the shards, with the cameras that show something."""
-        wanted = {(shard, number): name for name, shard, number in self.report.episodes}
+        wanted = self.report.episodes
         chosen = [*range(self._sample.shape[1])] if as_recorded else self._columns
         for shard in dict.fromkeys(shard for shard, _ in wanted):
             for number, example in enumerate(read_examples(shard)):  # the report has verified them

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from rslwm.compute import generator
-from rslwm.data.corpus import Corpus
-from rslwm.data.seen import SeenEpisodes
+from rslwm.data.corpus import Corpus, SeenEpisodes
 from rslwm.flops import PRECISION, Pass, blank, count
 from rslwm.latents.space import LatentSpace
 from rslwm.model.dit import SIZES, DiT, DiTConfig, forward_flops
