@@ -98,17 +98,12 @@ class FlowMatching:
 
     def corrupt(self, latents: Tensor, generator: torch.Generator) -> NoisyClip:
         """Future frames get independent logit-normal levels passed through the shift. Each history frame becomes
-        (z + s n) / sqrt(1 + s^2) with s from a normal distribution of standard deviation ``history_noise``.
-
-        Raises:
-            ValueError: the clip has no frame after the history.
-        """
+        (z + s n) / sqrt(1 + s^2) with s from a normal distribution of standard deviation ``history_noise``. Raises
+        ValueError if the clip has no frame after the history."""
         split = self.config.history
         if latents.shape[1] <= split:
-            raise ValueError(
-                f"a clip of {latents.shape[1]} frames has no future frame behind flow.history = {split}; cut longer "
-                "clips or shorten the history"
-            )
+            clip = f"a clip of {latents.shape[1]} frames has no future frame behind flow.history = {split}"
+            raise ValueError(f"{clip}; cut longer clips or shorten the history")
         history, future = latents.float().split([split, latents.shape[1] - split], 1)
         levels = shift(draw_like(future[..., 0, 0, 0], generator).sigmoid(), self.gamma)
         noise = draw_like(future, generator)

@@ -16,7 +16,7 @@ from torch import Tensor
 from rslwm.latents.adapters.base import AdapterConfig
 from rslwm.latents.decoder import DecoderConfig
 from rslwm.model.dit import SIZES, DiTConfig, size_of
-from rslwm.torch_file import read_tensors
+from rslwm.tensors import read_tensors
 from rslwm.types import DataError
 
 
@@ -62,11 +62,8 @@ class PublishedFile:
         return [name.removesuffix(marker) for name in self.tensors if f".{name}".endswith(f".{marker}")]
 
     def network(self, kind: str, marker: str) -> Network:
-        """The one that has a tensor called ``marker``, whatever prefix its names have; averaged weights first.
-
-        Raises:
-            DataError: there are several, or none.
-        """
+        """The one that has a tensor called ``marker``, whatever prefix its names have; averaged weights first. Raises
+        :class:`DataError` if there are several, or none."""
         found = self.prefixes(marker)
         if not found:
             names = ", ".join([*self.tensors][:8]) or "no tensor at all"
