@@ -38,7 +38,7 @@ class Registry(Generic[T]):
         self.kind, self.group = kind, group
         self._load_builtin = load_builtin
         self._entries: dict[str, T] = {}
-        self._loaded = self._loading = False
+        self._loaded = False
         self._lock = threading.RLock()
 
     def register(self, name: str) -> Callable[[T], T]:
@@ -54,19 +54,17 @@ class Registry(Generic[T]):
 
     def _load(self) -> None:
         """Import everything once. If something fails, that is the answer to every question until it is repaired."""
-        if self._loaded:
-            return
         with self._lock:
-            if self._loaded or self._loading:  # what is being loaded may look for what is loaded already
+            if self._loaded:  # or being loaded: that may look for what is loaded already
                 return
-            self._loading = True
+            self._loaded = True
             try:
                 self._load_builtin()
                 for point in entry_points(group=self.group):
                     self._entries.setdefault(point.name, self._load_plugin(point))
-                self._loaded = True
-            finally:
-                self._loading = False
+            except BaseException:
+                self._loaded = False
+                raise
 
     def _load_plugin(self, point: EntryPoint) -> T:
         try:

@@ -133,10 +133,8 @@ def peak_bytes(prepare: Callable[[], Work]) -> int | None:
     """Bytes that a piece of work needs at its peak, beyond what it starts from; None where that can't be measured.
 
     Measured in a fresh process, because an allocator that has served other work answers from what it kept. On CUDA it
-    is the memory of tensors, on the CPU the resident size, which Linux alone can tell.
-
-    Args:
-        prepare: a picklable function (of a module, or a partial of one) that builds everything and returns the work.
+    is the memory of tensors, on the CPU the resident size, which Linux alone can tell. ``prepare`` is picklable, builds
+    everything and returns the work.
     """
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
         return pool.submit(_growth, prepare).result()

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from rslwm.model.cache import EMPTY, Cache
 from rslwm.model.dit import Conditions, DiT
-from rslwm.model.flow import FlowMatching, Objective
+from rslwm.model.flow import FlowMatching
+from rslwm.model.published.ddpm import VPrediction
 from rslwm.serialisation import ConfigError
 
 
@@ -41,6 +42,9 @@ class SamplingConfig:
 CONDITIONED_ROWS = 64
 """Rows whose conditions are computed in one product. The weights are many and the rows few, so a rollout computes those
 of all its denoising steps at once; a planner's thousands of rows would only fill the memory."""
+
+Objective = FlowMatching | VPrediction
+"""What a transformer learns to predict, and how a frame is sampled from what it predicts."""
 
 
 @dataclass(frozen=True)

@@ -21,10 +21,10 @@ from rslwm.data.conventions import stored_spec
 from rslwm.data.seen import SeenEpisodes
 from rslwm.latents.space import LatentSpace
 from rslwm.model.dit import DiT, DiTConfig
-from rslwm.model.flow import FlowConfig, FlowMatching, Objective, shift_factor
+from rslwm.model.flow import FlowConfig, FlowMatching, shift_factor
 from rslwm.model.published.ddpm import DDPMConfig, VPrediction
 from rslwm.model.published.sampler import FullWindow, OutgoingSampler
-from rslwm.model.sampler import RolloutState, Sampler, SamplingConfig
+from rslwm.model.sampler import Objective, RolloutState, Sampler, SamplingConfig
 from rslwm.optim import OptimConfig
 from rslwm.serialisation import OPERATIONAL, ConfigError, from_dict, to_dict
 from rslwm.tensors import load_weights, write_tensors

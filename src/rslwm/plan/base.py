@@ -188,15 +188,11 @@ def _precision(world_model: WorldModel, device: str) -> torch.dtype:
 def row_bytes(
     world_model: WorldModelConfig, latent: tuple[int, int, int], config: PlanConfig, dtype: torch.dtype
 ) -> int:
-    """Memory of one imagined future.
+    """Memory of one imagined future, with latents (h, w, C) and matrix products in this dtype.
 
     Counted are the activations of the transformer's widest layer, over the frames of one forward pass; the keys and
     values of these and of the frames imagined before; and the float32 latents around them. All futures share the
     context, which isn't counted.
-
-    Args:
-        latent: (h, w, C) of a frame.
-        dtype: of matrix products.
     """
     dit, (h, w, channels) = world_model.dit, latent
     tokens = h * w // dit.patch**2

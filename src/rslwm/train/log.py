@@ -44,11 +44,9 @@ def read_log(path: Path) -> list[dict[str, Any]]:
 
 
 class Speedometer:
-    """Times steps, and nothing between them: looks at the model and checkpoints don't count.
+    """Times steps of so many samples, and nothing between them: looks at the model and checkpoints don't count.
 
-    Args:
-        samples: of one step.
-        peak: FLOP/s of a matrix product, see :func:`rslwm.compute.peak_flops`: one for all trainings of a run.
+    ``peak`` is :func:`rslwm.compute.peak_flops`, one for all trainings of a run.
     """
 
     def __init__(self, samples: int, peak: float) -> None:

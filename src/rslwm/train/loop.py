@@ -109,11 +109,8 @@ def train_step(
 ) -> tuple[float, dict[str, Tensor], float]:
     """One step of :func:`fit`: gradients of ``accumulate`` batches, optimiser, moving average of the weights.
 
-    Args:
-        step: steps done; decides the learning rate and which batches ``loss`` is asked for.
-
-    Returns:
-        The loss and its terms, means over the batches, and the norm of the gradient before clipping.
+    Learning rate and batches follow from ``step``, the number of steps done. Returns the loss and its terms, means over
+    the batches, and the norm of the gradient before clipping.
     """
     optimizer = training.optimizer
     for group in optimizer.param_groups:

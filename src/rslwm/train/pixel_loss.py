@@ -18,10 +18,7 @@ WINDOW = 11
 
 
 class PixelLoss:
-    """Terms of the loss of decoded frames, weighted; their sum is to be minimised.
-
-    Args:
-        frames: how many a training sees.
+    """Weighted terms of the loss of decoded frames, of which a training sees so many; their sum is to be minimised.
 
     Raises:
         MissingWeights: the perceptual network isn't on this machine.
@@ -58,9 +55,7 @@ def ms_ssim(a: Tensor, b: Tensor) -> Tensor:
 
     Five scales, each at half the side of the one before, need 176 px. Smaller frames are compared at the first scales
     only, with weights that still sum to one: four from 99 px, three from 44 px, two from 22 px, one from 11 px.
-
-    Raises:
-        ValueError: they are smaller than the window.
+    ValueError if they are smaller than the window.
     """
     from torchmetrics.functional.image import multiscale_structural_similarity_index_measure  # takes two seconds
 

@@ -72,13 +72,10 @@ TRACKERS: dict[Kind, Callable[[Path], Open]] = {"tensorboard": _tensorboard, "wa
 
 
 class Mirror:
-    """Forwards new lines of the logs in ``root/stages`` to a tracker.
+    """Forwards new lines of the logs in ``root/stages`` to a tracker, under the ``names`` of their stages' folders.
 
     Which step was the last is kept in ``record``: lines that a resumed training writes again, or that an earlier
     command has forwarded, are not shown twice.
-
-    Args:
-        names: of the runs, by the names of the stages' folders, which they default to.
     """
 
     def __init__(self, root: Path, start: Open, record: Path, names: Mapping[str, str]) -> None:
@@ -124,13 +121,8 @@ class Mirror:
 def tracking(kind: Kind, root: Path, names: Mapping[str, str] | None = None) -> Iterator[None]:
     """While the block runs, and once more at its end, forward the logs of the run in ``root`` to a tracker.
 
-    If the tracker fails, its error is printed and the block goes on; the next command forwards what is missing.
-
-    Args:
-        names: see :class:`Mirror`.
-
-    Raises:
-        ImportError: the tracker isn't installed.
+    If the tracker fails, its error is printed and the block goes on; the next command forwards what is missing. Raises
+    ImportError if it isn't installed.
     """
     root = root.absolute()
     try:

@@ -43,11 +43,9 @@ class Network:
 
 
 @dataclass(frozen=True)
-class PublishedFile:
+class PublishedFile(Network):
     """All tensors of a file, by their path through its nested dictionaries, and the settings kept beside them."""
 
-    path: Path
-    tensors: dict[str, Tensor]
     settings: dict[str, Any]
 
     @classmethod
