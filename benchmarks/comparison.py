@@ -11,8 +11,8 @@ from typing import Any
 
 from rich.table import Table
 
-from rslwm.bench.benchmark import Benchmark
-from rslwm.bench.result import Measurement, empty_table
+from rslwm.bench.benchmark import Benchmark, cells, empty_table
+from rslwm.bench.measure import Measurement
 from rslwm.cli.flags import parse
 from rslwm.cli.main import EXPECTED
 
@@ -72,8 +72,8 @@ def table(comparisons: Iterable[Comparison]) -> Table:
         bound = f"{found.bound:.2f}x" if found.bound else ""
         shown.add_row(f"[bold]{found.title}[/]")
         faster = (f"[bold]{found.ratio:.2f}x[/]", f"{min(found.ratios):.2f} to {max(found.ratios):.2f}", bound)
-        shown.add_row(*found.ours.cells(), *faster)
-        shown.add_row(*found.baseline.cells())
+        shown.add_row(*cells(found.ours), *faster)
+        shown.add_row(*cells(found.baseline))
         notes += [f"{found.title}, {what}: {_text(value)}" for what, value in (found.quality or {}).items()]
     shown.caption, shown.caption_justify, shown.caption_style = "\n".join(notes), "left", ""
     return shown

@@ -9,15 +9,14 @@ import torch
 
 from benchmarks.comparison import Comparison, Paired, main
 from benchmarks.video import VideoBenchmark
-from rslwm.bench import data
-from rslwm.bench.memory import Work
-from rslwm.bench.runner import Case, measure
+from rslwm.bench import training
+from rslwm.bench.measure import Case, Work, measure
 from rslwm.bench.world_model import SEED
 from rslwm.compute import generator
 
 
 @dataclass
-class Data(data.Data, VideoBenchmark, Paired):
+class Data(training.Data, VideoBenchmark, Paired):
     """Pair clips from stored latents, on one core, with mp4 that is decoded and encoded for every clip.
 
     Writes its own videos and latents to a temporary folder. The encoder has random weights and the size of a ViT-L.

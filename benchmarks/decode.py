@@ -10,14 +10,13 @@ import torch
 from torch import Tensor
 
 from benchmarks.comparison import Comparison, Paired, main
-from rslwm.bench import decode, rollout
-from rslwm.bench.result import Measurement
-from rslwm.bench.runner import cast, measure
+from rslwm.bench import generation, latents
+from rslwm.bench.measure import Measurement, cast, measure
 from rslwm.latents.space import LatentSpace
 
 
 @dataclass
-class Decode(decode.Decode, rollout.Rollout, Paired):
+class Decode(latents.Decode, generation.Rollout, Paired):
     """Pair decoding in one batch with decoding frame by frame, and rollouts that stay latent with decoded ones.
 
     For instance:
@@ -31,7 +30,7 @@ class Decode(decode.Decode, rollout.Rollout, Paired):
         Raises:
             ConfigError: no such decoder.
         """
-        rolling = rollout.Rollouts(self).case(self.steps)
+        rolling = generation.Rollouts(self).case(self.steps)
         found = []
         for kind in self.decoders:
             space = self.decodable(kind)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.comparison import Comparison, Paired, main
-from rslwm.bench.encode import Encodings
-from rslwm.bench.runner import measure
+from rslwm.bench.latents import Encodings
+from rslwm.bench.measure import measure
 from rslwm.cli import bench
 
 

@@ -12,15 +12,16 @@ from benchmarks.comparison import Comparison, Paired, main
 from benchmarks.rollout import passes
 from benchmarks.straightforward import planner
 from benchmarks.straightforward.sampler import led_here, same_weights
-from rslwm.bench import plan
-from rslwm.bench.runner import measure
+from rslwm.bench import generation
+from rslwm.bench.generation import Plans
+from rslwm.bench.measure import measure
 from rslwm.bench.world_model import SEED
 from rslwm.compute import autocast, generator
 from rslwm.plan.base import PlanConfig
 
 
 @dataclass
-class Plan(plan.Plan, Paired):
+class Plan(generation.Plan, Paired):
     """Pair planning whose candidates share their context's keys and values with a batch of full contexts.
 
     The cross-entropy method with the same random weights and the same draws on both sides. Prints the latency of a
@@ -33,40 +34,42 @@ class Plan(plan.Plan, Paired):
 
     def compare(self, folder: Path) -> list[Comparison]:
         """Both planners on the same draws; plans differ by normalised actions."""
-        pair = PairedPlans(self)
+        shared, whole = Plans(self), WholeContexts(self)
         answers: dict[str, Tensor] = {}
 
-        def answer(method: str) -> None:
-            answers[method] = getattr(pair, method)(self.search)
+        def answer(side: Plans) -> None:
+            answers[side.name] = side.plan(self.search)
 
-        names = {"ours": "context shared", "baseline": "context for every candidate"}
-        cases = [replace(pair.case(method, name), work=partial(answer, method)) for method, name in names.items()]
-        ours, baseline = measure(cases, self.rounds)
+        ours, baseline = measure(
+            [replace(side.case, work=partial(answer, side)) for side in (shared, whole)], self.rounds
+        )
         slides = self.context + self.horizon > self.dit.max_frames
         what = "largest difference of the plans" + ", whose windows slide differently" * slides
-        differs = {what: float((answers["ours"] - answers["baseline"]).abs().max())}
+        found, expected = answers.values()
+        differs = {what: float((found - expected).abs().max())}
         title = f"CEM {self.candidates} x {self.iterations}, k = {self.horizon}"
-        return [Comparison(title, ours, baseline, pair.passes["baseline"] / pair.passes["ours"], differs)]
+        return [Comparison(title, ours, baseline, whole.passes / shared.passes, differs)]
 
 
-class PairedPlans(plan.Plans):
-    """The same search by either planner."""
+class WholeContexts(Plans):
+    """The same search by the straightforward planner."""
 
-    def __init__(self, bench: plan.Plan) -> None:
+    name = "context for every candidate"
+
+    def __init__(self, bench: generation.Plan) -> None:
         super().__init__(bench)
         self.published = same_weights(bench.world_model())
 
-    def baseline(self, search: PlanConfig) -> Tensor:
-        """(1, k, A), with a context for every candidate."""
+    def plan(self, search: PlanConfig) -> Tensor:
         drawn = generator(SEED, "bench candidates")
         with autocast(self.bench.compute):
             return planner.plan(self.published, self.context, led_here(self.actions), self.goals, search, drawn)
 
     @property
-    def passes(self) -> dict[str, int]:
+    def passes(self) -> int:
         bench = self.bench
         anew = passes(bench.horizon, bench.context, bench.steps, bench.dit.max_frames)
-        return {**super().passes, "baseline": bench.candidates * bench.iterations * anew}
+        return bench.candidates * bench.iterations * anew
 
 
 if __name__ == "__main__":

@@ -14,8 +14,7 @@ from rich.table import Table
 from torch.autograd.profiler_util import FunctionEvent
 from torch.profiler import ProfilerActivity, profile
 
-from rslwm.bench.memory import Work
-from rslwm.bench.runner import timed
+from rslwm.bench.measure import Work, timed
 
 KINDS: dict[str, str] = {
     "matrix products": r"mm|addmm|linear_backward|mkldnn_linear.*|.*convolution.*",

@@ -12,14 +12,14 @@ from torch import Tensor
 from benchmarks.comparison import Comparison, Paired, main
 from benchmarks.few_steps import of_checkpoint
 from benchmarks.straightforward.sampler import led_here, same_weights
-from rslwm.bench import rollout
-from rslwm.bench.runner import Case, measure
+from rslwm.bench import generation
+from rslwm.bench.measure import Case, measure
 from rslwm.compute import autocast
 from rslwm.evals.rollouts import RolloutsConfig
 
 
 @dataclass
-class Rollout(rollout.Rollout, Paired):
+class Rollout(generation.Rollout, Paired):
     """Pair rollouts whose past frames' keys and values are cached with ones that recompute the window at every step.
 
     Same random weights, noise and precision on both sides. Also measures ours with few denoising steps against the
@@ -60,10 +60,10 @@ class Rollout(rollout.Rollout, Paired):
         return of_checkpoint(self.checkpoint, self.steps, self.few_steps, clips, self.compute, self.out or folder)
 
 
-class PairedRollouts(rollout.Rollouts):
+class PairedRollouts(generation.Rollouts):
     """The same rollouts, recomputed."""
 
-    def __init__(self, bench: rollout.Rollout) -> None:
+    def __init__(self, bench: generation.Rollout) -> None:
         super().__init__(bench)
         self.published = same_weights(bench.world_model())
         self.window = bench.dit.max_frames

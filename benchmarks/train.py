@@ -14,15 +14,15 @@ from benchmarks.comparison import Comparison, Paired, main
 from benchmarks.straightforward.dit import StraightforwardDiT
 from benchmarks.straightforward.training import StraightforwardTraining
 from benchmarks.video import VideoBenchmark
-from rslwm.bench import train
-from rslwm.bench.runner import measure
+from rslwm.bench import training
+from rslwm.bench.measure import measure
 from rslwm.compute import precision
 from rslwm.data.clips import ClipBatch
 from rslwm.model.flow import FlowMatching
 
 
 @dataclass
-class Train(train.Train, VideoBenchmark, Paired):
+class Train(training.Train, VideoBenchmark, Paired):
     """Pair training from stored latents with clips that are decoded and encoded at every step.
 
     Same random weights, clips and noise on both sides; the encoder has the size of a ViT-L. Also measures the step
@@ -58,7 +58,7 @@ class Train(train.Train, VideoBenchmark, Paired):
         ]
 
 
-class PairedTrainings(train.Trainings):
+class PairedTrainings(training.Trainings):
     """Ours and the straightforward one, from the same weights, on the same clips with the same noise."""
 
     def __init__(self, bench: Train, folder: Path) -> None:

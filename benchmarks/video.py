@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from benchmarks.straightforward.encoder import ViT, ViTConfig
 from benchmarks.straightforward.feed import VideoFeed
-from rslwm.bench.data import ClipsBenchmark
+from rslwm.bench.training import ClipsBenchmark
 from rslwm.bench.world_model import SEED, SPEC
 from rslwm.compute import generator, precision, seeded
 from rslwm.data.video import VideoWriter

@@ -10,10 +10,10 @@ from safetensors import safe_open
 from torch import Tensor
 
 from rslwm.model.dit import DiT, DiTConfig
-from rslwm.model.flow import FlowConfig, FlowMatching, Objective
+from rslwm.model.flow import FlowConfig, FlowMatching
 from rslwm.model.published.ddpm import DDPMConfig, VPrediction
 from rslwm.model.published.sampler import FullWindow, OutgoingSampler
-from rslwm.model.sampler import SamplingConfig
+from rslwm.model.sampler import Objective, SamplingConfig
 
 GOLDEN = Path(__file__).parent / "golden"
 SAMPLING = SamplingConfig(steps=10, full_window=True)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from rslwm.torch_file import read_tensors, tensors_in
+from rslwm.tensors import read_tensors, tensors_in
 from rslwm.types import DataError
 
 TENSORS = {"a": torch.arange(1000.0), "b": torch.ones(2, 3)}

@@ -33,7 +33,7 @@ NO_RESULT = {
         f"{PACKAGE}.{name}"
         for name in ("serialisation", "registry", "caches", "processes", "study.config", "study.presets")
     ),
-    *(f"{PACKAGE}.train.{name}" for name in ("log", "speed", "checkpoint")),
+    *(f"{PACKAGE}.train.{name}" for name in ("log", "checkpoint")),
     f"{PACKAGE}.run.stage",
 }
 """Modules that no result depends on, or only through values that are in the keys."""

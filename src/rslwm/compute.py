@@ -37,14 +37,11 @@ class ComputeConfig:
 
 PEAK_SECONDS = 0.2
 PEAKS = "peaks.json"
+CPUINFO = Path("/proc/cpuinfo")
 
 
 def device(config: ComputeConfig) -> torch.device:
-    """The device that the configuration asks for.
-
-    Raises:
-        ConfigError: it isn't there, or isn't the name of a device.
-    """
+    """What the configuration asks for; raises :class:`ConfigError` if it isn't there, or isn't a device's name."""
     if config.device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -52,10 +49,8 @@ def device(config: ComputeConfig) -> torch.device:
     except RuntimeError:
         raise ConfigError(f"compute.device: {config.device!r} is not auto, cpu, cuda, cuda:N or mps") from None
     if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
-        raise ConfigError(
-            f"compute.device is {config.device!r}, but {torch.cuda.device_count()} CUDA devices are visible; "
-            "use cpu or auto"
-        )
+        visible = f"{torch.cuda.device_count()} CUDA devices are visible"
+        raise ConfigError(f"compute.device is {config.device!r}, but {visible}; use cpu or auto")
     if chosen.type == "mps" and not torch.backends.mps.is_available():
         raise ConfigError("compute.device is 'mps', but this machine has none; use cpu or auto")
     return chosen
@@ -72,11 +67,7 @@ def precision(config: ComputeConfig) -> torch.dtype:
 
 
 def resolved(config: ComputeConfig) -> ComputeConfig:
-    """The configuration with the device and the dtype of this machine in the places of auto.
-
-    Raises:
-        ConfigError: see :func:`device`.
-    """
+    """With the device and the dtype of this machine in the places of auto; raises what :func:`device` raises."""
     where = config.device if config.device != "auto" else str(device(config))
     dtype = "bfloat16" if precision(replace(config, device=where)) == torch.bfloat16 else "float32"
     return replace(config, device=where, dtype=dtype)  # type: ignore[arg-type]
@@ -125,11 +116,15 @@ def _machine(device: torch.device, dtype: torch.dtype, threads: int) -> str:
     """What a peak belongs to, in words."""
     if device.type == "cuda":
         return f"{torch.cuda.get_device_name(device)}, {dtype}"
-    with contextlib.suppress(OSError):
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
-        return f"{model or platform.machine()}, {threads} threads, {dtype}"
-    return f"{platform.processor()}, {device.type}, {threads} threads, {dtype}"
+    where = "" if CPUINFO.exists() else f"{device.type}, "
+    return f"{processor()}, {where}{threads} threads, {dtype}"
+
+
+def processor() -> str:
+    """The name of the CPU."""
+    lines = CPUINFO.read_text().splitlines() if CPUINFO.exists() else []
+    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+    return model or (platform.machine() if lines else platform.processor())
 
 
 def _product_rate(device: torch.device, dtype: torch.dtype) -> float:

@@ -48,10 +48,7 @@ def vectors(names: Sequence[str], size: int) -> list[list[int]]:
     """The places of these names, grouped into vectors of 3 or quaternions of 4, each in the order x, y, z (, w).
 
     Components of a vector share their stem, wherever they stand. Three names without an axis are a vector if they
-    follow each other; a quaternion's names have to tell its order.
-
-    Raises:
-        ValueError: the names make no whole vectors.
+    follow each other; a quaternion's names have to tell its order. ValueError if the names make no whole vectors.
     """
     axes = [axis(name) for name in names]
     if size == 3 and None in axes:

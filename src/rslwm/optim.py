@@ -52,11 +52,8 @@ class OptimConfig:
 
 
 def build(module: nn.Module, config: OptimConfig) -> torch.optim.AdamW:
-    """AdamW over the parameters that want a gradient.
-
-    Raises:
-        ConfigError: the configuration asks for steps without a batch, or for no checkpoint.
-    """
+    """AdamW over the parameters that want a gradient; raises :class:`ConfigError` if a step has no batch, or no
+    checkpoint is kept."""
     for name in ("batch_size", "accumulate", "keep"):
         if (value := getattr(config, name)) < 1:
             raise ConfigError(f"optim.{name} is {value}; at least 1")

@@ -33,10 +33,9 @@ def number() -> int:
 
 def spread(work: Callable[[A], B], items: Iterable[A], processes: int) -> Iterator[B]:
     """Like ``map``, in so many processes; 1 works in this one. ``work`` and what it makes must be picklable."""
-    return map(work, items) if processes == 1 else _spread(work, items, processes)
-
-
-def _spread(work: Callable[[A], B], items: Iterable[A], processes: int) -> Iterator[B]:
+    if processes == 1:
+        yield from map(work, items)
+        return
     pending: deque[Future[B]] = deque()
     context = multiprocessing.get_context("spawn")  # neither a graphics context nor a GPU's survives a fork
     pool = ProcessPoolExecutor(processes, context, _begin, (context.Value("i", 0),))

@@ -34,11 +34,11 @@ class Registry(Generic[T]):
     stays cheap and no import cycle arises.
     """
 
-    def __init__(self, kind: str, group: str, load_builtin: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, kind: str, group: str, load_builtin: Callable[[], object] = lambda: None) -> None:
         self.kind, self.group = kind, group
         self._load_builtin = load_builtin
         self._entries: dict[str, T] = {}
-        self._loaded = self._loading = False
+        self._loaded = False
         self._lock = threading.RLock()
 
     def register(self, name: str) -> Callable[[T], T]:
@@ -53,48 +53,37 @@ class Registry(Generic[T]):
         return add
 
     def _load(self) -> None:
-        """Import everything once. If something fails, that is the answer to every question until it is repaired.
-
-        Raises:
-            ConfigError: an installed plug-in can't be imported.
-        """
-        if self._loaded:
-            return
+        """Import everything once. If something fails, that is the answer to every question until it is repaired."""
         with self._lock:
-            if self._loaded or self._loading:  # what is being loaded may look for what is loaded already
+            if self._loaded:  # or being loaded: that may look for what is loaded already
                 return
-            self._loading = True
+            self._loaded = True
             try:
                 self._load_builtin()
                 for point in entry_points(group=self.group):
                     self._entries.setdefault(point.name, self._load_plugin(point))
-                self._loaded = True
-            finally:
-                self._loading = False
+            except BaseException:
+                self._loaded = False
+                raise
 
     def _load_plugin(self, point: EntryPoint) -> T:
         try:
             return point.load()
         except Exception as error:
             package = f" of the package {point.dist.name}" if point.dist else ""
-            raise ConfigError(
-                f"the {self.kind} {point.name!r}{package} can't be loaded: {type(error).__name__}: {error} "
-                f"({point.value}). Repair that package or uninstall it."
-            ) from error
+            reason = f"{type(error).__name__}: {error} ({point.value}); repair or uninstall that package"
+            raise ConfigError(f"the {self.kind} {point.name!r}{package} can't be loaded: {reason}") from error
 
     def __iter__(self) -> Iterator[str]:
         self._load()
         return iter(self._entries)
-
-    def __contains__(self, name: object) -> bool:
-        self._load()
-        return name in self._entries
 
     def get(self, name: str) -> T:
         """The entry called ``name``, or the class that ``path/to/file.py:Class`` names.
 
         Raises:
             UnknownName: nothing answers to that name; the message lists what does.
+            ConfigError: an installed plug-in can't be imported.
         """
         self._load()
         if name in self._entries:
@@ -166,34 +155,26 @@ def _file_of(module: str) -> Path | None:
 
 
 def import_file(path: Path) -> ModuleType:
-    """Import a Python file from anywhere, once a process.
-
-    Raises:
-        UnknownName: the file does not exist.
-    """
+    """Import a Python file from anywhere, once a process; raises :class:`UnknownName` if it does not exist."""
     path = path.expanduser().resolve()
     if not path.is_file():
         raise UnknownName(f"{path} does not exist (asked for as a plug-in file)")
     name = f"{_PLUGIN}{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
     with _importing:
-        return sys.modules.get(name) or _import(name, path)
+        if name not in sys.modules:
+            spec = importlib.util.spec_from_file_location(name, path)
+            assert spec is not None
+            assert spec.loader is not None
+            sys.modules[name] = importlib.util.module_from_spec(spec)
+            try:
+                spec.loader.exec_module(sys.modules[name])
+            except BaseException:
+                del sys.modules[name]
+                raise
+        return sys.modules[name]
 
 
 def imported_files() -> dict[str, Path]:
     """The files that :func:`import_file` has imported, by the names of their modules."""
     modules = [(name, module) for name, module in [*sys.modules.items()] if name.startswith(_PLUGIN)]
     return {name: Path(module.__file__) for name, module in modules if module.__file__}
-
-
-def _import(name: str, path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    return module

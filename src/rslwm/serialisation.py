@@ -62,34 +62,25 @@ def _plain(config: Any, whole: bool, only: Container[str] | None = None) -> Any:
 
 
 def _value(declared: dataclasses.Field, value: Any, whole: bool) -> Any:
-    value = _as_declared(declared, value)
+    if declared.type in (float, "float") and type(value) is int:
+        value = float(value)
     if _BY_NAME in declared.metadata:
         return declared.metadata[_BY_NAME][0](value)
     return value if whole or _IN_KEY not in declared.metadata else declared.metadata[_IN_KEY](value)
 
 
-def _as_declared(declared: dataclasses.Field, value: Any) -> Any:
-    return float(value) if declared.type in (float, "float") and type(value) is int else value
-
-
 def from_dict(cls: type[C], values: dict[str, Any], where: str = "") -> C:
-    """The inverse of :func:`to_dict`; strict.
-
-    Raises:
-        ConfigError: an unknown field (with the known ones), a missing one, or a value of the wrong type.
-    """
+    """The inverse of :func:`to_dict`; raises :class:`ConfigError` for a field that is unknown, missing or of the wrong
+    type."""
     hints = typing.get_type_hints(cls)
-    unknown = set(values) - set(hints)
-    if unknown:
-        raise ConfigError(
-            f"{where or cls.__name__}: unknown field {sorted(unknown)[0]!r}; known: {', '.join(sorted(hints))}"
-        )
-    values = dict(values)
+    here, values = where or cls.__name__, dict(values)
+    if unknown := sorted(values.keys() - hints.keys()):
+        raise ConfigError(f"{here}: unknown field {unknown[0]!r}; known: {', '.join(sorted(hints))}")
     for f in dataclasses.fields(typing.cast(Any, cls)):
         if _BY_NAME in f.metadata and f.name in values:
             values[f.name], hints[f.name] = f.metadata[_BY_NAME][1](values[f.name]), Any
         if f.name not in values and f.default is f.default_factory is dataclasses.MISSING:
-            raise ConfigError(f"{where or cls.__name__}: field {f.name!r} is missing; it has no default")
+            raise ConfigError(f"{here}: field {f.name!r} is missing; it has no default")
     return cls(**{name: _parse(hints[name], value, f"{where}.{name}".lstrip(".")) for name, value in values.items()})
 
 
@@ -103,10 +94,12 @@ def _parse(hint: Any, value: Any, where: str) -> Any:
         return _parse(next((h for h in hints if (typing.get_origin(h) is tuple) == several), hints[0]), value, where)
     if hint is Any:
         return value
-    if dataclasses.is_dataclass(hint):
+    if (nested := dataclasses.is_dataclass(hint)) or origin is dict:
         if not isinstance(value, dict):
             raise ConfigError(f"{where}: expected a mapping, got {value!r}")
-        return from_dict(typing.cast(type, hint), value, where)
+        if nested:
+            return from_dict(typing.cast(type, hint), value, where)
+        return {k: _parse(args[1], v, f"{where}.{k}") for k, v in value.items()}
     if origin is tuple:
         if not isinstance(value, list | tuple):
             raise ConfigError(f"{where}: expected a list, got {value!r}")
@@ -114,10 +107,6 @@ def _parse(hint: Any, value: Any, where: str) -> Any:
         if len(members) != len(value):
             raise ConfigError(f"{where}: expected {len(members)} values, got {value!r}")
         return tuple(_parse(hint, v, f"{where}[{i}]") for i, (hint, v) in enumerate(zip(members, value, strict=True)))
-    if origin is dict:
-        if not isinstance(value, dict):
-            raise ConfigError(f"{where}: expected a mapping, got {value!r}")
-        return {k: _parse(args[1], v, f"{where}.{k}") for k, v in value.items()}
     if origin is Literal:
         if value not in args:
             raise ConfigError(f"{where}: {value!r} is not one of {', '.join(map(repr, args))}")
@@ -136,11 +125,8 @@ def dump(config: Any, path: Path) -> None:
 
 
 def load(cls: type[C], path: Path) -> C:
-    """Read a configuration written by :func:`dump` (fields left out keep their defaults).
-
-    Raises:
-        ConfigError: the file is missing or isn't a mapping, or a field is unknown or has the wrong type.
-    """
+    """Read a configuration written by :func:`dump` (fields left out keep their defaults); raises what
+    :func:`from_dict` raises, also if the file is missing or holds no mapping."""
     try:
         values = yaml.safe_load(path.read_text())
     except FileNotFoundError:

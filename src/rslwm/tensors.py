@@ -1,15 +1,26 @@
-"""Files of tensors: written for everyone who may read the folder, loaded strictly."""
+"""Files of tensors: safetensors, and those of ``torch.save``, of which nothing that is pickled in them is ever run."""
 
 from __future__ import annotations
 
+import pickle
+import re
+import struct
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from rslwm.types import DataError
+
+_GARBLED = (
+    RuntimeError, EOFError, OSError, LookupError, ValueError, TypeError, AttributeError, AssertionError, struct.error,
+)  # fmt: skip
+"""What damaged or foreign bytes raise: torch reads them before it knows what they are."""
 
 
 def write_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
@@ -21,20 +32,12 @@ def write_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: dict[str,
 
 
 def load_weights(module: nn.Module, path: Path) -> None:
-    """Load a safetensors file into a module, strictly.
-
-    Raises:
-        DataError: names the file and the first tensor that is missing, extra or of another shape.
-    """
+    """:func:`take_weights` of a safetensors file."""
     take_weights(module, read_weights(path), path)
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file.
-
-    Raises:
-        DataError: it isn't there, or can't be read.
-    """
+    """The tensors of a safetensors file; raises :class:`DataError` if it isn't there, or can't be read."""
     try:
         return load_file(path)
     except FileNotFoundError:
@@ -46,22 +49,15 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 def take_weights(
     module: nn.Module, tensors: Mapping[str, Tensor], path: Path, named: Callable[[str], str] = lambda name: name
 ) -> None:
-    """Load tensors of a file into a module, strictly; ``named`` turns the module's names into the file's.
-
-    Raises:
-        DataError: names the file and the first tensor that is missing, extra or of another shape.
-    """
+    """Load tensors of a file into a module, strictly; ``named`` turns the module's names into the file's. Raises what
+    :func:`require_shapes` raises."""
     expected = module.state_dict()
     require_shapes(tensors, {named(name): x.shape for name, x in expected.items()}, path)
     module.load_state_dict({name: tensors[named(name)] for name in expected})
 
 
 def require_shapes(tensors: Mapping[str, Tensor], expected: Mapping[str, Sequence[int]], path: Path) -> None:
-    """Compare the tensors of a file with the shapes that they should have.
-
-    Raises:
-        DataError: names the file and the first tensor that is missing, extra or of another shape.
-    """
+    """Raise :class:`DataError` for the first tensor of a file that is missing, extra or of another shape."""
     for name, shape in expected.items():
         if name not in tensors:
             raise DataError(f"{path}: tensor {name!r} is missing")
@@ -70,3 +66,45 @@ def require_shapes(tensors: Mapping[str, Tensor], expected: Mapping[str, Sequenc
     for name in tensors:
         if name not in expected:
             raise DataError(f"{path}: unexpected tensor {name!r}")
+
+
+def read_tensors(path: Path) -> dict[str, Any]:
+    """The dictionary that a file of ``torch.save`` holds, of tensors, numbers, text and further dictionaries.
+
+    Tensors are mapped into memory rather than read, but for files in the form from before torch 1.6.
+
+    Raises:
+        DataError: there is no such file; it is truncated, another kind of file, or holds something else than a
+            dictionary; or its pickle asks for code, which is not run.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except FileNotFoundError:
+        raise DataError(f"{path} does not exist") from None
+    except pickle.UnpicklingError as error:
+        raise DataError(_refusal(path, str(error))) from None
+    except _GARBLED as error:
+        reason = re.split(r"\n|\. ", str(error))[0] or type(error).__name__
+        raise DataError(f"{path} is truncated or not a file of torch.save ({reason}); get it again") from None
+    if not isinstance(content, Mapping):
+        raise DataError(f"{path} holds a {type(content).__name__}, expected a dictionary of tensors")
+    return dict(content)
+
+
+def tensors_in(content: Mapping[str, Any], path: Path, prefixes: tuple[str, ...] = ("",)) -> dict[str, Tensor]:
+    """The entries whose names start with one of the prefixes; raises :class:`DataError` if one is no tensor."""
+    chosen = {name: x for name, x in content.items() if isinstance(name, str) and name.startswith(prefixes)}
+    for name, x in chosen.items():
+        if not isinstance(x, Tensor):
+            raise DataError(f"{path}: {name!r} is a {type(x).__name__}, expected a tensor")
+    return chosen
+
+
+def _refusal(path: Path, message: str) -> str:
+    asked = re.search(r"GLOBAL (\S+)", message)
+    if asked is None:
+        return f"{path} is not a file of torch.save, or its pickle is damaged; nothing of it was loaded"
+    return (
+        f"{path} would run code: its pickle asks for {asked[1]}. Nothing of it was loaded. If you trust whoever made "
+        "it, open it elsewhere and save a dictionary of its tensors alone"
+    )

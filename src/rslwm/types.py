@@ -63,9 +63,8 @@ class ActionSpec:
     def __post_init__(self) -> None:
         for name in ("kinds", "units", "low", "high", *(["mode"] if isinstance(self.mode, tuple) else [])):
             if len(getattr(self, name)) != len(self.names):
-                raise ValueError(
-                    f"ActionSpec.{name} has {len(getattr(self, name))} entries for {len(self.names)} dimensions"
-                )
+                entries = len(getattr(self, name))
+                raise ValueError(f"ActionSpec.{name} has {entries} entries for {len(self.names)} dimensions")
         for name, low, high in zip(self.names, self.low, self.high, strict=True):
             if not -math.inf < low < high < math.inf:
                 raise ValueError(f"ActionSpec: dimension {name!r} has bounds [{low}, {high}]; low must be below high")
@@ -98,20 +97,13 @@ class ActionSpec:
 
     @cached_property
     def rotations(self) -> list[list[int]]:
-        """Indices (x, y, z) of every rotation vector that is a delta.
-
-        Raises:
-            ValueError: such dimensions don't come in threes.
-        """
+        """Indices (x, y, z) of every rotation vector that is a delta; ValueError if these don't come in threes."""
         return self._vectors("rotation", 3, "Mark a single angle as 'angle' in the spec's kinds, it adds up")
 
     @cached_property
     def quaternions(self) -> list[list[int]]:
-        """Indices (x, y, z, w) of every quaternion, in whatever order they are recorded.
-
-        Raises:
-            ValueError: such dimensions don't come in fours, or their names don't tell the order.
-        """
+        """Indices (x, y, z, w) of every quaternion, in whatever order they are recorded; ValueError if these don't
+        come in fours, or their names don't tell the order."""
         return self._vectors("quaternion", 4, "Let their names end in x, y, z and w")
 
     def _vectors(self, kind: ActionKind, size: int, remedy: str) -> list[list[int]]:
@@ -175,8 +167,8 @@ class ActionSpec:
     def require(self, other: ActionSpec, here: str, there: str) -> None:
         """Raise :class:`DataError` that names the first field in which the two specs mean something else.
 
-        Where units and conventions are known, bounds mean nothing by themselves, and a gripper can be turned round, see
-        :meth:`convert`. Units "as recorded" aren't known.
+        Where units and conventions are known, bounds mean nothing by themselves, and :meth:`convert` can turn a gripper
+        round. Units "as recorded" aren't known.
         """
         known = {self.gripper, other.gripper} <= {*GRIPPERS}
         for name, mine in asdict(self).items():
@@ -188,10 +180,9 @@ class ActionSpec:
                 vague += [i for i, unit in enumerate(self.units) if unit == "as recorded" and i not in vague]
                 mine, theirs = [mine[i] for i in vague], [theirs[i] for i in vague]
             if mine != theirs:
+                differ = f"the action specs of {here} and {there} differ in {name!r}: {mine} against {theirs}"
                 raise DataError(
-                    f"the action specs of {here} and {there} differ in {name!r}: {mine} against {theirs}. "
-                    "Convert one of them, or give both one spec (data.action_spec) if they mean the same; actions of "
-                    "two conventions can't be mixed."
+                    f"{differ}. Convert one, or give both one spec (data.action_spec) if they mean the same"
                 )
 
     def to_dict(self) -> dict[str, Any]:

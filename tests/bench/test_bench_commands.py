@@ -7,10 +7,8 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from rslwm.bench.data import Data
-from rslwm.bench.plan import Plan, Plans
-from rslwm.bench.rollout import Rollout, Rollouts
-from rslwm.bench.train import Train, Trainings
+from rslwm.bench.generation import Plan, Plans, Rollout, Rollouts
+from rslwm.bench.training import Data, Train, Trainings
 from rslwm.cli.main import FAILED, main
 
 MODEL = "--size demo --grid 2 --channels 3 --dtype float32"
@@ -110,5 +108,5 @@ def test_frames_of_a_plan_are_counted(monkeypatch: pytest.MonkeyPatch):
     bench = Plan(**SMALL, steps=3, candidates=12, iterations=2, elites=3, horizon=2)
     plans = Plans(bench)
     seen = count_frames(plans.model.dit, monkeypatch)
-    plans.ours(bench.search)
-    assert sum(seen) == plans.passes["ours"]
+    plans.plan(bench.search)
+    assert sum(seen) == plans.passes

@@ -2,7 +2,7 @@ import time
 
 import pytest
 
-from rslwm.bench.runner import Case, measure
+from rslwm.bench.measure import Case, measure
 from rslwm.serialisation import ConfigError
 
 

@@ -3,7 +3,7 @@ from functools import partial
 import pytest
 import torch
 
-from rslwm.bench.memory import CLEAR, peak_bytes
+from rslwm.bench.measure import CLEAR, peak_bytes
 
 MB = 2**20
 

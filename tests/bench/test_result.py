@@ -2,7 +2,8 @@ import json
 
 import pytest
 
-from rslwm.bench.result import Measurement, publish, table
+from rslwm.bench.benchmark import publish, table
+from rslwm.bench.measure import Measurement
 
 RUNS = Measurement("step", [1.0, 2.0, 1.0], 8, "frames", flops=3e9, peak=12e9, peak_bytes=5 * 2**20)
 MACHINE = {"device": "cpu", "cpu": "an abacus", "threads": 2, "dtype": "float32", "torch": "2", "load": 0.1}

@@ -8,7 +8,7 @@ import pytest
 from benchmarks.comparison import Comparison, Paired, main
 
 from benchmarks import encode, plan, rollout
-from rslwm.bench.result import Measurement
+from rslwm.bench.measure import Measurement
 
 OURS = Measurement("ours", [1.0, 2.0, 1.0], 8, "frames", flops=3e9, peak=12e9)
 BASELINE = Measurement("window recomputed", [5.0, 6.0, 7.0], 4, "frames")

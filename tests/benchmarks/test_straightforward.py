@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from benchmarks.plan import PairedPlans, Plan
+from benchmarks.plan import Plan, WholeContexts
 from benchmarks.rollout import PairedRollouts, Rollout, passes
 from benchmarks.straightforward.dit import StraightforwardDiT
 from benchmarks.straightforward.sampler import StraightforwardSampler
 from safetensors import safe_open
 from torch import Tensor
 
+from rslwm.bench.generation import Plans
 from rslwm.model.dit import DiTConfig
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -59,11 +60,10 @@ def test_rolls_out_what_ours_does_until_the_window_slides() -> None:
 
 
 def test_plans_what_ours_does() -> None:
-    pair = PairedPlans(PLAN)
-    ours = pair.ours(PLAN.search)
+    ours = Plans(PLAN).plan(PLAN.search)
     assert ours.shape == (1, PLAN.horizon, 7)
     assert ours.abs().max() > 0.05
-    assert torch.allclose(ours, pair.baseline(PLAN.search), atol=1e-5)
+    assert torch.allclose(ours, WholeContexts(PLAN).plan(PLAN.search), atol=1e-5)
 
 
 def test_views_and_joint_attention_are_refused() -> None:
@@ -93,10 +93,10 @@ def test_passes_of_a_rollout(frames: int, count) -> None:
 
 
 def test_passes_of_a_plan(count) -> None:
-    pair = PairedPlans(PLAN)
-    seen = count(pair.published.dit)
-    pair.baseline(PLAN.search)
-    assert sum(seen) == pair.passes["baseline"]
+    plans = WholeContexts(PLAN)
+    seen = count(plans.published.dit)
+    plans.plan(PLAN.search)
+    assert sum(seen) == plans.passes
 
 
 @pytest.mark.parametrize(("frames", "by_hand"), [(8, 520), (40, 3720)])

@@ -16,7 +16,7 @@ from rslwm.latents.normaliser import effective_rank
 from rslwm.latents.published.effnet import STAGES, EffNetLite0, EffNetOptions
 from rslwm.latents.published.weights import MissingWeights
 from rslwm.serialisation import ConfigError
-from rslwm.torch_file import read_tensors
+from rslwm.tensors import read_tensors
 from rslwm.types import DataError
 
 FRAMES = torch.rand(1, 2, 64, 64, 3, generator=generator(0, "frames"))

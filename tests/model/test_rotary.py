@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from rslwm.model.dit import DiTConfig
-from rslwm.model.rotary import rotary_table, rotary_tables, rotate, spatial_table, temporal_table
+from rslwm.model.layers import rotary_table, rotary_tables, rotate, spatial_table, temporal_table
 from tiny import draw
 
 CPU = torch.device("cpu")

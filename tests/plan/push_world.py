@@ -7,8 +7,7 @@ from torch import Tensor, nn
 
 from rslwm.model.sampler import SamplingConfig
 from rslwm.model.world_model import WorldModelConfig
-from rslwm.plan.base import PlanConfig, PlanResult, plan
-from rslwm.plan.memory import MEGABYTE, row_bytes
+from rslwm.plan.base import MEGABYTE, PlanConfig, PlanResult, plan, row_bytes
 from rslwm.types import ActionSpec
 
 DIMS = 3

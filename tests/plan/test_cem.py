@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from push_world import CONFIGS, push, truths
-from rslwm.plan.cem import cem
+from rslwm.plan.search import cem
 from rslwm.serialisation import ConfigError
 
 CONFIG = CONFIGS["cem"]

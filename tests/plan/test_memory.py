@@ -9,8 +9,7 @@ import torch
 from rslwm.model.dit import DiTConfig
 from rslwm.model.sampler import SamplingConfig
 from rslwm.model.world_model import WorldModelConfig
-from rslwm.plan.base import PlanConfig
-from rslwm.plan.memory import MEGABYTE, row_bytes, rows_at_once
+from rslwm.plan.base import MEGABYTE, PlanConfig, row_bytes, rows_at_once
 
 MODEL = WorldModelConfig(dit=DiTConfig(width=128, depth=4, heads=2, patch=1, max_frames=6))
 LATENT = (8, 8, 16)

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from push_world import CONFIGS, push, truths
 from rslwm.plan.base import PlanResult
-from rslwm.plan.mppi import exponential_weights, mppi
+from rslwm.plan.search import exponential_weights, mppi
 from rslwm.serialisation import ConfigError
 
 CONFIG = CONFIGS["mppi"]

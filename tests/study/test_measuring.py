@@ -172,7 +172,7 @@ def test_failures_are_named_and_end_the_command(capsys: pytest.CaptureFixture[st
 
 PLANNER = """
 from pathlib import Path
-from rslwm.plan.cem import cem
+from rslwm.plan.search import cem
 
 def search(*arguments):
     if not Path({repaired!r}).exists():

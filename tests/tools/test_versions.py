@@ -64,7 +64,7 @@ def test_comments_docstrings_and_layout_change_nothing(edit: Edit) -> None:
 
 def test_planners_and_data_sources_are_reached_through_their_registries() -> None:
     planning = {module for module, _ in versions.reached(("rslwm.evals.planning", "Planning"))}
-    assert {"rslwm.plan.cem", "rslwm.plan.mppi"} <= planning
+    assert "rslwm.plan.search" in planning
     data = {module for module, _ in versions.reached(("rslwm.study.stages.data", "DataStage"))}
     assert {"rslwm.data.sources.rlds", "rslwm.data.tfds", "rslwm.sim.tabletop"} <= data
 

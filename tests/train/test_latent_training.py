@@ -92,11 +92,11 @@ def test_stored_latents_and_pixels_are_of_the_same_frame(corpus: Corpus) -> None
 
 
 def test_sampled_frames_are_spread_over_the_episodes(corpus: Corpus) -> None:
-    frames = sample_frames(corpus, [0, 1], 5)
+    frames, first, last = sample_frames(corpus, 5), corpus.train[0], corpus.train[-1]
     assert frames.shape == (5, 32, 32, 3)
-    torch.testing.assert_close(frames[0], corpus.frames[corpus.dataset.ids[0]][0] / 255)
-    torch.testing.assert_close(frames[-1], corpus.frames[corpus.dataset.ids[1]][-1] / 255)
-    assert len(sample_frames(corpus, [0], 1000)) == corpus.dataset.lengths[0]
+    torch.testing.assert_close(frames[0], corpus.frames[corpus.dataset.ids[first]][0] / 255)
+    torch.testing.assert_close(frames[-1], corpus.frames[corpus.dataset.ids[last]][-1] / 255)
+    assert len(sample_frames(corpus, 1000)) == sum(corpus.dataset.lengths[corpus.train])
 
 
 # ------------------------------------------------------------------------------------------------------------ encoders

@@ -15,8 +15,7 @@ from rslwm.model.dit import DiTConfig
 from rslwm.model.published.ddpm import DDPMConfig
 from rslwm.model.world_model import WorldModel, WorldModelConfig
 from rslwm.optim import OptimConfig
-from rslwm.train.transfer import start_from
-from rslwm.train.world_model import train_world_model
+from rslwm.train.world_model import start_from, train_world_model
 from rslwm.types import DataError
 
 CONFIG = WorldModelConfig(

@@ -53,6 +53,6 @@ def test_stored_latents_and_pixels_are_of_the_same_view(one_and_two: tuple[Corpu
 
 
 def test_sampled_frames_show_all_views(one_and_two: tuple[Corpus, Corpus]) -> None:
-    frames = sample_frames(one_and_two[1], one_and_two[1].train, 4)
+    frames = sample_frames(one_and_two[1], 8)
     assert frames.shape == (4, SIZE, 2 * SIZE, 3)
     assert [swapped(half) for half in frames.chunk(2, 2)] == [False, True]

@@ -11,7 +11,7 @@ from typing import Annotated
 import tyro
 
 from rslwm.bench.benchmark import Benchmark
-from rslwm.bench.runner import Case
+from rslwm.bench.measure import Case
 from rslwm.sim.config import SimConfig
 
 

@@ -15,7 +15,6 @@ from rslwm.latents.base import Encoder, EncoderConfig
 from rslwm.latents.space import LatentSpace, SpaceConfig
 from rslwm.model.dit import SIZES, DiTConfig, forward_flops
 from rslwm.model.world_model import WorldModel, WorldModelConfig
-from rslwm.serialisation import ConfigError
 from rslwm.types import LatentSpec, end_effector_spec
 
 SEED = 0
@@ -68,31 +67,6 @@ class ModelBenchmark(LatentsBenchmark):
         """FLOPs of a forward pass over new frames of one row. What they look back to adds 0.2 % to a DiT-S and isn't
         counted."""
         return forward_flops(model.dit, (self.grid, self.grid), frames)
-
-
-@dataclass
-class GenerationBenchmark(ModelBenchmark):
-    """A benchmark of a world model that generates frames."""
-
-    context: int = 2
-    """How many frames are given, from which the others are generated."""
-    steps: int = 10
-    """How many denoising steps generate a frame."""
-
-    def world_model(self) -> WorldModel:
-        """See :meth:`ModelBenchmark.world_model`.
-
-        Raises:
-            ConfigError: the context leaves no room for a new frame.
-        """
-        most = self.dit.max_frames - 1
-        if not 0 < self.context <= most:
-            raise ConfigError(f"context is {self.context}; size {self.size} takes 1 to {most} frames")
-        return super().world_model()
-
-    def actions(self, rows: int, frames: int, drawn: torch.Generator) -> Tensor:
-        """Normalised actions (rows, context - 1 + frames, A) of so many new frames."""
-        return 2 * torch.rand((rows, self.context - 1 + frames, SPEC.dims), generator=drawn) - 1
 
 
 class MeanColour(Encoder):

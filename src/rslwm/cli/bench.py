@@ -5,14 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from rslwm.bench.data import Data
-from rslwm.bench.decode import Decode
-from rslwm.bench.encode import EncoderBenchmark, Encodings
-from rslwm.bench.plan import Plan
-from rslwm.bench.rollout import Rollout
-from rslwm.bench.runner import Case
+from rslwm.bench.generation import Plan, Rollout
+from rslwm.bench.latents import Decode, EncoderBenchmark, Encodings
+from rslwm.bench.measure import Case
 from rslwm.bench.sim import Sim
-from rslwm.bench.train import Train
+from rslwm.bench.training import Data, Train
 from rslwm.cli.latents.named import EncoderCommand
 
 __all__ = ["Data", "Decode", "Encode", "Plan", "Rollout", "Sim", "Train"]

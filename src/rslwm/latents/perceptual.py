@@ -20,8 +20,7 @@ from rslwm.compute import seeded
 from rslwm.latents.base import EncoderConfig
 from rslwm.latents.published.effnet import EffNetLite0, EffNetOptions
 from rslwm.latents.published.weights import MissingWeights, Source
-from rslwm.tensors import take_weights
-from rslwm.torch_file import read_tensors, tensors_in
+from rslwm.tensors import read_tensors, take_weights, tensors_in
 
 Kind = Literal["lpips-alex", "lpips-vgg", "effnet-lite0"]
 

@@ -16,8 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from rslwm.attention import KeyValues
 from rslwm.model.cache import EMPTY, Cache, first_frames
-from rslwm.model.layers import FinalLayer, Layer, sinusoidal_embedding
-from rslwm.model.rotary import rotary_tables
+from rslwm.model.layers import FinalLayer, Layer, rotary_tables, sinusoidal_embedding
 from rslwm.serialisation import ConfigError
 
 
@@ -99,16 +98,12 @@ class DiT(nn.Module):
         self, config: DiTConfig, channels: int, action_dims: int, generator: torch.Generator | None = None
     ) -> None:
         super().__init__()
-        if config.width % config.heads or (config.width // config.heads) % 4:
-            raise ConfigError(
-                f"dit.width {config.width} / dit.heads {config.heads} gives heads of {config.width / config.heads:g} "
-                "channels; rotary embeddings of rows and columns need a multiple of 4"
-            )
+        if (of_a_head := config.width / config.heads) % 4:
+            sizes = f"dit.width {config.width} / dit.heads {config.heads} gives heads of {of_a_head:g} channels"
+            raise ConfigError(f"{sizes}; rotary embeddings of rows and columns need a multiple of 4")
         if config.action_inputs and config.action_inputs <= action_dims:
-            raise ConfigError(
-                f"dit.action_inputs is {config.action_inputs} for actions of {action_dims} dimensions; the null action "
-                f"needs an input of its own: 0 (no null action) or at least {action_dims + 1}"
-            )
+            inputs = f"dit.action_inputs is {config.action_inputs} for actions of {action_dims} dimensions"
+            raise ConfigError(f"{inputs}; set 0 (no null action) or at least {action_dims + 1}")
         if config.max_frames < 2:
             raise ConfigError(f"dit.max_frames is {config.max_frames}; a new frame needs at least one of context: 2")
         self.config = config
@@ -139,14 +134,8 @@ class DiT(nn.Module):
         self, x: Tensor, conditions: Conditions, past: Cache = EMPTY, keep: int | None = None
     ) -> tuple[Tensor, Cache]:
         """Velocity (B, T, h, w, C) of T frames that follow the past's, and the first ``keep`` frames' keys and values,
-        all frames' by default.
-
-        With a past of B contexts, x may hold B K rows, (B K) in that order: K candidates share
-        a context.
-
-        Raises:
-            ValueError: more frames than ``max_frames``, or a grid that the patch doesn't divide.
-        """
+        all frames' by default. With a past of B contexts x may hold (B K) rows: K candidates share a context. Raises
+        ValueError for more frames than ``max_frames``, or a grid that the patch doesn't divide."""
         grid, frames = self._grid(x), x.shape[1]
         if past.frames + frames > self.config.max_frames:
             raise ValueError(f"{past.frames} + {frames} frames exceed dit.max_frames = {self.config.max_frames}")
@@ -164,7 +153,6 @@ class DiT(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the weights."""
         return self.x_proj.weight.dtype
 
     def compile(self) -> None:
@@ -190,10 +178,8 @@ class DiT(nn.Module):
     def _grid(self, x: Tensor) -> tuple[int, int]:
         (h, w), p, views = x.shape[2:4], self.config.patch, self.config.views
         if h % p or w % (p * views):
-            raise ValueError(
-                f"a latent grid of {h} x {w} can't be cut into {views} view(s) (dit.views) of patches of {p} x {p} "
-                "(dit.patch)"
-            )
+            patches = f"{views} view(s) (dit.views) of patches of {p} x {p} (dit.patch)"
+            raise ValueError(f"a latent grid of {h} x {w} can't be cut into {patches}")
         return h // p, w // p
 
     def _patchify(self, x: Tensor) -> Tensor:

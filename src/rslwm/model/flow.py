@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import sqrt
-from typing import Literal, Protocol
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -68,26 +68,6 @@ class NoisyClip:
         return (output[:, -self.target.shape[1] :].float() - self.target).square().mean()
 
 
-class Objective(Protocol):
-    """What a transformer learns to predict, and how a frame is sampled from what it predicts."""
-
-    def corrupt(self, latents: Tensor, generator: torch.Generator) -> NoisyClip:
-        """Noise a clean clip (B, T, h, w, C); all random numbers come from ``generator``."""
-
-    def levels(self, steps: int) -> list[float]:
-        """The ``steps + 1`` noise levels from pure noise to data."""
-
-    def move(self, x: Tensor, output: Tensor, level: float, following: float) -> Tensor:
-        """One step from a noise level to the following one."""
-
-    def context(self, latents: Tensor) -> Tensor:
-        """What the transformer sees of clean context frames when it samples."""
-
-    @property
-    def context_level(self) -> float:
-        """Noise level that it is told they have."""
-
-
 @dataclass(frozen=True)
 class FlowMatching:
     """The paper's objective: the transformer predicts the velocity e - z."""
@@ -97,18 +77,16 @@ class FlowMatching:
     """Shift of the noise levels, see :func:`shift_factor`."""
 
     def corrupt(self, latents: Tensor, generator: torch.Generator) -> NoisyClip:
-        """Future frames get independent logit-normal levels passed through the shift. Each history frame becomes
-        (z + s n) / sqrt(1 + s^2) with s from a normal distribution of standard deviation ``history_noise``.
+        """Noise a clean clip (B, T, h, w, C); all random numbers come from ``generator``.
 
-        Raises:
-            ValueError: the clip has no frame after the history.
+        Future frames get independent logit-normal levels passed through the shift. Each history frame becomes
+        (z + s n) / sqrt(1 + s^2) with s from a normal distribution of standard deviation ``history_noise``. Raises
+        ValueError if the clip has no frame after the history.
         """
         split = self.config.history
         if latents.shape[1] <= split:
-            raise ValueError(
-                f"a clip of {latents.shape[1]} frames has no future frame behind flow.history = {split}; cut longer "
-                "clips or shorten the history"
-            )
+            clip = f"a clip of {latents.shape[1]} frames has no future frame behind flow.history = {split}"
+            raise ValueError(f"{clip}; cut longer clips or shorten the history")
         history, future = latents.float().split([split, latents.shape[1] - split], 1)
         levels = shift(draw_like(future[..., 0, 0, 0], generator).sigmoid(), self.gamma)
         noise = draw_like(future, generator)
@@ -118,16 +96,18 @@ class FlowMatching:
         return NoisyClip(x, torch.cat([levels.new_zeros(history.shape[:2]), levels], 1), target=noise - future)
 
     def levels(self, steps: int) -> list[float]:
-        """linspace(1, 0, steps + 1) passed through the shift."""
+        """The noise levels from pure noise to data: linspace(1, 0, steps + 1) passed through the shift."""
         return shift(torch.linspace(1, 0, steps + 1, dtype=torch.float64), self.gamma).tolist()
 
     def move(self, x: Tensor, output: Tensor, level: float, following: float) -> Tensor:
-        """Euler's."""
+        """One step from a noise level to the following one: Euler's."""
         return x + (following - level) * output
 
     @property
     def context_level(self) -> float:
+        """Noise level that the transformer is told of context frames when it samples."""
         return self.config.context_level
 
     def context(self, latents: Tensor) -> Tensor:
+        """What it sees of them."""
         return latents

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from rslwm.model.cache import EMPTY, Cache
 from rslwm.model.dit import Conditions, DiT
-from rslwm.model.flow import FlowMatching, Objective
+from rslwm.model.flow import FlowMatching
+from rslwm.model.published.ddpm import VPrediction
 from rslwm.serialisation import ConfigError
 
 
@@ -41,6 +42,9 @@ class SamplingConfig:
 CONDITIONED_ROWS = 64
 """Rows whose conditions are computed in one product. The weights are many and the rows few, so a rollout computes those
 of all its denoising steps at once; a planner's thousands of rows would only fill the memory."""
+
+Objective = FlowMatching | VPrediction
+"""What a transformer learns to predict, and how a frame is sampled from what it predicts."""
 
 
 @dataclass(frozen=True)
@@ -144,12 +148,18 @@ class Sampler:
         if sampling.guidance != 1 and self.null_action is not None:
             null = self.null_action.to(action).expand(len(action), -1)
             branches.append(_Branch(self, self.informed(state, null), null, levels))
+
+        def guided(x: Tensor, i: int) -> Tensor:
+            """Classifier-free guidance (Ho and Salimans, arXiv 2207.12598)."""
+            output, *nulls = (branch.evaluate(x, i) for branch in branches)
+            return nulls[0] + sampling.guidance * (output - nulls[0]) if nulls else output
+
         x = noise[:, None].float()
         for i, (level, following_level) in enumerate(pairwise(levels)):
-            output = _guided(branches, sampling.guidance, x, i)
+            output = guided(x, i)
             moved = self.objective.move(x, output, level, following_level)
             if sampling.method == "heun" and i + 1 < sampling.steps:
-                output = (output + _guided(branches, sampling.guidance, moved, i + 1)) / 2
+                output = (output + guided(moved, i + 1)) / 2
                 moved = self.objective.move(x, output, level, following_level)
             x = moved
         return replace(state, cache=branches[0].past).then(x, action[:, None].float(), self), x[:, 0]
@@ -168,14 +178,11 @@ class Sampler:
         if sampling.method == "heun" and not isinstance(self.objective, FlowMatching):
             raise ConfigError("sampling.method is 'heun', but a ddpm model takes DDIM steps; use 'euler'")
         if sampling.guidance != 1 and self.null_action is None:
-            raise ConfigError(
-                f"sampling.guidance is {sampling.guidance}, but the model was trained without action_dropout; use 1"
-            )
+            asked = f"sampling.guidance is {sampling.guidance}"
+            raise ConfigError(f"{asked}, but the model was trained without action_dropout; use 1")
         if len(action) != state.batch or len(noise) != state.batch:
-            raise ValueError(
-                f"{len(action)} actions and {len(noise)} noises for {len(state.latents)} contexts "
-                f"of {state.candidates} candidates each"
-            )
+            rows = f"{len(state.latents)} contexts of {state.candidates} candidates each"
+            raise ValueError(f"{len(action)} actions and {len(noise)} noises for {rows}")
 
 
 class _Branch:
@@ -209,12 +216,3 @@ class _Branch:
         of = self.dit.conditions(rows, actions)
         steps = {start + i: of[context + i : context + i + 1] for i in range(len(levels))}
         return steps | {start: of[: context + 1]}
-
-
-def _guided(branches: list[_Branch], guidance: float, x: Tensor, i: int) -> Tensor:
-    """Classifier-free guidance (Ho and Salimans, arXiv 2207.12598)."""
-    output = branches[0].evaluate(x, i)
-    if len(branches) == 1:
-        return output
-    null = branches[1].evaluate(x, i)
-    return null + guidance * (output - null)

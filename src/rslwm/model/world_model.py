@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import torch
 import torch.nn.functional as F
@@ -16,12 +20,11 @@ from rslwm.data.config import DataConfig
 from rslwm.data.conventions import stored_spec
 from rslwm.data.corpus import SeenEpisodes
 from rslwm.latents.space import LatentSpace
-from rslwm.model.checkpoint import FORMAT, read_record, replacing
 from rslwm.model.dit import DiT, DiTConfig
-from rslwm.model.flow import FlowConfig, FlowMatching, Objective, shift_factor
+from rslwm.model.flow import FlowConfig, FlowMatching, shift_factor
 from rslwm.model.published.ddpm import DDPMConfig, VPrediction
 from rslwm.model.published.sampler import FullWindow, OutgoingSampler
-from rslwm.model.sampler import RolloutState, Sampler, SamplingConfig
+from rslwm.model.sampler import Objective, RolloutState, Sampler, SamplingConfig
 from rslwm.optim import OptimConfig
 from rslwm.serialisation import OPERATIONAL, ConfigError, from_dict, to_dict
 from rslwm.tensors import load_weights, write_tensors
@@ -57,6 +60,8 @@ class WorldModelConfig:
 
 PIXELS_AT_ONCE = 2**21
 """Pixels of the frames that are encoded or decoded in one go."""
+FORMAT = 1
+"""Of a checkpoint's folder; only this one is read."""
 
 
 class WorldModel(nn.Module):
@@ -92,10 +97,8 @@ class WorldModel(nn.Module):
         self.objective: Objective = VPrediction(config.ddpm) if config.objective == "ddpm" else flow
         self._sampling = OutgoingSampler if config.alignment == "outgoing" else Sampler
         if config.action_dropout and not config.dit.action_inputs:
-            raise ConfigError(
-                f"world_model.action_dropout is {config.action_dropout}, but the transformer has no input for the null "
-                f"action; set dit.action_inputs to {action_spec.dims + 1}"
-            )
+            dropout = f"world_model.action_dropout is {config.action_dropout}"
+            raise ConfigError(f"{dropout} without a null action; set dit.action_inputs to {action_spec.dims + 1}")
 
     @property
     def device(self) -> torch.device:
@@ -183,11 +186,7 @@ class WorldModel(nn.Module):
         return max(1, PIXELS_AT_ONCE // (clips.shape[1] * self.space.config.image_size**2))
 
     def save(self, folder: Path | str) -> None:
-        """Write a checkpoint folder, all or nothing.
-
-        Raises:
-            DataError: the folder exists and holds something else.
-        """
+        """Write a checkpoint folder, all or nothing; raises what :func:`replacing` raises."""
         record = {
             "format": FORMAT,
             "world_model": to_dict(self.config),
@@ -205,7 +204,7 @@ class WorldModel(nn.Module):
 
     @classmethod
     def load(cls, folder: Path | str) -> Self:
-        """Read a checkpoint folder; nothing but its path is needed.
+        """Read a checkpoint folder.
 
         Raises:
             ConfigError: a field of the configuration is unknown or has the wrong type.
@@ -247,3 +246,40 @@ class WorldModel(nn.Module):
             names = ", ".join(self.action_spec.names)
             given = f"actions are {tuple(actions.shape)} for latents {shape}"
             raise ValueError(f"{given}; expected {needed}: {names} between each two frames")
+
+
+@contextmanager
+def replacing(folder: Path) -> Iterator[Path]:
+    """A temporary sibling that takes the folder's place when the block ends without an error; raises
+    :class:`DataError` if the folder exists and holds something else than a checkpoint."""
+    if folder.exists() and not (folder / "config.yaml").is_file() and any(folder.iterdir()):
+        raise DataError(f"{folder} exists and is not a checkpoint (no config.yaml); choose another folder or remove it")
+    new, old = (folder.with_name(f".{folder.name}.{tag}-{os.getpid()}") for tag in ("new", "old"))
+    new.mkdir(parents=True)
+    try:
+        yield new
+        if folder.exists():
+            folder.rename(old)
+        new.rename(folder)
+    finally:
+        if old.exists() and not folder.exists():
+            old.rename(folder)
+        for leftover in (new, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+def read_record(file: Path) -> dict[str, Any]:
+    """``config.yaml`` as it was saved; raises :class:`DataError` if it is missing, damaged or of another format."""
+    if not file.is_file():
+        raise DataError(f"{file} does not exist; a checkpoint holds config.yaml, model.safetensors and space/")
+    try:
+        record = yaml.safe_load(file.read_text())
+    except yaml.YAMLError as error:
+        raise DataError(f"{file} is not YAML: {error}") from None
+    found = record.get("format") if isinstance(record, dict) else record
+    if not isinstance(record, dict) or found != FORMAT:
+        raise DataError(f"{file}: format {found!r}, but this version reads {FORMAT}; use the version that wrote it")
+    for name in ("world_model", "latent_space", "action_spec", "data_fingerprint"):
+        if name not in record:
+            raise DataError(f"{file}: field {name!r} is missing; the file is not as it was saved")
+    return record

@@ -68,11 +68,8 @@ class TrainingStates:
         return dict(sorted(found.items(), reverse=True))
 
     def save(self, step: int, training: Training, facts: dict[str, Any]) -> None:
-        """Write a state, then remove those that are one too many.
-
-        Raises:
-            OSError: the disk is full; the states before are intact.
-        """
+        """Write a state, then remove those that are one too many; OSError if the disk is full, with the states before
+        intact."""
         path = self.folder / f"training_state-{step:08d}.safetensors"
         _write_atomically(path, training.tensors(), {"step": str(step), "facts": json.dumps(facts)})
         others = self.paths()
@@ -82,10 +79,7 @@ class TrainingStates:
 
     def resume(self, training: Training) -> tuple[int, dict[str, Any]] | None:
         """Restore the newest state that can be read; returns its step and facts, None if there never was a state.
-
-        Raises:
-            DataError: a state belongs to another model, or none can be read.
-        """
+        Raises :class:`DataError` if one belongs to another model, or none can be read."""
         damaged: list[str] = []
         for step, path in self.paths().items():
             try:

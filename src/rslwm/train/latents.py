@@ -19,13 +19,17 @@ from rslwm.latents.adapters.base import Adapter, AdapterConfig
 from rslwm.latents.base import Encoder, FrameBatch
 from rslwm.latents.decoder import DecoderConfig, PixelDecoder
 from rslwm.latents.normaliser import deviation, effective_rank
-from rslwm.latents.space import open_adapter
+from rslwm.latents.space import LatentSpace, open_adapter
 from rslwm.latents.store import to_float
 from rslwm.latents.views import apart, one_view_each
 from rslwm.serialisation import ConfigError
+from rslwm.train.log import NAME
 from rslwm.train.loop import Trained, TrainingFailed, fit
 from rslwm.train.pixel_loss import PixelLoss
-from rslwm.types import DataError, LatentSpec, Progress
+from rslwm.types import DataError, Progress
+
+NORMALISED = 2048
+"""Frames of one view that a normaliser's statistics are taken over."""
 
 
 class FramePairs:
@@ -41,10 +45,8 @@ class FramePairs:
         lengths = corpus.dataset.lengths
         self.starts = windows(lengths, corpus.train, 2, gap[1])
         if not len(self.starts):
-            raise DataError(
-                f"no training episode is longer than {gap[1]} steps, the largest encoder.pair_gap; the longest has "
-                f"{max(lengths[corpus.train])}. Lower encoder.pair_gap."
-            )
+            short = f"no training episode is longer than {gap[1]} steps, the largest encoder.pair_gap"
+            raise DataError(f"{short}; the longest has {max(lengths[corpus.train])}. Lower encoder.pair_gap.")
 
     def __call__(self, number: int, pairs: int) -> FrameBatch:
         """``pairs`` pairs, twice as many frames."""
@@ -63,9 +65,9 @@ class FramePairs:
         return FrameBatch(to_float(read(self.corpus.frames)), instructions, features)
 
 
-def sample_frames(corpus: Corpus, episodes: list[int], count: int) -> Tensor:
-    """``count`` frames spread evenly over these episodes: (count, H, V W, 3) float in [0, 1]."""
-    return to_float(evenly_spaced(corpus.dataset, corpus.frames, episodes, count))
+def sample_frames(corpus: Corpus, count: int) -> Tensor:
+    """``count`` views of frames spread evenly over the training episodes: (count / V, H, V W, 3) float in [0, 1]."""
+    return to_float(evenly_spaced(corpus.dataset, corpus.frames, corpus.train, count // corpus.views))
 
 
 def train_encoder(
@@ -86,7 +88,7 @@ def train_encoder(
     config = encoder.config
     where = device(compute)
     encoder.to(where)
-    probe = apart(sample_frames(corpus, corpus.train, 256 // corpus.views)[:, None], corpus.views).to(where)
+    probe = apart(sample_frames(corpus, 256)[:, None], corpus.views).to(where)
 
     def monitor() -> dict[str, float]:
         training = encoder.training
@@ -105,21 +107,24 @@ def train_encoder(
             return encoder.loss(batch, generator(seed, "encoder noise", number))
 
         trained = fit(encoder, loss, config.optim, folder, compute, progress, encoder.update, monitor)
-    figures = trained.terms if trained else monitor()
-    _require_rank(encoder.spec, figures, config.min_rank, folder)
+    figures, spec = trained.terms if trained else monitor(), encoder.spec
+    found = figures["effective_rank"] if figures["deviation"] > 0 else 0.0
+    # A floor may be poor, but it isn't constant.
+    least = min(config.min_rank, 0.5 if spec.family == "floor" else spec.channels / 2)
+    if found < least:
+        rank = f"effective rank {found:.2f} of {spec.channels}, the least is {least:g} (encoder.min_rank)"
+        remedy = f"see {folder / NAME}. Train longer, or strengthen the objective's guard against collapse"
+        raise TrainingFailed(f"{spec.name} collapsed: its latents have {rank}; {remedy}")
     return trained
 
 
-def _require_rank(spec: LatentSpec, figures: dict[str, float], least: float, folder: Path) -> None:
-    found = figures["effective_rank"] if figures["deviation"] > 0 else 0.0
-    # A floor may be poor, but it isn't constant.
-    least = min(least, 0.5 if spec.family == "floor" else spec.channels / 2)
-    if found < least:
-        raise TrainingFailed(
-            f"{spec.name} collapsed: its latents have effective rank {found:.2f} of {spec.channels}, the least is "
-            f"{least:g} (encoder.min_rank); see {folder / 'train.jsonl'}. Train longer, or strengthen the objective's "
-            "guard against collapse."
-        )
+@torch.no_grad()
+def fit_normaliser(space: LatentSpace, corpus: Corpus, compute: ComputeConfig) -> None:
+    """Fit the normaliser of a space to what it makes of training frames."""
+    where, frames = device(compute), sample_frames(corpus, NORMALISED)
+    with autocast(compute):
+        parts = [space.compress(space.features(x[:, None].to(where))).float() for x in frames.split(256)]
+    space.normaliser.fit(torch.cat(parts))
 
 
 class StoredFrames:
@@ -194,12 +199,8 @@ def train_decoder(
     compute: ComputeConfig,
     progress: Progress,
 ) -> Trained:
-    """Train a pixel decoder in place, on detached normalised latents with a little noise.
-
-    Raises:
-        MissingWeights: the perceptual network isn't on this machine.
-        ConfigError: the perceptual distance would never count.
-    """
+    """Train a pixel decoder in place, on detached normalised latents with a little noise; raises what
+    :class:`PixelLoss` raises."""
     where = device(compute)
     stored = StoredFrames(corpus, latents, seed, "decoder batch")
     decoder.to(where)

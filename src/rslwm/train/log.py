@@ -1,8 +1,11 @@
-"""The log of a training: ``train.jsonl``, a line of figures each interval."""
+"""The log of a training: ``train.jsonl``, a line of figures each interval, some of which say how fast it is."""
 
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -38,3 +41,33 @@ def read_log(path: Path) -> list[dict[str, Any]]:
         except json.JSONDecodeError:
             break
     return lines
+
+
+class Speedometer:
+    """Times steps of so many samples, and nothing between them: looks at the model and checkpoints don't count.
+
+    ``peak`` is :func:`rslwm.compute.peak_flops`, one for all trainings of a run.
+    """
+
+    def __init__(self, samples: int, peak: float) -> None:
+        self.samples, self.peak = samples, peak
+        self._steps, self._seconds, self._summary = 0, 0.0, ""
+
+    @contextmanager
+    def step(self) -> Iterator[None]:
+        """Around one step, which must end with its result on the CPU, or a GPU is timed before it is done."""
+        began = time.perf_counter()
+        yield
+        self._seconds += time.perf_counter() - began
+        self._steps += 1
+
+    def read(self, flops_per_step: float) -> dict[str, float]:
+        """Rates since the last reading. ``mfu``, model-FLOP utilisation, is a share of the peak."""
+        rate = self._steps / self._seconds
+        samples, mfu = rate * self.samples, rate * flops_per_step / self.peak
+        self._steps, self._seconds, self._summary = 0, 0.0, f"  {samples:.3g} samples/s  MFU {mfu:.0%}"
+        return {"steps_per_second": rate, "samples_per_second": samples, "mfu": mfu}
+
+    def __str__(self) -> str:
+        """The last reading in short, to be put behind other figures; empty before there is one."""
+        return self._summary

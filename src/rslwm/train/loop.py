@@ -6,7 +6,7 @@ import contextlib
 import copy
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,7 @@ from rslwm import optim
 from rslwm.compute import ComputeConfig, autocast, device, peak_flops, precision
 from rslwm.optim import OptimConfig
 from rslwm.train.checkpoint import Training, TrainingStates
-from rslwm.train.log import TrainingLog
-from rslwm.train.speed import Speedometer
+from rslwm.train.log import Speedometer, TrainingLog
 from rslwm.types import Progress, silent
 
 Loss = Callable[[int], tuple[Tensor, dict[str, Tensor]]]
@@ -76,18 +75,22 @@ def fit(
         OSError: the disk is full.
     """
     log, states = TrainingLog(folder), TrainingStates(folder, config.keep)
-    training = _begin(module, config)
+    average = copy.deepcopy(module).eval().requires_grad_(False) if config.ema else None
+    training = Training(module, optim.build(module, config), average)
     step, facts = states.resume(training) or (0, {"seconds": 0.0, "flops_per_step": flops_per_step, "terms": {}})
     log.truncate(step)
     speed = Speedometer(config.batch_size * config.accumulate, peak_flops(device(compute), precision(compute)))
     started = time.perf_counter() - facts["seconds"]
     module.train()
     while step < config.steps:
-        with speed.step(), _counting(facts):
+        counter = None if facts["flops_per_step"] else FlopCounterMode(display=False)
+        with speed.step(), counter or contextlib.nullcontext():
             value, terms, norm = train_step(training, loss, step, config, compute)
             step += 1
             after_step(step / config.steps)
             _require_finite(value, norm, step, log.path)
+        if counter:
+            facts["flops_per_step"] = float(counter.get_total_flops())
         last, facts["seconds"] = step == config.steps, round(time.perf_counter() - started, 3)
         if last or step % config.log_every == 0:
             looks = monitor() if last or step % config.monitor_every == 0 else {}
@@ -101,32 +104,13 @@ def fit(
     return Trained(step, facts["seconds"], facts["flops_per_step"], facts["terms"], training.average)
 
 
-def _begin(module: nn.Module, config: OptimConfig) -> Training:
-    average = copy.deepcopy(module).eval().requires_grad_(False) if config.ema else None
-    return Training(module, optim.build(module, config), average)
-
-
-@contextlib.contextmanager
-def _counting(facts: dict[str, Any]) -> Iterator[None]:
-    """Count the FLOPs of what is done inside, unless they are known."""
-    if facts["flops_per_step"]:
-        yield
-        return
-    with FlopCounterMode(display=False) as counter:
-        yield
-    facts["flops_per_step"] = float(counter.get_total_flops())
-
-
 def train_step(
     training: Training, loss: Loss, step: int, config: OptimConfig, compute: ComputeConfig
 ) -> tuple[float, dict[str, Tensor], float]:
     """One step of :func:`fit`: gradients of ``accumulate`` batches, optimiser, moving average of the weights.
 
-    Args:
-        step: steps done; decides the learning rate and which batches ``loss`` is asked for.
-
-    Returns:
-        The loss and its terms, means over the batches, and the norm of the gradient before clipping.
+    Learning rate and batches follow from ``step``, the number of steps done. Returns the loss and its terms, means over
+    the batches, and the norm of the gradient before clipping.
     """
     optimizer = training.optimizer
     for group in optimizer.param_groups:
@@ -162,7 +146,5 @@ def _update_average(average: nn.Module, module: nn.Module, decay: float, step: i
 def _require_finite(value: float, norm: float, step: int, log_file: Path) -> None:
     for what, figure in (("loss", value), ("norm of the gradient", norm)):
         if not math.isfinite(figure):
-            raise TrainingFailed(
-                f"the {what} became {figure} at step {step} (log: {log_file}); lower the learning rate or check "
-                "the data with `rslwm data check`"
-            )
+            remedy = "lower the learning rate or check the data with `rslwm data check`"
+            raise TrainingFailed(f"the {what} became {figure} at step {step} (log: {log_file}); {remedy}")

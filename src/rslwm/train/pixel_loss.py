@@ -18,10 +18,7 @@ WINDOW = 11
 
 
 class PixelLoss:
-    """Terms of the loss of decoded frames, weighted; their sum is to be minimised.
-
-    Args:
-        frames: how many a training sees.
+    """Weighted terms of the loss of decoded frames, of which a training sees so many; their sum is to be minimised.
 
     Raises:
         MissingWeights: the perceptual network isn't on this machine.
@@ -33,28 +30,24 @@ class PixelLoss:
         self.perceptual = None
         if config.perceptual != "none":
             if config.perceptual_after >= frames:
+                late = f"counts only after decoder.perceptual_after {config.perceptual_after} frames"
                 raise ConfigError(
-                    f"decoder.perceptual is {config.perceptual}, but counts only after decoder.perceptual_after "
-                    f"{config.perceptual_after} frames, and the training sees {frames}; lower the one, or set the "
-                    "other to none"
+                    f"decoder.perceptual is {config.perceptual}, but {late}, and the training sees {frames}; "
+                    "lower the one, or set the other to none"
                 )
             self.perceptual = open_perceptual(config.perceptual, config.perceptual_folder).to(device)
 
     def __call__(self, image: Tensor, target: Tensor, seen: int) -> dict[str, Tensor]:
         """(B, T, H, W, 3) twice, in [0, 1], and the number of frames seen before -> scalars by name."""
-        terms = self._published(image, target) if self.config.loss == "published" else _absolute(image, target)
+        if self.config.loss == "published":
+            structure = 1 - ms_ssim(image.flatten(0, 1), target.flatten(0, 1)).mean()
+            terms = {"squared": F.mse_loss(image, target), "ms-ssim": self.config.structure_weight * structure}
+        else:
+            terms = {"absolute": (image - target).abs().mean(), "squared": 8 * F.mse_loss(image, target)}
         if self.perceptual is not None and seen >= self.config.perceptual_after:
             distance = self.perceptual(image.flatten(0, 1), target.flatten(0, 1)).mean()
             terms[self.perceptual.name] = self.config.perceptual_weight * distance
         return terms
-
-    def _published(self, image: Tensor, target: Tensor) -> dict[str, Tensor]:
-        structure = 1 - ms_ssim(image.flatten(0, 1), target.flatten(0, 1)).mean()
-        return {"squared": F.mse_loss(image, target), "ms-ssim": self.config.structure_weight * structure}
-
-
-def _absolute(image: Tensor, target: Tensor) -> dict[str, Tensor]:
-    return {"absolute": (image - target).abs().mean(), "squared": 8 * F.mse_loss(image, target)}
 
 
 def ms_ssim(a: Tensor, b: Tensor) -> Tensor:
@@ -62,9 +55,7 @@ def ms_ssim(a: Tensor, b: Tensor) -> Tensor:
 
     Five scales, each at half the side of the one before, need 176 px. Smaller frames are compared at the first scales
     only, with weights that still sum to one: four from 99 px, three from 44 px, two from 22 px, one from 11 px.
-
-    Raises:
-        ValueError: they are smaller than the window.
+    ValueError if they are smaller than the window.
     """
     from torchmetrics.functional.image import multiscale_structural_similarity_index_measure  # takes two seconds
 

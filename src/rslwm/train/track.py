@@ -13,7 +13,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from rslwm.serialisation import content_hash
 from rslwm.train.log import NAME, read_log
@@ -24,16 +24,8 @@ POLL_SECONDS = 2.0
 PARTIAL = ".partial"
 
 
-class Run(Protocol):
-    """What a tracker shows as one curve: a training."""
-
-    def log(self, metrics: dict[str, float], /, step: int) -> Any: ...
-
-    def finish(self) -> Any: ...
-
-
-Open = Callable[[str], Run]
-"""Opens a run by its name, or goes on with it."""
+Open = Callable[[str], Any]
+"""Opens a run by its name, or goes on with it; it has ``log(metrics, step=...)`` and ``finish()``."""
 
 
 class _TensorBoardRun:
@@ -41,7 +33,7 @@ class _TensorBoardRun:
         self.writer = writer
         self.finish = writer.close
 
-    def log(self, metrics: dict[str, float], /, step: int) -> None:
+    def log(self, metrics: dict[str, float], step: int) -> None:
         for name, value in metrics.items():
             self.writer.add_scalar(name, value, step)
         self.writer.flush()
@@ -55,7 +47,7 @@ def _tensorboard(root: Path) -> Open:
 def _wandb(root: Path) -> Open:
     package = importlib.import_module("wandb")
 
-    def start(name: str) -> Run:
+    def start(name: str) -> Any:
         run = content_hash(str(root), name)  # of the same name in another folder, it is another run
         return package.init(
             project="rslwm", group=root.name, name=name, id=run, dir=root, resume="allow", reinit="create_new"
@@ -67,7 +59,7 @@ def _wandb(root: Path) -> Open:
 def _trackio(root: Path) -> Open:
     package, place = importlib.import_module("trackio"), f"{root.name}-{content_hash(str(root))[:6]}"
 
-    def start(name: str) -> Run:
+    def start(name: str) -> Any:
         # In one context, a new run would end the one before.
         return contextvars.Context().run(
             package.init, project="rslwm", group=place, name=f"{place} {name}", resume="allow", embed=False
@@ -80,19 +72,16 @@ TRACKERS: dict[Kind, Callable[[Path], Open]] = {"tensorboard": _tensorboard, "wa
 
 
 class Mirror:
-    """Forwards new lines of the logs in ``root/stages`` to a tracker.
+    """Forwards new lines of the logs in ``root/stages`` to a tracker, under the ``names`` of their stages' folders.
 
     Which step was the last is kept in ``record``: lines that a resumed training writes again, or that an earlier
     command has forwarded, are not shown twice.
-
-    Args:
-        names: of the runs, by the names of the stages' folders, which they default to.
     """
 
     def __init__(self, root: Path, start: Open, record: Path, names: Mapping[str, str]) -> None:
         self.root, self.start, self.record, self.names = root, start, record, names
         self.reached: dict[str, int] = json.loads(record.read_text()) if record.exists() else {}
-        self._runs: dict[str, Run] = {}
+        self._runs: dict[str, Any] = {}
         self._sizes: dict[Path, int] = {}
 
     def follow(self) -> None:
@@ -115,36 +104,25 @@ class Mirror:
             self._runs.popitem()[1].finish()
 
     def _forward(self, path: Path) -> None:
-        name = self._name(path)
+        stage, *part = path.parent.relative_to(self.root / "stages").parts
+        finished = stage.removesuffix(PARTIAL)
+        name = "-".join([self.names.get(finished, finished), *part])
         for line in read_log(path):
             if line["step"] > self.reached.get(name, 0):
                 if name not in self._runs:
                     self._runs[name] = self.start(name)
                 self._runs[name].log({k: v for k, v in line.items() if k != "step"}, step=line["step"])
                 self.reached[name] = line["step"]
-        if name in self._runs and not self._stage(path).endswith(PARTIAL):
+        if name in self._runs and stage == finished:
             self._runs.pop(name).finish()
-
-    def _stage(self, path: Path) -> str:
-        return path.relative_to(self.root / "stages").parts[0]
-
-    def _name(self, path: Path) -> str:
-        stage = self._stage(path).removesuffix(PARTIAL)
-        part = path.parent.relative_to(self.root / "stages").parts[1:]
-        return "-".join([self.names.get(stage, stage), *part])
 
 
 @contextlib.contextmanager
 def tracking(kind: Kind, root: Path, names: Mapping[str, str] | None = None) -> Iterator[None]:
     """While the block runs, and once more at its end, forward the logs of the run in ``root`` to a tracker.
 
-    If the tracker fails, its error is printed and the block goes on; the next command forwards what is missing.
-
-    Args:
-        names: see :class:`Mirror`.
-
-    Raises:
-        ImportError: the tracker isn't installed.
+    If the tracker fails, its error is printed and the block goes on; the next command forwards what is missing. Raises
+    ImportError if it isn't installed.
     """
     root = root.absolute()
     try:

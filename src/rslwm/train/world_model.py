@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
@@ -12,9 +13,13 @@ from rslwm.compute import ComputeConfig, autocast, device, generator
 from rslwm.data.clips import ClipBatch
 from rslwm.data.corpus import Corpus
 from rslwm.data.store import Readable
-from rslwm.model.world_model import WorldModel
+from rslwm.model.world_model import WorldModel, WorldModelConfig
+from rslwm.tensors import take_weights
 from rslwm.train.loop import Trained, fit
-from rslwm.types import Progress
+from rslwm.types import DataError, Progress
+
+FREE = {"views", "view_order", "max_frames", "temporal"}
+"""Fields of DiTConfig that no weight depends on and that training can adapt to."""
 
 
 def train_world_model(
@@ -65,3 +70,31 @@ def _flops(model: WorldModel, loss: Callable[[], Tensor], compute: ComputeConfig
         value.backward()
     model.dit.zero_grad()
     return float(counter.get_total_flops())
+
+
+def start_from(checkpoint: Path, model: WorldModel) -> str:
+    """Give the transformer of ``model`` the weights of a checkpoint; returns a line for the log.
+
+    Views, window, attention over time and the settings of training may be others. So may latent space and data, if
+    their sizes agree: the weights are where training starts from.
+
+    Raises:
+        DataError: the checkpoint can't be loaded, a field of its ``config.yaml`` differs that the weights depend on, or
+            a tensor is missing, left over or of another shape.
+    """
+    donor = WorldModel.load(checkpoint)
+    theirs, ours = _binding(donor.config), _binding(model.config)
+    for field, value in theirs.items():
+        if ours[field] != value:
+            differ = f"world_model.{field} is {value}, but the model to start has {ours[field]}"
+            remedy = f"set world_model.{field} to {value}, or leave out world_model.init"
+            raise DataError(f"{checkpoint / 'config.yaml'}: {differ}; {remedy}")
+    take_weights(model.dit, donor.dit.state_dict(), checkpoint / "model.safetensors")
+    spec, actions = donor.space.spec, "the same" if donor.action_spec == model.action_spec else "other"
+    return f"weights of {checkpoint}, trained on {spec.name} ({donor.config.dit.views} view(s), {actions} actions)"
+
+
+def _binding(config: WorldModelConfig) -> dict[str, Any]:
+    """What weights depend on, by the name of the field."""
+    dit = {f"dit.{name}": value for name, value in vars(config.dit).items() if name not in FREE}
+    return {"objective": config.objective, "alignment": config.alignment, **dit}

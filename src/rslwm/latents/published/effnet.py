@@ -13,8 +13,7 @@ from rslwm.latents.base import ENCODERS
 from rslwm.latents.published.base import Architecture, Options, PublishedEncoder, blank, import_library
 from rslwm.latents.published.weights import Source, Weights
 from rslwm.serialisation import ConfigError
-from rslwm.tensors import take_weights
-from rslwm.torch_file import read_tensors, tensors_in
+from rslwm.tensors import read_tensors, take_weights, tensors_in
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,7 @@ from rslwm.latents.base import ENCODERS
 from rslwm.latents.published.autoencoder_kl import KLArchitecture, KLAutoencoder, KLOptions
 from rslwm.latents.published.base import blank, require
 from rslwm.latents.published.weights import Source, Weights
-from rslwm.tensors import require_shapes, take_weights
-from rslwm.torch_file import read_tensors, tensors_in
+from rslwm.tensors import read_tensors, require_shapes, take_weights, tensors_in
 from rslwm.types import DataError
 
 LEVELS = 5

@@ -14,8 +14,7 @@ from rslwm.latents.published.base import Architecture, Options, PublishedEncoder
 from rslwm.latents.published.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from rslwm.latents.published.vjepa_network import HEAD, LEVELS, VJEPA, VJEPAConfig
 from rslwm.latents.published.weights import Source, Weights
-from rslwm.tensors import take_weights
-from rslwm.torch_file import read_tensors, tensors_in
+from rslwm.tensors import read_tensors, take_weights, tensors_in
 
 FILE = "vjepa2_1_vitl_dist_vitG_384.pt"
 ENTRIES = ("ema_encoder", "target_encoder", "encoder")

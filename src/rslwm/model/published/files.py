@@ -16,7 +16,7 @@ from torch import Tensor
 from rslwm.latents.adapters.base import AdapterConfig
 from rslwm.latents.decoder import DecoderConfig
 from rslwm.model.dit import SIZES, DiTConfig, size_of
-from rslwm.torch_file import read_tensors
+from rslwm.tensors import read_tensors
 from rslwm.types import DataError
 
 
@@ -43,11 +43,9 @@ class Network:
 
 
 @dataclass(frozen=True)
-class PublishedFile:
+class PublishedFile(Network):
     """All tensors of a file, by their path through its nested dictionaries, and the settings kept beside them."""
 
-    path: Path
-    tensors: dict[str, Tensor]
     settings: dict[str, Any]
 
     @classmethod
@@ -62,11 +60,8 @@ class PublishedFile:
         return [name.removesuffix(marker) for name in self.tensors if f".{name}".endswith(f".{marker}")]
 
     def network(self, kind: str, marker: str) -> Network:
-        """The one that has a tensor called ``marker``, whatever prefix its names have; averaged weights first.
-
-        Raises:
-            DataError: there are several, or none.
-        """
+        """The one that has a tensor called ``marker``, whatever prefix its names have; averaged weights first. Raises
+        :class:`DataError` if there are several, or none."""
         found = self.prefixes(marker)
         if not found:
             names = ", ".join([*self.tensors][:8]) or "no tensor at all"

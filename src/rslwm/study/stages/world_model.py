@@ -23,8 +23,7 @@ from rslwm.study.stages.base import OnEpisodes, Sizes, on_episodes, reading, tra
 from rslwm.study.stages.decoder import DecoderStage
 from rslwm.study.stages.latents import LatentsStage
 from rslwm.study.stages.space import SPACE
-from rslwm.train.transfer import start_from
-from rslwm.train.world_model import train_world_model
+from rslwm.train.world_model import start_from, train_world_model
 from rslwm.types import DataError, LatentSpec
 
 if TYPE_CHECKING:

@@ -1,21 +1,27 @@
-"""How fast frames become latents, and stored ones."""
+"""How fast frames become latents, and latents frames."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from pathlib import Path
 
 import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from rslwm.bench.benchmark import Benchmark
-from rslwm.bench.memory import Work
-from rslwm.bench.runner import Case, cast
-from rslwm.bench.world_model import SEED
-from rslwm.compute import generator, peak_flops, precision
+from rslwm.bench.measure import Case, Work, cast
+from rslwm.bench.world_model import SEED, LatentsBenchmark
+from rslwm.compute import generator, peak_flops, precision, seeded
 from rslwm.data.store import TensorStore
 from rslwm.latents.base import Encoder
+from rslwm.latents.decoder import DecoderConfig
+from rslwm.latents.pixels import TrainedDecoder, open_decoder
+from rslwm.latents.space import LatentSpace
 from rslwm.latents.store import encode_episodes, to_float
+from rslwm.serialisation import from_dict
 
 
 @dataclass
@@ -60,3 +66,46 @@ class Encodings:
         frames, dtype = bench.batch * bench.episodes, self.encoder.network_dtype or precision(bench.compute)
         flops, peak = float(frames * self.encoder.flops()[0]), peak_flops(bench.where, dtype)
         return Case(f"{self.name}, {name}", cast(work, bench.compute), frames, "frames", flops, peak)
+
+
+@dataclass
+class Decode(LatentsBenchmark):
+    """Measure how fast pixel decoders with random weights turn latents into frames.
+
+    For instance:
+      rslwm bench decode --frames 40 --out runs/bench
+      rslwm bench decode --grid 8 --channels 16 --image-size 64 --decoders sub-pixel
+    """
+
+    decoders: tuple[str, ...] = ("sub-pixel", "ldm")
+    """Which pixel decoders are measured: sub-pixel, the small one that comparisons train, and ldm, the paper's."""
+    image_size: int = 256
+    """How many pixels a side of a frame has."""
+    frames: int = 8
+    """How many frames a clip has."""
+    batch: int = 1
+    """How many clips are decoded at once."""
+
+    def cases(self, folder: Path) -> list[Case]:
+        """Raises :class:`ConfigError` if there is no such decoder."""
+        return [self.decoding(self.decodable(kind), kind) for kind in self.decoders]
+
+    def decodable(self, kind: str) -> LatentSpace:
+        """A latent space with a pixel decoder."""
+        space = self.space(self.image_size)
+        config = from_dict(DecoderConfig, {"kind": kind}, "decoders")
+        with seeded(SEED, f"bench {kind} decoder"):
+            space.set_pixels(TrainedDecoder(open_decoder(config, space.spec, self.image_size)))
+        return space.to(self.where).eval()
+
+    def clips(self) -> Tensor:
+        """The latents that are decoded."""
+        return self.latents(self.batch, self.frames, generator(SEED, "bench decode")).to(self.where)
+
+    def decoding(self, space: LatentSpace, kind: str) -> Case:
+        """A batch of the space's latents."""
+        latents = self.clips()
+        with FlopCounterMode(display=False) as counter:
+            cast(partial(space.decode, latents[:1, :1]), self.compute)()
+        made, work = self.batch * self.frames, cast(partial(space.decode, latents), self.compute)
+        return Case(f"{kind} decoder", work, made, "frames", float(made * counter.get_total_flops()), self.peak)
