@@ -33,8 +33,8 @@ class Simulator(Source):
 
     def write(self, folder: Path, progress: Progress = silent) -> EpisodeDataset:
         from rslwm.sim.record import record
-        from rslwm.sim.state import STATE_NAMES
         from rslwm.sim.tabletop import SPEC
+        from rslwm.sim.tasks import STATE_NAMES
 
         sim = self.config.sim
         return write_lerobot(record(sim), folder, SPEC, sim.episodes, progress, STATE_NAMES)
