@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from rslwm.compute import autocast, device, generator
+from rslwm.compute import generator
 from rslwm.evals.aggregates import MEAN, RATIO
 from rslwm.evals.base import METRICS, Load, Metric, MetricInfo, NotAvailable
-from rslwm.evals.evaluation import Evaluation, strangers
+from rslwm.evals.evaluation import Evaluation, in_parts, strangers
 from rslwm.evals.one_step import MEAN_PREDICTION, next_frames
 from rslwm.evals.rollouts import RolloutsConfig, generating
 from rslwm.evals.rows import Rows
@@ -79,14 +79,14 @@ class Identification(Metric):
         return Load(self.config.windows * (history + told_apart), read=self.config.windows * (history + 1))
 
     def measure(self, evaluation: Evaluation) -> Iterator[Rows]:
-        windows, x, actions = next_frames(evaluation, self.config.windows)
-        taken = actions[:, -1]
+        batch = next_frames(evaluation, self.config.windows)
+        windows, past, taken = batch.windows, batch.actions[:, :-1], batch.actions[:, -1]
         others = taken[strangers(windows, self.config.others, evaluation.seed)]
         telling = different(taken, others)
         if not telling.any():
             raise NotAvailable("all held-out actions are alike: there is nothing to tell the true one from")
         candidates = torch.cat([taken[:, None], others], 1)
-        errors = errors_under(evaluation, x, actions[:, :-1], candidates, self.config.memory_mb)
+        errors = errors_under(evaluation, batch.x.float(), past, candidates, self.config.memory_mb)
         true, other = errors[:, :1], errors[:, 1:]
         wins = (other > true).float() + (other == true).float() / 2
         counted = telling.any(1)
@@ -110,13 +110,11 @@ def errors_under(evaluation: Evaluation, x: Tensor, past: Tensor, candidates: Te
 
     ``past`` (N, T-2, A) lie between the frames before. A window's candidates share its context and the noise.
     """
-    where, config = device(evaluation.compute), PlanConfig(sampling=MEAN_PREDICTION, memory_mb=memory_mb)
     g = generator(evaluation.seed, "action identification")
-    parts = []
-    with torch.no_grad(), autocast(evaluation.compute):
-        groups = zip(*(t.to(where).split(AT_ONCE) for t in (x, past, candidates)), strict=True)
-        for frames, before, actions in groups:
-            context, goal = frames[:, :-1], frames[:, -1:]
-            price = imagination(evaluation.world_model, context, before, goal, config, g)
-            parts.append(price(actions[:, :, None]).float().cpu())
-    return torch.cat(parts)
+    config = PlanConfig(sampling=MEAN_PREDICTION, memory_mb=memory_mb)
+
+    def errors(frames: Tensor, before: Tensor, actions: Tensor) -> Tensor:
+        price = imagination(evaluation.world_model, frames[:, :-1], before, frames[:, -1:], config, g)
+        return price(actions[:, :, None])
+
+    return in_parts(errors, AT_ONCE, evaluation.compute, x, past, candidates)

@@ -14,7 +14,7 @@ from rslwm.data.corpus import Corpus
 from rslwm.data.store import Readable
 from rslwm.evals.aggregates import PEARSON, R2
 from rslwm.evals.base import METRICS, ROLLOUTS, Load, Metric, MetricInfo, Need, NotAvailable
-from rslwm.evals.evaluation import Evaluation, others
+from rslwm.evals.evaluation import Evaluation, strangers
 from rslwm.evals.probe import Draw, Probe, TrainedProbe
 from rslwm.evals.rollouts import Rollouts, RolloutsConfig
 from rslwm.evals.rows import Rows
@@ -126,12 +126,11 @@ class InverseDynamics(Metric):
                 yield from self._generated(evaluation, rollouts, probe, k)
 
     def _encoder(self, evaluation: Evaluation, probe: TrainedProbe, k: int) -> Iterator[Rows]:
-        windows = evaluation.windows(k + 1, self.config.windows, f"inverse dynamics {k}")
-        batch = evaluation.clips(k + 1).batch(windows)
+        batch = evaluation.batch(k + 1, self.config.windows, f"inverse dynamics {k}")
         guess = _read(evaluation, probe, k, batch.x[:, [0, -1]])
-        shuffled = batch.actions[others(windows, evaluation.seed)]
-        yield _rows(evaluation, R_ENCODER, windows, guess, batch.actions)
-        yield _rows(evaluation, R_ENCODER, windows, guess, shuffled, "floor")
+        shuffled = batch.actions[strangers(batch.windows, 1, evaluation.seed)[:, 0]]
+        yield _rows(evaluation, R_ENCODER, batch.windows, guess, batch.actions)
+        yield _rows(evaluation, R_ENCODER, batch.windows, guess, shuffled, "floor")
 
     @staticmethod
     def _generated(evaluation: Evaluation, rollouts: Rollouts, probe: TrainedProbe, k: int) -> Iterator[Rows]:

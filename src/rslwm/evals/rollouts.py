@@ -86,7 +86,7 @@ def make_rollouts(evaluation: Evaluation, config: RolloutsConfig) -> Rollouts:
         NotAvailable: none of them holds the context and as many frames as half of them do.
     """
     frames = config.context + _future(evaluation, config)
-    batch = evaluation.clips(frames).batch(evaluation.windows(frames, config.clips, "clips"))
+    batch = evaluation.batch(frames, config.clips, "clips")
     return roll_out(evaluation, batch, config.context, config.sampling, "rollout noise")
 
 
