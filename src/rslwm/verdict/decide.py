@@ -78,10 +78,10 @@ class Verdict:
         Raises:
             DataError: the file is missing, damaged or of another version of rslwm.
         """
-        if not path.is_file():
-            raise DataError(f"{path} does not exist; `rslwm compare` writes it into the folder of its run")
         try:
             return from_dict(cls, json.loads(path.read_text()))
+        except FileNotFoundError:
+            raise DataError(f"{path} does not exist; `rslwm compare` writes it into the folder of its run") from None
         except (json.JSONDecodeError, ConfigError) as error:
             raise DataError(f"{path} is no verdict of this version ({error}); `rslwm report` writes it anew") from None
 
@@ -107,8 +107,7 @@ def decide(
     if not len(rows):
         raise DataError("the table of measurements has no rows; measure a metric before asking for a verdict")
     stored = rows.distinct("metric")
-    unknown = sorted(set(stored) - {info.source for info in metrics.values()})
-    if unknown:
+    if unknown := sorted(set(stored) - {info.source for info in metrics.values()}):
         raise DataError(f"rows of the metric {unknown[0]!r}, which isn't declared; declared: {', '.join(metrics)}")
     resampling = Resampling.of(rows, config.resamples, config.confidence, config.seed)
     elsewhere = noise.values if noise and not noise.unlike else {}
@@ -117,9 +116,11 @@ def decide(
         measurement = measure(rows, info, resampling)
         scale = find_scale(measurement, config.min_room)
         summaries.append(summarise(measurement, scale, resampling))
-        if info.scored and isinstance(scale, Unavailable):
+        if not info.scored:
+            continue
+        if isinstance(scale, Unavailable):
             left_out.append(scale)
-        elif info.scored and not isinstance(scale, Unavailable):
+        else:
             scored.setdefault(info.axis, []).append(score(measurement, scale, elsewhere.get(info.name)))
     axes = axis_scores(scored, resampling, config.seed)
     families = tuple(str(rows["family"][rows["latent"] == space][0]) for space in resampling.spaces)
