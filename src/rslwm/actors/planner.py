@@ -83,18 +83,9 @@ class Planner(Actor):
         self._actions = actions[:, actions.shape[1] - self._latents.shape[1] + 1 :]
 
     def _plan(self) -> PlanResult:
-        given = None if self.given is None else self._ahead(self.given)
-        return plan(
-            self.model,
-            self._latents,
-            self._actions,
-            self._ahead(self.goals),
-            self.config.plan,
-            self.generator,
-            self.searched,
-            given,
-            self.cost,
-        )
+        goals, given = self._ahead(self.goals), None if self.given is None else self._ahead(self.given)
+        search = self.config.plan, self.generator, self.searched
+        return plan(self.model, self._latents, self._actions, goals, *search, given, self.cost)
 
     def _ahead(self, wanted: Tensor) -> Tensor:
         """Of (B, G, ...) what belongs to the steps of a plan that is made now."""

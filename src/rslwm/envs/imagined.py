@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 
 from rslwm.actors.base import Observation
-from rslwm.actors.recorded import Recorded
-from rslwm.envs.base import Environment
-from rslwm.envs.play import play
+from rslwm.actors.blind import Recorded
+from rslwm.envs.base import Environment, play
 from rslwm.model.sampler import RolloutState, SamplingConfig
 from rslwm.model.world_model import WorldModel
 from rslwm.types import ActionSpec

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from rslwm.evals.rows import TRUTH
-from rslwm.report import charts, sprites
+from rslwm.report import charts
 from rslwm.report.charts import Inks
 from rslwm.report.palette import RULE, SOFT, STYLE
 from rslwm.report.run import Clips, Run
@@ -85,7 +85,7 @@ def _summary(scored: list[AxisVerdict], ranked: AxisVerdict, clips: Clips, inks:
     def place(left: float, wide: float) -> Axes:
         return figure.add_axes((left / width, margin / height, wide / width, frame * rows / height))
 
-    strip = sprites.sheet(clips, _liveliest(clips), order)
+    strip = clips.sheet(_liveliest(clips), order)
     _film(place(names, film), strip, [TRUTH, *order], length, clips.context)
     standings = [s for axis in scored for s in axis.standings]
     limits = min(-0.05, *(s.low for s in standings)), max(1.05, *(s.high for s in standings))

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import matplotlib
+import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
+from PIL import Image
 
 import rslwm
 from rslwm.evals.rows import TRUTH
-from rslwm.report import charts, figures, sprites
+from rslwm.report import charts, figures
 from rslwm.report.charts import Inks
 from rslwm.report.palette import STYLE
 from rslwm.report.run import Clips, Run
@@ -45,6 +49,8 @@ COSTS = {
     "peak_memory_mb": ("peak memory, MB", "plain"),
 }
 """Cost figures that have a name and a format; others are shown under their key."""
+MAX_CLIPS = 6
+"""Clips embedded in a page; a PNG of seven rows and ten 64-pixel frames is about 300 kB."""
 PAIRS = (("fidelity", "planning"), ("fidelity", "representation"), ("representation", "planning"))
 
 
@@ -207,13 +213,20 @@ def _costs(record: RunRecord) -> dict[str, Any]:
 def _clips(clips: Clips, order: Sequence[str]) -> dict[str, Any]:
     names = [name for name in order if name in clips.frames]
     frames, height, width = clips.frames[TRUTH].shape[1:4]
-    count = min(len(clips.ids), sprites.MAX_CLIPS)
+    ids = clips.ids[:MAX_CLIPS]
     return {
         "names": names,
-        "ids": clips.ids[:count],
-        "sheets": [sprites.data_uri(sprites.sheet(clips, i, names)) for i in range(count)],
+        "ids": ids,
+        "sheets": [data_uri(clips.sheet(i, names)) for i in range(len(ids))],
         "columns": frames,
         "rows": len(names) + 1,
         "context": clips.context,
         "aspect": width / height,
     }
+
+
+def data_uri(image: np.ndarray) -> str:
+    """(H, W, 3) uint8 as a PNG inside a URI."""
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "png", optimize=True)
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
