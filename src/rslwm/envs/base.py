@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -63,10 +63,9 @@ def live(actor: Actor, environment: Environment[State], state: State) -> Iterato
     """
     if actor.spec is not None and actor.spec != environment.spec:
         environment.spec.require(actor.spec, "the environment", "the actor")
-        raise DataError(
-            "the actor's actions are normalised by other bounds than the environment's: "
-            f"{actor.spec.low} to {actor.spec.high} against {environment.spec.low} to {environment.spec.high}"
-        )
+        own, taken = (f"{spec.low} to {spec.high}" for spec in (actor.spec, environment.spec))
+        what = "the actor's actions are normalised by other bounds than the environment's"
+        raise DataError(f"{what}: {own} against {taken}")
     observation = environment.reset(state)
     yield observation
     actor.start(observation)
@@ -89,10 +88,9 @@ def play(actor: Actor, environment: Environment[State], state: State, steps: int
 def _joined(observations: Sequence[Observation]) -> Observation:
     """Observations after each other as one of all their frames."""
 
-    def joined(name: str) -> Tensor | None:
+    def joined(name: str) -> Any:
         parts = [getattr(one, name) for one in observations]
         return None if parts[0] is None else torch.cat(parts, 1)
 
     truth = {name: torch.cat([one.truth[name] for one in observations], 1) for name in observations[0].truth}
-    actions = torch.cat([one.actions for one in observations], 1)
-    return Observation(actions, joined("latents"), joined("frames"), truth, joined("success"))
+    return Observation(joined("actions"), joined("latents"), joined("frames"), truth, joined("success"))

@@ -49,13 +49,5 @@ def inspect(encoder: Encoder, frames: Tensor, batch: int) -> Inspection:
     if encoder.decodes:
         images = torch.cat([encoder.decode(part[:, None].to(frames.device)) for part in latents.split(batch)])
         quality = float(psnr(images, frames[:, None]).mean()), float(ssim(images, frames[:, None]).mean())
-    return Inspection(
-        len(frames),
-        tuple(latents.shape[1:]),
-        mean,
-        std,
-        effective_rank(latents),
-        batch,
-        1 / median(seconds),
-        *quality,
-    )
+    rank, speed = effective_rank(latents), 1 / median(seconds)
+    return Inspection(len(frames), tuple(latents.shape[1:]), mean, std, rank, batch, speed, *quality)

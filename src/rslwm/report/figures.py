@@ -49,7 +49,7 @@ def _figures(verdict: Verdict, inks: Inks, clips: Clips | None) -> Iterator[tupl
 
 
 def _scores(verdict: Verdict, inks: Inks) -> Figure:
-    shown = [verdict.axes[name] for name in (*AXES, OVERALL) if name in verdict.axes]
+    shown = [*verdict.axes.values()]
     order = [standing.latent for standing in verdict.axes.get(OVERALL, shown[0]).standings]
     figure = Figure(figsize=(2.6 * len(shown) + 1, 0.9 + 0.32 * len(order)), layout="constrained")
     for panel, axis in zip(figure.subplots(1, len(shown), squeeze=False, sharey=True)[0], shown, strict=True):

@@ -80,8 +80,7 @@ def build_report(path: Path) -> Path:
 
 def context(run: Run, environment: Environment) -> dict[str, Any]:
     """Everything that the template shows."""
-    verdict, inks = run.verdict, run.inks
-    axes = {name: verdict.axes[name] for name in (*AXES, OVERALL) if name in verdict.axes}
+    verdict, inks, axes = run.verdict, run.inks, run.verdict.axes
     standings = [s for axis in axes.values() for s in axis.standings]
     track = Track.around([0.0, 1.0, *(s.low for s in standings), *(s.high for s in standings)])
     return {

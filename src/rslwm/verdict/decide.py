@@ -41,7 +41,7 @@ class VerdictConfig:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Scores, decisions and their reasons; numbers that don't exist are None.
+    """Scores, decisions and their reasons, ``overall`` the last of the axes; numbers that don't exist are None.
 
     ``decisions`` say by axis who is best or what would tell, ``notes`` what else a reader has to know: where axes
     disagree, what they lack, which rows don't match. ``training`` says where the training noise comes from;
