@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from pathlib import Path
+
+import numpy as np
+from scipy import stats as distributions
 
 from rslwm.evals.base import MetricInfo
 from rslwm.evals.rows import Rows
 from rslwm.serialisation import ConfigError, from_dict, to_dict
 from rslwm.types import DataError, Unavailable
 from rslwm.verdict import wording
-from rslwm.verdict.agreement import Agreement, agreement
 from rslwm.verdict.axis import OVERALL, AxisScores, AxisVerdict, axis_scores, judge
 from rslwm.verdict.bootstrap import TIE, Resampling, measure
 from rslwm.verdict.combination import Member
@@ -37,6 +39,20 @@ class VerdictConfig:
     a run with several; empty takes a shipped one of the same configuration. Of another configuration none is used."""
     seed: int = 99
     """Decides the bootstrap draws."""
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Spearman correlation of two axes over the spaces, with the two cheapest checks of so small a sample.
+
+    ``lowest`` and ``highest`` bound it when any one space is left out; ``p`` is the share of all orderings of the
+    spaces that agree (or disagree) at least as strongly: with four spaces it can't be below 1/12.
+    """
+
+    rho: float
+    lowest: float
+    highest: float
+    p: float
 
 
 @dataclass(frozen=True)
@@ -162,5 +178,28 @@ def _missing(
 
 def _agreements(axes: Mapping[str, AxisScores]) -> dict[str, Agreement]:
     points = {name: (axis.estimates[0] / TIE).round() for name, axis in axes.items() if name != OVERALL}
-    found = {f"{a}, {b}": agreement(points[a], points[b]) for a, b in combinations(points, 2)}
+    found = {f"{a}, {b}": agreement(points[a], points[b]) for a, b in itertools.combinations(points, 2)}
     return {pair: value for pair, value in found.items() if value is not None}
+
+
+def agreement(x: np.ndarray, y: np.ndarray, permutations: int = 5040, seed: int = 0) -> Agreement | None:
+    """Do two scores (L,) rank the spaces alike? None with fewer than four spaces, or where one score is constant."""
+    n = len(x)
+    if n < 4 or np.ptp(x) == 0 or np.ptp(y) == 0:
+        return None
+    rx, ry = distributions.rankdata(x), distributions.rankdata(y)
+    rho = _correlation(rx, ry)
+    keep = [np.arange(n) != i for i in range(n)]
+    dropped = [_correlation(distributions.rankdata(x[k]), distributions.rankdata(y[k])) for k in keep]
+    if n <= 7:
+        orders = np.array(list(itertools.permutations(range(n))))
+    else:
+        rng = np.random.default_rng(seed)
+        orders = np.vstack([np.arange(n), rng.permuted(np.tile(np.arange(n), (permutations, 1)), axis=1)])
+    null = (rx - rx.mean()) @ (ry[orders] - ry.mean()).T / (n * rx.std() * ry.std())
+    return Agreement(rho, min(dropped), max(dropped), float((np.abs(null) >= abs(rho) - 1e-9).mean()))
+
+
+def _correlation(x: np.ndarray, y: np.ndarray) -> float:
+    spread = x.std() * y.std()
+    return float(((x - x.mean()) * (y - y.mean())).mean() / spread) if spread > 0 else 0.0
