@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from rslwm.actors.base import ACTORS
-from rslwm.actors.random import Random
-from rslwm.envs.play import play
+from rslwm.actors.blind import Random
+from rslwm.envs.base import play
 from rslwm.envs.tabletop import SimulatedTabletop
 from rslwm.latents.space import LatentSpace, SpaceConfig
 from rslwm.model.world_model import WorldModel, WorldModelConfig

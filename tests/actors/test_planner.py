@@ -9,9 +9,8 @@ from torch import Tensor
 
 from rslwm.actors.base import Actor, Observation
 from rslwm.actors.planner import Planner, PlannerConfig
-from rslwm.envs.base import Environment
+from rslwm.envs.base import Environment, play
 from rslwm.envs.imagined import Imagination, Imagined
-from rslwm.envs.play import play
 from rslwm.model.sampler import SamplingConfig
 from rslwm.model.world_model import WorldModel
 from rslwm.plan.base import PlanConfig, plan

@@ -8,10 +8,9 @@ import torch
 from torch import Tensor
 
 from rslwm.actors.base import Actor, Observation
-from rslwm.actors.random import Random
-from rslwm.actors.recorded import Recorded
+from rslwm.actors.blind import Random, Recorded
+from rslwm.envs.base import live, play
 from rslwm.envs.imagined import Imagination, Imagined, imagine
-from rslwm.envs.play import live, play
 from rslwm.model.sampler import SamplingConfig
 from rslwm.model.world_model import WorldModel
 from tiny import TINY, draw, tiny_world_model

@@ -9,11 +9,10 @@ import torch
 from torch import Tensor
 
 from rslwm.actors.base import Actor, Observation
+from rslwm.actors.blind import Random, Recorded
 from rslwm.actors.expert import Demonstrators, Expert
-from rslwm.actors.random import Random
-from rslwm.actors.recorded import Recorded
 from rslwm.data.lerobot import write_lerobot
-from rslwm.envs.play import live, play
+from rslwm.envs.base import live, play
 from rslwm.envs.tabletop import SimulatedTabletop
 from rslwm.sim.config import SimConfig
 from rslwm.sim.record import demonstration, record_episode, restore

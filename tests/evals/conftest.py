@@ -10,10 +10,9 @@ from rslwm.compute import ComputeConfig
 from rslwm.data.corpus import Corpus
 from rslwm.data.store import TensorStore
 from rslwm.evals.config import EvalConfig
-from rslwm.evals.identification import IdentificationConfig
 from rslwm.evals.inverse_dynamics import InverseDynamicsConfig
-from rslwm.evals.one_step import OneStepConfig
 from rslwm.evals.planning import PlanningConfig
+from rslwm.evals.prediction import IdentificationConfig, OneStepConfig
 from rslwm.evals.probe import ProbeConfig
 from rslwm.evals.readout import ReadOutConfig
 from rslwm.evals.rollouts import RolloutsConfig

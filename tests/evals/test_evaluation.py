@@ -9,7 +9,7 @@ import torch
 from measured import Subject, measure
 from point_world import PointWorldModel
 from rslwm.evals.base import METRICS, NotAvailable, metric_infos
-from rslwm.evals.evaluation import choose, others
+from rslwm.evals.evaluation import choose, strangers
 from rslwm.evals.rows import DTYPES
 from rslwm.types import AXES, DataError
 
@@ -44,7 +44,7 @@ def test_held_out_episodes_that_hold_no_window_are_said_so(evaluation: Subject) 
 @pytest.mark.parametrize("seed", range(6))
 def test_shuffled_actions_are_of_another_episode(counts: list[int], seed: int) -> None:
     windows = np.array([(episode, start) for episode, count in enumerate(counts) for start in range(count)])
-    places = others(windows, seed).numpy()
+    places = strangers(windows, 1, seed)[:, 0].numpy()
     assert sorted(places) == list(range(len(windows)))
     assert (places != np.arange(len(windows))).all()
     if max(counts) <= len(windows) / 2:

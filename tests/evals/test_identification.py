@@ -14,7 +14,7 @@ from rslwm.data.corpus import Corpus
 from rslwm.data.store import TensorStore
 from rslwm.evals.base import NotAvailable
 from rslwm.evals.evaluation import strangers
-from rslwm.evals.identification import different
+from rslwm.evals.prediction import different
 
 
 def test_the_exact_model_tells_every_action(evaluation: Subject) -> None:

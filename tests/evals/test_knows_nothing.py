@@ -16,10 +16,9 @@ from rslwm.data.corpus import Corpus
 from rslwm.data.store import TensorStore
 from rslwm.evals.base import METRICS, metric_infos
 from rslwm.evals.config import EvalConfig
-from rslwm.evals.identification import IdentificationConfig
 from rslwm.evals.inverse_dynamics import InverseDynamicsConfig
-from rslwm.evals.one_step import OneStepConfig
 from rslwm.evals.planning import PlanningConfig
+from rslwm.evals.prediction import IdentificationConfig, OneStepConfig
 from rslwm.evals.readout import ReadOutConfig
 from rslwm.evals.rollouts import RolloutsConfig
 from rslwm.evals.success import SuccessConfig, final_windows

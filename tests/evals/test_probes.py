@@ -14,9 +14,8 @@ from rslwm.compute import ComputeConfig
 from rslwm.data.corpus import Corpus
 from rslwm.data.store import TensorStore
 from rslwm.evals.base import NotAvailable
-from rslwm.evals.grid_probe import GridProbe
 from rslwm.evals.inverse_dynamics import InverseProbe
-from rslwm.evals.probe import Probe, ProbeConfig, TrainedProbe, train_probe
+from rslwm.evals.probe import GridProbe, Probe, ProbeConfig, TrainedProbe, train_probe
 from rslwm.evals.readout import StateProbe, StateTargets, balanced
 from rslwm.evals.success import SuccessProbe, final_windows, spread
 from rslwm.types import DataError

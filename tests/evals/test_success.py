@@ -14,8 +14,7 @@ from rslwm.data.corpus import Corpus
 from rslwm.data.store import TensorStore
 from rslwm.evals.base import NotAvailable, metric_infos
 from rslwm.evals.probe import ProbeConfig, TrainedProbe, train_probe
-from rslwm.evals.success import SuccessProbe, final_windows, labelled_clips, left_out, spread
-from rslwm.evals.success_controls import linear_scores
+from rslwm.evals.success import SuccessProbe, final_windows, labelled_clips, left_out, linear_scores, spread
 from rslwm.optim import OptimConfig
 
 

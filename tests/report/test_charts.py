@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 
 from planted import INFOS, study
 from rslwm.report.charts import inline, spread, tradeoff
+from rslwm.report.page import Track, number
 from rslwm.report.palette import STYLE, inks
-from rslwm.report.tracks import Track, number
 from rslwm.verdict.decide import VerdictConfig, decide
 
 

@@ -6,9 +6,8 @@ import pytest
 
 from rslwm.cli.report import Report
 from rslwm.evals.rows import Rows
-from rslwm.report.page import build_report
+from rslwm.report.page import build_report, format_cost, prose
 from rslwm.report.run import Run
-from rslwm.report.tracks import format_cost, prose
 from rslwm.study.record import RunRecord, judge
 from rslwm.types import DataError
 from synthetic import METRICS, SPACES, measurements, write_run

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 from safetensors.numpy import save_file
 
+from rslwm.report.page import data_uri
 from rslwm.report.run import Clips
-from rslwm.report.sprites import data_uri, sheet
 from rslwm.types import DataError
 
 
@@ -20,7 +20,7 @@ def clips():
 
 
 def test_rows_are_spaces_and_columns_are_frames(clips):
-    image = sheet(clips, 1, ["b", "a"])
+    image = clips.sheet(1, ["b", "a"])
     assert image.shape == (3 * 8, 5 * 6, 3)
     np.testing.assert_array_equal(image[8:16, 18:24], clips.frames["b"][1, 3])
     np.testing.assert_array_equal(image[:8, :6], clips.frames["truth"][1, 0])
@@ -28,13 +28,13 @@ def test_rows_are_spaces_and_columns_are_frames(clips):
 
 def test_frames_of_another_size_are_fitted_to_the_truth(clips):
     clips.frames["a"] = np.full((2, 5, 16, 12, 3), 7, np.uint8)
-    image = sheet(clips, 0, ["a"])
+    image = clips.sheet(0, ["a"])
     assert image.shape == (16, 30, 3)
     assert (image[8:] == 7).all()
 
 
 def test_the_uri_holds_the_pixels(clips):
-    image = sheet(clips, 0, ["a", "b"])
+    image = clips.sheet(0, ["a", "b"])
     payload = base64.b64decode(data_uri(image).removeprefix("data:image/png;base64,"))
     np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(payload))), image)
 

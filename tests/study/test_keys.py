@@ -70,7 +70,7 @@ def test_what_is_left_out_of_keys_is_this_and_nothing_else() -> None:
 def test_the_order_of_imports_moves_no_key() -> None:
     """In another process, whose imports come in another order."""
     program = (
-        "import rslwm.evals.success, rslwm.evals.one_step, rslwm.evals.visual\n"
+        "import rslwm.evals.success, rslwm.evals.prediction, rslwm.evals.visual\n"
         "from rslwm.study.graph import Study\nfrom rslwm.study.config import StudyConfig\n"
         "print(*(s.key for s in Study(StudyConfig(latents=('raw-pixels',))).targets))"
     )

@@ -3,8 +3,8 @@ import pytest
 from scipy import stats as distributions
 
 from planted import info, join, rows, study
-from rslwm.verdict.agreement import agreement
 from rslwm.verdict.bootstrap import Resampling, difference, interval, measure, small_sample_factor
+from rslwm.verdict.decide import agreement
 
 EPISODES = np.array([f"e{i:02d}" for i in range(30)])
 

@@ -23,37 +23,33 @@ class PlannerConfig:
 
 
 @ACTORS.register("planner")
+@dataclass(eq=False)
 class Planner(Actor):
     """Model predictive control: :func:`rslwm.plan.base.plan`, again and again.
-
-    Args:
-        model: imagines the futures; encodes what is seen where the environment shows frames only.
-        goals: (B, G, h, w, C), the wanted latents after the first, second, ... action; the last one from then on.
-        generator: for all draws of all plans.
-        given: (B, F, A), what the dimensions that aren't ``searched`` do; the last one from then on.
-        searched: action dimensions to search; all by default.
 
     Raises:
         ConfigError: it is to do no action of a plan, or more than there are.
     """
 
-    found: PlanResult
+    model: WorldModel
+    """Imagines the futures, and encodes what is seen where the environment shows frames only."""
+    goals: Tensor
+    """(B, G, h, w, C), the wanted latents after the first, second, ... action; the last one from then on."""
+    config: PlannerConfig
+    generator: torch.Generator
+    """For all draws of all plans."""
+    given: Tensor | None = None
+    """(B, F, A), what the dimensions that aren't ``searched`` do; the last one from then on."""
+    searched: tuple[int, ...] | None = None
+    """Action dimensions to search; all by default."""
+    cost: Cost = latent_distance
+    found: PlanResult = field(init=False)
     """The plan that is being followed."""
 
-    def __init__(
-        self,
-        model: WorldModel,
-        goals: Tensor,
-        config: PlannerConfig,
-        generator: torch.Generator,
-        given: Tensor | None = None,
-        searched: tuple[int, ...] | None = None,
-        cost: Cost = latent_distance,
-    ) -> None:
-        if not 0 < config.execute <= config.plan.horizon:
-            raise ConfigError(f"execute is {config.execute}; choose 1 to plan.horizon ({config.plan.horizon})")
-        self.model, self.goals, self.config, self.generator = model, goals, config, generator
-        self.given, self.searched, self.cost, self.spec = given, searched, cost, model.action_spec
+    def __post_init__(self) -> None:
+        self.spec, horizon = self.model.action_spec, self.config.plan.horizon
+        if not 0 < self.config.execute <= horizon:
+            raise ConfigError(f"execute is {self.config.execute}; choose 1 to plan.horizon ({horizon})")
 
     def start(self, observation: Observation) -> None:
         shape = observation.actions.shape
@@ -83,18 +79,9 @@ class Planner(Actor):
         self._actions = actions[:, actions.shape[1] - self._latents.shape[1] + 1 :]
 
     def _plan(self) -> PlanResult:
-        given = None if self.given is None else self._ahead(self.given)
-        return plan(
-            self.model,
-            self._latents,
-            self._actions,
-            self._ahead(self.goals),
-            self.config.plan,
-            self.generator,
-            self.searched,
-            given,
-            self.cost,
-        )
+        goals, given = self._ahead(self.goals), None if self.given is None else self._ahead(self.given)
+        search = self.config.plan, self.generator, self.searched
+        return plan(self.model, self._latents, self._actions, goals, *search, given, self.cost)
 
     def _ahead(self, wanted: Tensor) -> Tensor:
         """Of (B, G, ...) what belongs to the steps of a plan that is made now."""

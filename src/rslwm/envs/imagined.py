@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 
 from rslwm.actors.base import Observation
-from rslwm.actors.recorded import Recorded
-from rslwm.envs.base import Environment
-from rslwm.envs.play import play
+from rslwm.actors.blind import Recorded
+from rslwm.envs.base import Environment, play
 from rslwm.model.sampler import RolloutState, SamplingConfig
 from rslwm.model.world_model import WorldModel
 from rslwm.types import ActionSpec
@@ -27,27 +26,21 @@ class Imagination:
     rollout: RolloutState | None = None
 
 
+@dataclass(eq=False)
 class Imagined(Environment[Imagination]):
     """Every place is a future that the world model samples frame by frame.
 
     Noise isn't part of a state: from the same state come other futures, unless the generator is the same, too.
-
-    Args:
-        ahead: frames whose noise is drawn at once. With as many as are played the latents are those of
-            :meth:`WorldModel.rollout` to the last bit.
-        decode: show frames, too, for an actor that looks at these.
     """
 
-    def __init__(
-        self,
-        model: WorldModel,
-        sampling: SamplingConfig,
-        generator: torch.Generator,
-        ahead: int = 1,
-        decode: bool = False,
-    ) -> None:
-        self.model, self.sampling, self.generator = model, sampling, generator
-        self.ahead, self.decode = ahead, decode
+    model: WorldModel
+    sampling: SamplingConfig
+    generator: torch.Generator
+    ahead: int = 1
+    """Frames whose noise is drawn at once. With as many as are played the latents are those of
+    :meth:`WorldModel.rollout` to the last bit."""
+    decode: bool = False
+    """Show frames, too, for an actor that looks at these."""
 
     @property
     def spec(self) -> ActionSpec:

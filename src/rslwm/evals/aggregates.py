@@ -6,6 +6,7 @@ the sums of a resample are ``weights (N, U) @ sums (U, ...)``, where a weight co
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -74,17 +75,13 @@ class Moments(Aggregate):
         if self.centre:
             value = value - _group_mean(value, group, groups)[group]
             value = value / _group_std(value, group, groups)[group]
-        sums = np.stack([_sum_by_unit(f, group, unit, groups, weights.shape[1]) for f in self.features(value, target)])
+        place, shape = unit * groups + group, (weights.shape[1], groups)
+        features = (np.bincount(place, feature, math.prod(shape)) for feature in self.features(value, target))
+        sums = np.stack([feature.reshape(shape) for feature in features])  # (Q, U, G)
         step = max(1, CHUNK // max(sums.shape[0] * groups, 1))
         with np.errstate(divide="ignore", invalid="ignore"):
             chunks = [self.finish(weights[i : i + step] @ sums) for i in range(0, len(weights), step)]
         return np.concatenate(chunks) if chunks else np.empty((0, groups))
-
-
-def _sum_by_unit(feature: np.ndarray, group: np.ndarray, unit: np.ndarray, groups: int, units: int) -> np.ndarray:
-    """(rows,) -> (U, G)."""
-    flat = np.bincount(unit * groups + group, weights=feature, minlength=units * groups)
-    return flat.reshape(units, groups)
 
 
 def _group_mean(x: np.ndarray, group: np.ndarray, groups: int) -> np.ndarray:
@@ -101,14 +98,9 @@ def _group_std(centred: np.ndarray, group: np.ndarray, groups: int) -> np.ndarra
 # Each finish takes the sums (Q, N, G) and returns (N, G).
 
 
-def _mean(sums: np.ndarray) -> np.ndarray:
-    count, value = sums
-    return value / count
-
-
-def _ratio(sums: np.ndarray) -> np.ndarray:
-    value, target = sums
-    return value / target
+def _quotient(sums: np.ndarray) -> np.ndarray:
+    part, whole = sums
+    return part / whole
 
 
 def _pearson(sums: np.ndarray) -> np.ndarray:
@@ -138,24 +130,23 @@ class Auc(Aggregate):
     def evaluate(
         self, value: np.ndarray, target: np.ndarray, group: np.ndarray, unit: np.ndarray, weights: np.ndarray
     ) -> np.ndarray:
-        groups = int(group.max()) + 1 if len(group) else 0
+        groups, units = int(group.max()) + 1 if len(group) else 0, weights.shape[1]
         result = np.full((len(weights), groups), np.nan)
         for g in range(groups):
             positive, negative = (group == g) & (target > 0.5), (group == g) & (target <= 0.5)
-            wins = np.zeros((weights.shape[1],) * 2)  # wins[u, v]: positives of unit u ranked above negatives of unit v
+            wins = np.zeros((units, units))  # wins[u, v]: positives of unit u ranked above negatives of unit v
             for v in np.unique(unit[negative]):
                 rivals = np.sort(value[negative & (unit == v)])
                 above = sum(np.searchsorted(rivals, value[positive], side) for side in ("left", "right")) / 2
-                wins[:, v] = np.bincount(unit[positive], weights=above, minlength=weights.shape[1])
-            pairs = (weights @ np.bincount(unit[positive], minlength=weights.shape[1])) * (
-                weights @ np.bincount(unit[negative], minlength=weights.shape[1])
-            )
+                wins[:, v] = np.bincount(unit[positive], above, units)
+            positives, negatives = (weights @ np.bincount(unit[which], None, units) for which in (positive, negative))
+            pairs = positives * negatives
             np.divide(((weights @ wins) * weights).sum(1), pairs, out=result[:, g], where=pairs > 0)
         return result
 
 
-MEAN = Moments("mean", compares=False, features=lambda v, t: [np.ones_like(v), v], finish=_mean)
-RATIO = Moments("ratio", features=lambda v, t: [v, t], finish=_ratio)
+MEAN = Moments("mean", compares=False, features=lambda v, t: [v, np.ones_like(v)], finish=_quotient)
+RATIO = Moments("ratio", features=lambda v, t: [v, t], finish=_quotient)
 PEARSON = Moments(
     "pearson",
     (-1.0, 1.0),

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import pkgutil
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TypeAlias
 
 import yaml
 
@@ -68,18 +68,11 @@ class NotAvailable(Exception):
     """The data lack what a metric needs; the message says what. Reported as such, never as zero."""
 
 
-class Shared(Enum):
-    """What is made once a space for all metrics that need it."""
-
-    ROLLOUTS = "rollouts"
-
-
-ROLLOUTS = Shared.ROLLOUTS
-"""The space's rollouts; they arrive as a :class:`rslwm.evals.rollouts.Rollouts`."""
-
-Need: TypeAlias = "Shared | Probe | type[Stage]"
-"""What is made before a metric is measured: the rollouts, a probe, which arrives as a
-:class:`rslwm.evals.probe.TrainedProbe`, or a stage of one's own, which arrives opened."""
+ROLLOUTS: Final = "rollouts"
+Need: TypeAlias = "Literal['rollouts'] | Probe | type[Stage]"
+"""What is made before a metric is measured: the space's rollouts, which arrive as a
+:class:`rslwm.evals.rollouts.Rollouts`; a probe, which arrives as a :class:`rslwm.evals.probe.TrainedProbe`; or a stage
+of one's own, which arrives opened."""
 
 
 @dataclass(frozen=True)
@@ -101,8 +94,8 @@ class NoConfig:
 class Metric:
     """A family of metrics that are measured together.
 
-    A new one is a subclass in a file of its own, registered in :data:`METRICS` or named as path/to/file.py:Class: it
-    declares ``infos`` and yields rows, see :meth:`Evaluation.rows`.
+    A new one is a subclass, registered in :data:`METRICS` or named as path/to/file.py:Class: it declares ``infos`` and
+    yields rows, see :meth:`Evaluation.rows`.
     """
 
     infos: ClassVar[tuple[MetricInfo, ...]]
@@ -116,8 +109,9 @@ class Metric:
 
     @property
     def needs(self) -> Mapping[str, Need]:
-        """What :meth:`measure` gets beside the evaluation, by the names of its arguments."""
-        return {}
+        """What :meth:`measure` gets beside the evaluation, by the names of its arguments; where nothing else is said,
+        the rollouts if it has an argument of that name."""
+        return {ROLLOUTS: ROLLOUTS} if ROLLOUTS in inspect.signature(self.measure).parameters else {}
 
     def load(self, history: int, rollouts: RolloutsConfig) -> Load:
         """What measuring takes of a world model that sees ``history`` frames beside the one that it predicts."""
@@ -168,16 +162,11 @@ def measure(metric: Metric, evaluation: Evaluation, needs: Mapping[str, Any]) ->
         DataError: it returned rows that it doesn't declare, of which no verdict could be made.
     """
     rows = Rows.concatenate([*metric.measure(evaluation, **needs)])
-    declared = {info.source for info in metric.infos}
-    if unknown := sorted(set(rows.distinct("metric")) - declared):
-        raise DataError(
-            f"{type(metric).__name__} returned rows of {unknown[0]!r}, which isn't among its infos: "
-            f"{', '.join(sorted(declared))}"
-        )
+    declared = sorted({info.source for info in metric.infos})
+    if unknown := sorted(set(rows.distinct("metric")) - {*declared}):
+        where = f"{type(metric).__name__} returned rows of {unknown[0]!r}"
+        raise DataError(f"{where}, which isn't among its infos: {', '.join(declared)}")
     return rows
-
-
-# ---------------------------------------------------------------------------------------------------- by its reference
 
 
 _REFERENCE = re.compile(r"(?P<name>[^\[\]]+?)(?:\[(?P<options>[^\[\]]*)\])?")
@@ -191,10 +180,8 @@ def split(reference: str) -> tuple[str, dict[str, Any]]:
     """
     match = _REFERENCE.fullmatch(reference.strip())
     if match is None:
-        raise ConfigError(
-            f"metrics: {reference!r} is not of the form METRIC[FIELD=VALUE,...], for instance visual, "
-            "planning[windows=48] or moving.py:Moving"
-        )
+        form = "METRIC[FIELD=VALUE,...], for instance visual, planning[windows=48] or moving.py:Moving"
+        raise ConfigError(f"metrics: {reference!r} is not of the form {form}")
     name, options = match["name"], {}
     if ".py:" in name:
         path, _, attribute = name.rpartition(":")

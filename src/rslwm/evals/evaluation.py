@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from rslwm.compute import ComputeConfig, autocast, device, generator
-from rslwm.data.clips import Clips
+from rslwm.data.clips import ClipBatch, Clips
 from rslwm.data.corpus import Corpus
 from rslwm.data.store import Readable
 from rslwm.envs.imagined import imagine
@@ -93,16 +94,14 @@ class Evaluation:
             raise NotAvailable(f"no held-out episode holds {frames} frames {self.corpus.config.frame_skip} steps apart")
         return choose(places, count, self.seed, concern)
 
+    def batch(self, frames: int, count: int, concern: str) -> ClipBatch:
+        """The clips of latents in these :meth:`windows`."""
+        return self.clips(frames).batch(self.windows(frames, count, concern))
+
     def generate(self, context: Tensor, actions: Tensor, concern: str, sampling: SamplingConfig) -> Tensor:
         """Futures (N, F, h, w, C) of contexts (N, T0, h, w, C) under actions (N, T0-1+F, A)."""
-        where = device(self.compute)
         g = generator(self.seed, concern)
-        with torch.no_grad(), autocast(self.compute):
-            parts = [
-                imagine(self.world_model, c.to(where), a.to(where), sampling, g).float().cpu()
-                for c, a in zip(context.split(64), actions.split(64), strict=True)
-            ]
-        return torch.cat(parts)
+        return in_parts(lambda c, a: imagine(self.world_model, c, a, sampling, g), 64, self.compute, context, actions)
 
     def pixels(self, windows: np.ndarray, frames: int) -> Tensor:
         """True frames (N, T, H, W, 3) in [0, 1]."""
@@ -110,20 +109,21 @@ class Evaluation:
 
     def decode(self, latents: Tensor) -> Tensor:
         """(N, T, h, w, C) -> (N, T, H, W, 3) in [0, 1]."""
-        with torch.no_grad(), autocast(self.compute):
-            parts = [self.world_model.decode(z.to(device(self.compute))).float().cpu() for z in latents.split(8)]
-        return torch.cat(parts)
+        return in_parts(self.world_model.decode, 8, self.compute, latents)
+
+
+def in_parts(function: Callable[..., Tensor], size: int, compute: ComputeConfig, *tensors: Tensor) -> Tensor:
+    """A function of tensors (N, ...), float32 on the CPU, made of ``size`` rows at a time on the device."""
+    where = device(compute)
+    with torch.no_grad(), autocast(compute):
+        parts = zip(*(x.split(size) for x in tensors), strict=True)
+        return torch.cat([function(*(x.to(where) for x in part)).float().cpu() for part in parts])
 
 
 def choose(windows: np.ndarray, count: int, seed: int, concern: str) -> np.ndarray:
     """At most ``count`` of these windows (N, 2), without replacement, in their order."""
     drawn = torch.randperm(len(windows), generator=generator(seed, concern))[:count]
     return windows[np.sort(drawn.numpy())]
-
-
-def others(windows: np.ndarray, seed: int) -> Tensor:
-    """For each of the sorted windows (N, 2) the place (N,) of another one, to shuffle actions: a derangement."""
-    return strangers(windows, 1, seed)[:, 0]
 
 
 def strangers(windows: np.ndarray, count: int, seed: int) -> Tensor:

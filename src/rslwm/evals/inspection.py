@@ -44,21 +44,10 @@ def inspect(encoder: Encoder, frames: Tensor, batch: int) -> Inspection:
         seconds.append((time.perf_counter() - began) / len(part))
     latents = torch.cat(parts)
     flat = latents.flatten(0, -2)
+    mean, std = ((float(x.min()), float(x.median()), float(x.max())) for x in (flat.mean(0), flat.std(0)))
     quality: tuple[float | None, float | None] = None, None
     if encoder.decodes:
         images = torch.cat([encoder.decode(part[:, None].to(frames.device)) for part in latents.split(batch)])
         quality = float(psnr(images, frames[:, None]).mean()), float(ssim(images, frames[:, None]).mean())
-    return Inspection(
-        len(frames),
-        tuple(latents.shape[1:]),
-        _range(flat.mean(0)),
-        _range(flat.std(0)),
-        effective_rank(latents),
-        batch,
-        1 / median(seconds),
-        *quality,
-    )
-
-
-def _range(values: Tensor) -> tuple[float, float, float]:
-    return float(values.min()), float(values.median()), float(values.max())
+    rank, speed = effective_rank(latents), 1 / median(seconds)
+    return Inspection(len(frames), tuple(latents.shape[1:]), mean, std, rank, batch, speed, *quality)

@@ -14,7 +14,7 @@ from rslwm.data.corpus import Corpus
 from rslwm.data.store import Readable
 from rslwm.evals.aggregates import PEARSON, R2
 from rslwm.evals.base import METRICS, ROLLOUTS, Load, Metric, MetricInfo, Need, NotAvailable
-from rslwm.evals.evaluation import Evaluation, others
+from rslwm.evals.evaluation import Evaluation, strangers
 from rslwm.evals.probe import Draw, Probe, TrainedProbe
 from rslwm.evals.rollouts import Rollouts, RolloutsConfig
 from rslwm.evals.rows import Rows
@@ -122,37 +122,27 @@ class InverseDynamics(Metric):
             trained[self.config.horizons[0]].require()
         for k, probe in trained.items():
             if not probe.absent:
-                yield from self._encoder(evaluation, probe, k)
-                yield from self._generated(evaluation, rollouts, probe, k)
+                yield from self._measure(evaluation, rollouts, probe, k)
 
-    def _encoder(self, evaluation: Evaluation, probe: TrainedProbe, k: int) -> Iterator[Rows]:
-        windows = evaluation.windows(k + 1, self.config.windows, f"inverse dynamics {k}")
-        batch = evaluation.clips(k + 1).batch(windows)
-        guess = _read(evaluation, probe, k, batch.x[:, [0, -1]])
-        shuffled = batch.actions[others(windows, evaluation.seed)]
-        yield _rows(evaluation, R_ENCODER, windows, guess, batch.actions)
-        yield _rows(evaluation, R_ENCODER, windows, guess, shuffled, "floor")
+    def _measure(self, evaluation: Evaluation, rollouts: Rollouts, probe: TrainedProbe, k: int) -> Iterator[Rows]:
+        names, skip = np.array(evaluation.corpus.action_spec.names), evaluation.corpus.config.frame_skip
 
-    @staticmethod
-    def _generated(evaluation: Evaluation, rollouts: Rollouts, probe: TrainedProbe, k: int) -> Iterator[Rows]:
-        """Pairs of frames k apart, end to end from the last context frame on: all their actions were imagined."""
-        clip = rollouts.clip
-        still = _read(evaluation, probe, k, rollouts.context[:, [-1, -1]])
+        def read(pair: Tensor) -> Tensor:
+            """The actions (N, k, A) that lie between pairs of frames (N, 2, h, w, C)."""
+            return probe.apply(pair, evaluation.compute).unflatten(1, (k, -1))
+
+        def rows(info: MetricInfo, windows: np.ndarray, role: Role, found: Tensor, actions: Tensor) -> Rows:
+            return evaluation.rows(info, windows, found, k=k, dim=names, role=role, target=actions)
+
+        batch = evaluation.batch(k + 1, self.config.windows, f"inverse dynamics {k}")
+        found = read(batch.x[:, [0, -1]])
+        shuffled = batch.actions[strangers(batch.windows, 1, evaluation.seed)[:, 0]]
+        yield rows(R_ENCODER, batch.windows, "value", found, batch.actions)
+        yield rows(R_ENCODER, batch.windows, "floor", found, shuffled)
+        clip, still = rollouts.clip, read(rollouts.context[:, [-1, -1]])
+        # Pairs end to end from the last context frame on: all their actions were imagined.
         for start in range(rollouts.context.shape[1] - 1, clip.shape[1] - k, k):
-            windows = rollouts.windows + np.array([0, start * evaluation.corpus.config.frame_skip])
-            pair, actions = clip[:, [start, start + k]], rollouts.actions[:, start : start + k]
-            yield _rows(evaluation, R_GENERATED, windows, _read(evaluation, probe, k, pair), actions)
-            yield _rows(evaluation, R_GENERATED, windows, still, actions, "floor")
-
-
-def _read(evaluation: Evaluation, probe: TrainedProbe, k: int, pair: Tensor) -> Tensor:
-    """The actions (N, k, A) that the probe reads from pairs of frames (N, 2, h, w, C)."""
-    return probe.apply(pair, evaluation.compute).unflatten(1, (k, -1))
-
-
-def _rows(
-    evaluation: Evaluation, info: MetricInfo, windows: np.ndarray, guess: Tensor, actions: Tensor, role: Role = "value"
-) -> Rows:
-    """Rows of guessed and of compared actions, both (N, k, A)."""
-    names = np.array(evaluation.corpus.action_spec.names)
-    return evaluation.rows(info, windows, guess, k=actions.shape[1], dim=names, role=role, target=actions)
+            windows = rollouts.windows + np.array([0, start * skip])
+            actions = rollouts.actions[:, start : start + k]
+            yield rows(R_GENERATED, windows, "value", read(clip[:, [start, start + k]]), actions)
+            yield rows(R_GENERATED, windows, "floor", still, actions)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from functools import partial
 
 import numpy as np
 import torch
@@ -85,13 +84,16 @@ class Planning(Metric):
     Config = PlanningConfig
     config: PlanningConfig
 
+    @property
+    def horizons(self) -> tuple[int, ...]:
+        return self.config.horizons or (self.config.plan.horizon,)
+
     def load(self, history: int, rollouts: RolloutsConfig) -> Load:
         plan, windows = self.config.plan, self.config.windows
-        imagined, horizons = plan.candidates * plan.iterations, self.config.horizons or (plan.horizon,)
-        # candidates share the context
-        passes = sum(windows * (history + imagined * generating(plan.sampling, 0, horizon)) for horizon in horizons)
-        read = windows * sum(history + horizon for horizon in horizons)
-        return Load(passes, read=read, memory=plan.memory_mb * 2**20)
+        imagined = plan.candidates * plan.iterations  # they share the context
+        passes = sum(history + imagined * generating(plan.sampling, 0, horizon) for horizon in self.horizons)
+        read = sum(history + horizon for horizon in self.horizons)
+        return Load(windows * passes, read=windows * read, memory=plan.memory_mb * 2**20)
 
     def code(self) -> str:
         return code_of(PLANNERS.get(self.config.plan.planner))
@@ -100,21 +102,24 @@ class Planning(Metric):
         search, spec = self.config.plan, evaluation.corpus.action_spec
         if not spec.moving:
             raise NotAvailable(f"nothing in the action ({', '.join(spec.names)}) moves the robot: no motion to recover")
-        for horizon in self.config.horizons or (search.horizon,):
+        for horizon in self.horizons:
             yield from self._measure(evaluation, replace(search, horizon=horizon))
 
     def _measure(self, evaluation: Evaluation, config: PlanConfig) -> Iterator[Rows]:
         spec = evaluation.corpus.action_spec
         moves, turns = measured(spec)
         history = evaluation.world_model.config.dit.max_frames - 1
-        windows = evaluation.windows(history + config.horizon, self.config.windows, "cem")
-        batch = evaluation.clips(history + config.horizon).batch(windows)
+        batch = evaluation.batch(history + config.horizon, self.config.windows, "cem")
         past, true = batch.actions[:, : history - 1], batch.actions[:, history - 1 :]
         start = true.clone()
         start[..., spec.moving] = stand_still(spec, past, config.horizon)[..., spec.moving]
         planned = self._search(evaluation, config, batch.x.float(), past, start)
-        perfect = partial(action_distance, true[:, None], spec.moving)
-        blind, seeing = (self._references(evaluation, config, start, costs) for costs in (None, perfect))
+
+        def to_true(candidates: Tensor) -> Tensor:
+            """Costs (N, K) of candidates (N, K, k, A)."""
+            return (candidates - true[:, None])[..., spec.moving].square().sum((2, 3))
+
+        blind, seeing = (self._references(evaluation, config, start, costs) for costs in (None, to_true))
         found: list[tuple[MetricInfo, Role, Tensor, list[int]]] = [
             (CEM_ERROR, "value", planned, moves),
             (CEM_ERROR, "floor", blind, moves),
@@ -127,10 +132,10 @@ class Planning(Metric):
         for info, role, plans, dims in found:
             if dims:  # the mean over all but the windows, of plans (..., N, k, A)
                 distance = (plans - true)[..., dims].norm(dim=-1).mean(-1).reshape(-1, len(true)).mean(0)
-                yield evaluation.rows(info, windows, distance, k=config.horizon, role=role)
+                yield evaluation.rows(info, batch.windows, distance, k=config.horizon, role=role)
         did, done = (plans[..., moves].transpose(1, 2) for plans in (planned, true))  # (N, dims, k)
         names = np.array(spec.names)[moves, None]
-        yield evaluation.rows(CEM_R, windows, did, k=config.horizon, dim=names, target=done)
+        yield evaluation.rows(CEM_R, batch.windows, did, k=config.horizon, dim=names, target=done)
 
     @staticmethod
     def _search(evaluation: Evaluation, config: PlanConfig, x: Tensor, past: Tensor, start: Tensor) -> Tensor:
@@ -172,11 +177,6 @@ def untied_distance(generator: torch.Generator) -> Cost:
         return found * (1 + UNTIED * drawn.to(found.device))
 
     return distance
-
-
-def action_distance(true: Tensor, dims: list[int], candidates: Tensor) -> Tensor:
-    """Costs (N, K) of candidates (N, K, k, A) from the true actions (N, 1, k, A)."""
-    return (candidates - true)[..., dims].square().sum((2, 3))
 
 
 def measured(spec: ActionSpec) -> tuple[list[int], list[int]]:

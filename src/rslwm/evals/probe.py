@@ -10,13 +10,15 @@ from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
-from rslwm.compute import ComputeConfig, autocast, device, generator, seeded
+from rslwm.compute import ComputeConfig, device, generator, seeded
 from rslwm.data.corpus import Corpus
 from rslwm.data.store import Readable
 from rslwm.evals.base import NotAvailable
-from rslwm.evals.grid_probe import GridProbe
+from rslwm.evals.evaluation import in_parts
+from rslwm.latents.decoder import ResidualBlock
 from rslwm.optim import OptimConfig
 from rslwm.serialisation import from_dict, to_dict
 from rslwm.tensors import load_weights, write_tensors
@@ -24,6 +26,7 @@ from rslwm.train.loop import fit
 from rslwm.types import Progress, silent
 
 WEIGHTS, RECORD = "probe.safetensors", "probe.json"
+_HIDDEN = 256
 Draw = Callable[[torch.Generator], tuple[Tensor, Tensor, Tensor]]
 """Draws latents (B, T, h, w, C), what is to be read out of them (B, out), and the weight of each number (B, out)."""
 
@@ -62,14 +65,14 @@ class Probe:
         raise NotImplementedError
 
     @property
-    def span(self) -> int:
-        """Frames of the clips from which it takes those that it reads."""
-        return self.reads
-
-    @property
     def about(self) -> int:
         """How many numbers it predicts as a rule, for estimates."""
         return 1
+
+    @property
+    def span(self) -> int:
+        """Frames of the clips from which it takes those that it reads."""
+        return self.reads
 
     def out(self, corpus: Corpus) -> int:
         """How many numbers it predicts.
@@ -91,6 +94,52 @@ class Probe:
         """What training minimises; all are (B, out)."""
         error = F.smooth_l1_loss(guess, target, beta=0.3, reduction="none")
         return (error * weight).sum() / weight.sum().clamp_min(1)
+
+
+class GridProbe(nn.Module):
+    """The network of every probe: (B, T, h, w, C) latents, frames stacked along channels, to ``out`` numbers.
+
+    It has the same weights to learn with whatever the latents' grid and channels are, or a probe's error would tell the
+    size of its reader.
+
+    Latents are brought to ``config.grid`` cells a side: what a cell covers of a finer grid becomes its channels, so no
+    position is lost, and a coarser grid is interpolated. Of more than ``config.channels`` channels the probe sees as
+    many mixtures, drawn at random once and not trained; of fewer, the rest of the embedding's weights lie idle.
+    """
+
+    def __init__(self, frames: int, channels: int, grid: tuple[int, int], out: int, config: ProbeConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.arguments: dict[str, Any] = {"frames": frames, "channels": channels, "grid": grid, "out": out}
+        self.side, width = config.grid, config.width
+        self.fold = (-(-grid[0] // self.side), -(-grid[1] // self.side))
+        folded = channels * self.fold[0] * self.fold[1]
+        self.used = min(folded, config.channels)
+        self.embed = nn.Conv2d(frames * config.channels, width, 1)
+        with torch.no_grad():  # as if the idle ones weren't there
+            self.embed.weight.mul_((config.channels / self.used) ** 0.5)
+        mixing = torch.randn(folded, self.used) / folded**0.5 if folded > self.used else None
+        self.register_buffer("mixing", mixing)
+        self.mixing: Tensor | None
+        self.fine, self.down, self.coarse = ResidualBlock(width), nn.Conv2d(width, width, 3, 2, 1), ResidualBlock(width)
+        cells = (-(-self.side // 2)) ** 2
+        self.head = nn.Sequential(nn.Linear(cells * width, _HIDDEN), nn.SiLU(), nn.Linear(_HIDDEN, out))
+
+    def forward(self, latents: Tensor) -> Tensor:
+        T = latents.shape[1]
+        cells = rearrange(self._cells(latents), "(B T) C h w -> B (T C) h w", T=T)
+        weight = rearrange(self.embed.weight, "D (T C) 1 1 -> D T C 1 1", T=T)[:, :, : self.used].flatten(1, 2)
+        x = F.conv2d(cells, weight, self.embed.bias)
+        return self.head(self.coarse(self.down(self.fine(x))).flatten(1)).float()
+
+    def _cells(self, latents: Tensor) -> Tensor:
+        """(B, T, h, w, C) -> (B T, used, side, side)."""
+        x = rearrange(latents, "B T h w C -> (B T) C h w")
+        a, b = self.fold
+        if x.shape[2:] != (a * self.side, b * self.side):
+            x = F.interpolate(x, (a * self.side, b * self.side), mode="bilinear")
+        x = rearrange(x, "N C (h a) (w b) -> N (C a b) h w", a=a, b=b)
+        return x if self.mixing is None else torch.einsum("N C h w, C D -> N D h w", x, self.mixing.to(x.dtype))
 
 
 @dataclass(frozen=True)
@@ -116,10 +165,8 @@ class TrainedProbe:
         Raises:
             NotAvailable: there is no network.
         """
-        where = device(compute)
-        network = self.require().to(where)
-        with torch.no_grad(), autocast(compute):
-            return torch.cat([network(part.float().to(where)).float().cpu() for part in latents.split(256)])
+        network = self.require().to(device(compute))
+        return in_parts(lambda part: network(part.float()), 256, compute, latents)
 
     def save(self, folder: Path) -> None:
         """Write weights and all that is needed to build the network again."""

@@ -31,13 +31,23 @@ GRIPPER = MetricInfo(
     description="Distance between the gripper's position read out of encoder latents and the true one.",
     ceiling_value=0.0,
 )
+GRIPPER_GENERATED = replace(
+    GRIPPER,
+    name="gripper_error_generated",
+    floor="hold the last context frame still and read that",
+    description="The same read-out on generated latents, against where the gripper really went.",
+)
 OBJECT = replace(
     GRIPPER,
     name="object_error",
     description="Distance between the objects' positions read out of encoder latents and the true ones, mean over the "
     "objects that are there.",
 )
-STILL = "hold the last context frame still and read that"
+OBJECT_GENERATED = replace(
+    GRIPPER_GENERATED,
+    name="object_error_generated",
+    description="The same read-out on generated latents, against where the objects really went.",
+)
 
 
 @dataclass
@@ -72,8 +82,8 @@ class StateTargets:
 
     def at(self, frames: np.ndarray) -> tuple[Tensor, Tensor]:
         """Values and mask, each (N, 3 + 3n), at these places (N, 2) of (episode, frame)."""
-        values = np.stack([self.values[e][t] for e, t in frames])
-        return torch.from_numpy(values), torch.from_numpy(np.stack([self.mask[e][t] for e, t in frames]))
+        values, mask = (np.stack([part[e][t] for e, t in frames]) for part in (self.values, self.mask))
+        return torch.from_numpy(values), torch.from_numpy(mask)
 
     def records(self, what: str) -> bool:
         """Whether the data record positions of the gripper, or of any object."""
@@ -82,8 +92,7 @@ class StateTargets:
 
     def moments(self, episodes: list[int]) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of each number over these episodes, where it is there."""
-        values = np.concatenate([self.values[e] for e in episodes])
-        mask = np.concatenate([self.mask[e] for e in episodes])
+        values, mask = (np.concatenate([part[e] for e in episodes]) for part in (self.values, self.mask))
         count = np.maximum(mask.sum(0), 1)
         mean = (values * mask).sum(0) / count
         std = np.sqrt((np.square(values - mean) * mask).sum(0) / count)
@@ -94,13 +103,8 @@ class StateTargets:
 class StateProbe(Probe):
     """Reads one frame and predicts, standardised, where the gripper and the objects are."""
 
-    @property
-    def name(self) -> str:
-        return "state"
-
-    @property
-    def about(self) -> int:
-        return 3
+    name = "state"
+    about = 3
 
     def out(self, corpus: Corpus) -> int:
         return StateTargets.of(corpus).values[0].shape[1]
@@ -165,10 +169,10 @@ class ReadOut(Metric):
             return evaluation.rows(info, windows[counts], distance[counts], k=k, role=role)
 
         encoder, generated = self.infos
-        windows = evaluation.windows(1, self.config.windows, "read-out")
-        found = read(evaluation.clips(1).batch(windows).x)
-        yield rows(encoder, windows, windows, 0, "value", found)
-        yield rows(encoder, windows, windows, 0, "floor", mean.expand_as(found))
+        batch = evaluation.batch(1, self.config.windows, "read-out")
+        found = read(batch.x)
+        yield rows(encoder, batch.windows, batch.windows, 0, "value", found)
+        yield rows(encoder, batch.windows, batch.windows, 0, "floor", mean.expand_as(found))
         context, skip = rollouts.context.shape[1], evaluation.corpus.config.frame_skip
         still = read(rollouts.context[:, -1:])
         for k in range(1, rollouts.future + 1):
@@ -187,26 +191,10 @@ class ReadOut(Metric):
 @METRICS.register("gripper_readout")
 class GripperReadOut(ReadOut):
     what, part = "gripper", slice(0, 1)
-    infos = (
-        GRIPPER,
-        replace(
-            GRIPPER,
-            name="gripper_error_generated",
-            floor=STILL,
-            description="The same read-out on generated latents, against where the gripper really went.",
-        ),
-    )
+    infos = (GRIPPER, GRIPPER_GENERATED)
 
 
 @METRICS.register("object_readout")
 class ObjectReadOut(ReadOut):
     what, part = "object", slice(1, None)
-    infos = (
-        OBJECT,
-        replace(
-            OBJECT,
-            name="object_error_generated",
-            floor=STILL,
-            description="The same read-out on generated latents, against where the objects really went.",
-        ),
-    )
+    infos = (OBJECT, OBJECT_GENERATED)

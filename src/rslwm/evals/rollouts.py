@@ -86,7 +86,7 @@ def make_rollouts(evaluation: Evaluation, config: RolloutsConfig) -> Rollouts:
         NotAvailable: none of them holds the context and as many frames as half of them do.
     """
     frames = config.context + _future(evaluation, config)
-    batch = evaluation.clips(frames).batch(evaluation.windows(frames, config.clips, "clips"))
+    batch = evaluation.batch(frames, config.clips, "clips")
     return roll_out(evaluation, batch, config.context, config.sampling, "rollout noise")
 
 
@@ -96,10 +96,8 @@ def _future(evaluation: Evaluation, config: RolloutsConfig) -> int:
     skip, typical = corpus.config.frame_skip, int(np.median(corpus.dataset.lengths[corpus.test]))
     longest = (typical - 1) // skip + 1 - config.context
     if longest < 1:
-        raise DataError(
-            f"half of the held-out episodes have {typical} steps or fewer: no future frame after "
-            f"{config.context} context frames {skip} steps apart. Lower data.frame_skip."
-        )
+        lack = f"no future frame after {config.context} context frames {skip} steps apart. Lower data.frame_skip."
+        raise DataError(f"half of the held-out episodes have {typical} steps or fewer: {lack}")
     return min(config.future, longest)
 
 
@@ -128,7 +126,7 @@ def generating(sampling: SamplingConfig, context: int, future: int) -> int:
 
 def keep_clips(path: Path, evaluation: Evaluation, rollouts: Rollouts, count: int) -> None:
     """Write ``count`` decoded rollouts beside the true frames, uint8: the report's videos."""
-    context = rollouts.context.shape[1]
+    context, dataset = rollouts.context.shape[1], evaluation.corpus.dataset
     chosen = torch.arange(0, len(rollouts.windows), max(1, len(rollouts.windows) // count))[:count]
     windows = rollouts.windows[chosen.numpy()]
     true = evaluation.pixels(windows, context + rollouts.future)
@@ -137,7 +135,6 @@ def keep_clips(path: Path, evaluation: Evaluation, rollouts: Rollouts, count: in
     def to_uint8(frames: Tensor) -> Tensor:
         return (frames * 255).round().clamp(0, 255).to(torch.uint8)
 
-    dataset = evaluation.corpus.dataset
     metadata = {
         "context": json.dumps(context),
         "ids": json.dumps([f"{dataset.ids[e]}, step {t}" for e, t in windows]),

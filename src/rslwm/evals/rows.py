@@ -92,8 +92,7 @@ class Rows:
             table = pq.read_table(path)
         except pa.ArrowInvalid as error:
             raise DataError(f"{path} is not a parquet file ({error}); measure again to write a new one") from None
-        missing = [name for name in DTYPES if name not in table.column_names]
-        if missing:
+        if missing := [name for name in DTYPES if name not in table.column_names]:
             raise DataError(f"{path} has no column {missing[0]!r}; its columns: {', '.join(table.column_names)}")
         return cls({name: _to_numpy(table[name], dtype) for name, dtype in DTYPES.items()})
 

@@ -19,6 +19,7 @@ from rslwm.evals.aggregates import AUC, BALANCED_ACCURACY
 from rslwm.evals.base import METRICS, ROLLOUTS, Metric, MetricInfo, Need, NotAvailable
 from rslwm.evals.evaluation import Evaluation
 from rslwm.evals.probe import Draw, Probe, TrainedProbe
+from rslwm.evals.readout import StateTargets
 from rslwm.evals.rollouts import Rollouts, roll_out
 from rslwm.evals.rows import Rows
 from rslwm.types import Role
@@ -66,6 +67,8 @@ ACCURACY_GENERATED = replace(
 
 _SLACK = 4
 """A training clip ends at most this many recorded steps before its episode."""
+_RIDGE = 0.1
+"""Penalty on the slopes of a control's standardised features, as a share of what the data weigh."""
 
 
 @dataclass(frozen=True)
@@ -74,10 +77,7 @@ class SuccessProbe(Probe):
 
     frames: int
     reads: ClassVar[int] = 3
-
-    @property
-    def name(self) -> str:
-        return "success"
+    name = "success"
 
     @property
     def span(self) -> int:
@@ -120,8 +120,7 @@ def labelled_clips(corpus: Corpus, frames: int, episodes: list[int], which: str)
     labelled = [e for e in episodes if labels[e] is not None]
     if not labelled:
         raise NotAvailable("the data have no success labels")
-    steps = (frames - 1) * corpus.config.frame_skip + 1
-    kept = [e for e in labelled if corpus.dataset.lengths[e] >= steps]
+    kept = [e for e in labelled if corpus.dataset.lengths[e] >= _steps(corpus, frames)]
     if len({labels[e] for e in kept}) == 2:
         return kept
     reason = f"every labelled {which} episode has success = {labels[kept[0]]}" if kept else "no episode is left"
@@ -131,16 +130,15 @@ def labelled_clips(corpus: Corpus, frames: int, episodes: list[int], which: str)
 
 def left_out(corpus: Corpus, frames: int, episodes: Sequence[int]) -> str:
     """How many labelled ones of the episodes the success probe can't use; empty if it can use all."""
-    skip = corpus.config.frame_skip
-    steps = (frames - 1) * skip + 1
     lengths = [corpus.dataset.lengths[e] for e in episodes if corpus.dataset.success[e] is not None]
-    short = sum(length < steps for length in lengths)
-    if not short:
-        return ""
-    return (
-        f"{short} of {len(lengths)} labelled episodes are shorter than the success probe's clip of {frames} frames "
-        f"{skip} steps apart and left out"
-    )
+    short = sum(length < _steps(corpus, frames) for length in lengths)
+    clip = f"the success probe's clip of {frames} frames {corpus.config.frame_skip} steps apart"
+    return f"{short} of {len(lengths)} labelled episodes are shorter than {clip} and left out" if short else ""
+
+
+def _steps(corpus: Corpus, frames: int) -> int:
+    """Recorded steps of a clip of so many frames."""
+    return (frames - 1) * corpus.config.frame_skip + 1
 
 
 def final_windows(clips: Clips, episodes: list[int], slack: int = 0) -> np.ndarray:
@@ -195,10 +193,8 @@ class Success(Metric):
         clips, windows = at_the_end(evaluation, self.config.frames, evaluation.corpus.test, "held-out")
         labels, context = labels_of(evaluation.corpus, windows), rollouts.context.shape[1]
         if clips.frames <= context:
-            raise NotAvailable(
-                f"the success probe's clip has {clips.frames} frames, and rollouts start from {context}. "
-                "Raise evaluation.success.frames."
-            )
+            short = f"the success probe's clip has {clips.frames} frames, and rollouts start from {context}"
+            raise NotAvailable(f"{short}. Raise evaluation.success.frames.")
         batch = clips.batch(windows)
         ends = roll_out(evaluation, batch, context, rollouts.sampling, "success rollouts")
         still = torch.cat([ends.context, ends.context[:, -1:].expand_as(ends.generated)], 1)
@@ -210,3 +206,70 @@ class Success(Metric):
         for info, role, latents in seen:
             scores = probe.apply(spread(latents), evaluation.compute).sigmoid()[:, 0]
             yield evaluation.rows(info, windows, scores, role=role, target=labels)
+
+
+class Control(Metric):
+    """What tells success without looking at the task: a label that follows from an episode's length, from where the
+    hand is or from the actions measures no representation.
+
+    A linear reader of such features is fitted on training episodes, so whether much or little of them goes with success
+    is learned, too."""
+
+    Config = SuccessConfig
+    config: SuccessConfig
+
+    def features(self, evaluation: Evaluation, clips: Clips, windows: np.ndarray) -> np.ndarray:
+        """(N, Q) of windows (N, 2). Raises :class:`NotAvailable` where the data don't record it."""
+        raise NotImplementedError
+
+    def measure(self, evaluation: Evaluation) -> Iterator[Rows]:
+        corpus, frames = evaluation.corpus, self.config.frames
+        clips, seen = at_the_end(evaluation, frames, corpus.train, "training")
+        _, windows = at_the_end(evaluation, frames, corpus.test, "held-out")
+        known, asked = (self.features(evaluation, clips, places) for places in (seen, windows))
+        scores = linear_scores(known, labels_of(corpus, seen), asked)
+        yield evaluation.rows(self.infos[0], windows, scores, target=labels_of(corpus, windows))
+
+
+def linear_scores(features: np.ndarray, labels: np.ndarray, asked: np.ndarray) -> np.ndarray:
+    """Scores (M,) of features (M, Q) by a ridge regression of labels (N,), which weigh the same, on features (N, Q)."""
+    mean, std = features.mean(0), np.maximum(features.std(0), 1e-6)
+    x, asked = (features - mean) / std, (asked - mean) / std
+    weights = np.where(labels > 0.5, 0.5 / labels.mean(), 0.5 / (1 - labels.mean()))
+    x -= np.average(x, axis=0, weights=weights)
+    slope = np.linalg.solve(
+        (x.T * weights) @ x + _RIDGE * len(x) * np.eye(x.shape[1]), x.T @ (weights * (labels - 0.5))
+    )
+    return asked @ slope
+
+
+def _control(name: str, what: str) -> tuple[MetricInfo]:
+    description = f"A control: area under the ROC curve of {what} alone. Near 0.5 it tells nothing of success."
+    return (replace(SUCCESS_AUC, name=f"success_auc_{name}", scored=False, description=description),)
+
+
+@METRICS.register("success_length")
+class Length(Control):
+    infos = _control("length", "an episode's length")
+
+    def features(self, evaluation: Evaluation, clips: Clips, windows: np.ndarray) -> np.ndarray:
+        return evaluation.corpus.dataset.lengths[windows[:, :1]].astype(float)
+
+
+@METRICS.register("success_height")
+class Height(Control):
+    infos = _control("height", "the gripper's height in the last frame")
+
+    def features(self, evaluation: Evaluation, clips: Clips, windows: np.ndarray) -> np.ndarray:
+        targets = StateTargets.of(evaluation.corpus)
+        if not targets.records("gripper"):
+            raise NotAvailable("the data record no gripper position")
+        return targets.at(windows + np.array([0, (clips.frames - 1) * clips.skip]))[0][:, 2:3].double().numpy()
+
+
+@METRICS.register("success_actions")
+class Actions(Control):
+    infos = _control("actions", "the actions that a rollout is given")
+
+    def features(self, evaluation: Evaluation, clips: Clips, windows: np.ndarray) -> np.ndarray:
+        return clips.batch(windows).actions.flatten(1).double().numpy()

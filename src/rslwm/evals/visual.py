@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -10,7 +11,7 @@ from einops import rearrange
 from torch import Tensor
 
 from rslwm.evals.aggregates import MEAN
-from rslwm.evals.base import METRICS, ROLLOUTS, Load, Metric, MetricInfo, Need
+from rslwm.evals.base import METRICS, Load, Metric, MetricInfo
 from rslwm.evals.evaluation import Evaluation
 from rslwm.evals.rollouts import Rollouts, RolloutsConfig
 from rslwm.evals.rows import Rows
@@ -26,14 +27,10 @@ PSNR = MetricInfo(
     ceiling="encode and decode the true frames",
     description="Peak signal-to-noise ratio of the decoded rollout against the true frames.",
 )
-SSIM = MetricInfo(
+SSIM = replace(
+    PSNR,
     name="ssim",
-    axis="fidelity",
-    higher_is_better=True,
     unit="1",
-    aggregate=MEAN,
-    floor="hold the last context frame still, encoded and decoded",
-    ceiling="encode and decode the true frames",
     description="Structural similarity of the decoded rollout to the true frames, luminance.",
 )
 
@@ -57,19 +54,13 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
 class Visual(Metric):
     infos = (PSNR, SSIM)
 
-    @property
-    def needs(self) -> Mapping[str, Need]:
-        return {"rollouts": ROLLOUTS}
-
     def load(self, history: int, rollouts: RolloutsConfig) -> Load:
-        return Load(
-            decoded=2 * rollouts.clips * rollouts.future
-        )  # the generated frames, and the true ones as a ceiling
+        """The generated frames, and the true ones as a ceiling."""
+        return Load(decoded=2 * rollouts.clips * rollouts.future)
 
     def measure(self, evaluation: Evaluation, rollouts: Rollouts) -> Iterator[Rows]:
         context = rollouts.context.shape[1]
-        frames = evaluation.pixels(rollouts.windows, context + rollouts.future)
-        true = frames[:, context:]
+        true = evaluation.pixels(rollouts.windows, context + rollouts.future)[:, context:]
         candidates: dict[Role, Tensor] = {
             "value": evaluation.decode(rollouts.generated),
             "floor": evaluation.decode(rollouts.context[:, -1:]).expand_as(true),

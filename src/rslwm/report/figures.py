@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from rslwm.evals.rows import TRUTH
-from rslwm.report import charts, sprites
+from rslwm.report import charts
 from rslwm.report.charts import Inks
 from rslwm.report.palette import RULE, SOFT, STYLE
 from rslwm.report.run import Clips, Run
@@ -49,7 +49,7 @@ def _figures(verdict: Verdict, inks: Inks, clips: Clips | None) -> Iterator[tupl
 
 
 def _scores(verdict: Verdict, inks: Inks) -> Figure:
-    shown = [verdict.axes[name] for name in (*AXES, OVERALL) if name in verdict.axes]
+    shown = [*verdict.axes.values()]
     order = [standing.latent for standing in verdict.axes.get(OVERALL, shown[0]).standings]
     figure = Figure(figsize=(2.6 * len(shown) + 1, 0.9 + 0.32 * len(order)), layout="constrained")
     for panel, axis in zip(figure.subplots(1, len(shown), squeeze=False, sharey=True)[0], shown, strict=True):
@@ -85,7 +85,7 @@ def _summary(scored: list[AxisVerdict], ranked: AxisVerdict, clips: Clips, inks:
     def place(left: float, wide: float) -> Axes:
         return figure.add_axes((left / width, margin / height, wide / width, frame * rows / height))
 
-    strip = sprites.sheet(clips, _liveliest(clips), order)
+    strip = clips.sheet(_liveliest(clips), order)
     _film(place(names, film), strip, [TRUTH, *order], length, clips.context)
     standings = [s for axis in scored for s in axis.standings]
     limits = min(-0.05, *(s.low for s in standings)), max(1.05, *(s.high for s in standings))

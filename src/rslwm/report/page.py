@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import base64
+import io
+import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import matplotlib
+import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from matplotlib.figure import Figure
+from PIL import Image
 
 import rslwm
 from rslwm.evals.rows import TRUTH
-from rslwm.report import charts, figures, sprites
+from rslwm.report import charts, figures
 from rslwm.report.charts import Inks
 from rslwm.report.palette import STYLE
 from rslwm.report.run import Clips, Run
-from rslwm.report.tracks import Track, format_cost, number, prose
 from rslwm.study.record import RunRecord
 from rslwm.types import AXES
 from rslwm.verdict.axis import MIN_UNITS, OVERALL, AxisVerdict
@@ -45,6 +50,8 @@ COSTS = {
     "peak_memory_mb": ("peak memory, MB", "plain"),
 }
 """Cost figures that have a name and a format; others are shown under their key."""
+MAX_CLIPS = 6
+"""Clips embedded in a page; a PNG of seven rows and ten 64-pixel frames is about 300 kB."""
 PAIRS = (("fidelity", "planning"), ("fidelity", "representation"), ("representation", "planning"))
 
 
@@ -74,8 +81,7 @@ def build_report(path: Path) -> Path:
 
 def context(run: Run, environment: Environment) -> dict[str, Any]:
     """Everything that the template shows."""
-    verdict, inks = run.verdict, run.inks
-    axes = {name: verdict.axes[name] for name in (*AXES, OVERALL) if name in verdict.axes}
+    verdict, inks, axes = run.verdict, run.inks, run.verdict.axes
     standings = [s for axis in axes.values() for s in axis.standings]
     track = Track.around([0.0, 1.0, *(s.low for s in standings), *(s.high for s in standings)])
     return {
@@ -207,13 +213,83 @@ def _costs(record: RunRecord) -> dict[str, Any]:
 def _clips(clips: Clips, order: Sequence[str]) -> dict[str, Any]:
     names = [name for name in order if name in clips.frames]
     frames, height, width = clips.frames[TRUTH].shape[1:4]
-    count = min(len(clips.ids), sprites.MAX_CLIPS)
+    ids = clips.ids[:MAX_CLIPS]
     return {
         "names": names,
-        "ids": clips.ids[:count],
-        "sheets": [sprites.data_uri(sprites.sheet(clips, i, names)) for i in range(count)],
+        "ids": ids,
+        "sheets": [data_uri(clips.sheet(i, names)) for i in range(len(ids))],
         "columns": frames,
         "rows": len(names) + 1,
         "context": clips.context,
         "aspect": width / height,
     }
+
+
+def data_uri(image: np.ndarray) -> str:
+    """(H, W, 3) uint8 as a PNG inside a URI."""
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "png", optimize=True)
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+@dataclass(frozen=True)
+class Track:
+    """A horizontal scale on which better is to the right; positions are percentages of its width."""
+
+    worst: float
+    best: float
+
+    @classmethod
+    def around(cls, values: Iterable[float | None], higher_is_better: bool = True) -> Track:
+        """A scale that holds all values, with a margin of 4 %."""
+        known = [v for v in values if v is not None]
+        low, high = min(known), max(known)
+        margin = 0.04 * (high - low or abs(high) or 1.0)
+        low, high = low - margin, high + margin
+        return cls(low, high) if higher_is_better else cls(high, low)
+
+    @property
+    def width(self) -> float:
+        return abs(self.best - self.worst)
+
+    def at(self, value: float) -> float:
+        return round(100 * (value - self.worst) / (self.best - self.worst), 2)
+
+    def span(self, low: float, high: float) -> tuple[float, float]:
+        """Left edge and width of an interval."""
+        left, right = sorted((self.at(low), self.at(high)))
+        return left, round(right - left, 2)
+
+
+def number(value: float | None, spread: float) -> str:
+    """A value with as many decimals as a hundredth of the spread of its kind needs."""
+    if value is None:
+        return "–"
+    decimals = min(max(2 - math.floor(math.log10(spread)), 0), 5) if spread > 0 else 2
+    text = f"{value:,.{decimals}f}".replace("-", "−")
+    return text.lstrip("−") if not any(c in "123456789" for c in text) else text
+
+
+def format_cost(value: float | None, kind: str) -> str:
+    """A count as 1.2 M, bytes as 2.0 kB, seconds as 3 min 20 s."""
+    if value is None:
+        return "–"
+    if kind == "seconds":
+        if value >= 100:
+            return f"{int(value // 60)} min {int(value % 60)} s"
+        return f"{value:.1f} s" if value >= 1 else f"{1000 * value:.0f} ms"
+    if kind in ("count", "bytes"):
+        unit = "B" if kind == "bytes" else ""
+        for factor, prefix in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+            if value >= factor:
+                return f"{value / factor:.3g} {prefix}{unit}"
+        return f"{value:.3g} {unit}".strip()
+    return f"{value:,.4g}"
+
+
+def prose(text: str) -> Markup:
+    """Escaped text in which `backticks` set code."""
+    parts = str(escape(text)).split("`")
+    if len(parts) % 2 == 0:  # an odd number of backticks: leave them alone
+        return escape(text)
+    return Markup("".join(f"<code>{part}</code>" if i % 2 else part for i, part in enumerate(parts)))

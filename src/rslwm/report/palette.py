@@ -24,12 +24,7 @@ STYLE: Any = {
 """Of every figure, for matplotlib."""
 
 COLOURS: dict[str, tuple[tuple[str, str], ...]] = {
-    "reconstruction": (
-        ("#c85200", "#ef7d3c"),
-        ("#d18f00", "#f0b429"),
-        ("#b8588d", "#dd8fb9"),
-        ("#8a6a3f", "#bd9a6b"),
-    ),
+    "reconstruction": (("#c85200", "#ef7d3c"), ("#d18f00", "#f0b429"), ("#b8588d", "#dd8fb9"), ("#8a6a3f", "#bd9a6b")),
     "semantic": (
         ("#0068a8", "#4aa3df"),
         ("#3a9bd1", "#8ccbf0"),

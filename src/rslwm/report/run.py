@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from einops import rearrange
+from PIL import Image
 from safetensors import safe_open
 
 from rslwm.evals.rows import TRUTH
@@ -48,6 +50,18 @@ class Clips:
         ids = json.loads(truth.get("ids", "[]"))[:clips] or [f"clip {i + 1}" for i in range(clips)]
         cut = {name: array[:clips, :length] for name, array in frames.items()}
         return cls(cut, json.loads(truth.get("context", "0")), tuple(map(str, ids)))
+
+    def sheet(self, index: int, names: list[str]) -> np.ndarray:
+        """A clip as a sprite sheet (rows * H, T * W, 3): the truth, then ``names``, all in the truth's pixels."""
+        height, width = self.frames[TRUTH].shape[2:4]
+        rows = [_fit(self.frames[name][index], height, width) for name in (TRUTH, *names)]
+        return rearrange(np.stack(rows), "n t h w c -> (n h) (t w) c")
+
+
+def _fit(frames: np.ndarray, height: int, width: int) -> np.ndarray:
+    if frames.shape[1:3] == (height, width):
+        return frames
+    return np.stack([np.asarray(Image.fromarray(f).resize((width, height), Image.Resampling.BOX)) for f in frames])
 
 
 @dataclass(frozen=True)

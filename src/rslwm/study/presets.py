@@ -6,10 +6,9 @@ from dataclasses import replace
 
 from rslwm.data.config import DataConfig
 from rslwm.evals.config import EvalConfig
-from rslwm.evals.identification import IdentificationConfig
 from rslwm.evals.inverse_dynamics import InverseDynamicsConfig
-from rslwm.evals.one_step import OneStepConfig
 from rslwm.evals.planning import PlanningConfig
+from rslwm.evals.prediction import IdentificationConfig, OneStepConfig
 from rslwm.evals.probe import ProbeConfig
 from rslwm.evals.readout import ReadOutConfig
 from rslwm.evals.rollouts import RolloutsConfig

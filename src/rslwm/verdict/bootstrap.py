@@ -51,21 +51,26 @@ class Resampling:
 
 
 @dataclass(frozen=True)
-class Measurement:
-    """One metric of every space: ``estimates[role]`` is (N + 1, L, S, O).
-
-    L runs over spaces, S over seeds and O over outputs: output 0 is the mean over all horizons, output 1 + i is horizon
-    ``ks[i]``. NaN where a space or seed has no rows. ``units`` counts the episodes behind it, ``dropped`` the rows that
-    weren't finite, and ``undefined`` names the cells left out because some space lacks them; ``complete`` says whether
-    every training of the study has the metric. For a metric with dimensions (of the action, say), ``by_dim`` is
-    (L, cells), the sample's value in each cell that ``dims`` names.
-    """
+class Coverage:
+    """What stands behind one metric: horizons, the number of episodes, that of rows that weren't finite, and the names
+    of the cells left out because some space lacks them."""
 
     info: MetricInfo
     ks: tuple[int, ...]
     units: int
     dropped: int
     undefined: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Measurement(Coverage):
+    """One metric of every space: ``estimates[role]`` is (N + 1, L, S, O), NaN where a space or seed has no rows.
+
+    L runs over spaces, S over seeds and O over outputs: output 0 is the mean over all horizons, output 1 + i is horizon
+    ``ks[i]``. ``complete`` says whether every training of the study has the metric. For a metric with dimensions (of
+    the action, say), ``by_dim`` is (L, cells), the sample's value in each cell that ``dims`` names.
+    """
+
     estimates: dict[Role, np.ndarray]
     dims: tuple[str, ...]
     by_dim: np.ndarray
@@ -79,8 +84,8 @@ def measure(rows: Rows, info: MetricInfo, resampling: Resampling) -> Measurement
     for one space (a correlation with a constant) is left out for all, so that all are averaged over the same cells.
     So is a window inside a cell that one space has no finite number for: it may have been the hardest.
     """
-    known = [role for role in ("floor", "ceiling") if getattr(info, f"{role}_value") is not None]
-    rows = rows.where((rows["metric"] == info.source) & ~np.isin(rows["role"], known))
+    analytic = [role for role in ("floor", "ceiling") if getattr(info, f"{role}_value") is not None]
+    rows = rows.where((rows["metric"] == info.source) & ~np.isin(rows["role"], analytic))
     finite = np.isfinite(rows["value"])
     if info.aggregate.compares:
         finite &= np.isfinite(rows["target"])
@@ -88,12 +93,8 @@ def measure(rows: Rows, info: MetricInfo, resampling: Resampling) -> Measurement
     cells, cell = _combinations(rows, ("split", "k", "dim"))
     ks = tuple(sorted({k for _, k, _ in cells}))
     shape = (len(ROLES), len(resampling.spaces), len(resampling.seeds), len(cells))
-    codes = [
-        _positions(rows["role"], ROLES),
-        _positions(rows["latent"], resampling.spaces),
-        _positions(rows["seed"], resampling.seeds),
-        cell,
-    ]
+    labels: dict[str, Sequence] = {"role": ROLES, "latent": resampling.spaces, "seed": resampling.seeds}
+    codes = [*(_positions(rows[column], values) for column, values in labels.items()), cell]
     present, group = np.unique(np.ravel_multi_index(codes, shape), return_inverse=True)
     unit = _positions(rows["unit"], resampling.units)
     table = np.full((len(resampling.weights), int(np.prod(shape))), np.nan)
@@ -107,11 +108,13 @@ def measure(rows: Rows, info: MetricInfo, resampling: Resampling) -> Measurement
     table += sample
     np.clip(table, *info.aggregate.bounds, out=table)
     estimates = {role: _average_cells(table[:, i], cells, ks) for i, role in enumerate(ROLES)}
+    values = sample[0, ROLES.index("value")]  # (L, S, cells)
+    measured = values[~np.isnan(values).all(-1)]
+    undefined = tuple(_name(cells[i]) for i in np.flatnonzero(np.isnan(measured).any(0)))
     named = [i for i, (_, _, dim) in enumerate(cells) if dim]
-    dims = tuple(_name(cells[i]) for i in named)
-    by_dim = mean_over_seeds(sample[0, ROLES.index("value")], axis=1)[:, named]
+    dims, by_dim = tuple(_name(cells[i]) for i in named), mean_over_seeds(values, axis=1)[:, named]
     complete = bool(np.isfinite(estimates["value"][0, ..., 0])[resampling.trained].all())
-    return Measurement(info, ks, units, dropped, _undefined(sample[0, 0], cells), estimates, dims, by_dim, complete)
+    return Measurement(info, ks, units, dropped, undefined, estimates, dims, by_dim, complete)
 
 
 def _comparable(rows: Rows, finite: np.ndarray) -> np.ndarray:
@@ -146,13 +149,6 @@ def mean_over_seeds(values: np.ndarray, axis: int) -> np.ndarray:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Mean of empty slice", RuntimeWarning)
         return np.nanmean(values, axis)
-
-
-def _undefined(values: np.ndarray, cells: list[tuple[str, int, str]]) -> tuple[str, ...]:
-    """Names of the cells that some space has and another hasn't; values are (L, S, cells)."""
-    present = values[~np.isnan(values).all(-1)]
-    gaps = np.flatnonzero(np.isnan(present).any(0))
-    return tuple(_name(cells[i]) for i in gaps)
 
 
 def small_sample_factor(units: int, confidence: float) -> float:

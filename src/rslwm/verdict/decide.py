@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from pathlib import Path
+
+import numpy as np
+from scipy import stats as distributions
 
 from rslwm.evals.base import MetricInfo
 from rslwm.evals.rows import Rows
 from rslwm.serialisation import ConfigError, from_dict, to_dict
 from rslwm.types import DataError, Unavailable
 from rslwm.verdict import wording
-from rslwm.verdict.agreement import Agreement, agreement
 from rslwm.verdict.axis import OVERALL, AxisScores, AxisVerdict, axis_scores, judge
 from rslwm.verdict.bootstrap import TIE, Resampling, measure
 from rslwm.verdict.combination import Member
@@ -40,8 +42,22 @@ class VerdictConfig:
 
 
 @dataclass(frozen=True)
+class Agreement:
+    """Spearman correlation of two axes over the spaces, with the two cheapest checks of so small a sample.
+
+    ``lowest`` and ``highest`` bound it when any one space is left out; ``p`` is the share of all orderings of the
+    spaces that agree (or disagree) at least as strongly: with four spaces it can't be below 1/12.
+    """
+
+    rho: float
+    lowest: float
+    highest: float
+    p: float
+
+
+@dataclass(frozen=True)
 class Verdict:
-    """Scores, decisions and their reasons; numbers that don't exist are None.
+    """Scores, decisions and their reasons, ``overall`` the last of the axes; numbers that don't exist are None.
 
     ``decisions`` say by axis who is best or what would tell, ``notes`` what else a reader has to know: where axes
     disagree, what they lack, which rows don't match. ``training`` says where the training noise comes from;
@@ -78,10 +94,10 @@ class Verdict:
         Raises:
             DataError: the file is missing, damaged or of another version of rslwm.
         """
-        if not path.is_file():
-            raise DataError(f"{path} does not exist; `rslwm compare` writes it into the folder of its run")
         try:
             return from_dict(cls, json.loads(path.read_text()))
+        except FileNotFoundError:
+            raise DataError(f"{path} does not exist; `rslwm compare` writes it into the folder of its run") from None
         except (json.JSONDecodeError, ConfigError) as error:
             raise DataError(f"{path} is no verdict of this version ({error}); `rslwm report` writes it anew") from None
 
@@ -107,8 +123,7 @@ def decide(
     if not len(rows):
         raise DataError("the table of measurements has no rows; measure a metric before asking for a verdict")
     stored = rows.distinct("metric")
-    unknown = sorted(set(stored) - {info.source for info in metrics.values()})
-    if unknown:
+    if unknown := sorted(set(stored) - {info.source for info in metrics.values()}):
         raise DataError(f"rows of the metric {unknown[0]!r}, which isn't declared; declared: {', '.join(metrics)}")
     resampling = Resampling.of(rows, config.resamples, config.confidence, config.seed)
     elsewhere = noise.values if noise and not noise.unlike else {}
@@ -117,9 +132,11 @@ def decide(
         measurement = measure(rows, info, resampling)
         scale = find_scale(measurement, config.min_room)
         summaries.append(summarise(measurement, scale, resampling))
-        if info.scored and isinstance(scale, Unavailable):
+        if not info.scored:
+            continue
+        if isinstance(scale, Unavailable):
             left_out.append(scale)
-        elif info.scored and not isinstance(scale, Unavailable):
+        else:
             scored.setdefault(info.axis, []).append(score(measurement, scale, elsewhere.get(info.name)))
     axes = axis_scores(scored, resampling, config.seed)
     families = tuple(str(rows["family"][rows["latent"] == space][0]) for space in resampling.spaces)
@@ -161,5 +178,28 @@ def _missing(
 
 def _agreements(axes: Mapping[str, AxisScores]) -> dict[str, Agreement]:
     points = {name: (axis.estimates[0] / TIE).round() for name, axis in axes.items() if name != OVERALL}
-    found = {f"{a}, {b}": agreement(points[a], points[b]) for a, b in combinations(points, 2)}
+    found = {f"{a}, {b}": agreement(points[a], points[b]) for a, b in itertools.combinations(points, 2)}
     return {pair: value for pair, value in found.items() if value is not None}
+
+
+def agreement(x: np.ndarray, y: np.ndarray, permutations: int = 5040, seed: int = 0) -> Agreement | None:
+    """Do two scores (L,) rank the spaces alike? None with fewer than four spaces, or where one score is constant."""
+    n = len(x)
+    if n < 4 or np.ptp(x) == 0 or np.ptp(y) == 0:
+        return None
+    rx, ry = distributions.rankdata(x), distributions.rankdata(y)
+    rho = _correlation(rx, ry)
+    keep = [np.arange(n) != i for i in range(n)]
+    dropped = [_correlation(distributions.rankdata(x[k]), distributions.rankdata(y[k])) for k in keep]
+    if n <= 7:
+        orders = np.array(list(itertools.permutations(range(n))))
+    else:
+        rng = np.random.default_rng(seed)
+        orders = np.vstack([np.arange(n), rng.permuted(np.tile(np.arange(n), (permutations, 1)), axis=1)])
+    null = (rx - rx.mean()) @ (ry[orders] - ry.mean()).T / (n * rx.std() * ry.std())
+    return Agreement(rho, min(dropped), max(dropped), float((np.abs(null) >= abs(rho) - 1e-9).mean()))
+
+
+def _correlation(x: np.ndarray, y: np.ndarray) -> float:
+    spread = x.std() * y.std()
+    return float(((x - x.mean()) * (y - y.mean())).mean() / spread) if spread > 0 else 0.0

@@ -7,14 +7,14 @@ measured against its own ceiling, one whose encoder throws much away would be fl
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 
 from rslwm.evals.base import MetricInfo
 from rslwm.types import Role, Unavailable
-from rslwm.verdict.bootstrap import Measurement, Resampling, interval, mean_over_seeds
+from rslwm.verdict.bootstrap import Coverage, Measurement, Resampling, interval, mean_over_seeds
 from rslwm.verdict.combination import Member
 
 Numbers = tuple[float | None, ...]
@@ -35,17 +35,16 @@ def find_scale(measurement: Measurement, min_room: float) -> Scale | Unavailable
     ``min_room``, a score would say more about the room than about the space.
     """
     info = measurement.info
-    missing = np.isnan(measurement.estimates["value"][0, :, :, 0]).all(1)
-    if missing.any():
+    if np.isnan(measurement.estimates["value"][0, :, :, 0]).all(1).any():
         return Unavailable(info.name, "not measured for every latent space")
     if not measurement.complete:
         return Unavailable(info.name, "not measured for every training of a latent space")
     if measurement.units < 2:
         return Unavailable(info.name, "measured on a single episode")
-    best, bounds = np.nanmax if info.higher_is_better else np.nanmin, list[np.ndarray]()
-    roles: tuple[tuple[Role, Any, float | None], ...]
-    roles = ("floor", np.nanmean, info.floor_value), ("ceiling", best, info.ceiling_value)
-    for role, of_all, analytic in roles:
+    bounds = list[np.ndarray]()
+    of_spaces: dict[Role, Any] = {"floor": np.nanmean, "ceiling": np.nanmax if info.higher_is_better else np.nanmin}
+    for role, of_all in of_spaces.items():
+        analytic = getattr(info, f"{role}_value")
         measured = mean_over_seeds(measurement.estimates[role][..., 0], 2)
         if not np.isfinite(measured[0]).any() and analytic is None:
             return Unavailable(info.name, f"no {role} was measured")
@@ -95,8 +94,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Bar:
-    """One space's measurement in the metric's unit, with the interval over episodes and its own floor and ceiling; None
-    where there is none."""
+    """One space's measurement in the metric's unit, with its interval and its own floor and ceiling, where known."""
 
     latent: str
     value: float | None
@@ -112,14 +110,9 @@ class Bar:
 
 
 @dataclass(frozen=True)
-class Summary:
+class Summary(Coverage):
     """One metric of every space. ``scale`` is (floor, ceiling), or None with the reason in ``unscored``."""
 
-    info: MetricInfo
-    ks: tuple[int, ...]
-    units: int
-    dropped: int
-    undefined: tuple[str, ...]
     scale: tuple[float, float] | None
     unscored: str
     bars: tuple[Bar, ...]
@@ -135,25 +128,17 @@ def summarise(measurement: Measurement, scale: Scale | Unavailable, resampling: 
     scores = score(measurement, scale).estimates[0] if isinstance(scale, Scale) else np.full(len(low), np.nan)
     bars = []
     for i, latent in enumerate(resampling.spaces):
-        value, lower, upper, floor, ceiling = _numbers(column[i, 0] for column in columns)
-        (found,) = _numbers([scores[i]])
+        value, lower, upper, floor, ceiling, scored = _numbers([*(column[i, 0] for column in columns), scores[i]])
         curve = Curve(*(_numbers(column[i, 1:]) for column in columns))
         trainings = measurement.estimates["value"][0, i, :, 0]
         trained = tuple(trainings[np.isfinite(trainings)].tolist())
         by_dim = _numbers(measurement.by_dim[i])
-        bars.append(Bar(latent, value, lower, upper, floor, ceiling, found, trained, curve, by_dim))
+        bars.append(Bar(latent, value, lower, upper, floor, ceiling, scored, trained, curve, by_dim))
     reason = scale.reason if isinstance(scale, Unavailable) else ""
-    return Summary(
-        info=measurement.info,
-        ks=measurement.ks,
-        units=measurement.units,
-        dropped=measurement.dropped,
-        undefined=measurement.undefined,
-        scale=(float(scale.floor[0]), float(scale.ceiling[0])) if isinstance(scale, Scale) else None,
-        unscored=reason if measurement.info.scored else "shown, not scored",
-        bars=tuple(bars),
-        dims=measurement.dims,
-    )
+    bounds = (float(scale.floor[0]), float(scale.ceiling[0])) if isinstance(scale, Scale) else None
+    unscored = reason if measurement.info.scored else "shown, not scored"
+    covered = {f.name: getattr(measurement, f.name) for f in fields(Coverage)}
+    return Summary(**covered, scale=bounds, unscored=unscored, bars=tuple(bars), dims=measurement.dims)
 
 
 def _numbers(values: Iterable[float]) -> Numbers:

@@ -8,8 +8,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from rslwm.types import AXES
-from rslwm.verdict.axis import OVERALL, AxisVerdict
+from rslwm.verdict.axis import AxisVerdict
 from rslwm.verdict.decide import Verdict
 from rslwm.verdict.wording import parts
 
@@ -21,18 +20,17 @@ def render(verdict: Verdict, cost: Mapping[str, float] | None = None) -> Group:
         cost: training seconds of each space; shown as multiples of the cheapest.
     """
     table = Table(box=None, pad_edge=False, header_style="dim")
-    shown = [name for name in (*AXES, OVERALL) if name in verdict.axes]
-    for column in ("latent space", "family", *shown, *(["cost"] if cost else [])):
+    for column in ("latent space", "family", *verdict.axes, *(["cost"] if cost else [])):
         table.add_column(column, no_wrap=True, justify="right" if column == "cost" else "left")
     family = dict(zip(verdict.spaces, verdict.families, strict=True))
     for latent in verdict.ranking:
-        cells = [_cell(verdict.axes[name], latent) for name in shown]
+        cells = [_cell(axis, latent) for axis in verdict.axes.values()]
         relative = [f"{cost[latent] / min(cost.values()):.1f}x" if latent in cost else "-"] if cost else []
         table.add_row(latent, family[latent], *cells, *relative)
     lines = [Text(sentence) for sentence in (*verdict.decisions.values(), *verdict.notes)]
-    made = [f"{name} = {parts(verdict.axes[name])}" for name in shown if len(verdict.axes[name].parts) > 1]
+    made = [f"{name} = {parts(axis)}" for name, axis in verdict.axes.items() if len(axis.parts) > 1]
     weights = f"Weights, and shares of the axis's noise: {'; '.join(made)}." if made else ""
-    alone = any(verdict.axes[name].noise.origin == "unknown" for name in shown)
+    alone = any(axis.noise.origin == "unknown" for axis in verdict.axes.values())
     over = "episodes alone" if alone else "episodes and trainings"
     legend = f"Scores: 0 knows nothing, 1 loses nothing; in brackets the interval over {over}."
     lines += [Text(line, style="dim") for line in (legend, verdict.training, weights) if line]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
@@ -43,7 +43,7 @@ class Circumstances:
     def of(cls, rows: Rows, config: Mapping[str, Any], versions: Mapping[str, str]) -> Circumstances:
         """Of a study with this configuration, nested."""
         size = str(rows["size"][0]) if len(rows) else ""
-        return cls(size, dict(_flat({part: config[part] for part in READ}, "")), dict(versions))
+        return cls(size, dict(_flat({part: config[part] for part in READ})), dict(versions))
 
     def unlike(self, other: Circumstances, usual: Circumstances) -> tuple[str, ...]:
         """What is otherwise there; a field that one of them doesn't know yet has its ``usual`` value."""
@@ -102,9 +102,7 @@ def record(rows: Rows, metrics: Mapping[str, MetricInfo], made: Circumstances, n
     measured = {m: measure(rows, metrics[m], resampling).estimates["value"][0, ..., 0] for m in rows.distinct("metric")}
     values = {metric: found for metric, found in measured.items() if freedom(found)}
     if not values:
-        raise DataError(
-            "every space was trained once, which shows no training noise; --seeds 3 trains each three times"
-        )
+        raise DataError("every space was trained once, which shows no training noise; --seeds 3 trains each thrice")
     return TrainingNoise(name, resampling.spaces, values, made)
 
 
@@ -152,14 +150,12 @@ def find(named: str, here: Circumstances, usual: Circumstances) -> TrainingNoise
     return min(compared, key=lambda noise: len(noise.unlike), default=None)
 
 
-def _flat(values: Mapping[str, Any], where: str) -> list[tuple[str, Any]]:
-    found: list[tuple[str, Any]] = []
+def _flat(values: Mapping[str, Any], where: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in values.items():
         if isinstance(value, Mapping):
-            found += _flat(value, f"{where}{key}.")
+            yield from _flat(value, f"{where}{key}.")
         elif key not in UNREAD:
-            found.append((f"{where}{key}", value))
-    return found
+            yield f"{where}{key}", value
 
 
 def _rounded(value: float) -> float | None:

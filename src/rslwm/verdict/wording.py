@@ -90,10 +90,9 @@ def gaps(axes: Mapping[str, AxisVerdict], missing: Mapping[str, Mapping[str, str
         if why:
             notes.append(f"{name}: scored without {why}.")
         notes += _lopsided(name, axes[name].parts)
-    without = [name for name in AXES if name not in axes]
-    return (
-        [*notes, f"overall: not given, because no metric of {_listed(without)} could be scored."] if without else notes
-    )
+    if without := [name for name in AXES if name not in axes]:
+        notes.append(f"overall: not given, because no metric of {_listed(without)} could be scored.")
+    return notes
 
 
 def _lopsided(axis: str, parts: Sequence[Part]) -> list[str]:
@@ -124,9 +123,8 @@ def numerics(made: Mapping[str, Mapping[str, str]]) -> list[str]:
     if len(spaces) < 2:
         return []
     named = "; ".join(f"{_listed(alike)}: {words}" for words, alike in spaces.items())
-    return [
-        f"The spaces were made under different numerics ({named}), so a difference between them may be due to that."
-    ]
+    why = "so a difference between them may be due to that"
+    return [f"The spaces were made under different numerics ({named}), {why}."]
 
 
 def training(axes: Mapping[str, AxisScores], record: TrainingNoise | None) -> str:
@@ -138,10 +136,8 @@ def training(axes: Mapping[str, AxisScores], record: TrainingNoise | None) -> st
     noise = "Training noise, the standard deviation of a score from one training to the next,"
     once = "Every space was trained once, so no winner is named."
     if not known:
-        why = _unknown(record)
-        return (
-            f"{once} {noise} is unknown: {why}. Nothing is ruled out, and intervals hold the chance of episodes only."
-        )
+        so = "Nothing is ruled out, and intervals hold the chance of episodes only."
+        return f"{once} {noise} is unknown: {_unknown(record)}. {so}"
     freedom = max(found.freedom for found in known.values())
     pooled = f"pooled over {freedom} degrees of freedom"
     if any(found.origin == "measured" for found in known.values()):

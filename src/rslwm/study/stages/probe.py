@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
-from rslwm.evals.grid_probe import GridProbe
-from rslwm.evals.probe import Probe, ProbeConfig, TrainedProbe, train_probe
+from rslwm.evals.probe import GridProbe, Probe, ProbeConfig, TrainedProbe, train_probe
 from rslwm.flops import Pass, blank, count
 from rslwm.registry import code_of
 from rslwm.run.stage import Demand, Workspace

@@ -1,23 +1,55 @@
-"""Does the world model use the action? Whether what happened tells the action that was taken from others."""
+"""What is predicted, in latent space: how far from what happened, beside copying, and does it take the action to be?
+
+One frame ahead that is asked of the model's mean; of sampled rollouts only their drift, which is cheap to measure and
+tracks planning (RoboJEPA, arXiv 2610.10515).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from rslwm.compute import autocast, device, generator
+from rslwm.compute import generator
+from rslwm.data.clips import ClipBatch
 from rslwm.evals.aggregates import MEAN, RATIO
 from rslwm.evals.base import METRICS, Load, Metric, MetricInfo, NotAvailable
-from rslwm.evals.evaluation import Evaluation, strangers
-from rslwm.evals.one_step import MEAN_PREDICTION, next_frames
-from rslwm.evals.rollouts import RolloutsConfig, generating
+from rslwm.evals.evaluation import Evaluation, in_parts, strangers
+from rslwm.evals.rollouts import Rollouts, RolloutsConfig, generating
 from rslwm.evals.rows import Rows
+from rslwm.model.sampler import SamplingConfig
 from rslwm.plan.base import PlanConfig, imagination
 from rslwm.serialisation import OPERATIONAL
 
+ONE_STEP = MetricInfo(
+    name="one_step_error",
+    axis="representation",
+    higher_is_better=False,
+    unit="x copy-last",
+    aggregate=RATIO,
+    floor="copy the last frame's latents",
+    ceiling="the true latents",
+    description="Squared error of the mean prediction one frame ahead, relative to copying the last frame. Noise in "
+    "the latents makes copying look bad, so this ranks world models of one space, not spaces.",
+    scored=False,
+    floor_value=1.0,
+    ceiling_value=0.0,
+)
+ROLLOUT_ERROR = replace(
+    ONE_STEP,
+    name="rollout_error",
+    floor="copy the last context frame's latents",
+    description="Squared error of sampled latents, relative to copying the last context frame. Noise in the latents "
+    "makes copying look bad, so this ranks world models of one space, not spaces.",
+)
+DRAWS = 4
+"""Noise draws averaged for the mean prediction."""
+MEAN_PREDICTION = SamplingConfig(steps=1)
+"""From pure noise the optimal velocity is noise minus the conditional mean, so a single Euler step lands on the mean:
+the right prediction to score by squared error, where a sample would pay for its own variance."""
 IDENTIFICATION = MetricInfo(
     name="action_identification",
     axis="planning",
@@ -32,24 +64,65 @@ IDENTIFICATION = MetricInfo(
     floor_value=0.5,
     ceiling_value=1.0,
 )
-ACTION_EFFECT = MetricInfo(
+ACTION_EFFECT = replace(
+    ONE_STEP,
     name="action_effect",
     axis="planning",
-    higher_is_better=False,
     unit="x other actions",
-    aggregate=RATIO,
     floor="actions of other episodes",
-    ceiling="the true latents",
     description="One-step error under the true action relative to that under the others. What can't be predicted "
     "pushes it to 1, so this ranks world models of one space, not spaces.",
-    scored=False,
-    floor_value=1.0,
-    ceiling_value=0.0,
 )
 ALIKE = 0.25
 """Actions that differ by less than this share of the median difference aren't told apart: nobody could."""
 AT_ONCE = 64
 """Windows whose contexts are held at once; bounds the memory."""
+
+
+@dataclass(frozen=True)
+class OneStepConfig:
+    """Squared error of the mean prediction one frame ahead."""
+
+    windows: int = 512
+    """Held-out windows that it is measured on."""
+
+
+def next_frames(evaluation: Evaluation, count: int) -> ClipBatch:
+    """At most ``count`` clips as long as the model can see, whose last frame is the one to predict."""
+    return evaluation.batch(evaluation.world_model.config.dit.max_frames, count, "one step")
+
+
+@METRICS.register("one_step")
+class OneStep(Metric):
+    infos = (ONE_STEP,)
+    Config = OneStepConfig
+    config: OneStepConfig
+
+    def load(self, history: int, rollouts: RolloutsConfig) -> Load:
+        windows = self.config.windows
+        return Load(DRAWS * windows * generating(MEAN_PREDICTION, history, 1), read=windows * (history + 1))
+
+    def measure(self, evaluation: Evaluation) -> Iterator[Rows]:
+        batch = next_frames(evaluation, self.config.windows)
+        x = batch.x.float()
+        context, true = x[:, :-1], x[:, -1]
+        drawn = [
+            evaluation.generate(context, batch.actions, f"one step {draw}", MEAN_PREDICTION) for draw in range(DRAWS)
+        ]
+        guesses = torch.stack(drawn).mean(0)[:, 0], context[:, -1]
+        errors, copied = ((guess - true).square().mean((1, 2, 3)) for guess in guesses)
+        yield evaluation.rows(ONE_STEP, batch.windows, errors, k=1, target=copied)
+
+
+@METRICS.register("rollout_error")
+class RolloutError(Metric):
+    infos = (ROLLOUT_ERROR,)
+
+    def measure(self, evaluation: Evaluation, rollouts: Rollouts) -> Iterator[Rows]:
+        error = (rollouts.generated - rollouts.true).square().mean((2, 3, 4))
+        copied = (rollouts.context[:, -1:] - rollouts.true).square().mean((2, 3, 4))
+        steps = np.arange(1, rollouts.future + 1)
+        yield evaluation.rows(ROLLOUT_ERROR, rollouts.windows, error, k=steps, target=copied)
 
 
 @dataclass(frozen=True)
@@ -79,14 +152,14 @@ class Identification(Metric):
         return Load(self.config.windows * (history + told_apart), read=self.config.windows * (history + 1))
 
     def measure(self, evaluation: Evaluation) -> Iterator[Rows]:
-        windows, x, actions = next_frames(evaluation, self.config.windows)
-        taken = actions[:, -1]
+        batch = next_frames(evaluation, self.config.windows)
+        windows, past, taken = batch.windows, batch.actions[:, :-1], batch.actions[:, -1]
         others = taken[strangers(windows, self.config.others, evaluation.seed)]
         telling = different(taken, others)
         if not telling.any():
             raise NotAvailable("all held-out actions are alike: there is nothing to tell the true one from")
         candidates = torch.cat([taken[:, None], others], 1)
-        errors = errors_under(evaluation, x, actions[:, :-1], candidates, self.config.memory_mb)
+        errors = errors_under(evaluation, batch.x.float(), past, candidates, self.config.memory_mb)
         true, other = errors[:, :1], errors[:, 1:]
         wins = (other > true).float() + (other == true).float() / 2
         counted = telling.any(1)
@@ -110,13 +183,11 @@ def errors_under(evaluation: Evaluation, x: Tensor, past: Tensor, candidates: Te
 
     ``past`` (N, T-2, A) lie between the frames before. A window's candidates share its context and the noise.
     """
-    where, config = device(evaluation.compute), PlanConfig(sampling=MEAN_PREDICTION, memory_mb=memory_mb)
     g = generator(evaluation.seed, "action identification")
-    parts = []
-    with torch.no_grad(), autocast(evaluation.compute):
-        groups = zip(*(t.to(where).split(AT_ONCE) for t in (x, past, candidates)), strict=True)
-        for frames, before, actions in groups:
-            context, goal = frames[:, :-1], frames[:, -1:]
-            price = imagination(evaluation.world_model, context, before, goal, config, g)
-            parts.append(price(actions[:, :, None]).float().cpu())
-    return torch.cat(parts)
+    config = PlanConfig(sampling=MEAN_PREDICTION, memory_mb=memory_mb)
+
+    def errors(frames: Tensor, before: Tensor, actions: Tensor) -> Tensor:
+        price = imagination(evaluation.world_model, frames[:, :-1], before, frames[:, -1:], config, g)
+        return price(actions[:, :, None])
+
+    return in_parts(errors, AT_ONCE, evaluation.compute, x, past, candidates)
