@@ -170,7 +170,7 @@ def test_a_worker_ends_with_its_parent_with_and_without_process_descriptors(tmp_
     from test_runner_kill import gone, wait_for
 
     forget = "" if descriptors else "del os.pidfd_open; "
-    child = f"import os, time; {forget}from rslwm.run.executors.worker import _die_with; _die_with({{}})"
+    child = f"import os, time; {forget}from rslwm.run.executors.local import _die_with; _die_with({{}})"
     program = (
         "import os, subprocess, sys, time\n"
         f"child = {child!r}.format(os.getpid()) + '; time.sleep(60)'\n"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from rslwm.cli.estimate import estimate
+from rslwm.cli.compare import estimate
 from rslwm.data.corpus import Corpus
 from rslwm.evals.base import METRICS
 from rslwm.flops import training_disk
@@ -18,10 +18,9 @@ from rslwm.study.estimate import Line, data_size, frame_costs
 from rslwm.study.estimate import lines as estimated
 from rslwm.study.graph import Study
 from rslwm.study.presets import PRESETS
-from rslwm.study.stages.base import Sizes
-from rslwm.study.stages.data import DataStage
+from rslwm.study.stages.base import DataStage, Sizes
 from rslwm.study.stages.decoder import DecoderStage, looking
-from rslwm.study.stages.space import SpaceStage
+from rslwm.study.stages.latents import SpaceStage
 from rslwm.study.stages.world_model import ACTION_DIMS, WorldModelStage
 
 TABLE_4 = {

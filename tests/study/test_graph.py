@@ -16,10 +16,9 @@ from rslwm.run.stage import closure
 from rslwm.serialisation import ConfigError
 from rslwm.study.config import StudyConfig
 from rslwm.study.graph import Study, Variant
-from rslwm.study.stages.adapter import AdapterStage
 from rslwm.study.stages.decoder import DecoderStage
 from rslwm.study.stages.encoder import EncoderStage
-from rslwm.study.stages.latents import LatentsStage
+from rslwm.study.stages.latents import AdapterStage, LatentsStage
 from tiny_checkpoints import vjepa
 
 CONFIG = StudyConfig(

@@ -20,7 +20,7 @@ from rslwm.study.checkpoint import evaluate
 from rslwm.study.config import StudyConfig
 from rslwm.study.graph import Study, Variant
 from rslwm.study.stages.latents import LatentsStage
-from rslwm.study.stages.rollouts import CLIPS, RolloutsStage
+from rslwm.study.stages.metric import CLIPS, RolloutsStage
 from rslwm.study.stages.world_model import CHECKPOINT, WorldModelStage
 from rslwm.types import AXES
 from studies import OPTIM, rows_of, run, tiny

@@ -13,7 +13,7 @@ from rslwm.bench.rollout import Rollout
 from rslwm.bench.runner import Case
 from rslwm.bench.sim import Sim
 from rslwm.bench.train import Train
-from rslwm.cli.latents.named import EncoderCommand
+from rslwm.cli.latents import EncoderCommand
 
 __all__ = ["Data", "Decode", "Encode", "Plan", "Rollout", "Sim", "Train"]
 

@@ -1,10 +1,9 @@
 """Locks on files that are released when their holder dies, on network file systems, too.
 
-They are POSIX record locks (``fcntl.lockf``). On a local disk the kernel keeps them, and drops them with the process.
-On NFS the server keeps them, for all machines, and drops them when the holder's machine closes the file, is rebooted
-or, with NFS 4, isn't heard of for as long as its lease; ``flock`` is another matter, which some systems keep to one
-machine. So there is no file whose age must be judged by the clocks of two machines, and nothing to clean up. A server
-wants the file open for writing, which a folder can't be; a mount without locks refuses, and that is an error here.
+They are POSIX record locks (``fcntl.lockf``), which the kernel drops with the process. On NFS the server keeps them for
+all machines, until the holder's closes the file, is rebooted or outlives its lease (NFS 4); some systems keep ``flock``
+to one machine. So no file's age must be judged by two clocks, and nothing is left to clean up. A server wants the file
+open for writing, which a folder can't be; a mount without locks refuses, and that is an error here.
 
 A record lock is a process's: it doesn't keep the process's own threads apart, and is lost when any descriptor of the
 file is closed. So this module alone opens these files, and knows which of them are held.

@@ -101,14 +101,12 @@ class Runner:
             yield
 
     def run(self, stages: Sequence[Stage[Any]]) -> Outcome:
-        """Make the outputs of these stages and of what they need.
+        """Make the outputs of these stages and of what they need, but for those that are finished.
 
-        A finished stage is never run again. When one fails, everything that doesn't need it still runs: one bad encoder
-        must not cost a night. Ctrl-C stops all workers.
+        When one fails, everything that doesn't need it still runs: one bad encoder must not cost a night.
 
         Raises:
-            StageFailed: a stage that isn't ``spared`` failed, or needs one that did. Names all failed ones, their log
-                files and remedies.
+            StageFailed: a stage that isn't ``spared`` failed, or needs one that did; names all, their logs, remedies.
             ConfigError: another run uses the same folder, or the folder can't be made.
             DataError: a stage's folder is there but not finished (it was tampered with).
             KeyboardInterrupt: says how to go on.
@@ -133,8 +131,7 @@ class Runner:
         return Outcome({s: self.folder(s) for s in schedule.all if s in done}, failed, schedule.blocked)
 
     def _drive(self, schedule: Schedule, executor: Executor, display: Display) -> dict[Stage[Any], Failed]:
-        failed: dict[Stage[Any], Failed] = {}
-        due = 0.0
+        failed, due = dict[Stage[Any], Failed](), 0.0
         while schedule.running or schedule.ready:
             while (stage := schedule.next(executor.room)) is not None:
                 executor.start(self.job(stage))
@@ -158,11 +155,9 @@ class Runner:
     def _explain(self, outcome: Outcome) -> str:
         lines = []
         for stage, failure in outcome.failed.items():
-            log = self.log(stage)
-            place = f" Log: {log}." if log.exists() else ""
-            lines.append(
-                f"stage {stage} failed: {failure.why}.{place} {failure.remedy}, then run the same command again."
-            )
+            place = f" Log: {log}." if (log := self.log(stage)).exists() else ""
+            what = f"stage {stage} failed: {failure.why}.{place}"
+            lines.append(f"{what} {failure.remedy}, then run the same command again.")
         if blocked := outcome.blocked:
             more = f" and {len(blocked) - NAMED} more" if len(blocked) > NAMED else ""
             lines.append(f"not run because they need it: {', '.join(map(str, blocked[:NAMED]))}{more}.")

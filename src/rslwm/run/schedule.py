@@ -28,13 +28,10 @@ class Schedule:
         self._path = self._longest_paths()
 
     def _needed(self, stages: list[Stage[Any]]) -> set[Stage[Any]]:
-        needed: set[Stage[Any]] = set()
-        stack = list(stages)
-        while stack:
-            stage = stack.pop()
-            if stage not in self.kept and stage not in needed:
-                needed.add(stage)
-                stack.extend(stage.needs.values())
+        needed = {stage for stage in stages if stage not in self.kept}
+        for stage in reversed(self.all):
+            if stage in needed:
+                needed |= set(stage.needs.values()) - self.kept
         return needed
 
     def _longest_paths(self) -> dict[Stage[Any], float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,8 +67,7 @@ class Entry:
         """The class.
 
         Raises:
-            UnknownName: nothing answers to the reference.
-            ConfigError: what answers is no encoder.
+            UnknownName, ConfigError: nothing answers to the reference, or no encoder.
         """
         return encoder_class(self.reference)
 
@@ -87,8 +87,7 @@ class Entry:
         """The space as far as it is known before anything runs, see :func:`rslwm.latents.space.describe`.
 
         Raises:
-            UnknownName: nothing answers to the reference.
-            ConfigError: it can't be built with this configuration.
+            UnknownName, ConfigError: nothing answers to the reference, or it can't be built with this configuration.
         """
         space = self.space(config)
         try:
@@ -128,18 +127,13 @@ def _options(text: str, written: str | None) -> tuple[tuple[str, str], ...]:
 
 
 def parse_entries(config: StudyConfig) -> list[Entry]:
-    """The study's rows.
-
-    Raises:
-        ConfigError: no row, a malformed one, or two of the same name.
-    """
+    """The study's rows. Raises :class:`ConfigError` if there is none, a malformed one, or two of the same name."""
     entries = [Entry.parse(text) for text in config.latents]
     if not entries:
         raise ConfigError("latents: nothing to compare; name at least one latent space")
     if config.seeds < 1:
         raise ConfigError(f"seeds: {config.seeds} trainings of a space leave nothing to measure; 1 or more")
-    names = [entry.name for entry in entries]
-    for name in names:
-        if names.count(name) > 1:
+    for name, count in Counter(entry.name for entry in entries).items():
+        if count > 1:
             raise ConfigError(f"latents: {name!r} occurs twice; give one of them an alias: other-name={name}@1")
     return entries

@@ -10,7 +10,7 @@ from rslwm.run.stage import Demand, Stage, closure
 from rslwm.serialisation import ConfigError
 from rslwm.study.graph import Study
 from rslwm.study.stages.base import Sizes
-from rslwm.study.stages.space import SpaceStage
+from rslwm.study.stages.latents import SpaceStage
 from rslwm.study.stages.world_model import WorldModelStage
 from rslwm.types import DataError, LatentSpec
 
@@ -31,11 +31,8 @@ class DataSize:
 
 
 def data_size(study: Study, facts: dict[str, int] | None = None) -> DataSize:
-    """What a finished data stage says of the episodes (``facts``), or their source, or what the study assumes of them.
-
-    Raises:
-        ConfigError: nobody knows.
-    """
+    """What a finished data stage says of the episodes (``facts``), or their source, or what the study assumes of them;
+    :class:`ConfigError` if nobody knows."""
     if facts:
         return DataSize(facts["episodes"], facts["frames"], "counted")
     config, unknown = study.config, ""

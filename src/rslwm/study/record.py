@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from rslwm import __version__
 from rslwm.evals.base import MetricInfo
 from rslwm.evals.rows import Rows
+from rslwm.run.stage import StageRecord
 from rslwm.serialisation import ConfigError, from_dict, load, to_dict
 from rslwm.study.config import StudyConfig
 from rslwm.types import DataError, LatentSpec, Unavailable
@@ -33,17 +32,6 @@ class SpaceRecord:
     seeds: tuple[int, ...] = ()
     numerics: dict[str, str] = field(default_factory=dict)
     cost: dict[str, float] = field(default_factory=dict)
-
-    @classmethod
-    def of(
-        cls, name: str, spec: LatentSpec, numerics: dict[str, str], trainings: Mapping[int, Mapping[str, float]]
-    ) -> SpaceRecord:
-        """Of the costs of its trainings, by seed."""
-        costs = list(trainings.values())
-        cost = {key: float(np.mean([c[key] for c in costs])) for key in costs[0]}
-        cost["peak_memory_mb"] = max(c["peak_memory_mb"] for c in costs)
-        cost["latent_bytes_per_frame"] = float(spec.bytes_per_frame)
-        return cls(name, spec, tuple(trainings), numerics, cost)
 
 
 @dataclass(frozen=True)
@@ -65,14 +53,15 @@ class Timing:
     seconds: float
     peak_mb: float
 
+    @classmethod
+    def of(cls, record: StageRecord, label: str) -> Timing:
+        return cls(record.kind, label, record.seconds, record.peak_bytes / 2**20)
+
 
 @dataclass(frozen=True)
 class RunRecord:
-    """Spaces and their costs, what is missing and why, data, versions and times of a run.
-
-    ``metrics`` declares what the rows hold; ``results`` has the version of what each stage and metric makes,
-    ``versions`` those of the software; ``data`` are facts to be shown.
-    """
+    """A run. ``metrics`` declares what its rows hold; ``results`` has the version of what each stage and metric makes,
+    ``versions`` those of the software; ``data`` are facts to be shown."""
 
     metrics: tuple[MetricInfo, ...]
     spaces: tuple[SpaceRecord, ...] = ()
@@ -116,12 +105,8 @@ def missing(unavailable: Iterable[Unavailable], failed: Sequence[Failure]) -> tu
 def software() -> dict[str, str]:
     """The version of everything that a result can depend on."""
     packages = ("torch", "numpy", "scipy", "mujoco", "av", "pyarrow", "safetensors", "torchmetrics")
-    return {
-        "rslwm": __version__,
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        **{name: version(name) for name in packages},
-    }
+    machine = {"rslwm": __version__, "python": platform.python_version(), "platform": platform.platform()}
+    return machine | {name: version(name) for name in packages}
 
 
 @dataclass(frozen=True)

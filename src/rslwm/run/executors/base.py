@@ -27,7 +27,7 @@ Event = Advanced | Done | Failed
 class Executor(ABC):
     """Runs up to ``jobs`` stages side by side, for one run at a time.
 
-    However a job gets to where it is done, there :meth:`Job.pack` becomes a job again, and
+    Wherever a job is done, :meth:`Job.unpack` makes it of what :meth:`Job.pack` gave, and
     :func:`rslwm.run.perform.perform` does it. Both ends see the same folders.
     """
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import select
 import signal
+import sys
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from rslwm.run.executors.base import EXECUTORS, Advanced, Event, Executor
-from rslwm.run.executors.worker import serve
-from rslwm.run.perform import Failed, Job
+from rslwm.run.perform import LESS_MEMORY, Done, Failed, Job, perform
 from rslwm.run.stage import Stage
 
 THREAD_VARIABLES = [f"{library}_NUM_THREADS" for library in ("OMP", "MKL", "OPENBLAS", "NUMEXPR", "LP")]
@@ -130,10 +133,9 @@ def _drain(connection: Connection) -> tuple[list[Event], bool]:
 
 def _obituary(code: int | None) -> Failed:
     if code is not None and code < 0:
-        name = signal.Signals(-code).name
-        why = f"its worker process was killed by {name}"
-        if name == "SIGKILL":
-            return Failed(f"{why}, which usually means that memory ran out", "Run with fewer jobs or a smaller batch")
+        why = f"its worker process was killed by {signal.Signals(-code).name}"
+        if -code == signal.SIGKILL:
+            return Failed(f"{why}, which usually means that memory ran out", LESS_MEMORY)
         return Failed(why)
     return Failed(f"its worker process ended by itself with exit code {code}")
 
@@ -141,16 +143,14 @@ def _obituary(code: int | None) -> Failed:
 @contextmanager
 def _threads(count: int) -> Iterator[None]:
     """Set the environment that a process starts with; the libraries read it when they are loaded."""
-    before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
+    before = dict(os.environ)
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(count)))
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+        for name in THREAD_VARIABLES:
+            del os.environ[name]
+        os.environ.update(before)
 
 
 @contextmanager
@@ -161,3 +161,71 @@ def _without_interrupts() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+PROGRESS_SECONDS = 0.1
+WATCH_SECONDS = 0.5
+
+
+def serve(connection: Connection, parent: int) -> None:
+    """Perform the packed jobs that come through ``connection``: the body of a worker process.
+
+    A job that fails ends the process, so that the next one starts from a clean state.
+    """
+    _die_with(parent)
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    while True:
+        try:
+            packed = connection.recv_bytes()
+        except EOFError:
+            for number in (1, 2):  # what libraries say as they end is for nobody
+                os.dup2(os.open(os.devnull, os.O_WRONLY), number)
+            return
+        event = _perform(packed, connection)
+        connection.send(event)
+        if isinstance(event, Failed):
+            raise SystemExit(1)
+
+
+def _perform(packed: bytes, connection: Connection) -> Done | Failed:
+    """Do a job, and tell the main process now and then how far it is."""
+    try:
+        job = Job.unpack(packed)
+    except BaseException as error:
+        return Failed.by(error)
+    due = 0.0
+
+    def report(done: int, total: int, message: str) -> None:
+        nonlocal due
+        if time.monotonic() >= due:
+            due = time.monotonic() + PROGRESS_SECONDS
+            connection.send(Advanced(done, total, message))
+
+    return perform(job, report)
+
+
+def _die_with(parent: int) -> None:
+    """End this process and all that it starts as soon as the process ``parent`` is gone, however that ended.
+
+    The worker leads a process group of its own, which a stage's own processes belong to: all of it is killed, and a
+    Ctrl-C in the terminal reaches the main process only. The kernel's own signal at a parent's death
+    (PR_SET_PDEATHSIG) won't do: it comes when the *thread* that started this process ends.
+    """
+    os.setpgid(0, 0)
+
+    def watch() -> None:
+        _wait_for_end_of(parent)
+        os.killpg(os.getpgrp(), signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _wait_for_end_of(parent: int) -> None:
+    with suppress(AttributeError, OSError):  # this system has no such descriptors, or the process is gone
+        ended = select.poll()
+        ended.register(os.pidfd_open(parent), select.POLLIN)
+        if os.getppid() == parent:  # else the number may be another process's by now
+            ended.poll()
+    while os.getppid() == parent:
+        time.sleep(WATCH_SECONDS)

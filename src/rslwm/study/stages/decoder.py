@@ -16,9 +16,8 @@ from rslwm.latents.perceptual import Kind, blank_perceptual
 from rslwm.latents.pixels import OwnDecoder, TrainedDecoder, TwinDecoder, open_decoder
 from rslwm.latents.space import LatentSpace
 from rslwm.run.stage import Demand, Workspace
-from rslwm.study.stages.base import OnEpisodes, Sizes, described, on_episodes, own_flops, reading, saved_bytes, training
-from rslwm.study.stages.latents import LatentsStage
-from rslwm.study.stages.space import SPACE, SpaceStage
+from rslwm.study.stages.base import OnEpisodes, Sizes, described, on_episodes, own_flops, saved_bytes, training
+from rslwm.study.stages.latents import SPACE, LatentsStage, SpaceStage
 from rslwm.train.latents import train_decoder
 from rslwm.types import LatentSpec
 
@@ -94,7 +93,7 @@ class DecoderStage(OnEpisodes[LatentSpace]):
         # A perceptual distance looks at image and target, and goes back through the image.
         flops = 3 * compared * looking(self.settings.perceptual, self.space.settings.image_size)
         disk = found.disk + saved_bytes(self.space.settings)
-        return reading(self, self.settings.optim.samples, replace(found, flops=found.flops + flops, disk=disk))
+        return self.reading(self.settings.optim.samples, replace(found, flops=found.flops + flops, disk=disk))
 
     def run(self, work: Workspace) -> None:
         space = LatentSpace.load(work.folder(self.space) / SPACE)  # a copy to complete
