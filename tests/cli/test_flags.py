@@ -10,8 +10,7 @@ from rslwm.cli.data import Make
 from rslwm.cli.flags import parse
 from rslwm.serialisation import ConfigError, dump
 from rslwm.sim.config import SimConfig
-from rslwm.study.config import StudyConfig
-from rslwm.study.presets import PRESETS
+from rslwm.study.config import PRESETS, StudyConfig
 
 
 def compare(*words: str) -> Compare:

@@ -16,7 +16,7 @@ from rslwm.data.corpus import Corpus
 from rslwm.data.store import TensorStore
 from rslwm.latents.base import ENCODERS
 from rslwm.latents.space import LatentSpace, SpaceConfig
-from rslwm.study.presets import PRESETS
+from rslwm.study.config import PRESETS
 from rslwm.types import end_effector_spec
 from tiny_checkpoints import sd3
 

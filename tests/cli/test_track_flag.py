@@ -11,7 +11,7 @@ import pytest
 import rslwm.cli.compare
 from rslwm.cli.compare import Compare, Train, tracked
 from rslwm.cli.flags import parse
-from rslwm.study.presets import PRESETS
+from rslwm.study.config import PRESETS
 
 SMOKE = replace(PRESETS["smoke"], latents=("small-vae", "other=small-vae@1", "small-vae+16"))
 

@@ -13,11 +13,10 @@ from rslwm.latents.pixels import open_decoder
 from rslwm.latents.space import LatentSpace
 from rslwm.model.dit import DiT
 from rslwm.serialisation import ConfigError
-from rslwm.study.config import DataSizeConfig, StudyConfig
+from rslwm.study.config import PRESETS, DataSizeConfig, StudyConfig
 from rslwm.study.estimate import Line, data_size, frame_costs
 from rslwm.study.estimate import lines as estimated
 from rslwm.study.graph import Study
-from rslwm.study.presets import PRESETS
 from rslwm.study.stages.base import DataStage, Sizes
 from rslwm.study.stages.decoder import DecoderStage, looking
 from rslwm.study.stages.latents import SpaceStage

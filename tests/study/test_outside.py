@@ -129,7 +129,7 @@ import pickle
 import subprocess
 import sys
 
-from rslwm.run.executors.base import Executor
+from rslwm.run.executors import Executor
 from rslwm.run.perform import Job, perform
 
 

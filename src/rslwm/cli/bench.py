@@ -1,21 +1,13 @@
-"""rslwm bench: benchmarks are commands as they stand; only an encoder is named as in other commands."""
+"""rslwm bench encode: the one benchmark that names an encoder as other commands do."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from rslwm.bench.data import Data
-from rslwm.bench.decode import Decode
 from rslwm.bench.encode import EncoderBenchmark, Encodings
-from rslwm.bench.plan import Plan
-from rslwm.bench.rollout import Rollout
 from rslwm.bench.runner import Case
-from rslwm.bench.sim import Sim
-from rslwm.bench.train import Train
 from rslwm.cli.latents import EncoderCommand
-
-__all__ = ["Data", "Decode", "Encode", "Plan", "Rollout", "Sim", "Train"]
 
 
 @dataclass

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
+import torch
 import tyro
 from rich.table import Table
 
 from rslwm.cli.output import console, report_failures
 from rslwm.compute import ComputeConfig
+from rslwm.data.config import DataConfig
+from rslwm.data.video import VideoWriter
 from rslwm.evals.config import EvalConfig
+from rslwm.evals.replay import Replay, replay
 from rslwm.evals.rollouts import RolloutsConfig
 from rslwm.model.sampler import SamplingConfig
+from rslwm.model.world_model import WorldModel
 from rslwm.serialisation import ConfigError
+from rslwm.study.checkpoint import clip_settings, evaluate, open_corpus, run_folder
 from rslwm.study.config import StudyConfig
+from rslwm.tensors import write_tensors
 from rslwm.verdict.decide import Verdict, VerdictConfig, decide
-
-if TYPE_CHECKING:
-    from rslwm.data.config import DataConfig
-    from rslwm.evals.replay import Replay
-    from rslwm.model.world_model import WorldModel
 
 
 @dataclass
@@ -45,8 +46,6 @@ class CheckpointCommand:
 
     def source(self, model: WorldModel) -> tuple[DataConfig, Path]:
         """The data, and the folder of the stages that make them ready."""
-        from rslwm.study.checkpoint import clip_settings, run_folder
-
         data = clip_settings(model, self.checkpoint, self.data, self.camera)
         if not self.data:
             return data, run_folder(self.checkpoint, self.out)
@@ -54,6 +53,7 @@ class CheckpointCommand:
 
 
 _DEFAULTS = RolloutsConfig()
+UNKNOWN = "The checkpoint doesn't say which episodes it was trained on: some may be among these."
 SHOWN_SIDE = 256
 """Small frames are enlarged in the videos to about this many pixels."""
 
@@ -85,12 +85,6 @@ class Rollout(CheckpointCommand):
     compute: ComputeConfig = field(default_factory=ComputeConfig)
 
     def run(self) -> None:
-        import torch
-
-        from rslwm.evals.replay import replay
-        from rslwm.model.world_model import WorldModel
-        from rslwm.study.checkpoint import open_corpus
-
         torch.set_num_threads(self.compute.threads)
         model = WorldModel.load(self.checkpoint)
         data, stages = self.source(model)
@@ -102,7 +96,7 @@ class Rollout(CheckpointCommand):
         for name, values in result.psnr().items():
             table.add_row(name, *(f"{value:.2f}" for value in values.mean(0)))
         if model.seen is None:
-            console().print("The checkpoint doesn't say which episodes it was trained on: some may be among these.")
+            console().print(UNKNOWN)
         seen = model.seen.among(corpus) if model.seen else set()
         console().print(table, f"\n{len(result.clips)} clips in {self.out}")
         if seen:
@@ -110,11 +104,6 @@ class Rollout(CheckpointCommand):
             console().print(f"{len(seen)} of {len(corpus.dataset)} episodes, on which the model was trained, {done}")
 
     def _write(self, result: Replay, hz: float) -> None:
-        import torch
-
-        from rslwm.data.video import VideoWriter
-        from rslwm.tensors import write_tensors
-
         self.out.mkdir(parents=True, exist_ok=True)
         pairs = torch.cat([result.truth, result.rollout], 3)  # (N, T, H, 2 W, 3)
         zoom = max(1, SHOWN_SIDE // pairs.shape[2])
@@ -155,9 +144,6 @@ class Evaluate(CheckpointCommand):
     compute: ComputeConfig = field(default_factory=ComputeConfig)
 
     def run(self) -> None:
-        from rslwm.model.world_model import WorldModel
-        from rslwm.study.checkpoint import evaluate
-
         if (self.out / "study.json").is_file():
             raise ConfigError(f"{self.out} holds a comparison, whose rows this would overwrite; give another --out")
         model = WorldModel.load(self.checkpoint)
@@ -173,17 +159,15 @@ class Evaluate(CheckpointCommand):
         for metric in measured.unavailable:
             screen.print(f"not available: {metric.metric}: {metric.reason}", markup=False)
         if model.seen is None:
-            screen.print("The checkpoint doesn't say which episodes it was trained on: some may be among these.")
+            screen.print(UNKNOWN)
         elif seen:
-            screen.print(_said(seen, self.seen), markup=False)
+            done = "are measured, too (--seen)" if self.seen else "are left out; --seen measures them, too"
+            first = f"{seen[0]}{', ...' * (len(seen) > 1)}"
+            text = f"{len(seen)} held-out episodes that the model was trained on {done}: {first}"
+            screen.print(text, markup=False)
         screen.print(f"\nrows: {self.out / 'rows.parquet'}", markup=False, soft_wrap=True)
         if measured.failed:
             report_failures(measured.failed)
-
-
-def _said(seen: Sequence[str], measured: bool) -> str:
-    what = "are measured, too (--seen)" if measured else "are left out; --seen measures them, too"
-    return f"{len(seen)} held-out episodes that the model was trained on {what}: {seen[0]}{', ...' * (len(seen) > 1)}"
 
 
 def _table(verdict: Verdict) -> Table:
@@ -191,14 +175,12 @@ def _table(verdict: Verdict) -> Table:
     for summary in verdict.metrics:
         info, bar = summary.info, summary.bars[0]
         better = "higher" if info.higher_is_better else "lower"
-        numbers = (_number(bar.value), f"[{_number(bar.low)} {_number(bar.high)}]")
         # An analytic floor or ceiling, such as r = 0, has no rows.
-        floor, ceiling = (
-            _number(measured if known is None else known)
-            for measured, known in ((bar.floor, info.floor_value), (bar.ceiling, info.ceiling_value))
-        )
+        floor = bar.floor if info.floor_value is None else info.floor_value
+        ceiling = bar.ceiling if info.ceiling_value is None else info.ceiling_value
+        numbers = _number(bar.value), f"[{_number(bar.low)} {_number(bar.high)}]", _number(floor), _number(ceiling)
         unit = "" if info.unit == "1" else info.unit
-        table.add_row(info.axis, info.name, *numbers, floor, ceiling, unit, better, str(summary.units))
+        table.add_row(info.axis, info.name, *numbers, unit, better, str(summary.units))
     return table
 
 

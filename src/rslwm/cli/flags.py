@@ -13,8 +13,7 @@ import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 from rslwm.serialisation import ConfigError, load
-from rslwm.study.config import StudyConfig
-from rslwm.study.presets import PRESETS
+from rslwm.study.config import PRESETS, StudyConfig
 
 
 class Command(Protocol):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import textwrap
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
+import torch
 import tyro
 from rich.console import Group, RenderableType
 from rich.filesize import decimal
@@ -16,18 +15,24 @@ from rich.table import Table
 from rich.text import Text
 
 from rslwm.cli.output import console, counting
-from rslwm.compute import ComputeConfig
+from rslwm.compute import ComputeConfig, device
 from rslwm.data.config import DataConfig
-from rslwm.latents.base import EncoderConfig
+from rslwm.data.dataset import EpisodeDataset
+from rslwm.data.sources.opening import open_source
+from rslwm.latents.base import ENCODERS, Encoder, EncoderConfig
 from rslwm.latents.decoder import DecoderConfig
-from rslwm.serialisation import ConfigError
+from rslwm.latents.encoding import Encoding, Videos
+from rslwm.latents.space import LatentSpace, SpaceConfig
+from rslwm.latents.store import free_bytes, require_room, to_float
+from rslwm.latents.stored import SPACE
+from rslwm.run.runner import Runner
+from rslwm.serialisation import ConfigError, load
 from rslwm.study.config import StudyConfig
-
-if TYPE_CHECKING:
-    from rslwm.data.dataset import EpisodeDataset
-    from rslwm.latents.base import Encoder
-    from rslwm.study.entry import Entry
-    from rslwm.types import LatentSpec
+from rslwm.study.entry import Entry
+from rslwm.study.graph import Study, Subject, Variant
+from rslwm.study.stages.base import DataStage
+from rslwm.study.stages.world_model import copy_folder
+from rslwm.types import DataError, LatentSpec
 
 
 @dataclass
@@ -45,8 +50,6 @@ class EncoderCommand:
     @property
     def entry(self) -> Entry:
         """The encoder that is named, with its choices."""
-        from rslwm.study.entry import Entry
-
         entry = Entry.parse(self.name)
         if not self.weights or self._above(entry):
             return entry
@@ -64,8 +67,7 @@ class EncoderCommand:
         """The encoder, untrained; a published one without having loaded its weights.
 
         Raises:
-            UnknownName: nothing answers to the name.
-            ConfigError: it can't be built, for instance of the choices that were made.
+            UnknownName, ConfigError: nothing answers to the name, or it can't be built, for instance of these choices.
         """
         return self.entry.open(self.study()).encoder.eval()
 
@@ -122,15 +124,8 @@ class List:
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
 
     def run(self) -> None:
-        from rslwm.latents.base import ENCODERS
-        from rslwm.serialisation import ConfigError
-        from rslwm.study.config import StudyConfig
-        from rslwm.study.entry import Entry
-        from rslwm.types import DataError
-
         config = StudyConfig(data=DataConfig(image_size=self.image_size), encoder=self.encoder)
-        found: dict[str, Encoder] = {}
-        broken: dict[str, str] = {}
+        found, broken = dict[str, Encoder](), dict[str, str]()
         for name in [self.name] if self.name else [*ENCODERS]:
             try:
                 found[name] = Entry.parse(name).open(config).encoder
@@ -138,12 +133,14 @@ class List:
                 if self.name:
                     raise
                 broken[name] = str(error)
-        screen, rows = console(), list[tuple[str, ...]]()
+        screen, table = console(), Table(box=None, header_style="dim", padding=(0, 1, 0, 0))  # fits 120 columns
+        for heading in ("encoder", "family", "latents", "params", "GFLOP", "B/frame", "weights", "revision", "licence"):
+            table.add_column(heading, justify="right" if heading in ("params", "GFLOP", "B/frame") else "left")
         with counting("FLOPs", len(found)) as bar:
             for encoder in found.values():
-                rows.append(_row(encoder))
-                bar(len(rows))
-        screen.print(_table(rows))
+                table.add_row(*map(escape, _row(encoder)))
+                bar(len(table.rows))
+        screen.print(table)
         if self.name or self.verbose:
             for encoder in found.values():
                 screen.print("", _all_about(encoder))
@@ -151,15 +148,6 @@ class List:
             screen.print("\nNAME+16 puts an adapter to 16 channels behind an encoder. More: rslwm latents list NAME")
         for name, why in broken.items():
             screen.print(f"{name} can't be opened: {why}", markup=False)
-
-
-def _table(rows: Iterable[tuple[str, ...]]) -> Table:
-    table = Table(box=None, header_style="dim", padding=(0, 1, 0, 0))  # fits 120 columns
-    for heading in ("encoder", "family", "latents", "params", "GFLOP", "B/frame", "weights", "revision", "licence"):
-        table.add_column(heading, justify="right" if heading in ("params", "GFLOP", "B/frame") else "left")
-    for row in rows:
-        table.add_row(*map(escape, row))
-    return table
 
 
 def _row(encoder: Encoder) -> tuple[str, ...]:
@@ -190,18 +178,14 @@ def _all_about(encoder: Encoder) -> RenderableType:
     for name, value in spec.preprocessing.items():
         table.add_row(f"  {name}", escape(str(value)))
     title = Text(f"{spec.name}, revision {spec.revision or '-'}", style="bold")
-    parts: list[RenderableType] = [title, _about(encoder), "  preprocessing record:", table]
+    about = " ".join((type(encoder).__doc__ or "").partition("\n\n")[0].split())
+    parts: list[RenderableType] = [title, Text(f"  {about}"), "  preprocessing record:", table]
     if options := getattr(encoder, "options", None):
         chosen = ", ".join(f"{name}={value}" for name, value in asdict(options).items())
         parts.append(Text(f"  choices: {spec.name}[{chosen}]"))
     if place := encoder.weights_state()[1]:
         parts.append(Text(f"  weights: {place}"))
     return Group(*parts)
-
-
-def _about(encoder: Encoder) -> Text:
-    first = (type(encoder).__doc__ or "").partition("\n\n")[0]
-    return Text(textwrap.indent(" ".join(first.split()), "  "))
 
 
 @dataclass
@@ -223,13 +207,8 @@ class Check(DataCommand):
     """Encoded at once when speed is measured."""
 
     def run(self) -> int:
-        import torch
-
-        from rslwm.compute import device
-        from rslwm.data.sources.opening import open_source
         from rslwm.evals.inspection import inspect
         from rslwm.latents.check import check_encoder
-        from rslwm.latents.store import to_float
 
         torch.set_num_threads(self.compute.threads)
         where = device(self.compute)
@@ -240,23 +219,23 @@ class Check(DataCommand):
         console().print(report)
         if not report.ok:
             return 1
-        figures = inspect(encoder, frames, self.batch)
-        shown = Table.grid(padding=(0, 2))
-        shape, channels = "x".join(map(str, figures.latents)), figures.latents[-1]
-        low_mid_high = "{:.3g} | {:.3g} | {:.3g}"
-        quality = "no decoder of its own"
+        figures, low_mid_high = inspect(encoder, frames, self.batch), "{:.3g} | {:.3g} | {:.3g}"
+        shape, spec, quality = "x".join(map(str, figures.latents)), encoder.spec, "no decoder of its own"
         if figures.psnr is not None:
             quality = f"{figures.psnr:.2f} dB PSNR, {figures.ssim:.3f} SSIM"
-        shown.add_row("latents of a frame", f"{shape}, {encoder.spec.bytes_per_frame:,} bytes stored")
-        shown.add_row("mean of a channel", f"{low_mid_high.format(*figures.mean)} (lowest, median, highest)")
-        shown.add_row("deviation of a channel", low_mid_high.format(*figures.std))
-        shown.add_row("effective rank", f"{figures.effective_rank:.1f} of {channels}")
-        shown.add_row("encode and decode", quality)
-        speed = f"{figures.frames_per_second:.3g} frames/s, {figures.batch} at once, on {where.type}"
-        shown.add_row("speed", speed)
-        shown.add_row("measured on", f"{figures.frames} frames of {self.data}, {encoder.image_size} px")
-        for name, value in encoder.spec.preprocessing.items():
-            shown.add_row(f"record: {name}", str(value))
+        found = {
+            "latents of a frame": f"{shape}, {spec.bytes_per_frame:,} bytes stored",
+            "mean of a channel": f"{low_mid_high.format(*figures.mean)} (lowest, median, highest)",
+            "deviation of a channel": low_mid_high.format(*figures.std),
+            "effective rank": f"{figures.effective_rank:.1f} of {figures.latents[-1]}",
+            "encode and decode": quality,
+            "speed": f"{figures.frames_per_second:.3g} frames/s, {figures.batch} at once, on {where.type}",
+            "measured on": f"{figures.frames} frames of {self.data}, {encoder.image_size} px",
+            **{f"record: {name}": str(value) for name, value in spec.preprocessing.items()},
+        }
+        shown = Table.grid(padding=(0, 2))
+        for row in found.items():
+            shown.add_row(*row)
         console().print(shown, highlight=False)
         return 0
 
@@ -283,8 +262,6 @@ class Encode(DataCommand):
     """That encode side by side, each with its own copy of the network; on several GPUs in turns. Changes no byte."""
 
     def run(self) -> None:
-        from rslwm.latents.encoding import Encoding, Videos
-
         if self.processes < 1:
             raise ConfigError(f"--processes is {self.processes}; at least 1")
         root = self.out / "latents"
@@ -297,13 +274,6 @@ class Encode(DataCommand):
 
     def _space(self, root: Path) -> tuple[Path, EpisodeDataset]:
         """The folder of the space, fitted if it isn't there yet, and the data set, imported or recorded if need be."""
-        from rslwm.latents.space import LatentSpace
-        from rslwm.latents.stored import SPACE
-        from rslwm.run.runner import Runner
-        from rslwm.study.graph import Study, Subject, Variant
-        from rslwm.study.stages.base import DataStage
-        from rslwm.study.stages.world_model import copy_folder
-
         folder, runner = self._folder(), Runner(self.out, threads_per_job=self.compute.threads)
         if folder:
             self._require_views(folder)
@@ -317,20 +287,11 @@ class Encode(DataCommand):
         dataset = runner.workspace.open(data)
         if not len(dataset):
             raise ConfigError(f"{self.data} has no episodes")
-        self._estimate(dataset, spec, root)
+        _estimate(dataset, spec, root)
         if not folder:
             runner.run([fitted])
             folder = copy_folder(runner.folder(fitted) / SPACE, self.out / SPACE)
         return folder, dataset
-
-    def _estimate(self, dataset: EpisodeDataset, spec: LatentSpec, root: Path) -> None:
-        """Say what it takes on disk, and refuse what doesn't fit."""
-        from rslwm.latents.store import free_bytes, require_room
-
-        count, shape = int(dataset.lengths.sum()), "x".join(map(str, (*spec.grid, spec.channels)))
-        what, needed = f"{len(dataset)} episodes, {count:,} frames of {shape}", count * spec.bytes_per_frame
-        console().print(f"{what}: {decimal(needed)}, {decimal(free_bytes(root))} free", highlight=False)
-        require_room(root, needed)
 
     def _folder(self) -> Path | None:
         """Of a space that is there already."""
@@ -341,12 +302,17 @@ class Encode(DataCommand):
         return found
 
     def _require_views(self, folder: Path) -> None:
-        from rslwm.latents.space import SpaceConfig
-        from rslwm.serialisation import load
-
         given, views = DataConfig(camera=self.camera).views, load(SpaceConfig, folder / "space.yaml").views
         if given != views:
             raise ConfigError(
                 f"--camera {self.camera!r} is {given} camera(s), but {self.name} was trained on {views}; name as many, "
                 "in the same order"
             )
+
+
+def _estimate(dataset: EpisodeDataset, spec: LatentSpec, root: Path) -> None:
+    """Say what it takes on disk, and refuse what doesn't fit."""
+    count, shape = int(dataset.lengths.sum()), "x".join(map(str, (*spec.grid, spec.channels)))
+    what, needed = f"{len(dataset)} episodes, {count:,} frames of {shape}", count * spec.bytes_per_frame
+    console().print(f"{what}: {decimal(needed)}, {decimal(free_bytes(root))} free", highlight=False)
+    require_room(root, needed)

@@ -32,8 +32,8 @@ class Count(Protocol):
 @contextmanager
 def counting(what: str, total: int | None = None) -> Iterator[Count]:
     """A bar on a terminal, nothing elsewhere; call the result with the number done so far."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     screen = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Bars(*columns, console=screen, transient=True, disable=not screen.is_terminal) as bars:
         task = bars.add_task(what, total=total)
 

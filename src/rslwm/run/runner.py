@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 
 from rslwm.processes import cores
-from rslwm.run.executors.base import EXECUTORS, Advanced, Executor
+from rslwm.run.executors import EXECUTORS, Advanced, Executor
 from rslwm.run.lock import locked
 from rslwm.run.perform import LOCK, Done, Failed, Job
 from rslwm.run.progress import Display

@@ -1,4 +1,7 @@
-"""Persistent worker processes on this machine, started when they are first needed and replaced when one dies."""
+"""Where stages run: an executor starts jobs, says what becomes of them, and ends them.
+
+The local one has worker processes, which are started when they are first needed and replaced when one dies.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +12,63 @@ import signal
 import sys
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from rslwm.run.executors.base import EXECUTORS, Advanced, Event, Executor
+from rslwm.registry import Registry
 from rslwm.run.perform import LESS_MEMORY, Done, Failed, Job, perform
 from rslwm.run.stage import Stage
+
+
+@dataclass(frozen=True)
+class Advanced:
+    """How far a running stage is."""
+
+    done: int
+    total: int
+    message: str
+
+
+Event = Advanced | Done | Failed
+
+
+class Executor(ABC):
+    """Runs up to ``jobs`` stages side by side, for one run at a time.
+
+    Wherever a job is done, :meth:`Job.unpack` makes it of what :meth:`Job.pack` gave, and
+    :func:`rslwm.run.perform.perform` does it. Both ends see the same folders.
+    """
+
+    def __init__(self, jobs: int) -> None:
+        self.jobs = jobs
+
+    @abstractmethod
+    def room(self, stage: Stage[Any]) -> bool:
+        """Whether this stage could start now beside those that run."""
+
+    @abstractmethod
+    def start(self, job: Job) -> None:
+        """Start a job that there is room for."""
+
+    @abstractmethod
+    def poll(self, seconds: float) -> list[tuple[Stage[Any], Event]]:
+        """What has happened to running stages, waiting at most this long for the first of it.
+
+        The last that is told of each is :class:`Done` or :class:`Failed`, also where its process or machine dies.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """End all that still runs, and the processes that it started."""
+
+
+EXECUTORS: Registry[type[Executor]] = Registry("executor", "rslwm.executors")
+
+# ------------------------------------------------------------------------------------------------------ on this machine
 
 THREAD_VARIABLES = [f"{library}_NUM_THREADS" for library in ("OMP", "MKL", "OPENBLAS", "NUMEXPR", "LP")]
 GRACE_SECONDS = 5.0
