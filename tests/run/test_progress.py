@@ -5,7 +5,7 @@ from rich.console import Console
 
 import toy_stages as toys
 from rslwm.run.progress import Display, duration
-from rslwm.run.schedule import Schedule
+from rslwm.run.runner import Schedule
 from rslwm.run.stage import Stage
 
 A = toys.Toy(label="encoder", cost=10)

@@ -128,12 +128,12 @@ def test_finished_stages_are_marked() -> None:
 def test_data_size_is_counted_where_it_is_and_assumed_where_it_is_not(corpus: Corpus) -> None:
     recorded = replace(SMALL, data=replace(SMALL.data, uri=f"lerobot:{corpus.dataset.root}"))
     found = data_size(Study(recorded))
-    assert (found.episodes, found.frames, found.source) == (12, int(corpus.dataset.lengths.sum()), "counted")
+    assert found == (12, int(corpus.dataset.lengths.sum()), True)
     simulated = data_size(Study(SMALL))
-    assert (simulated.episodes, simulated.frames) == (320, 320 * SMALL.data.sim.max_steps)
+    assert simulated == (320, 320 * SMALL.data.sim.max_steps, False)
     absent = replace(SMALL, data=replace(SMALL.data, uri="rlds:/nowhere"))
     given = data_size(Study(replace(absent, data_size=DataSizeConfig(episodes=7, steps=30))))
-    assert (given.episodes, given.frames) == (7, 210)
+    assert given == (7, 210, False)
     with pytest.raises(
         ConfigError, match=r"nobody knows yet how much data 'rlds:/nowhere' holds; .*data-size\.steps N"
     ):

@@ -148,10 +148,14 @@ class Evaluate(CheckpointCommand):
             raise ConfigError(f"{self.out} holds a comparison, whose rows this would overwrite; give another --out")
         model = WorldModel.load(self.checkpoint)
         data, stages = self.source(model)
-        measured, seen = evaluate(
-            self.checkpoint, data, self.evaluation, self.compute, stages, self.jobs, self.stream_above_kb, self.seen,
-            self.metrics,
-        )  # fmt: skip
+        config = StudyConfig(
+            metrics=self.metrics,
+            stream_above_kb=self.stream_above_kb,
+            data=data,
+            evaluation=self.evaluation,
+            compute=self.compute,
+        )
+        measured, seen = evaluate(self.checkpoint, config, stages, self.jobs, self.seen)
         self.out.mkdir(parents=True, exist_ok=True)
         measured.rows.save(self.out / "rows.parquet")
         screen = console()
@@ -162,9 +166,8 @@ class Evaluate(CheckpointCommand):
             screen.print(UNKNOWN)
         elif seen:
             done = "are measured, too (--seen)" if self.seen else "are left out; --seen measures them, too"
-            first = f"{seen[0]}{', ...' * (len(seen) > 1)}"
-            text = f"{len(seen)} held-out episodes that the model was trained on {done}: {first}"
-            screen.print(text, markup=False)
+            who = f"{seen[0]}, ..." if len(seen) > 1 else seen[0]
+            screen.print(f"{len(seen)} held-out episodes that the model was trained on {done}: {who}", markup=False)
         screen.print(f"\nrows: {self.out / 'rows.parquet'}", markup=False, soft_wrap=True)
         if measured.failed:
             report_failures(measured.failed)

@@ -17,8 +17,7 @@ from rslwm.cli.flags import StudyCommand
 from rslwm.cli.output import console, report_failures
 from rslwm.run.lock import locked
 from rslwm.run.progress import duration
-from rslwm.run.runner import LOCK, LOCK_SECONDS, Runner
-from rslwm.run.schedule import Schedule
+from rslwm.run.runner import LOCK, LOCK_SECONDS, Runner, Schedule
 from rslwm.run.stage import Demand, closure
 from rslwm.serialisation import ConfigError
 from rslwm.study.checkpoint import train_spaces, train_world_models
@@ -76,13 +75,10 @@ class Compare(Tracked):
 
     def run(self) -> None:
         if self.estimate:
-            estimate(self.config, self.folder, self.jobs, self.gpu, self.utilisation)
-        else:
-            self._compare(self.folder)
-
-    def _compare(self, out: Path) -> None:
+            return estimate(self.config, self.folder, self.jobs, self.gpu, self.utilisation)
         from rslwm.report.page import build_report
 
+        out = self.folder
         screen, failed, pages = console(), list[Failure](), dict[Path, Path]()
 
         def finish(folder: Path) -> None:
@@ -164,12 +160,11 @@ class Report:
         if not self.run_folder.is_dir():
             raise DataError(f"{self.run_folder} is no folder; name what `rslwm compare` was given as --out")
         with locked(run_of(self.run_folder) / LOCK, LOCK_SECONDS):  # a run that goes on rewrites all that is read here
-            self._write()
+            self._write(comparisons(self.run_folder))
 
-    def _write(self) -> None:
+    def _write(self, folders: Sequence[Path]) -> None:
         from rslwm.report.page import build_report
 
-        folders = comparisons(self.run_folder)
         if self.training_noise:
             if len(folders) > 1:
                 raise ConfigError(f"{self.run_folder} holds several sizes; name one of their folders: {folders[0]}")
@@ -194,11 +189,8 @@ WORDS = ("stage", "latent space", "family", "latents", "size")
 
 
 def estimate(config: StudyConfig, out: Path, jobs: int, gpu: str, utilisation: float) -> None:
-    """Print what a study takes; nothing is run or written.
-
-    Raises:
-        ConfigError: no such GPU, a utilisation that is none, or a study that can't be run.
-    """
+    """Print what a study takes; nothing is run or written. Raises :class:`ConfigError` if it can't be run, or if there
+    is no such GPU or share of it."""
     if gpu not in GPUS or not 0 < utilisation <= 1:
         raise ConfigError(f"--gpu {gpu} --utilisation {utilisation:g}: one of {', '.join(GPUS)}, and a share up to 1")
     study, runner = Study(config), Runner(out, jobs, config.compute.threads)
@@ -209,7 +201,7 @@ def estimate(config: StudyConfig, out: Path, jobs: int, gpu: str, utilisation: f
     screen.print(
         f"GPU hours: one {gpu}, {GPUS[gpu] / 1e12:,.0f} TFLOP/s in dense bfloat16, {utilisation:.0%} of it used "
         f"(--gpu, --utilisation).\nData: {known.episodes:,} episodes of {known.frames / known.episodes:.0f} steps, "
-        f"{known.source}.\n{COUNTED}",
+        f"{'counted' if known.counted else 'assumed, see --data-size.episodes and --data-size.steps'}.\n{COUNTED}",
         highlight=False,
     )
     if not config.sizes:

@@ -59,12 +59,8 @@ class StudyCommand:
 
 
 def parse(command: type[C], prog: str, arguments: Sequence[str]) -> C:
-    """An instance of ``command`` from a command line.
-
-    Raises:
-        ConfigError: no such preset or file.
-        SystemExit: 0 after ``--help``, 2 for a line that can't be parsed.
-    """
+    """An instance of ``command`` from a command line. Raises :class:`ConfigError` for no preset or file, and
+    :class:`SystemExit`: 0 after ``--help``, 2 for a line that can't be parsed."""
     words, default = list(arguments), None
     description = inspect.cleandoc(command.__doc__ or "")
     if issubclass(command, StudyCommand):

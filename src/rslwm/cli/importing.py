@@ -85,11 +85,8 @@ class SemanticWM:
         return found[0]
 
     def _facts(self, dit: PublishedDiT, svae: PublishedAdapter | None) -> Facts:
-        """What the tensors don't tell, from the flags and from what the adapter's file says of itself.
-
-        Raises:
-            ConfigError: something wasn't said, all of which the message lists, or differs from the file.
-        """
+        """What the tensors don't tell, from the flags and from what the adapter's file says of itself; a refusal lists
+        all that is missing."""
         side = PATCHES * dit.config.patch
         facts = {name: getattr(self, name, None) for name in Facts.__dataclass_fields__}
         facts["grid"] = self.grid or (side, side)

@@ -64,11 +64,7 @@ class EncoderCommand:
         return StudyConfig(data=DataConfig(image_size=size), encoder=config)
 
     def open(self) -> Encoder:
-        """The encoder, untrained; a published one without having loaded its weights.
-
-        Raises:
-            UnknownName, ConfigError: nothing answers to the name, or it can't be built, for instance of these choices.
-        """
+        """The encoder, untrained, a published one without having loaded its weights; see :meth:`Entry.open`."""
         return self.entry.open(self.study()).encoder.eval()
 
     def _above(self, entry: Entry) -> bool:
@@ -139,7 +135,7 @@ class List:
         with counting("FLOPs", len(found)) as bar:
             for encoder in found.values():
                 table.add_row(*map(escape, _row(encoder)))
-                bar(len(table.rows))
+                bar(len(table.rows), len(found), "")
         screen.print(table)
         if self.name or self.verbose:
             for encoder in found.values():
@@ -268,7 +264,7 @@ class Encode(DataCommand):
         space, dataset = self._space(root)
         encoding = Encoding(space, Videos(dataset.root, self.camera, self.source), self.compute)
         with counting("episodes", len(dataset)) as bar:
-            store = encoding.write(root, self.processes, lambda done, total, message: bar(done))
+            store = encoding.write(root, self.processes, bar)
         text = f"{store.root}: {decimal(store.nbytes)} of latents"
         console().print(text, markup=False, highlight=False, soft_wrap=True)
 

@@ -76,11 +76,8 @@ GRACE_SECONDS = 5.0
 
 
 class Worker:
-    """The main process's end of one worker.
-
-    Every numerical library in it gets ``threads`` threads from its environment: results must not depend on how many
-    jobs run beside a stage.
-    """
+    """The main process's end of one worker, in which every numerical library gets ``threads`` threads from its
+    environment: results must not depend on how many jobs run beside a stage."""
 
     def __init__(self, threads: int) -> None:
         context = multiprocessing.get_context("spawn")
@@ -220,10 +217,8 @@ WATCH_SECONDS = 0.5
 
 
 def serve(connection: Connection, parent: int) -> None:
-    """Perform the packed jobs that come through ``connection``: the body of a worker process.
-
-    A job that fails ends the process, so that the next one starts from a clean state.
-    """
+    """The body of a worker process: perform the packed jobs that come through ``connection``. One that fails ends the
+    process, so that the next one starts from a clean state."""
     _die_with(parent)
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]

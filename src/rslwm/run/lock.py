@@ -30,12 +30,8 @@ _guard = threading.Lock()
 
 @contextmanager
 def locked(path: Path, seconds: float) -> Iterator[None]:
-    """Hold the lock on a file, made where missing, which then says which process of which machine holds it. A thread
-    that holds it already goes on holding it.
-
-    Raises:
-        ConfigError: the file can't be opened or locked, or somebody else still holds the lock after this many seconds.
-    """
+    """Hold the lock on a file, made where missing, which then says which process of which machine holds it; a thread
+    may hold it twice. Raises :class:`ConfigError` if it can't be had within so many seconds."""
     path, thread, deadline = path.parent.resolve() / path.name, threading.get_ident(), time.monotonic() + seconds
     if _held.get(path) == thread:
         yield

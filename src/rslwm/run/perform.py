@@ -101,11 +101,8 @@ class Failed:
 
 
 def perform(job: Job, report: Progress = silent) -> Done | Failed:
-    """Run a stage in its partial folder, then rename that to the finished one in a single step.
-
-    What the process prints meanwhile, C libraries included, goes to the stage's log. So a process performs one job at
-    a time.
-    """
+    """Run a stage in its partial folder, then rename that to the finished one in a single step. What the process prints
+    meanwhile goes to the stage's log, so it performs one job at a time."""
     try:
         job.partial.mkdir(parents=True, exist_ok=True)
         with locked(job.partial / LOCK, ORPHAN_SECONDS), _printing_to(job.partial / LOG):

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich import progress
 from rich.console import Console
 
-from rslwm.run.schedule import Schedule
 from rslwm.run.stage import Stage
+
+if TYPE_CHECKING:
+    from rslwm.run.runner import Schedule
 
 PLAIN_SECONDS = 15.0
 SPEED_SECONDS = 600.0

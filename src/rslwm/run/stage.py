@@ -165,11 +165,8 @@ class Stage(Generic[T_co]):
 
     @cached_property
     def key(self) -> str:
-        """Hash of everything that determines the output: kind, edition, configuration, and the keys of the needs.
-
-        Raises:
-            ConfigError: a field holds something that has no JSON form.
-        """
+        """Hash of everything that determines the output: kind, edition, configuration, and the keys of the needs;
+        :class:`ConfigError` if a field has no JSON form."""
         needs = {name: stage.key for name, stage in self.needs.items()}
         try:
             return content_hash(self.kind, self.edition, determining(self, self._settings), needs)
@@ -238,11 +235,7 @@ class StageRecord:
 
     @classmethod
     def read(cls, folder: Path) -> StageRecord:
-        """The record of a finished stage's folder.
-
-        Raises:
-            DataError: the folder has no ``stage.json``, or it lacks a field.
-        """
+        """The record in a folder; :class:`DataError` if it isn't a finished stage's."""
         path = folder / RECORD
         try:
             values = json.loads(path.read_text())

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from rslwm.compute import ComputeConfig, measure_peak
+from rslwm.compute import measure_peak
 from rslwm.data.config import DataConfig
 from rslwm.data.corpus import Corpus
 from rslwm.data.seen import REMEDY, unseen
-from rslwm.evals.config import EvalConfig
 from rslwm.evals.evaluation import Label
 from rslwm.latents.stored import too_wide
 from rslwm.model.dit import size_of
@@ -24,7 +23,7 @@ from rslwm.study.stages.decoder import DecoderStage
 from rslwm.study.stages.latents import SPACE, SpaceStage
 from rslwm.study.stages.metric import Measured
 from rslwm.study.stages.world_model import CHECKPOINT, CheckpointSpace, CheckpointStage, WorldModelStage, copy_folder
-from rslwm.types import ActionSpec, DataError
+from rslwm.types import DataError
 
 EXPORTED = {WorldModelStage: (CHECKPOINT, "checkpoints"), DecoderStage: (SPACE, "spaces")}
 """What is copied out of a stage's folder, and to where in that of the run."""
@@ -68,11 +67,7 @@ def export(study: Study, runner: Runner, stage: type[Stage]) -> list[Path]:
 
 def clip_settings(model: WorldModel, checkpoint: Path, uri: str = "", camera: str = "") -> DataConfig:
     """The data configuration under which a checkpoint was trained, with the episodes of ``uri`` and the cameras of
-    ``camera`` if they are given.
-
-    Raises:
-        DataError: the checkpoint doesn't say.
-    """
+    ``camera`` if they are given; :class:`DataError` if the checkpoint doesn't say."""
     if model.data is None:
         raise DataError(f"{checkpoint / 'config.yaml'}: field 'data' is missing, so nobody knows the frame skip")
     return replace(model.data, uri=uri or model.data.uri, camera=camera or model.data.camera)
@@ -113,15 +108,6 @@ class Elsewhere(Subject):
 
     path: Path
     model: WorldModel
-    seen: tuple[str, ...]
-    """Ids of episodes that aren't measured, since it was trained on them."""
-
-    @classmethod
-    def of(cls, study: Study, path: Path, model: WorldModel, seen: tuple[str, ...]) -> Elsewhere:
-        checkpoint = CheckpointStage.of_folder(path, study.compute)
-        space = CheckpointSpace(label=str(path), checkpoint=checkpoint)
-        pulled = {WorldModelStage: checkpoint, SpaceStage: space}
-        return cls(study=study, pulled=pulled, path=path, model=model, seen=seen)
 
     @property
     def label(self) -> str:
@@ -136,52 +122,37 @@ class Elsewhere(Subject):
     def streamed(self) -> bool:
         return too_wide(self.model.space.spec, self.study.config.stream_above_kb)
 
-    @property
-    def actions(self) -> ActionSpec:
-        return self.model.action_spec
-
-    @property
-    def left_out(self) -> tuple[str, ...]:
-        return self.seen
-
 
 def evaluate(
-    checkpoint: Path,
-    data: DataConfig,
-    evaluation: EvalConfig,
-    compute: ComputeConfig,
-    out: Path,
-    jobs: int = 0,
-    stream_above_kb: float = StudyConfig.stream_above_kb,
-    seen: bool = False,
-    metrics: tuple[str, ...] = StudyConfig.metrics,
+    checkpoint: Path, config: StudyConfig, out: Path, jobs: int = 0, seen: bool = False
 ) -> tuple[Measured, tuple[str, ...]]:
-    """Rows of one checkpoint on any data, as a study would measure them, and the ids of the held-out episodes that the
-    checkpoint was trained on. Probes are trained on the training episodes, everything is measured on held-out ones.
-
-    Args:
-        seen: also on episodes that the checkpoint was trained on, which are left out else.
+    """Rows of one checkpoint on the data of a configuration, as a study would measure them, and the ids of the held-out
+    episodes that it was trained on. Probes are trained on the training episodes, everything is measured on held-out
+    ones; unless ``seen``, on none that the checkpoint was trained on.
 
     Raises:
         StageFailed: a stage failed; see :meth:`rslwm.run.runner.Runner.run`.
         DataError: the checkpoint can't be loaded, or was trained on all that is held out.
     """
-    model = WorldModel.load(checkpoint)
-    known = _seen(model, open_corpus(data, model, out, jobs), seen, str(checkpoint))
-    asked = StudyConfig(metrics=metrics, stream_above_kb=stream_above_kb, data=data, evaluation=evaluation)
-    study = Study(replace(asked, compute=compute))
-    subject = Elsewhere.of(study, checkpoint, model, () if seen else known)
-    runner, stages = Runner(out, jobs, compute.threads), [*subject.metrics.values()]
+    model, study = WorldModel.load(checkpoint), Study(config)
+    known = _seen(model, open_corpus(config.data, model, out, jobs), seen, str(checkpoint))
+    copy = CheckpointStage.of_folder(checkpoint, study.compute)
+    subject = Elsewhere(
+        study=study,
+        pulled={WorldModelStage: copy, SpaceStage: CheckpointSpace(label=copy.label, checkpoint=copy)},
+        actions=model.action_spec,
+        left_out=() if seen else known,
+        path=checkpoint,
+        model=model,
+    )
+    runner, stages = Runner(out, jobs, config.compute.threads), [*subject.metrics.values()]
     with runner.alone():
         return Measured.of(stages, runner, runner.run(stages)), known
 
 
 def _seen(model: WorldModel, corpus: Corpus, allowed: bool, who: str) -> tuple[str, ...]:
-    """Ids of the held-out episodes that a model was trained on, as far as it knows.
-
-    Raises:
-        DataError: those are all, or it doesn't say, unless that is ``allowed``.
-    """
+    """Ids of the held-out episodes that a model was trained on, as far as it knows; unless that is ``allowed``,
+    :class:`DataError` if those are all, or it doesn't say."""
     seen = model.seen.among(corpus) if model.seen else set()
     known = tuple(corpus.dataset.ids[i] for i in corpus.test if i in seen)
     if allowed:

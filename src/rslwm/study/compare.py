@@ -104,6 +104,7 @@ def describe(variants: Sequence[Variant], measured: Measured, runner: Runner, co
     study, work = variants[0].study, runner.workspace
     data = work.facts(variants[0].pull(DataStage))
     done = [stage for stage in closure([s for v in variants for s in v.targets]) if runner.finished(stage)]
+    took = {stage: StageRecord.read(runner.folder(stage)) for stage in done}
     names = dict.fromkeys(variant.entry.name for variant in variants)
     return RunRecord(
         metrics=tuple(study.infos.values()),
@@ -112,9 +113,9 @@ def describe(variants: Sequence[Variant], measured: Measured, runner: Runner, co
         failed=tuple(measured.failed),
         notes=(*data.get("left_out", []), *_notes(variants, work)),
         data={key: value for key, value in data.items() if key not in ("root", "left_out")},
-        timings=tuple(Timing.of(StageRecord.read(runner.folder(stage)), stage.label) for stage in done),
+        timings=tuple(Timing(s.kind, s.label, r.seconds, r.peak_bytes / 2**20) for s, r in took.items()),
         versions=software(),
-        results={stage.kind: stage.edition for stage in done} | study.editions,
+        results={stage.kind: stage.edition for stage in took} | study.editions,
         command=command,
     )
 

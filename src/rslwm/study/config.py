@@ -113,13 +113,7 @@ CLIP = 10
 
 
 _TRAINING = OptimConfig(
-    accumulate=GPUS,
-    lr=1e-4,
-    betas=(0.9, 0.99),
-    clip_norm=1.0,
-    checkpoint_every=1000,
-    log_every=100,
-    monitor_every=1000,
+    accumulate=GPUS, lr=1e-4, betas=(0.9, 0.99), clip_norm=1.0, checkpoint_every=1000, log_every=100, monitor_every=1000
 )
 
 

@@ -64,11 +64,7 @@ class Entry:
 
     @property
     def encoder(self) -> type[Encoder]:
-        """The class.
-
-        Raises:
-            UnknownName, ConfigError: nothing answers to the reference, or no encoder.
-        """
+        """The class that the reference names; raises what :func:`encoder_class` does."""
         return encoder_class(self.reference)
 
     def space(self, config: StudyConfig) -> SpaceConfig:
@@ -84,11 +80,8 @@ class Entry:
         )
 
     def open(self, config: StudyConfig) -> LatentSpace:
-        """The space as far as it is known before anything runs, see :func:`rslwm.latents.space.describe`.
-
-        Raises:
-            UnknownName, ConfigError: nothing answers to the reference, or it can't be built with this configuration.
-        """
+        """The space as far as it is known before anything runs; raises :class:`UnknownName` or :class:`ConfigError` if
+        nothing answers to the reference, or it can't be built with this configuration."""
         space = self.space(config)
         try:
             with seeded(0, "check"):

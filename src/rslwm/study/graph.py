@@ -39,10 +39,8 @@ S = TypeVar("S", bound=Stage)
 
 
 class Study:
-    """A configuration, and what all its latent spaces share.
-
-    Args:
-        stored_frames: False decodes frames whenever they are asked for, which a single pass over them wants.
+    """A configuration, and what all its latent spaces share. Without ``stored_frames``, they are decoded whenever they
+    are asked for, which a single pass wants.
 
     Raises:
         ConfigError, UnknownName: it can't be run, or names a metric that doesn't exist.
@@ -61,11 +59,7 @@ class Study:
 
     @cached_property
     def variants(self) -> tuple[Variant, ...]:
-        """Every space, seed and size.
-
-        Raises:
-            ConfigError, UnknownName: no row, a malformed one, or one whose encoder doesn't exist or can't be built.
-        """
+        """Every space, seed and size; raises what :func:`parse_entries` does."""
         entries, seeds = parse_entries(self.config), range(self.config.seeds)
         return tuple(
             Variant(study=self, seed=entry.seed + number, entry=entry, size=size)
@@ -85,12 +79,8 @@ class Study:
         return [stage for variant in self.variants for stage in variant.targets]
 
     def check(self, finished: Callable[[Stage], bool]) -> None:
-        """Refuse, before anything runs, what would fail later.
-
-        Raises:
-            ConfigError, DataError: no data, a network without its weights, or an encoder that isn't what it says, see
-                :meth:`Entry.check` and :class:`PixelLoss`.
-        """
+        """Refuse, before anything runs, a study without data (:class:`ConfigError`), networks without their weights and
+        encoders that aren't what they say, see :class:`PixelLoss` and :meth:`Entry.check`."""
         if not self.config.data.uri:
             raise ConfigError(f"data.uri is empty: this study brings no data; give --data {URIS}")
         for stage, variant in {variant.pull(EncoderStage): variant for variant in self.variants}.items():
@@ -113,6 +103,10 @@ class Subject:
     seed: int = 0
     pulled: dict[type[Stage], Stage] = field(default_factory=dict)
     """Stages by the class that they are asked for by."""
+    actions: ActionSpec | None = None
+    """As a model takes them that was trained elsewhere; None as recorded."""
+    left_out: tuple[str, ...] = ()
+    """Ids of episodes that such a model was trained on."""
 
     def pull(self, stage: type[S]) -> S:
         """The stage of this class, made once; it pulls what it needs in turn."""
@@ -149,16 +143,6 @@ class Subject:
     def compressed(self) -> bool:
         """Whether its latents are encoded from the features of a native space."""
         return False
-
-    @property
-    def actions(self) -> ActionSpec | None:
-        """As a model takes them that was trained elsewhere; None as recorded."""
-        return None
-
-    @property
-    def left_out(self) -> tuple[str, ...]:
-        """Ids of episodes that such a model was trained on."""
-        return ()
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -250,11 +234,8 @@ class Variant(Subject):
         return "-".join(filter(None, (self.entry.name, self.size, seed)))
 
     def frozen(self) -> SpaceStage | DecoderStage:
-        """The stage of the space, with its own pixels if it has them, that takes no training.
-
-        Raises:
-            ConfigError, DataError: the space has something to train, isn't what its spec says, or has no weights.
-        """
+        """The stage of the space, with its own pixels if it has them, that takes no training; :class:`ConfigError` if
+        there is something to train, and what :meth:`Entry.check` raises."""
         if self.compressed or self.entry.encoder.trainable:
             part = f"its adapter to {self.entry.channels} channels" if self.compressed else "its encoder"
             raise ConfigError(

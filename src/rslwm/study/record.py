@@ -13,7 +13,6 @@ from typing import Any
 from rslwm import __version__
 from rslwm.evals.base import MetricInfo
 from rslwm.evals.rows import Rows
-from rslwm.run.stage import StageRecord
 from rslwm.serialisation import ConfigError, from_dict, load, to_dict
 from rslwm.study.config import StudyConfig
 from rslwm.types import DataError, LatentSpec, Unavailable
@@ -53,10 +52,6 @@ class Timing:
     seconds: float
     peak_mb: float
 
-    @classmethod
-    def of(cls, record: StageRecord, label: str) -> Timing:
-        return cls(record.kind, label, record.seconds, record.peak_bytes / 2**20)
-
 
 @dataclass(frozen=True)
 class RunRecord:
@@ -80,11 +75,7 @@ class RunRecord:
 
     @classmethod
     def load(cls, folder: Path) -> RunRecord:
-        """Read ``study.json``.
-
-        Raises:
-            DataError: the file is missing, damaged or of another version of rslwm.
-        """
+        """Read ``study.json``; :class:`DataError` if it is missing, damaged or of another version of rslwm."""
         path = folder / "study.json"
         if not path.is_file():
             raise DataError(f"{path} does not exist; `rslwm compare` writes it into the folder of its run")
@@ -119,12 +110,8 @@ class Judged:
 
     @classmethod
     def load(cls, folder: Path) -> Judged:
-        """Read ``rows.parquet``, ``study.json`` and ``config.yaml``; without the last one the defaults apply.
-
-        Raises:
-            DataError: a file is missing or damaged.
-            ConfigError: ``config.yaml`` is damaged.
-        """
+        """Read ``rows.parquet``, ``study.json`` and ``config.yaml``, without which the defaults apply; raises
+        :class:`DataError`, or of the last :class:`ConfigError`, if one is missing or damaged."""
         config = folder / "config.yaml"
         study = load(StudyConfig, config) if config.is_file() else StudyConfig()
         return cls(Rows.load(folder / "rows.parquet"), RunRecord.load(folder), study)
@@ -138,11 +125,8 @@ class Judged:
 
 
 def judge(folder: Path) -> Verdict:
-    """Decide from the rows of a run, and keep the verdict in its folder as ``verdict.json``.
-
-    Raises:
-        DataError: a file of the run is missing or damaged.
-    """
+    """Decide from the rows of a run, and keep the verdict in its folder as ``verdict.json``; raises what
+    :meth:`Judged.load` does."""
     run = Judged.load(folder)
     named = training_noise.kept(folder, run.config.verdict.training_noise)
     usual = Circumstances.of(run.rows, to_dict(StudyConfig()), {})
@@ -154,11 +138,8 @@ def judge(folder: Path) -> Verdict:
 
 
 def write_training_noise(folder: Path, out: Path) -> TrainingNoise:
-    """Record the training noise of a run with several seeds, for runs of its configuration with one.
-
-    Raises:
-        DataError: every space was trained once, or a file of the run is missing or damaged.
-    """
+    """Record the training noise of a run with several seeds, for runs of its configuration with one; raises what
+    :meth:`Judged.load` does, and :class:`DataError` if every space was trained once."""
     run = Judged.load(folder)
     noise = training_noise.record(run.rows, run.metrics, run.circumstances(), out.stem)
     noise.save(out, {name: info.unit for name, info in run.metrics.items()})

@@ -103,11 +103,7 @@ class WorldModelStage(OnEpisodes[WorldModel]):
 
 
 def _seen_before(init: str, corpus: Corpus) -> SeenEpisodes | None:
-    """What the model was trained on whose weights another one starts from.
-
-    Raises:
-        DataError: some of it is held out here.
-    """
+    """What the model ``init`` was trained on; raises :class:`DataError` if some of it is held out here."""
     seen = SeenEpisodes.read(Path(init)) if init else None
     if seen and (both := seen.among(corpus) & set(corpus.test)):
         raise DataError(
@@ -182,11 +178,8 @@ class ScalingConfig:
 
 
 def scaled(model: WorldModelConfig, scaling: ScalingConfig, spec: LatentSpec, size: str = "") -> WorldModelConfig:
-    """The world model of a size (of its own ``dit`` if that is empty) over a space, ``spec`` of one view.
-
-    Raises:
-        ConfigError: the grid can't be cut into ``scaling.tokens`` patches.
-    """
+    """The world model of a size (of its own ``dit`` if that is empty) over a space, ``spec`` of one view. Raises
+    :class:`ConfigError` if the grid can't be cut into ``scaling.tokens`` patches."""
     dit = model.dit
     if size:
         shape = SIZES[size]
