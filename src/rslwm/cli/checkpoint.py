@@ -148,13 +148,8 @@ class Evaluate(CheckpointCommand):
             raise ConfigError(f"{self.out} holds a comparison, whose rows this would overwrite; give another --out")
         model = WorldModel.load(self.checkpoint)
         data, stages = self.source(model)
-        config = StudyConfig(
-            metrics=self.metrics,
-            stream_above_kb=self.stream_above_kb,
-            data=data,
-            evaluation=self.evaluation,
-            compute=self.compute,
-        )
+        asked = {name: getattr(self, name) for name in ("metrics", "stream_above_kb", "evaluation", "compute")}
+        config = StudyConfig(data=data, **asked)
         measured, seen = evaluate(self.checkpoint, config, stages, self.jobs, self.seen)
         self.out.mkdir(parents=True, exist_ok=True)
         measured.rows.save(self.out / "rows.parquet")

@@ -1,4 +1,4 @@
-"""rslwm latents list, check and encode: the commands about an encoder."""
+"""rslwm latents list, check and encode, and bench encode: the commands about an encoder."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from rslwm.bench.encode import EncoderBenchmark, Encodings
+from rslwm.bench.runner import Case
 from rslwm.cli.output import console, counting
 from rslwm.compute import ComputeConfig, device
 from rslwm.data.config import DataConfig
@@ -272,7 +274,6 @@ class Encode(DataCommand):
         """The folder of the space, fitted if it isn't there yet, and the data set, imported or recorded if need be."""
         folder, runner = self._folder(), Runner(self.out, threads_per_job=self.compute.threads)
         if folder:
-            self._require_views(folder)
             subject, spec = Subject(study=Study(StudyConfig(data=self.source))), LatentSpace.load(folder).spec
         else:
             config = replace(self.study(), decoder=DecoderConfig(own=True))
@@ -290,20 +291,17 @@ class Encode(DataCommand):
         return folder, dataset
 
     def _folder(self) -> Path | None:
-        """Of a space that is there already."""
+        """Of a space that is there already, for as many cameras."""
         places = (Path(self.name), Path(self.name) / "space")
         found = next((place for place in places if (place / "space.yaml").is_file()), None)
         if not found and (Path(self.name).is_dir() or ("/" in self.name.partition("[")[0] and ".py:" not in self.name)):
             raise ConfigError(f"{places[0] / 'space.yaml'} does not exist: the folder holds no latent space")
-        return found
-
-    def _require_views(self, folder: Path) -> None:
-        given, views = DataConfig(camera=self.camera).views, load(SpaceConfig, folder / "space.yaml").views
-        if given != views:
+        if found and (given := self.source.views) != (views := load(SpaceConfig, found / "space.yaml").views):
             raise ConfigError(
                 f"--camera {self.camera!r} is {given} camera(s), but {self.name} was trained on {views}; name as many, "
                 "in the same order"
             )
+        return found
 
 
 def _estimate(dataset: EpisodeDataset, spec: LatentSpec, root: Path) -> None:
@@ -312,3 +310,19 @@ def _estimate(dataset: EpisodeDataset, spec: LatentSpec, root: Path) -> None:
     what, needed = f"{len(dataset)} episodes, {count:,} frames of {shape}", count * spec.bytes_per_frame
     console().print(f"{what}: {decimal(needed)}, {decimal(free_bytes(root))} free", highlight=False)
     require_room(root, needed)
+
+
+@dataclass
+class EncodeBenchmark(EncoderBenchmark, EncoderCommand):
+    """Measure how fast an encoder makes latents, from frames and from store to store.
+
+    A published encoder whose weights are missing gets random ones: its speed doesn't depend on them. Its precision is
+    one of its choices, web-dino[dtype=float32], and not --dtype.
+
+    For instance:
+      rslwm bench encode web-dino
+      rslwm bench encode sd3-vae --encoder.input-size 128 --batch 4 --out runs/bench
+    """
+
+    def cases(self, folder: Path) -> list[Case]:
+        return Encodings(self, self.open()).cases(folder)

@@ -36,7 +36,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "bench plan": ("bench.plan:Plan", "measure how fast plans are found, and in how much memory"),
     "bench train": ("bench.train:Train", "measure how fast a world model trains from stored latents"),
     "bench data": ("bench.data:Data", "measure how fast clips come from stored latents"),
-    "bench encode": ("cli.bench:Encode", "measure how fast an encoder makes latents"),
+    "bench encode": ("cli.latents:EncodeBenchmark", "measure how fast an encoder makes latents"),
     "bench decode": ("bench.decode:Decode", "measure how fast latents become pixels"),
     "doctor": ("cli.doctor:Doctor", "check this machine and say what to install"),
 }

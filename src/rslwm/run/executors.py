@@ -37,11 +37,8 @@ Event = Advanced | Done | Failed
 
 
 class Executor(ABC):
-    """Runs up to ``jobs`` stages side by side, for one run at a time.
-
-    Wherever a job is done, :meth:`Job.unpack` makes it of what :meth:`Job.pack` gave, and
-    :func:`rslwm.run.perform.perform` does it. Both ends see the same folders.
-    """
+    """Runs up to ``jobs`` stages side by side, for one run at a time. Wherever a job is done, :meth:`Job.unpack` makes
+    it of what :meth:`Job.pack` gave, and :func:`rslwm.run.perform.perform` does it; both ends see the same folders."""
 
     def __init__(self, jobs: int) -> None:
         self.jobs = jobs
@@ -56,10 +53,8 @@ class Executor(ABC):
 
     @abstractmethod
     def poll(self, seconds: float) -> list[tuple[Stage[Any], Event]]:
-        """What has happened to running stages, waiting at most this long for the first of it.
-
-        The last that is told of each is :class:`Done` or :class:`Failed`, also where its process or machine dies.
-        """
+        """What has happened to running stages, waiting at most this long for the first of it. The last that is told of
+        each is :class:`Done` or :class:`Failed`, also where its process or machine dies."""
 
     @abstractmethod
     def close(self) -> None:

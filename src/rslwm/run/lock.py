@@ -19,6 +19,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 
 from rslwm.serialisation import ConfigError
@@ -38,7 +39,8 @@ def locked(path: Path, seconds: float) -> Iterator[None]:
         return
     _wait(lambda: _claim(path, thread), deadline, path, "a thread of this process")
     try:
-        with _opened(path) as descriptor:
+        with _opened(path) as file:
+            descriptor = file.fileno()
             holder = os.pread(descriptor, 200, 0).decode(errors="replace") or "another process"
             _wait(lambda: _try_lock(descriptor, path), deadline, path, holder)
             os.ftruncate(descriptor, 0)
@@ -54,16 +56,11 @@ def _claim(path: Path, thread: int) -> bool:
         return _held.setdefault(path, thread) == thread
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[int]:
+def _opened(path: Path) -> FileIO:
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o644), "r+b", buffering=0)
     except OSError as error:
         raise ConfigError(f"can't lock {path}: {error}. Make its folder writable, or write to another one.") from None
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
 
 
 def _wait(attempt: Callable[[], bool], deadline: float, path: Path, holder: str) -> None:

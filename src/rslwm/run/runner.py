@@ -82,10 +82,8 @@ class Schedule:
         return sorted(ready, key=lambda s: -self._path[s])
 
     def next(self, room: Callable[[Stage[Any]], bool]) -> Stage[Any] | None:
-        """Take the stage to start now, or None until there is room.
-
-        Nothing overtakes the one that is due: small ones would keep a large one out for ever.
-        """
+        """Take the stage to start now, or None until there is room: nothing overtakes the one that is due, since small
+        ones would keep a large one out for ever."""
         stage = next(iter(self.ready), None)
         if stage is None or not room(stage):
             return None
@@ -102,12 +100,9 @@ class Schedule:
         self.failed.add(stage)
 
     def remaining_seconds(self, jobs: int, fractions: Mapping[Stage[Any], float]) -> float:
-        """Estimate of the time left: the longer of the longest chain and of the work shared by ``jobs``.
-
-        ``fractions`` says how much of a running stage is done. Estimates are scaled by how the stages that ended in
-        this run compare with theirs, as if a tenth of the work had ended as estimated: one quick first stage is no
-        trend.
-        """
+        """Estimate of the time left: the longer of the longest chain and of the work shared by ``jobs``, less the done
+        ``fractions`` of running stages. It is scaled by how the stages that ended in this run compare with their
+        estimates, as if a tenth of the work had ended as estimated: one quick first stage is no trend."""
         blocked = set(self.blocked)
         left = {s: self._cost[s] * (1 - fractions.get(s, 0.0)) for s in self.waiting | self.running if s not in blocked}
         chains: dict[Stage[Any], float] = {}

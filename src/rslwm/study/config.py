@@ -72,6 +72,7 @@ def _changed(config: Any, **changes: Any) -> Any:
 
 
 QUICK = {"steps": 4, "warmup": 1, "batch_size": 16}
+TWO_STEPS = SamplingConfig(steps=2)
 
 SMOKE: StudyConfig = _changed(
     StudyConfig(),
@@ -81,15 +82,12 @@ SMOKE: StudyConfig = _changed(
     decoder={"optim": QUICK},
     world_model={"optim": QUICK},
     evaluation={
-        "rollouts": {"clips": 6, "future": 3, "sampling": SamplingConfig(steps=2)},
+        "rollouts": {"clips": 6, "future": 3, "sampling": TWO_STEPS},
         "probe": {"optim": QUICK},
         "action_identification": {"windows": 16},
         "inverse_dynamics": {"windows": 32},
         "one_step": {"windows": 16},
-        "planning": {
-            "plan": {"candidates": 8, "iterations": 2, "elites": 2, "sampling": SamplingConfig(steps=2)},
-            "windows": 6,
-        },
+        "planning": {"plan": {"candidates": 8, "iterations": 2, "elites": 2, "sampling": TWO_STEPS}, "windows": 6},
         "readout": {"windows": 32},
     },
     verdict={"resamples": 200},

@@ -90,12 +90,8 @@ class Entry:
             raise ConfigError(f"latents: {self.name} can't be built: {error}") from error
 
     def check(self, config: StudyConfig) -> None:
-        """Encode a black frame, so that a wrong encoder, or one without its weights, is refused before anything runs.
-
-        Raises:
-            ConfigError: its latents are not what its spec declares.
-            DataError: its weights are missing or something else.
-        """
+        """Encode a black frame, so that before anything runs an encoder is refused whose latents aren't what its spec
+        declares (:class:`ConfigError`), or whose weights are missing or something else (:class:`DataError`)."""
         encoder, size = self.open(config).encoder, config.data.image_size
         spec = encoder.spec
         with torch.no_grad():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -88,12 +88,11 @@ class DecoderStage(OnEpisodes[LatentSpace]):
     def demand(self, sizes: Sizes) -> Demand:
         if not self.latents:
             return Demand(disk=self.disk)
-        found = training(self.settings.optim, self.one)
-        compared = max(0, self.settings.optim.samples - self.settings.perceptual_after)
+        config, space = self.settings, self.space.settings
+        compared = max(0, config.optim.samples - config.perceptual_after)
         # A perceptual distance looks at image and target, and goes back through the image.
-        flops = 3 * compared * looking(self.settings.perceptual, self.space.settings.image_size)
-        disk = found.disk + saved_bytes(self.space.settings)
-        return self.reading(self.settings.optim.samples, replace(found, flops=found.flops + flops, disk=disk))
+        more = Demand(flops=3 * compared * looking(config.perceptual, space.image_size), disk=saved_bytes(space))
+        return self.reading(config.optim.samples, training(config.optim, self.one) + more)
 
     def run(self, work: Workspace) -> None:
         space = LatentSpace.load(work.folder(self.space) / SPACE)  # a copy to complete
