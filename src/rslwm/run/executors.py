@@ -66,6 +66,7 @@ EXECUTORS: Registry[type[Executor]] = Registry("executor", "rslwm.executors")
 # ------------------------------------------------------------------------------------------------------ on this machine
 
 THREAD_VARIABLES = [f"{library}_NUM_THREADS" for library in ("OMP", "MKL", "OPENBLAS", "NUMEXPR", "LP")]
+PROGRESS_SECONDS, WATCH_SECONDS = 0.1, 0.5
 GRACE_SECONDS = 5.0
 """For an idle worker to end by itself."""
 
@@ -205,10 +206,6 @@ def _without_interrupts() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-PROGRESS_SECONDS = 0.1
-WATCH_SECONDS = 0.5
 
 
 def serve(connection: Connection, parent: int) -> None:

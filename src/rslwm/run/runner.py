@@ -20,6 +20,11 @@ from rslwm.run.stage import LOG, RECORD, Stage, Workspace, closure
 from rslwm.serialisation import ConfigError
 from rslwm.types import DataError
 
+STOPPED = "stopped; run the same command again to resume"
+NAMED = 4  # a failed recording blocks every stage of a study; nobody reads them all
+TICK_SECONDS = 0.2
+LOCK_SECONDS = 3.0  # workers of a run that was killed just now take about a second to die
+
 
 class Schedule:
     """The state of a run over a graph of stages.
@@ -113,12 +118,6 @@ class Schedule:
         expected = prior + sum(self._cost[s] for s in self.took)
         pace = (prior + sum(self.took.values())) / expected if expected else 1.0
         return pace * max(work, max(chains.values(), default=0.0))
-
-
-STOPPED = "stopped; run the same command again to resume"
-NAMED = 4  # a failed recording blocks every stage of a study; nobody reads them all
-TICK_SECONDS = 0.2
-LOCK_SECONDS = 3.0  # workers of a run that was killed just now take about a second to die
 
 
 @dataclass(frozen=True)
