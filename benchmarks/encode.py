@@ -8,11 +8,11 @@ from pathlib import Path
 from benchmarks.comparison import Comparison, Paired, main
 from rslwm.bench.latents import Encodings
 from rslwm.bench.measure import measure
-from rslwm.cli import bench
+from rslwm.cli.latents import EncodeBenchmark
 
 
 @dataclass
-class Encode(bench.Encode, Paired):
+class Encode(EncodeBenchmark, Paired):
     """Pair encoding, from frames and from store to store, with the bare network at the same batch size.
 
     A published encoder whose weights are missing gets random ones: its speed doesn't depend on them. The bare network

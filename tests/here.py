@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from rslwm.run.executors.base import Event, Executor
+from rslwm.run.executors import Event, Executor
 from rslwm.run.perform import Job, perform
 from rslwm.run.stage import Stage
 

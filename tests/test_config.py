@@ -13,8 +13,7 @@ from rslwm.latents.space import SpaceConfig
 from rslwm.optim import OptimConfig
 from rslwm.plan.base import PlanConfig
 from rslwm.serialisation import ConfigError, content_hash, dump, from_dict, load, to_dict
-from rslwm.study.config import StudyConfig
-from rslwm.study.presets import PRESETS
+from rslwm.study.config import PRESETS, StudyConfig
 
 
 @pytest.mark.parametrize("name", PRESETS)

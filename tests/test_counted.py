@@ -11,7 +11,7 @@ from rslwm.model.dit import DiT, DiTConfig, forward_flops
 from rslwm.model.flow import FlowConfig, FlowMatching
 from rslwm.model.sampler import Sampler, SamplingConfig
 from rslwm.optim import OptimConfig
-from rslwm.study.stages.adapter import compressing, restoring
+from rslwm.study.stages.latents import compressing, restoring
 from rslwm.study.stages.world_model import ACTION_DIMS, denoising, predicting
 
 DIT = DiTConfig(width=24, depth=5, heads=2, patch=1, max_frames=3, wide_head=32)

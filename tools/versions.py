@@ -29,10 +29,7 @@ from rslwm.run.stage import Stage
 PACKAGE = "rslwm"
 NOTED = Path(__file__).with_name("versions.json")
 NO_RESULT = {
-    *(
-        f"{PACKAGE}.{name}"
-        for name in ("serialisation", "registry", "caches", "processes", "study.config", "study.presets")
-    ),
+    *(f"{PACKAGE}.{name}" for name in ("serialisation", "registry", "caches", "processes", "study.config")),
     *(f"{PACKAGE}.train.{name}" for name in ("log", "checkpoint")),
     f"{PACKAGE}.run.stage",
 }

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
+from rslwm.cli import checkpoint
 from rslwm.cli.main import FAILED, main
 from rslwm.data.config import DataConfig
 from rslwm.model.world_model import WorldModel
-from rslwm.study import checkpoint
+from rslwm.study.config import StudyConfig
 from rslwm.types import DataError
 
 
@@ -32,7 +33,8 @@ def test_other_data_have_names_and_a_spec_of_their_own(
     asked: list[DataConfig] = []
 
     def stop(*given: Any, **more: Any) -> None:
-        asked.extend(each for each in given if isinstance(each, DataConfig))
+        read = (each.data if isinstance(each, StudyConfig) else each for each in given)
+        asked.extend(each for each in read if isinstance(each, DataConfig))
         raise DataError("enough")
 
     monkeypatch.setattr(WorldModel, "load", lambda folder: SimpleNamespace(data=trained, seen=None))

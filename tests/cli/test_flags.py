@@ -5,14 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from rslwm.cli.compare import Compare
+from rslwm.cli.compare import Compare, Train
 from rslwm.cli.data import Make
 from rslwm.cli.flags import parse
-from rslwm.cli.train import Train
 from rslwm.serialisation import ConfigError, dump
 from rslwm.sim.config import SimConfig
-from rslwm.study.config import StudyConfig
-from rslwm.study.presets import PRESETS
+from rslwm.study.config import PRESETS, StudyConfig
 
 
 def compare(*words: str) -> Compare:

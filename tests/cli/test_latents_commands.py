@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 
 from foreign import Foreign
+from rslwm.cli.compare import TrainSpaces
 from rslwm.cli.flags import parse
-from rslwm.cli.latents.named import EncoderCommand
-from rslwm.cli.latents.train import Train
+from rslwm.cli.latents import EncoderCommand
 from rslwm.cli.main import FAILED, main
 from rslwm.data.corpus import Corpus
 from rslwm.data.store import TensorStore
 from rslwm.latents.base import ENCODERS
 from rslwm.latents.space import LatentSpace, SpaceConfig
-from rslwm.study.presets import PRESETS
+from rslwm.study.config import PRESETS
 from rslwm.types import end_effector_spec
 from tiny_checkpoints import sd3
 
@@ -105,14 +105,14 @@ def test_published_encoders_are_shown_frames_of_their_own_size(plugin):
 
 def test_spaces_are_trained_by_name_as_the_demo_trains_them(tmp_path):
     words = ["sd3-vae[shift=no,posterior=sample],web-dino+96", "--data", "lerobot:x", "--out", "demo"]
-    parsed = parse(Train, "rslwm latents train", words)
+    parsed = parse(TrainSpaces, "rslwm latents train", words)
     assert parsed.config.latents == ("sd3-vae[shift=no,posterior=sample]", "web-dino+96")
     assert parsed.config.data.uri == "lerobot:x"
     assert parsed.config.adapter == PRESETS["demo"].adapter
 
 
 def test_a_preset_and_its_spaces_can_be_named_too():
-    parsed = parse(Train, "rslwm latents train", ["smoke", "--latents", "small-vae"])
+    parsed = parse(TrainSpaces, "rslwm latents train", ["smoke", "--latents", "small-vae"])
     assert parsed.config.latents == ("small-vae",)
     assert parsed.config.decoder == PRESETS["smoke"].decoder
 

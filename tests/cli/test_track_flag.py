@@ -8,12 +8,10 @@ from pathlib import Path
 
 import pytest
 
-import rslwm.cli.track
-from rslwm.cli.compare import Compare
+import rslwm.cli.compare
+from rslwm.cli.compare import Compare, Train, tracked
 from rslwm.cli.flags import parse
-from rslwm.cli.track import tracked
-from rslwm.cli.train import Train
-from rslwm.study.presets import PRESETS
+from rslwm.study.config import PRESETS
 
 SMOKE = replace(PRESETS["smoke"], latents=("small-vae", "other=small-vae@1", "small-vae+16"))
 
@@ -38,7 +36,7 @@ def test_every_stage_has_a_readable_name_of_its_own(tmp_path: Path, monkeypatch:
         found.update(names)
         yield
 
-    monkeypatch.setattr(rslwm.cli.track, "tracking", tracking)
+    monkeypatch.setattr(rslwm.cli.compare, "tracking", tracking)
     with tracked("trackio", SMOKE, tmp_path):
         pass
     assert len(set(found.values())) == len(found)

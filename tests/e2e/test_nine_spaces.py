@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 from rslwm.evals.rows import Rows
 from rslwm.run.stage import StageRecord
-from rslwm.study.presets import PRESETS
+from rslwm.study.config import PRESETS
 from rslwm.types import AXES
 from terminal import Run, rslwm
 

@@ -16,7 +16,7 @@ from rslwm.latents.adapters.base import AdapterConfig
 from rslwm.latents.adapters.svae import SVAE, AdapterBlock, published_name
 from rslwm.latents.base import EncoderConfig
 from rslwm.latents.space import LatentSpace, SpaceConfig
-from rslwm.study.presets import PRESETS
+from rslwm.study.config import PRESETS
 
 GOLDEN = Path(__file__).parents[1] / "golden/svae.safetensors"
 

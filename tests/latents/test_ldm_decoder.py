@@ -15,7 +15,7 @@ from rslwm.latents.base import EncoderConfig
 from rslwm.latents.decoder import DecoderConfig
 from rslwm.latents.ldm_decoder import LDMDecoder, PixelAttention
 from rslwm.latents.space import LatentSpace, SpaceConfig
-from rslwm.study.presets import PRESETS
+from rslwm.study.config import PRESETS
 from rslwm.types import LatentSpec
 
 GOLDEN = Path(__file__).parents[1] / "golden/pixel_decoder.safetensors"

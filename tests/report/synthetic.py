@@ -13,7 +13,7 @@ from rslwm.evals.aggregates import AUC, MEAN, PEARSON, RATIO
 from rslwm.evals.base import MetricInfo
 from rslwm.evals.rows import Rows
 from rslwm.serialisation import dump
-from rslwm.study.presets import PRESETS
+from rslwm.study.config import PRESETS
 from rslwm.study.record import RunRecord, SpaceRecord, Timing
 from rslwm.types import LatentSpec, Unavailable
 

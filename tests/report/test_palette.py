@@ -3,8 +3,8 @@
 import pytest
 
 from rslwm.report.palette import inks
+from rslwm.study.config import PRESETS
 from rslwm.study.entry import Entry
-from rslwm.study.presets import PRESETS
 
 
 @pytest.mark.parametrize("preset", ["demo", "bridge"])

@@ -13,8 +13,7 @@ from rich.console import Console
 
 import toy_stages as toys
 from rslwm.registry import UnknownName, import_file
-from rslwm.run.executors.base import Advanced
-from rslwm.run.executors.local import Local
+from rslwm.run.executors import Advanced, Local
 from rslwm.run.perform import Done, Job, perform
 from rslwm.run.runner import Runner, StageFailed
 
@@ -23,7 +22,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from rslwm.run.executors.base import Advanced, Executor
+from rslwm.run.executors import Advanced, Executor
 from rslwm.run.perform import Job, perform
 from rslwm.run.stage import Stage, Workspace
 
@@ -170,7 +169,7 @@ def test_a_worker_ends_with_its_parent_with_and_without_process_descriptors(tmp_
     from test_runner_kill import gone, wait_for
 
     forget = "" if descriptors else "del os.pidfd_open; "
-    child = f"import os, time; {forget}from rslwm.run.executors.worker import _die_with; _die_with({{}})"
+    child = f"import os, time; {forget}from rslwm.run.executors import _die_with; _die_with({{}})"
     program = (
         "import os, subprocess, sys, time\n"
         f"child = {child!r}.format(os.getpid()) + '; time.sleep(60)'\n"

@@ -4,8 +4,8 @@ import pytest
 from rich.console import Console
 
 import toy_stages as toys
-from rslwm.run.progress import Display, Meter, duration
-from rslwm.run.schedule import Schedule
+from rslwm.run.progress import Display, duration
+from rslwm.run.runner import Schedule
 from rslwm.run.stage import Stage
 
 A = toys.Toy(label="encoder", cost=10)
@@ -35,12 +35,17 @@ def test_durations_read_like_people_say_them(seconds, text):
 
 
 def test_the_time_left_of_a_resumed_stage_ignores_its_head_start():
-    meter = Meter()
-    meter.update(80, 100, "", now=1.0)
-    assert meter.seconds_left(1.0) is None
-    meter.update(90, 100, "", now=6.0)
-    assert meter.seconds_left(6.0) == pytest.approx(5.0)
-    assert meter.fraction == pytest.approx(0.9)
+    clock, console, schedule = Clock(), screen(), Schedule([B], lambda s: s == A)
+    with Display(console, schedule, 1, clock) as view:
+        schedule.next(room)
+        view.started(B)
+        for done, seconds in ((80, 15.0), (90, 20.0)):
+            clock.now += seconds
+            view.advanced(B, done, 100, "")
+            view.tick()
+    first, second = console.file.getvalue().splitlines()[2:]
+    assert first.endswith("toy model 80/100")
+    assert second.endswith("toy model 90/100  20 s left")
 
 
 def test_plain_lines_for_starts_ends_and_kept_stages_and_rarely_in_between():

@@ -1,7 +1,7 @@
 import pytest
 
 import toy_stages as toys
-from rslwm.run.schedule import Schedule
+from rslwm.run.runner import Schedule
 from rslwm.run.stage import Stage
 
 

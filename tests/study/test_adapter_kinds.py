@@ -10,10 +10,8 @@ from rslwm.data.corpus import Corpus
 from rslwm.latents.adapters.base import AdapterConfig
 from rslwm.run.stage import Workspace
 from rslwm.study.graph import Study, Variant
-from rslwm.study.stages.adapter import AdapterStage
-from rslwm.study.stages.features import FeaturesStage
-from rslwm.study.stages.latents import LatentsStage
-from rslwm.study.stages.space import SpaceStage
+from rslwm.study.stages.encoder import FeaturesStage
+from rslwm.study.stages.latents import AdapterStage, LatentsStage, SpaceStage
 from studies import OPTIM, run, tiny
 
 KINDS = ["svae", "mlp", "pca"]

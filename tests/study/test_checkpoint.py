@@ -79,7 +79,7 @@ def recorded(root, numbers, corpus) -> DataConfig:
 def measured(checkpoint, data, corpus, out, seen=False):
     config = tiny(corpus)
     all_windows = ("one_step[windows=999]",)
-    return evaluate(checkpoint, data, config.evaluation, config.compute, out, seen=seen, metrics=all_windows)
+    return evaluate(checkpoint, replace(config, data=data, metrics=all_windows), out, seen=seen)
 
 
 @pytest.mark.usefixtures("in_this_process")

@@ -13,8 +13,7 @@ from rslwm.data.config import DataConfig
 from rslwm.data.store import Readable
 from rslwm.study.config import StudyConfig
 from rslwm.study.graph import Study, Subject
-from rslwm.study.stages.data import DataStage
-from rslwm.study.stages.frames import FramesStage
+from rslwm.study.stages.base import DataStage, FramesStage
 from rslwm.types import DataError
 from studies import run
 

@@ -20,8 +20,7 @@ from rslwm.serialisation import ConfigError
 from rslwm.study.config import StudyConfig
 from rslwm.study.entry import Entry
 from rslwm.study.graph import Study, Variant
-from rslwm.study.stages.latents import LatentsStage
-from rslwm.study.stages.space import SpaceStage
+from rslwm.study.stages.latents import LatentsStage, SpaceStage
 from rslwm.types import DataError
 from studies import run
 from tiny_checkpoints import sd3

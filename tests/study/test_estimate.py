@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from rslwm.cli.estimate import estimate
+from rslwm.cli.compare import estimate
 from rslwm.data.corpus import Corpus
 from rslwm.evals.base import METRICS
 from rslwm.flops import training_disk
@@ -13,15 +13,13 @@ from rslwm.latents.pixels import open_decoder
 from rslwm.latents.space import LatentSpace
 from rslwm.model.dit import DiT
 from rslwm.serialisation import ConfigError
-from rslwm.study.config import DataSizeConfig, StudyConfig
+from rslwm.study.config import PRESETS, DataSizeConfig, StudyConfig
 from rslwm.study.estimate import Line, data_size, frame_costs
 from rslwm.study.estimate import lines as estimated
 from rslwm.study.graph import Study
-from rslwm.study.presets import PRESETS
-from rslwm.study.stages.base import Sizes
-from rslwm.study.stages.data import DataStage
+from rslwm.study.stages.base import DataStage, Sizes
 from rslwm.study.stages.decoder import DecoderStage, looking
-from rslwm.study.stages.space import SpaceStage
+from rslwm.study.stages.latents import SpaceStage
 from rslwm.study.stages.world_model import ACTION_DIMS, WorldModelStage
 
 TABLE_4 = {
@@ -130,12 +128,12 @@ def test_finished_stages_are_marked() -> None:
 def test_data_size_is_counted_where_it_is_and_assumed_where_it_is_not(corpus: Corpus) -> None:
     recorded = replace(SMALL, data=replace(SMALL.data, uri=f"lerobot:{corpus.dataset.root}"))
     found = data_size(Study(recorded))
-    assert (found.episodes, found.frames, found.source) == (12, int(corpus.dataset.lengths.sum()), "counted")
+    assert found == (12, int(corpus.dataset.lengths.sum()), True)
     simulated = data_size(Study(SMALL))
-    assert (simulated.episodes, simulated.frames) == (320, 320 * SMALL.data.sim.max_steps)
+    assert simulated == (320, 320 * SMALL.data.sim.max_steps, False)
     absent = replace(SMALL, data=replace(SMALL.data, uri="rlds:/nowhere"))
     given = data_size(Study(replace(absent, data_size=DataSizeConfig(episodes=7, steps=30))))
-    assert (given.episodes, given.frames) == (7, 210)
+    assert given == (7, 210, False)
     with pytest.raises(
         ConfigError, match=r"nobody knows yet how much data 'rlds:/nowhere' holds; .*data-size\.steps N"
     ):

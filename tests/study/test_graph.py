@@ -16,10 +16,9 @@ from rslwm.run.stage import closure
 from rslwm.serialisation import ConfigError
 from rslwm.study.config import StudyConfig
 from rslwm.study.graph import Study, Variant
-from rslwm.study.stages.adapter import AdapterStage
 from rslwm.study.stages.decoder import DecoderStage
 from rslwm.study.stages.encoder import EncoderStage
-from rslwm.study.stages.latents import LatentsStage
+from rslwm.study.stages.latents import AdapterStage, LatentsStage
 from tiny_checkpoints import vjepa
 
 CONFIG = StudyConfig(
@@ -162,7 +161,7 @@ def test_what_results_are_put_together_from_is_made_again_where_it_was_deleted()
     targets = {*first.targets, *second.targets}
     only_passed_on = {"frames", "features", "latents", "probe"}
     assert {s for s in closure(targets) if s not in targets and s.kind not in only_passed_on} == {
-        second.taught_by("small-dino").pull(EncoderStage)
+        second.teacher.pull(EncoderStage)
     } - targets
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from rslwm.cli.estimate import estimate
+from rslwm.cli.compare import estimate
 from rslwm.compute import ComputeConfig
 from rslwm.data.config import DataConfig
 from rslwm.data.corpus import Corpus

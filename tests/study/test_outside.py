@@ -19,7 +19,7 @@ from rslwm.run.stage import closure
 from rslwm.study.compare import compare
 from rslwm.study.config import StudyConfig
 from rslwm.study.graph import Study
-from rslwm.study.stages.data import DataStage
+from rslwm.study.stages.base import DataStage
 from studies import made, tiny
 
 DECLARED = 'axis="fidelity", higher_is_better=True, unit="1", aggregate=MEAN, floor="", ceiling="", description=""'
@@ -129,7 +129,7 @@ import pickle
 import subprocess
 import sys
 
-from rslwm.run.executors.base import Executor
+from rslwm.run.executors import Executor
 from rslwm.run.perform import Job, perform
 
 

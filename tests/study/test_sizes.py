@@ -17,9 +17,8 @@ from rslwm.report.page import build_report
 from rslwm.run.stage import closure
 from rslwm.serialisation import ConfigError
 from rslwm.study.compare import compare, comparisons
-from rslwm.study.config import StudyConfig
+from rslwm.study.config import PRESETS, StudyConfig
 from rslwm.study.graph import Study
-from rslwm.study.presets import PRESETS
 from rslwm.study.stages.world_model import ScalingConfig, scaled
 from rslwm.types import LatentSpec
 from studies import tiny

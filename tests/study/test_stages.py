@@ -13,13 +13,11 @@ from rslwm.latents.space import LatentSpace
 from rslwm.latents.store import to_float
 from rslwm.run.stage import Workspace
 from rslwm.study.graph import Study, Variant
+from rslwm.study.stages.base import FramesStage
 from rslwm.study.stages.decoder import DecoderStage
-from rslwm.study.stages.encoder import EncoderStage
-from rslwm.study.stages.features import FeaturesStage
-from rslwm.study.stages.frames import FramesStage
-from rslwm.study.stages.latents import LatentsStage
-from rslwm.study.stages.rollouts import CLIPS, RolloutsStage
-from rslwm.study.stages.space import SPACE, SpaceStage
+from rslwm.study.stages.encoder import EncoderStage, FeaturesStage
+from rslwm.study.stages.latents import SPACE, LatentsStage, SpaceStage
+from rslwm.study.stages.metric import CLIPS, RolloutsStage
 from rslwm.study.stages.world_model import WorldModelStage
 from studies import rows_of, run, tiny
 

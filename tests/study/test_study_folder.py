@@ -8,7 +8,7 @@ from safetensors.numpy import load_file, save_file
 
 from rslwm.report.run import Clips
 from rslwm.study.compare import _write_clips
-from rslwm.study.stages.rollouts import CLIPS
+from rslwm.study.stages.metric import CLIPS
 
 
 def evaluated(folder, name: str, length: int, level: int = 0) -> SimpleNamespace:

@@ -20,7 +20,7 @@ from rslwm.study.checkpoint import evaluate
 from rslwm.study.config import StudyConfig
 from rslwm.study.graph import Study, Variant
 from rslwm.study.stages.latents import LatentsStage
-from rslwm.study.stages.rollouts import CLIPS, RolloutsStage
+from rslwm.study.stages.metric import CLIPS, RolloutsStage
 from rslwm.study.stages.world_model import CHECKPOINT, WorldModelStage
 from rslwm.types import AXES
 from studies import OPTIM, rows_of, run, tiny
@@ -89,7 +89,7 @@ def test_a_checkpoint_is_not_measured_on_another_number_of_cameras(
     (study, work), data = finished, replace(corpus.config, camera="side")
     checkpoint = work.folder(study.variants[0].pull(WorldModelStage)) / CHECKPOINT
     with pytest.raises(ConfigError, match=r"data\.camera 'side' is 1 camera\(s\), but the checkpoint was trained on 2"):
-        evaluate(checkpoint, data, study.config.evaluation, study.compute, tmp_path)
+        evaluate(checkpoint, StudyConfig(data=data, compute=study.compute), tmp_path)
 
 
 def test_the_number_of_cameras_decides_the_transformers_views() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import versions
-from rslwm.study.stages.frames import FramesStage
+from rslwm.study.stages.base import FramesStage
 
 Edit = Callable[[str, str, str], None]
 DECODER = ("rslwm.study.stages.decoder", "DecoderStage")
@@ -65,7 +65,7 @@ def test_comments_docstrings_and_layout_change_nothing(edit: Edit) -> None:
 def test_planners_and_data_sources_are_reached_through_their_registries() -> None:
     planning = {module for module, _ in versions.reached(("rslwm.evals.planning", "Planning"))}
     assert "rslwm.plan.search" in planning
-    data = {module for module, _ in versions.reached(("rslwm.study.stages.data", "DataStage"))}
+    data = {module for module, _ in versions.reached(("rslwm.study.stages.base", "DataStage"))}
     assert {"rslwm.data.sources.rlds", "rslwm.data.tfds", "rslwm.sim.tabletop"} <= data
 
 

@@ -10,7 +10,7 @@ from rslwm.compute import generator
 from rslwm.latents.decoder import DecoderConfig
 from rslwm.latents.published.weights import MissingWeights
 from rslwm.serialisation import ConfigError
-from rslwm.study.presets import PRESETS
+from rslwm.study.config import PRESETS
 from rslwm.train import pixel_loss
 from rslwm.train.pixel_loss import PixelLoss, ms_ssim
 

@@ -6,9 +6,8 @@ import pytest
 
 from planted import INFOS, study
 from rslwm.serialisation import to_dict
-from rslwm.study.config import StudyConfig
+from rslwm.study.config import PRESETS, StudyConfig
 from rslwm.study.graph import Study
-from rslwm.study.presets import PRESETS
 from rslwm.types import DataError
 from rslwm.verdict import training_noise
 from rslwm.verdict.decide import decide

@@ -1,20 +1,59 @@
-"""rslwm compare"""
+"""rslwm compare, train, latents train and report: the commands about a study."""
 
 from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
+
+import tyro
+from rich.table import Table
 
 from rslwm.cli.flags import StudyCommand
 from rslwm.cli.output import console, report_failures
-from rslwm.cli.track import tracked
-from rslwm.train.track import Kind
+from rslwm.run.lock import locked
+from rslwm.run.progress import duration
+from rslwm.run.runner import LOCK, LOCK_SECONDS, Runner, Schedule
+from rslwm.run.stage import Demand, closure
+from rslwm.serialisation import ConfigError
+from rslwm.study.checkpoint import train_spaces, train_world_models
+from rslwm.study.compare import compare, comparisons, run_of
+from rslwm.study.config import StudyConfig
+from rslwm.study.estimate import GPUS, FrameCost, Line, data_size, frame_costs, lines
+from rslwm.study.graph import Study
+from rslwm.study.record import Failure, RunRecord, judge, write_training_noise
+from rslwm.study.stages.base import DataStage
+from rslwm.train.track import Kind, tracking
+from rslwm.types import DataError
+from rslwm.verdict.table import render
+
+
+@contextmanager
+def tracked(kind: Kind | None, config: StudyConfig, out: Path) -> Iterator[None]:
+    """Show the trainings of a study's stages, which are done inside, under readable names; None shows nothing."""
+    if kind is None:
+        yield
+        return
+    stages = closure(Study(config).targets)
+    names = {f"{s.kind}-{s.key}": f"{s}-{s.key[:6]}".replace(" ", "-") for s in stages}
+    with tracking(kind, out, names):
+        yield
 
 
 @dataclass
-class Compare(StudyCommand):
+class Tracked(StudyCommand):
+    """A command that trains world models."""
+
+    track: Kind | None = None
+    """Show losses and speeds in tensorboard, wandb or trackio, too (pip install 'rslwm[trackers]')."""
+
+
+@dataclass
+class Compare(Tracked):
     """Compare latent spaces: hold data, world model and budget fixed, swap the space, measure, decide, report.
 
     Run it again and it goes on where it stopped; a finished run only prints its verdict.
@@ -27,8 +66,6 @@ class Compare(StudyCommand):
       rslwm compare demo --estimate                              what it would do and take, without doing it
     """
 
-    track: Kind | None = None
-    """Show losses and speeds in tensorboard, wandb or trackio, too (pip install 'rslwm[trackers]')."""
     estimate: bool = False
     """Print what there is to do and what it takes in FLOPs, GPU hours, disk and memory, and do nothing."""
     gpu: str = "H100"
@@ -38,24 +75,18 @@ class Compare(StudyCommand):
 
     def run(self) -> None:
         if self.estimate:
-            from rslwm.cli.estimate import estimate
-
-            estimate(self.config, self.folder, self.jobs, self.gpu, self.utilisation)
-        else:
-            self._compare(self.folder)
-
-    def _compare(self, out: Path) -> None:
+            return estimate(self.config, self.folder, self.jobs, self.gpu, self.utilisation)
         from rslwm.report.page import build_report
-        from rslwm.study.compare import compare
-        from rslwm.study.record import Failure, RunRecord
-        from rslwm.verdict.table import render
 
+        out = self.folder
         screen, failed, pages = console(), list[Failure](), dict[Path, Path]()
+
+        def finish(folder: Path) -> None:
+            pages[folder] = build_report(folder)
+
         command = shlex.join(["rslwm", *sys.argv[1:]])
         with tracked(self.track, self.config, out):
-            verdicts = compare(
-                self.config, out, self.jobs, command, lambda at: pages.update({at: build_report(at)}), self.executor
-            )
+            verdicts = compare(self.config, out, self.jobs, command, finish, self.executor)
         for folder, verdict in verdicts.items():
             record, page = RunRecord.load(folder), pages[folder]
             if folder != out:
@@ -70,3 +101,159 @@ class Compare(StudyCommand):
         screen.print(f"world models: {out / 'checkpoints'}", markup=False, soft_wrap=True)
         if failed:
             report_failures(failed)
+
+
+@dataclass
+class Train(Tracked):
+    """Train world models and what they need first: data, encoder, adapter, latents, pixel decoder.
+
+    Every latent space gives a checkpoint, a folder that `rslwm rollout` and `WorldModel.load` take by its path alone.
+    In the folder of a comparison, what that has trained is reused.
+
+    For instance:
+      rslwm train demo --latents small-vae --out runs/vae
+      rslwm train demo --latents small-dino+16 --data lerobot:my_robot --world-model.dit.depth 6
+    """
+
+    def run(self) -> None:
+        with tracked(self.track, self.config, self.folder):
+            checkpoints = train_world_models(self.config, self.folder, self.jobs, self.executor)
+        for checkpoint in checkpoints:
+            console().print(f"checkpoint: {checkpoint}", markup=False, soft_wrap=True)
+
+
+@dataclass
+class TrainSpaces(StudyCommand):
+    """Train latent spaces, each with its pixel decoder: a folder that `LatentSpace.load` takes by its path alone.
+
+    Name the spaces, which are then trained as the demo does it, or a preset or file with --latents.
+
+    For instance:
+      rslwm latents train web-dino+96 --data lerobot:my_robot
+      rslwm latents train small-vae,small-dino+16 --out runs/spaces
+      rslwm latents train bridge --latents siglip2+96 --data rlds:bridge_dataset/1.0.0
+    """
+
+    of_spaces: ClassVar[bool] = True
+
+    def run(self) -> None:
+        for folder in train_spaces(self.config, self.folder, self.jobs, self.executor):
+            console().print(f"latent space: {folder}", markup=False, soft_wrap=True)
+
+
+@dataclass
+class Report:
+    """Decide again from a run's rows and write its report: one HTML file, and every figure as SVG and PNG.
+
+    For instance:
+      rslwm report runs/demo
+      rslwm report runs/seeds --training-noise noise.json
+    """
+
+    run_folder: tyro.conf.Positional[Path]
+    """What `rslwm compare` was given as --out."""
+    training_noise: Path | None = None
+    """Record here what a run with several seeds knows about training noise; runs of the same configuration with one
+    seed take it as --verdict.training-noise."""
+
+    def run(self) -> None:
+        if not self.run_folder.is_dir():
+            raise DataError(f"{self.run_folder} is no folder; name what `rslwm compare` was given as --out")
+        with locked(run_of(self.run_folder) / LOCK, LOCK_SECONDS):  # a run that goes on rewrites all that is read here
+            self._write(comparisons(self.run_folder))
+
+    def _write(self, folders: Sequence[Path]) -> None:
+        from rslwm.report.page import build_report
+
+        if self.training_noise:
+            if len(folders) > 1:
+                raise ConfigError(f"{self.run_folder} holds several sizes; name one of their folders: {folders[0]}")
+            noise = write_training_noise(folders[0], self.training_noise)
+            found = f"{len(noise.values)} metrics, {noise.freedom} degrees of freedom"
+            console().print(f"training noise: {self.training_noise} ({found})", markup=False, soft_wrap=True)
+        for folder in folders:
+            judge(folder)
+            console().print(f"report: {build_report(folder)}", markup=False, soft_wrap=True)
+
+
+# ------------------------------------------------------------------------------------------------------ its estimate
+
+COUNTED = (
+    "Training counts three forward passes, and holds weights, gradients, two moments and the moving average in "
+    "float32, and in bfloat16 the weights once more and what autograd keeps of a batch. All else holds its weights in "
+    "bfloat16, and planning --evaluation.planning.plan.memory-mb. Not counted: activations of encoders and "
+    "perceptual networks, metrics, videos."
+)
+WORDS = ("stage", "latent space", "family", "latents", "size")
+"""Columns of these, and not of numbers."""
+
+
+def estimate(config: StudyConfig, out: Path, jobs: int, gpu: str, utilisation: float) -> None:
+    """Print what a study takes; nothing is run or written. Raises :class:`ConfigError` if it can't be run, or if there
+    is no such GPU or share of it."""
+    if gpu not in GPUS or not 0 < utilisation <= 1:
+        raise ConfigError(f"--gpu {gpu} --utilisation {utilisation:g}: one of {', '.join(GPUS)}, and a share up to 1")
+    study, runner = Study(config), Runner(out, jobs, config.compute.threads)
+    data = study.variants[0].pull(DataStage)
+    known = data_size(study, runner.workspace.facts(data) if runner.finished(data) else None)
+    rate, screen = GPUS[gpu] * utilisation, console()
+    screen.print(_frame_costs(frame_costs(study)), "", _stages(lines(study, known.frames, runner.finished), rate), "")
+    screen.print(
+        f"GPU hours: one {gpu}, {GPUS[gpu] / 1e12:,.0f} TFLOP/s in dense bfloat16, {utilisation:.0%} of it used "
+        f"(--gpu, --utilisation).\nData: {known.episodes:,} episodes of {known.frames / known.episodes:.0f} steps, "
+        f"{'counted' if known.counted else 'assumed, see --data-size.episodes and --data-size.steps'}.\n{COUNTED}",
+        highlight=False,
+    )
+    if not config.sizes:
+        left = Schedule(study.targets, runner.finished)
+        seconds = duration(left.remaining_seconds(runner.jobs, {}))
+        screen.print(f"On this machine: about {seconds} with {runner.jobs} jobs, at the demo's speed.")
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", box=None, header_style="dim")
+    for column in columns:
+        table.add_column(column, justify="left" if column in WORDS else "right")
+    return table
+
+
+def _frame_costs(costs: Mapping[tuple[str, str], FrameCost]) -> Table:
+    shares = ("encoder", "adapter", "transformer", "decoder", "total")
+    table = _table("one frame, GFLOP", "latent space", "family", "latents", "bytes", "size", *shares)
+    for (name, size), cost in costs.items():
+        spec, flops = cost.spec, [getattr(cost, share) for share in shares]
+        latents = "x".join(map(str, (*spec.grid, spec.channels)))
+        gigaflops = [f"{number / 1e9:.1f}" if number else "-" for number in flops]
+        table.add_row(name, spec.family, latents, f"{spec.bytes_per_frame:,}", size, *gigaflops)
+    return table
+
+
+def _stages(lines: Sequence[Line], rate: float) -> Table:
+    amounts = ("jobs", "finished", "FLOP", "GPU hours", "disk", "memory")
+    table = _table("stages", "stage", "latent space", "size", *amounts)
+    for line in lines:
+        table.add_row(line.kind, line.space, line.size, *_amounts(line, rate))
+    jobs, finished = sum(line.jobs for line in lines), sum(line.finished for line in lines)
+    total = Line("all", "", "", jobs, finished, sum((line.demand for line in lines), Demand()))
+    table.add_section()
+    table.add_row("all", "", "", *_amounts(total, rate), style="bold")
+    return table
+
+
+def _amounts(line: Line, rate: float) -> list[str]:
+    taken, hours = line.demand, line.demand.flops / rate / 3600
+    return [
+        str(line.jobs),
+        str(line.finished or ""),
+        f"{taken.flops:.2e}" if taken.flops else "",
+        f"{hours:,.1f}" if hours >= 0.05 else "<0.1" if hours else "",
+        _bytes(taken.disk),
+        _bytes(taken.memory),
+    ]
+
+
+def _bytes(number: float) -> str:
+    for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
+        if number >= size:
+            return f"{number / size:.1f} {unit}"
+    return "<1 MB" if number else ""

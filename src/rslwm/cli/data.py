@@ -14,12 +14,13 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from rslwm.cli.output import console, counting
+from rslwm.data.check import check
 from rslwm.data.config import DataConfig
 from rslwm.data.dataset import EpisodeDataset
+from rslwm.data.sources.opening import importer, open_source
+from rslwm.data.sources.sim import record_tabletop
 from rslwm.sim.config import SimConfig
 from rslwm.types import ActionSpec
-
-CACHE = Path("runs/data")
 
 
 @dataclass
@@ -36,8 +37,6 @@ class Make:
     sim: Annotated[SimConfig, tyro.conf.arg(name="")] = field(default_factory=SimConfig)
 
     def run(self) -> None:
-        from rslwm.data.sources.opening import open_source
-
         source = open_source(DataConfig("sim:tabletop", self.sim))
         with counting("episodes", self.sim.episodes) as progress:
             dataset = source.write(self.folder, progress)
@@ -48,13 +47,9 @@ class Make:
 class _Named:
     """How to read data that don't say what they hold."""
 
-    features: Annotated[tuple[str, ...], tyro.conf.arg(name="data.features", aliases=("--features",))] = field(
-        default=(), kw_only=True
-    )
+    features: Annotated[tuple[str, ...], tyro.conf.arg(name="data.features", aliases=("--features",))] = ()
     """Features that the data call otherwise, each as OURS=THEIRS: action=actions,observation.images.front=image."""
-    action_spec: Annotated[str, tyro.conf.arg(name="data.action-spec", aliases=("--action-spec",))] = field(
-        default="", kw_only=True
-    )
+    action_spec: Annotated[str, tyro.conf.arg(name="data.action-spec", aliases=("--action-spec",))] = ""
     """YAML or JSON file with the action spec of data that don't carry one."""
 
     def config(self, uri: str = "") -> DataConfig:
@@ -81,11 +76,8 @@ class Import(_Named):
     """A new folder."""
 
     def run(self) -> None:
-        from rslwm.data.sources.opening import importer
-
-        source = importer(self.source, self.config())
         with counting("episodes") as progress:
-            dataset = source.write(self.folder, progress)
+            dataset = importer(self.source, self.config()).write(self.folder, progress)
         console().print(describe(dataset), f"\nUse it with --data lerobot:{self.folder}")
 
 
@@ -95,13 +87,11 @@ class _Opened(_Named):
 
     uri: tyro.conf.Positional[str]
     """lerobot:FOLDER, hf://datasets/OWNER/NAME[@REVISION], rlds:FOLDER, hdf5:FILE or sim:tabletop."""
-    cache: Path = CACHE
+    cache: Path = Path("runs/data")
     """Where an RLDS or HDF5 data set is imported to, or the simulator recorded."""
 
     def open(self) -> EpisodeDataset:
         """The data set, imported or recorded if need be."""
-        from rslwm.data.sources.opening import open_source
-
         self.cache.mkdir(parents=True, exist_ok=True)
         with counting("episodes") as progress:
             return open_source(self.config(self.uri)).open(self.cache, progress)
@@ -116,8 +106,6 @@ class Check(_Opened):
     """
 
     def run(self) -> int:
-        from rslwm.data.check import check
-
         dataset = self.open()
         with counting("episodes", len(dataset)) as progress:
             report = check(dataset, progress)
@@ -159,25 +147,25 @@ class Show(_Opened):
 
     def _sheet(self, dataset: EpisodeDataset) -> np.ndarray:
         """(rows * H, columns * W, 3) uint8."""
-        episodes = np.linspace(0, len(dataset) - 1, min(self.rows, len(dataset))).round().astype(int)
-        camera = dataset.camera(self.camera)
-        rows = []
-        for i in episodes:
-            frames = dataset.frames(int(i), camera)
-            places = np.linspace(0, len(frames) - 1, self.columns).round().astype(int)
-            rows.append(np.concatenate(list(frames[places]), axis=1))
+        camera, rows = dataset.camera(self.camera), []
+        for episode in _spread(len(dataset), min(self.rows, len(dataset))):
+            frames = dataset.frames(int(episode), camera)
+            rows.append(np.concatenate(list(frames[_spread(len(frames), self.columns)]), axis=1))
         return np.concatenate(rows)
+
+
+def _spread(length: int, count: int) -> np.ndarray:
+    """So many places of a sequence, from its first to its last."""
+    return np.linspace(0, length - 1, count).round().astype(int)
 
 
 def describe(dataset: EpisodeDataset) -> Table:
     """A data set in a few lines."""
-    lengths, labels = dataset.lengths, Counter(dataset.success)
+    lengths, labels, texts = dataset.lengths, Counter(dataset.success), Counter(dataset.instructions)
     sizes = (f"{name} {'x'.join(map(str, dataset.image_size(name)))}" for name in dataset.cameras)
     states = (f"{name} ({len(names)})" for name, names in dataset.state_names.items())
     spread = [f"{min(lengths)} to {max(lengths)} steps"] if len(lengths) else []
-    texts = Counter(dataset.instructions)
     common = "; ".join(f"{text!r} {count}x" for text, count in texts.most_common(3))
-    table = Table("", Column(overflow="fold"), box=None, show_header=False)
     facts = {
         "folder": str(dataset.root),
         "episodes": ", ".join([f"{len(dataset)}", *spread, f"{sum(lengths)} together"]),
@@ -189,6 +177,7 @@ def describe(dataset: EpisodeDataset) -> Table:
         "left out": "\n".join(dataset.left_out) or "nothing",
         "fingerprint": dataset.fingerprint,
     }
+    table = Table("", Column(overflow="fold"), box=None, show_header=False)
     for name, text in facts.items():
         table.add_row(Text(name, "dim"), Text(text))
     return table
@@ -205,15 +194,9 @@ def _actions(dataset: EpisodeDataset) -> Table:
     recorded = np.concatenate([dataset.actions(i) for i in range(len(dataset))])
     title = Text(f"{', '.join(dict.fromkeys(spec.modes))} actions, {spec.frame} frame; gripper: {spec.gripper}")
     table = Table("action", "kind", "unit", "bounds", "mean", "std", "recorded", title=title, box=None)
-    for d, name in enumerate(spec.names):
-        values = recorded[:, d]
-        table.add_row(
-            Text(name),
-            spec.kinds[d],
-            Text(spec.units[d]),
-            f"{spec.low[d]:g} to {spec.high[d]:g}",
-            f"{values.mean():.4f}",
-            f"{values.std():.4f}",
-            f"{values.min():.4f} to {values.max():.4f}",
-        )
+    for name, kind, unit, low, high, x in zip(
+        spec.names, spec.kinds, spec.units, spec.low, spec.high, recorded.T, strict=True
+    ):
+        figures = f"{x.mean():.4f}", f"{x.std():.4f}", f"{x.min():.4f} to {x.max():.4f}"
+        table.add_row(Text(name), kind, Text(unit), f"{low:g} to {high:g}", *figures)
     return table

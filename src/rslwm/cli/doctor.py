@@ -89,14 +89,13 @@ def _simulator() -> Iterator[Fact]:
 
         table = Tabletop(SimConfig.image_size)
         table.reset(0, SimConfig().families[0])
-        spread = int(table.render("front").max())
+        black = table.render("front").max() == 0
     except ImportError as error:
         yield Fact("simulator", "MuJoCo can't draw", str(error), fatal=True)
         return
-    gl = os.environ.get("MUJOCO_GL", "default")
-    found = f"MuJoCo {importlib.metadata.version('mujoco')} draws with {gl}"
-    black = "" if spread else "the picture is black; try MUJOCO_GL=osmesa or another driver"
-    yield Fact("simulator", found, black, fatal=bool(black))
+    found = f"MuJoCo {importlib.metadata.version('mujoco')} draws with {os.environ.get('MUJOCO_GL', 'default')}"
+    remedy = "the picture is black; try MUJOCO_GL=osmesa or another driver" if black else ""
+    yield Fact("simulator", found, remedy, fatal=bool(black))
 
 
 def _video() -> Iterator[Fact]:
@@ -111,10 +110,8 @@ def _video() -> Iterator[Fact]:
 
 def _resources() -> Iterator[Fact]:
     yield Fact("cores", str(cores()))
-    meminfo = Path("/proc/meminfo")
-    if meminfo.is_file():
-        line = next(line for line in meminfo.read_text().splitlines() if line.startswith("MemAvailable"))
-        free = int(line.split()[1]) / 2**20
+    if (meminfo := Path("/proc/meminfo")).is_file():
+        free = int(meminfo.read_text().partition("MemAvailable:")[2].split()[0]) / 2**20
         remedy = "" if free >= MEMORY_GB else f"the demo takes up to {MEMORY_GB:.0f} GB; use --jobs 1"
         yield Fact("memory", f"{free:.1f} GB free", remedy)
     free = shutil.disk_usage(Path.cwd()).free / 2**30

@@ -13,8 +13,7 @@ import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 from rslwm.serialisation import ConfigError, load
-from rslwm.study.config import StudyConfig
-from rslwm.study.presets import PRESETS
+from rslwm.study.config import PRESETS, StudyConfig
 
 
 class Command(Protocol):
@@ -60,12 +59,8 @@ class StudyCommand:
 
 
 def parse(command: type[C], prog: str, arguments: Sequence[str]) -> C:
-    """An instance of ``command`` from a command line.
-
-    Raises:
-        ConfigError: no such preset or file.
-        SystemExit: 0 after ``--help``, 2 for a line that can't be parsed.
-    """
+    """An instance of ``command`` from a command line. Raises :class:`ConfigError` for no preset or file, and
+    :class:`SystemExit`: 0 after ``--help``, 2 for a line that can't be parsed."""
     words, default = list(arguments), None
     description = inspect.cleandoc(command.__doc__ or "")
     if issubclass(command, StudyCommand):

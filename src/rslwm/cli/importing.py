@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import tyro
 
 from rslwm.cli.output import console
+from rslwm.model.published.files import PublishedAdapter, PublishedDiT
+from rslwm.model.published.semantic_wm import FAMILIES, Facts, import_world_model
 from rslwm.serialisation import ConfigError, from_dict
-
-if TYPE_CHECKING:
-    from rslwm.model.published.files import PublishedAdapter, PublishedDiT
-    from rslwm.model.published.semantic_wm import Facts
+from rslwm.study.entry import Entry
 
 PATCHES = 16
 """Patches a side of a frame, in every row of the paper."""
-
 UNUSED = 1
 """Heads of a part that the files don't have."""
 
@@ -69,22 +66,14 @@ class SemanticWM:
     """Frames that temporal attention sees."""
 
     def run(self) -> None:
-        from rslwm.model.published.files import PublishedAdapter, PublishedDiT
-        from rslwm.model.published.semantic_wm import import_world_model
-
         dit = PublishedDiT.read(self._only(self.dit))
-        svae = PublishedAdapter.read(self._only(self.adapter)) if self._has_adapter else None
+        absent = "*" in self.adapter and not any(self.folder.glob(self.adapter))  # and not asked for by its name
+        svae = None if absent or self.adapter == "none" else PublishedAdapter.read(self._only(self.adapter))
         model = import_world_model(dit, svae, self._facts(dit, svae))
         out = self.out or Path("runs") / dit.path.stem
         model.save(out)
         contents = f"{dit}, {svae}" if svae else f"{dit}"
         console().print(f"checkpoint: {out}: {contents}", markup=False, highlight=False, soft_wrap=True)
-
-    @property
-    def _has_adapter(self) -> bool:
-        """Whether the adapter is wanted and, unless it is named, there."""
-        wild = "*" in self.adapter
-        return self.adapter != "none" and not (wild and not any(self.folder.glob(self.adapter)))
 
     def _only(self, pattern: str) -> Path:
         found = sorted(self.folder.glob(pattern))
@@ -96,13 +85,8 @@ class SemanticWM:
         return found[0]
 
     def _facts(self, dit: PublishedDiT, svae: PublishedAdapter | None) -> Facts:
-        """What the tensors don't tell, from the flags and from what the adapter's file says of itself.
-
-        Raises:
-            ConfigError: something wasn't said, all of which the message lists, or differs from the file.
-        """
-        from rslwm.model.published.semantic_wm import Facts
-
+        """What the tensors don't tell, from the flags and from what the adapter's file says of itself; a refusal lists
+        all that is missing."""
         side = PATCHES * dit.config.patch
         facts = {name: getattr(self, name, None) for name in Facts.__dataclass_fields__}
         facts["grid"] = self.grid or (side, side)
@@ -112,16 +96,14 @@ class SemanticWM:
         facts["decoder_heads"] = UNUSED
         if svae and svae.pixels:
             facts["decoder_heads"] = _agreed("--decoder-heads", self.decoder_heads, svae.decoder_heads)
-        if missing := [f"  {flag:<29} {text}" for field, flag, text in _questions(dit, svae) if facts[field] is None]:
+        questions = _questions(dit, svae)
+        if missing := [f"  {flag:<29} {text}" for name, (flag, text) in questions.items() if facts[name] is None]:
             contents = f"{dit.path} holds {dit}" + (f"; {svae.path} {svae}" if svae else "")
             raise ConfigError("\n".join([f"{contents}. Tensors don't tell the rest; add:", *missing]))
         return from_dict(Facts, facts, "rslwm import semantic-wm")
 
     def _named(self) -> tuple[str | None, dict[str, str]]:
         """The encoder and its choices."""
-        from rslwm.model.published.semantic_wm import FAMILIES
-        from rslwm.study.entry import Entry
-
         if self.encoder is None or self.encoder.partition(":")[0] in FAMILIES:
             return self.encoder, {}
         entry = Entry.parse(self.encoder)
@@ -136,17 +118,16 @@ def _agreed(flag: str, said: int | None, stored: int | None) -> int | None:
     return said or stored
 
 
-def _questions(dit: PublishedDiT, svae: PublishedAdapter | None) -> Iterator[tuple[str, str, str]]:
-    """What has to be said: field, flag, and what is known of it."""
+def _questions(dit: PublishedDiT, svae: PublishedAdapter | None) -> dict[str, tuple[str, str]]:
+    """What has to be said: the flag of each field, and what is known of it."""
     made = f"; the adapter's file says {svae.encoder}" if svae and svae.encoder else ""
-    yield "objective", "--objective flow|ddpm", "the paper says flow; the default of its code is ddpm"
-    yield "heads", "--heads N", f"as the paper chooses them: {dit.usual_heads}"
-    yield "temporal", "--temporal factorised|joint", "the default of the paper's code is factorised"
-    yield "views", "--views N", "1, or 3 for a model finetuned on three cameras"
-    yield (
-        "encoder",
-        "--encoder REF",
-        f"'vjepa2.1[antialias=no]', file.py:Class, semantic:NAME of another program{made}",
-    )
-    yield "adapter_heads", "--adapter-heads N", "the released adapter has 16"
-    yield "decoder_heads", "--decoder-heads N", "the paper says 4; the default of its code is 1"
+    reference = f"'vjepa2.1[antialias=no]', file.py:Class, semantic:NAME of another program{made}"
+    return {
+        "objective": ("--objective flow|ddpm", "the paper says flow; the default of its code is ddpm"),
+        "heads": ("--heads N", f"as the paper chooses them: {dit.usual_heads}"),
+        "temporal": ("--temporal factorised|joint", "the default of the paper's code is factorised"),
+        "views": ("--views N", "1, or 3 for a model finetuned on three cameras"),
+        "encoder": ("--encoder REF", reference),
+        "adapter_heads": ("--adapter-heads N", "the released adapter has 16"),
+        "decoder_heads": ("--decoder-heads N", "the paper says 4; the default of its code is 1"),
+    }

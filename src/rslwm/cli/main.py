@@ -8,7 +8,6 @@ import logging
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING
 
 from rslwm import __version__
 from rslwm.registry import UnknownName
@@ -17,32 +16,29 @@ from rslwm.serialisation import ConfigError
 from rslwm.trust import FLAG, trusting
 from rslwm.types import DataError
 
-if TYPE_CHECKING:
-    from rslwm.cli.flags import Command
-
 COMMANDS: dict[str, tuple[str, str]] = {
-    "compare": ("compare:Compare", "compare latent spaces: train, measure, decide, report"),
-    "train": ("train:Train", "train the world model of one latent space"),
-    "rollout": ("rollout:Rollout", "let a world model continue recorded clips; videos, latents, PSNR"),
-    "eval": ("evaluate:Evaluate", "measure one world model with every metric"),
-    "report": ("report:Report", "write the report of a run again"),
-    "data make": ("data:Make", "record the embedded simulator as a LeRobot data set"),
-    "data import": ("data:Import", "turn an RLDS folder into a LeRobot data set"),
-    "data check": ("data:Check", "find what would spoil a study: damage, leaks, contradictions"),
-    "data show": ("data:Show", "say what a data set holds, and draw it"),
-    "import semantic-wm": ("importing:SemanticWM", "turn checkpoints of the paper's code into ours"),
-    "latents list": ("latents.listing:List", "list the encoders that exist, or say all about one"),
-    "latents check": ("latents.check:Check", "try out whether an encoder, yours for instance, keeps the contract"),
-    "latents train": ("latents.train:Train", "train a latent space: encoder, adapter, pixel decoder"),
-    "latents encode": ("latents.encode:Encode", "write the latents of a data set to disk"),
-    "bench sim": ("bench:Sim", "measure how fast the simulator is on one core"),
-    "bench rollout": ("bench:Rollout", "measure how fast a world model rolls out on this machine"),
-    "bench plan": ("bench:Plan", "measure how fast plans are found, and in how much memory"),
-    "bench train": ("bench:Train", "measure how fast a world model trains from stored latents"),
-    "bench data": ("bench:Data", "measure how fast clips come from stored latents"),
-    "bench encode": ("bench:Encode", "measure how fast an encoder makes latents"),
-    "bench decode": ("bench:Decode", "measure how fast latents become pixels"),
-    "doctor": ("doctor:Doctor", "check this machine and say what to install"),
+    "compare": ("cli.compare:Compare", "compare latent spaces: train, measure, decide, report"),
+    "train": ("cli.compare:Train", "train the world model of one latent space"),
+    "rollout": ("cli.checkpoint:Rollout", "let a world model continue recorded clips; videos, latents, PSNR"),
+    "eval": ("cli.checkpoint:Evaluate", "measure one world model with every metric"),
+    "report": ("cli.compare:Report", "write the report of a run again"),
+    "data make": ("cli.data:Make", "record the embedded simulator as a LeRobot data set"),
+    "data import": ("cli.data:Import", "turn an RLDS folder into a LeRobot data set"),
+    "data check": ("cli.data:Check", "find what would spoil a study: damage, leaks, contradictions"),
+    "data show": ("cli.data:Show", "say what a data set holds, and draw it"),
+    "import semantic-wm": ("cli.importing:SemanticWM", "turn checkpoints of the paper's code into ours"),
+    "latents list": ("cli.latents:List", "list the encoders that exist, or say all about one"),
+    "latents check": ("cli.latents:Check", "try out whether an encoder, yours for instance, keeps the contract"),
+    "latents train": ("cli.compare:TrainSpaces", "train a latent space: encoder, adapter, pixel decoder"),
+    "latents encode": ("cli.latents:Encode", "write the latents of a data set to disk"),
+    "bench sim": ("bench.sim:Sim", "measure how fast the simulator is on one core"),
+    "bench rollout": ("bench.rollout:Rollout", "measure how fast a world model rolls out on this machine"),
+    "bench plan": ("bench.plan:Plan", "measure how fast plans are found, and in how much memory"),
+    "bench train": ("bench.train:Train", "measure how fast a world model trains from stored latents"),
+    "bench data": ("bench.data:Data", "measure how fast clips come from stored latents"),
+    "bench encode": ("cli.latents:EncodeBenchmark", "measure how fast an encoder makes latents"),
+    "bench decode": ("bench.decode:Decode", "measure how fast latents become pixels"),
+    "doctor": ("cli.doctor:Doctor", "check this machine and say what to install"),
 }
 """Where each command is and what it does. Modules are imported when their command is asked for: help must be quick."""
 
@@ -67,13 +63,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return _help(words)
 
 
-def load(name: str) -> type[Command]:
-    """The class of a command."""
-    module, _, attribute = COMMANDS[name][0].partition(":")
-    command: type[Command] = getattr(import_module(f"rslwm.cli.{module}"), attribute)
-    return command
-
-
 def _run(name: str, words: list[str]) -> int:
     logging.basicConfig(format="%(message)s")
     for stream in (sys.stdout, sys.stderr):
@@ -81,8 +70,9 @@ def _run(name: str, words: list[str]) -> int:
             stream.reconfigure(errors="backslashreplace")  # foreign text on a terminal that can't show it
     from rslwm.cli.flags import parse  # imports all that a study is configured with, torch with it
 
+    module, _, command = COMMANDS[name][0].partition(":")
     try:
-        return parse(load(name), f"rslwm {name}", words).run() or 0
+        return parse(getattr(import_module(f"rslwm.{module}"), command), f"rslwm {name}", words).run() or 0
     except EXPECTED as error:
         print(f"rslwm {name}: {error}", file=sys.stderr)  # plainly: a message may hold YAML to copy, or any markup
         return FAILED
@@ -95,10 +85,10 @@ def _help(words: list[str]) -> int:
     """Overview of all commands, or of those in a group; usage errors go to stderr."""
     plain = [word for word in words if not word.startswith("-")]
     group = plain[0] if plain and any(name.startswith(f"{plain[0]} ") for name in COMMANDS) else ""
-    asked = bool({"-h", "--help"} & set(words)) and len(plain) == bool(group)
-    wrong = " ".join(plain[: 2 if group else 1]) if len(plain) > bool(group) else ""
-    text = _overview(group)
-    if wrong:
+    surplus, text = len(plain) > bool(group), _overview(group)
+    asked = bool({"-h", "--help"} & set(words)) and not surplus
+    if surplus:
+        wrong = " ".join(plain[: 2 if group else 1])
         close = difflib.get_close_matches(wrong, COMMANDS, n=1)
         text = f"rslwm: there is no command {wrong!r}{f'; did you mean {close[0]!r}?' if close else ''}\n\n{text}"
     print(text, file=sys.stdout if asked else sys.stderr)
@@ -106,16 +96,13 @@ def _help(words: list[str]) -> int:
 
 
 def _overview(group: str) -> str:
-    shown = {name: text for name, (_, text) in COMMANDS.items() if name.startswith(group)}
-    return "\n".join(
-        [
-            f"rslwm {__version__}: in which latent space should a robot's world model live?",
-            "",
-            f"usage: rslwm {f'{group} ' if group else ''}COMMAND ...    (rslwm COMMAND --help says more)",
-            "",
-            *(f"  {name:<20}{text}" for name, text in shown.items()),
-            "",
-            f"{FLAG} with any of them opens TorchScript files (cosmos-ci16), which can run code of their own.",
-            "Start with: rslwm compare demo --out runs/demo",
-        ]
-    )
+    shown = (f"  {name:<20}{text}" for name, (_, text) in COMMANDS.items() if name.startswith(group))
+    listed = "\n".join(shown)
+    return f"""rslwm {__version__}: in which latent space should a robot's world model live?
+
+usage: rslwm {f"{group} " if group else ""}COMMAND ...    (rslwm COMMAND --help says more)
+
+{listed}
+
+{FLAG} with any of them opens TorchScript files (cosmos-ci16), which can run code of their own.
+Start with: rslwm compare demo --out runs/demo"""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NoReturn, Protocol
+from typing import TYPE_CHECKING, NoReturn
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
+
+from rslwm.types import Progress
 
 if TYPE_CHECKING:
     from rslwm.study.record import Failure
@@ -23,21 +25,15 @@ def console() -> Console:
     return found if found.is_terminal else Console(width=WIDTH)
 
 
-class Count(Protocol):
-    """A :data:`rslwm.types.Progress` that needs to be told nothing but how much is done."""
-
-    def __call__(self, done: int, total: int = 0, message: str = "") -> None: ...
-
-
 @contextmanager
-def counting(what: str, total: int | None = None) -> Iterator[Count]:
-    """A bar on a terminal, nothing elsewhere; call the result with the number done so far."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+def counting(what: str, total: int | None = None) -> Iterator[Progress]:
+    """A bar on a terminal, nothing elsewhere; its message isn't shown."""
     screen = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Bars(*columns, console=screen, transient=True, disable=not screen.is_terminal) as bars:
         task = bars.add_task(what, total=total)
 
-        def count(done: int, total: int = 0, message: str = "") -> None:
+        def count(done: int, total: int, message: str) -> None:
             bars.update(task, completed=done, total=total or None)
 
         yield count

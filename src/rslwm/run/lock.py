@@ -1,10 +1,9 @@
 """Locks on files that are released when their holder dies, on network file systems, too.
 
-They are POSIX record locks (``fcntl.lockf``). On a local disk the kernel keeps them, and drops them with the process.
-On NFS the server keeps them, for all machines, and drops them when the holder's machine closes the file, is rebooted
-or, with NFS 4, isn't heard of for as long as its lease; ``flock`` is another matter, which some systems keep to one
-machine. So there is no file whose age must be judged by the clocks of two machines, and nothing to clean up. A server
-wants the file open for writing, which a folder can't be; a mount without locks refuses, and that is an error here.
+They are POSIX record locks (``fcntl.lockf``), which the kernel drops with the process. On NFS the server keeps them for
+all machines, until the holder's closes the file, is rebooted or outlives its lease (NFS 4); some systems keep ``flock``
+to one machine. So no file's age must be judged by two clocks, and nothing is left to clean up. A server wants the file
+open for writing, which a folder can't be; a mount without locks refuses, and that is an error here.
 
 A record lock is a process's: it doesn't keep the process's own threads apart, and is lost when any descriptor of the
 file is closed. So this module alone opens these files, and knows which of them are held.
@@ -20,6 +19,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 
 from rslwm.serialisation import ConfigError
@@ -31,19 +31,16 @@ _guard = threading.Lock()
 
 @contextmanager
 def locked(path: Path, seconds: float) -> Iterator[None]:
-    """Hold the lock on a file, made where missing, which then says which process of which machine holds it. A thread
-    that holds it already goes on holding it.
-
-    Raises:
-        ConfigError: the file can't be opened or locked, or somebody else still holds the lock after this many seconds.
-    """
+    """Hold the lock on a file, made where missing, which then says which process of which machine holds it; a thread
+    may hold it twice. Raises :class:`ConfigError` if it can't be had within so many seconds."""
     path, thread, deadline = path.parent.resolve() / path.name, threading.get_ident(), time.monotonic() + seconds
     if _held.get(path) == thread:
         yield
         return
     _wait(lambda: _claim(path, thread), deadline, path, "a thread of this process")
     try:
-        with _opened(path) as descriptor:
+        with _opened(path) as file:
+            descriptor = file.fileno()
             holder = os.pread(descriptor, 200, 0).decode(errors="replace") or "another process"
             _wait(lambda: _try_lock(descriptor, path), deadline, path, holder)
             os.ftruncate(descriptor, 0)
@@ -59,16 +56,11 @@ def _claim(path: Path, thread: int) -> bool:
         return _held.setdefault(path, thread) == thread
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[int]:
+def _opened(path: Path) -> FileIO:
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o644), "r+b", buffering=0)
     except OSError as error:
         raise ConfigError(f"can't lock {path}: {error}. Make its folder writable, or write to another one.") from None
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
 
 
 def _wait(attempt: Callable[[], bool], deadline: float, path: Path, holder: str) -> None:

@@ -30,6 +30,7 @@ SAVE_SECONDS = 0.5
 ORPHAN_SECONDS = 30.0
 LOG_LINES = 40
 LOCK = ".lock"
+LESS_MEMORY = "Run with fewer jobs or a smaller batch"
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class _Unpickler(pickle.Unpickler):
 
 @dataclass(frozen=True)
 class Done:
-    """A stage ended well."""
+    """A stage ended well, in so many seconds."""
 
     seconds: float
 
@@ -88,32 +89,30 @@ class Failed:
 
     @classmethod
     def by(cls, error: BaseException, root: Path | str = "the run's folder") -> Failed:
-        remedy = cls.remedy
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            remedy = f"Free disk space for {root}"
-        elif isinstance(error, PermissionError):
-            remedy = f"Make {error.filename or root} readable and writable"
-        elif isinstance(error, MemoryError):
-            remedy = "Run with fewer jobs or a smaller batch"
-        return cls("".join(traceback.format_exception_only(error)).strip(), remedy)
+        why = "".join(traceback.format_exception_only(error)).strip()
+        match error:
+            case OSError(errno=errno.ENOSPC | errno.EDQUOT):
+                return cls(why, f"Free disk space for {root}")
+            case PermissionError():
+                return cls(why, f"Make {error.filename or root} readable and writable")
+            case MemoryError():
+                return cls(why, LESS_MEMORY)
+        return cls(why)
 
 
 def perform(job: Job, report: Progress = silent) -> Done | Failed:
-    """Run a stage in its partial folder, then rename that to the finished one in a single step.
-
-    What the process prints meanwhile, C libraries included, goes to the stage's log. So a process performs one job at
-    a time.
-    """
+    """Run a stage in its partial folder, then rename that to the finished one in a single step. What the process prints
+    meanwhile goes to the stage's log, so it performs one job at a time."""
     try:
         job.partial.mkdir(parents=True, exist_ok=True)
         with locked(job.partial / LOCK, ORPHAN_SECONDS), _printing_to(job.partial / LOG):
             seconds = _run(job, report)
         (job.folder / LOCK).unlink(missing_ok=True)
-        return Done(seconds)
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # whatever it is, a SystemExit, too, it belongs to the stage
         return Failed.by(error, job.root)
+    return Done(seconds)
 
 
 def _run(job: Job, report: Progress) -> float:
@@ -139,8 +138,7 @@ class Stopwatch:
     def __init__(self, file: Path) -> None:
         seconds, attempts = file.read_text().split() if file.exists() else ("0", "0")
         self.file, self.attempt = file, int(attempts) + 1
-        self.seconds = float(seconds)
-        self._before, self._began = self.seconds, time.monotonic()
+        self._began = time.monotonic() - float(seconds)
         self._stop = threading.Event()
         self._saver = threading.Thread(target=self._keep_saving, daemon=True)
 
@@ -155,7 +153,7 @@ class Stopwatch:
         self._save()
 
     def _save(self) -> None:
-        self.seconds = self._before + time.monotonic() - self._began
+        self.seconds = time.monotonic() - self._began
         fresh = self.file.with_name(f"{self.file.name}.tmp")
         with suppress(OSError):  # a full disk, which the stage will notice by itself
             fresh.write_text(f"{self.seconds:.2f} {self.attempt}")
@@ -171,7 +169,7 @@ def _printing_to(log: Path) -> Iterator[None]:
     """Send what this process prints, C libraries included, to the end of a file."""
     before = [(number, os.dup(number)) for number in (1, 2)]
     with log.open("a") as file:
-        _redirect((number, file.fileno()) for number, _ in before)
+        _redirect([(number, file.fileno()) for number, _ in before])
     try:
         yield
     finally:
@@ -180,7 +178,7 @@ def _printing_to(log: Path) -> Iterator[None]:
             os.close(copy)
 
 
-def _redirect(targets: Iterator[tuple[int, int]] | list[tuple[int, int]]) -> None:
+def _redirect(targets: list[tuple[int, int]]) -> None:
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     for number, target in targets:
@@ -193,10 +191,8 @@ def _reset_peak() -> None:
 
 
 def _peak_bytes() -> int:
-    status = Path("/proc/self/status")
-    if status.exists():
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) * 1024
+    if (status := Path("/proc/self/status")).exists():
+        return int(status.read_text().partition("VmHWM:")[2].split()[0]) * 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich import progress
 from rich.console import Console
 
-from rslwm.run.schedule import Schedule
 from rslwm.run.stage import Stage
 
+if TYPE_CHECKING:
+    from rslwm.run.runner import Schedule
+
 PLAIN_SECONDS = 15.0
+SPEED_SECONDS = 600.0
+"""Over which a stage's speed is taken; some report once a minute."""
 
 
 def duration(seconds: float) -> str:
@@ -26,33 +29,6 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
-class Meter:
-    """How far one running stage is, and when it will end; a resumed stage's head start doesn't count as speed."""
-
-    def __init__(self) -> None:
-        self.done, self.total, self.message = 0, 0, ""
-        self._first: tuple[float, int] | None = None
-
-    def update(self, done: int, total: int, message: str, now: float) -> None:
-        self.done, self.total, self.message = done, total, message
-        if self._first is None:
-            self._first = (now, done)
-
-    @property
-    def fraction(self) -> float:
-        return min(self.done / self.total, 1.0) if self.total else 0.0
-
-    def seconds_left(self, now: float) -> float | None:
-        if self._first is None or self.done <= self._first[1]:
-            return None
-        return (now - self._first[0]) * (self.total - self.done) / (self.done - self._first[1])
-
-    def describe(self, now: float) -> str:
-        left = self.seconds_left(now)
-        count = f"{self.done}/{self.total}" if self.total else ""
-        return "  ".join(part for part in (count, self.message, left and f"{duration(left)} left") if part)
-
-
 class Display:
     """One line for each start and end. Between them, a terminal shows a live bar for each running stage and one for
     all; anything else gets at most one line every 15 s."""
@@ -63,16 +39,16 @@ class Display:
         self.console, self.schedule, self.jobs, self.clock = console, schedule, jobs, clock
         self.live = console.is_terminal
         self.began = self.spoke = clock()
-        self.meters: dict[Stage[Any], Meter] = {}
         columns = (
             progress.TextColumn("{task.description}", markup=False),
             progress.BarColumn(24),
             progress.TextColumn("{task.fields[text]}", markup=False),
         )
         self.bars = progress.Progress(
-            *columns, console=console, refresh_per_second=5, transient=True, disable=not self.live
-        )
-        self.tasks: dict[Stage[Any], progress.TaskID] = {}
+            *columns, console=console, get_time=clock, speed_estimate_period=SPEED_SECONDS, refresh_per_second=5,
+            transient=True, disable=not self.live,
+        )  # fmt: skip
+        self.tasks: dict[Stage[Any], progress.Task] = {}
 
     def __enter__(self) -> Display:
         for stage in self.schedule.all:
@@ -82,9 +58,7 @@ class Display:
         self.whole = self.bars.add_task("all stages", total=self.schedule.total, text="")
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.bars.stop()
         if kind is None and self.schedule.took:
             self.say(self.overall())
@@ -95,19 +69,19 @@ class Display:
 
     def overall(self) -> str:
         """3/12 stages  2 min 10 s  about 4 min 00 s left"""
-        now = self.clock()
-        left = self.schedule.remaining_seconds(self.jobs, {s: m.fraction for s, m in self.meters.items()})
+        fractions = {stage: task.percentage / 100 for stage, task in self.tasks.items()}
+        left = self.schedule.remaining_seconds(self.jobs, fractions)
         count = f"{len(self.schedule.done)}/{self.schedule.total} stages"
-        return "  ".join(p for p in (count, duration(now - self.began), left and f"about {duration(left)} left") if p)
+        return _joined(count, duration(self.clock() - self.began), left and f"about {duration(left)} left")
 
     def started(self, stage: Stage[Any]) -> None:
-        self.meters[stage] = Meter()
-        self.tasks[stage] = self.bars.add_task(str(stage), total=None, text="")
+        number = self.bars.add_task(str(stage), total=None, text="", message="")
+        self.tasks[stage] = next(task for task in self.bars.tasks if task.id == number)
         if not self.live:
             self.say(f"started   {stage}")
 
     def advanced(self, stage: Stage[Any], done: int, total: int, message: str) -> None:
-        self.meters[stage].update(done, total, message, self.clock())
+        self.bars.update(self.tasks[stage].id, completed=done, total=total or None, message=message)
 
     def finished(self, stage: Stage[Any], seconds: float) -> None:
         self._ended(stage, f"finished  {stage}  {duration(seconds)}")
@@ -116,18 +90,27 @@ class Display:
         self._ended(stage, f"FAILED    {stage}  {why}")
 
     def _ended(self, stage: Stage[Any], text: str) -> None:
-        del self.meters[stage]
-        self.bars.remove_task(self.tasks.pop(stage))
+        self.bars.remove_task(self.tasks.pop(stage).id)
         self.say(text)
 
     def tick(self) -> None:
         """Show how far everything is; called a few times a second."""
-        now = self.clock()
         if self.live:
-            for stage, meter in self.meters.items():
-                text = meter.describe(now)
-                self.bars.update(self.tasks[stage], completed=meter.done, total=meter.total or None, text=text)
+            for task in self.tasks.values():
+                self.bars.update(task.id, text=_described(task))
             self.bars.update(self.whole, completed=len(self.schedule.done), text=self.overall())
-        elif now - self.spoke >= PLAIN_SECONDS:
-            running = "; ".join(f"{stage} {meter.describe(now)}" for stage, meter in self.meters.items())
+        elif self.clock() - self.spoke >= PLAIN_SECONDS:
+            running = "; ".join(f"{stage} {_described(task)}" for stage, task in self.tasks.items())
             self.say(f"{self.overall()}  {running}")
+
+
+def _described(task: progress.Task) -> str:
+    """How far a stage is, and when it will end; a resumed one's head start is no speed, since rich counts from the
+    first report on."""
+    count = f"{task.completed}/{task.total}" if task.total else ""
+    left = task.time_remaining if task.total else None
+    return _joined(count, task.fields["message"], left and f"{duration(left)} left")
+
+
+def _joined(*parts: Any) -> str:
+    return "  ".join(filter(None, parts))

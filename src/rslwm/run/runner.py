@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +12,11 @@ from typing import Any
 from rich.console import Console
 
 from rslwm.processes import cores
-from rslwm.run.executors.base import EXECUTORS, Advanced, Executor
+from rslwm.run.executors import EXECUTORS, Advanced, Executor
 from rslwm.run.lock import locked
 from rslwm.run.perform import LOCK, Done, Failed, Job
 from rslwm.run.progress import Display
-from rslwm.run.schedule import Schedule
-from rslwm.run.stage import LOG, RECORD, Stage, Workspace
+from rslwm.run.stage import LOG, RECORD, Stage, Workspace, closure
 from rslwm.serialisation import ConfigError
 from rslwm.types import DataError
 
@@ -25,6 +24,100 @@ STOPPED = "stopped; run the same command again to resume"
 NAMED = 4  # a failed recording blocks every stage of a study; nobody reads them all
 TICK_SECONDS = 0.2
 LOCK_SECONDS = 3.0  # workers of a run that was killed just now take about a second to die
+
+
+class Schedule:
+    """The state of a run over a graph of stages.
+
+    A stage whose output exists is kept, and what only kept stages need is not looked at, so that a folder deleted to
+    save disk space is made again only when something unfinished reads it (or when it is asked for by name).
+    """
+
+    def __init__(self, stages: Iterable[Stage[Any]], finished: Callable[[Stage[Any]], bool]) -> None:
+        stages = list(stages)
+        self.all = closure(stages)
+        self.kept = {s for s in self.all if finished(s)}
+        self.waiting = self._needed(stages)
+        self.running: set[Stage[Any]] = set()
+        self.took: dict[Stage[Any], float] = {}
+        """Seconds of each stage that ended well in this run."""
+        self.failed: set[Stage[Any]] = set()
+        self._cost = {s: s.seconds for s in self.all}
+        self._path = self._longest_paths()
+
+    def _needed(self, stages: list[Stage[Any]]) -> set[Stage[Any]]:
+        needed = {stage for stage in stages if stage not in self.kept}
+        for stage in reversed(self.all):
+            if stage in needed:
+                needed |= set(stage.needs.values()) - self.kept
+        return needed
+
+    def _longest_paths(self) -> dict[Stage[Any], float]:
+        """Seconds of the longest chain from each stage on; ``all`` lists needs first, so one pass back will do."""
+        longest: dict[Stage[Any], float] = {}
+        for stage in reversed(self.all):
+            longest[stage] = self._cost[stage] + longest.get(stage, 0.0)
+            for need in stage.needs.values():
+                longest[need] = max(longest.get(need, 0.0), longest[stage])
+        return longest
+
+    @property
+    def done(self) -> set[Stage[Any]]:
+        return self.kept | self.took.keys()
+
+    @property
+    def total(self) -> int:
+        """Stages that this run keeps or makes."""
+        return len(self.done) + len(self.waiting) + len(self.running) + len(self.failed)
+
+    @property
+    def blocked(self) -> list[Stage[Any]]:
+        """Waiting stages that can't run because something they need has failed."""
+        lost = set(self.failed)
+        for stage in self.all:
+            if stage in self.waiting and not lost.isdisjoint(stage.needs.values()):
+                lost.add(stage)
+        return [s for s in self.all if s in lost and s not in self.failed]
+
+    @property
+    def ready(self) -> list[Stage[Any]]:
+        """Waiting stages that have all they need; the one that is due comes first."""
+        done = self.done
+        ready = [s for s in self.all if s in self.waiting and done.issuperset(s.needs.values())]
+        return sorted(ready, key=lambda s: -self._path[s])
+
+    def next(self, room: Callable[[Stage[Any]], bool]) -> Stage[Any] | None:
+        """Take the stage to start now, or None until there is room: nothing overtakes the one that is due, since small
+        ones would keep a large one out for ever."""
+        stage = next(iter(self.ready), None)
+        if stage is None or not room(stage):
+            return None
+        self.waiting.remove(stage)
+        self.running.add(stage)
+        return stage
+
+    def finish(self, stage: Stage[Any], seconds: float) -> None:
+        self.running.remove(stage)
+        self.took[stage] = seconds
+
+    def fail(self, stage: Stage[Any]) -> None:
+        self.running.remove(stage)
+        self.failed.add(stage)
+
+    def remaining_seconds(self, jobs: int, fractions: Mapping[Stage[Any], float]) -> float:
+        """Estimate of the time left: the longer of the longest chain and of the work shared by ``jobs``, less the done
+        ``fractions`` of running stages. It is scaled by how the stages that ended in this run compare with their
+        estimates, as if a tenth of the work had ended as estimated: one quick first stage is no trend."""
+        blocked = set(self.blocked)
+        left = {s: self._cost[s] * (1 - fractions.get(s, 0.0)) for s in self.waiting | self.running if s not in blocked}
+        chains: dict[Stage[Any], float] = {}
+        for stage in self.all:
+            chains[stage] = left.get(stage, 0.0) + max((chains[s] for s in stage.needs.values()), default=0.0)
+        work = sum(seconds * (jobs if stage.exclusive else 1) for stage, seconds in left.items()) / jobs
+        prior = 0.1 * sum(self._cost.values())
+        expected = prior + sum(self._cost[s] for s in self.took)
+        pace = (prior + sum(self.took.values())) / expected if expected else 1.0
+        return pace * max(work, max(chains.values(), default=0.0))
 
 
 @dataclass(frozen=True)
@@ -88,11 +181,8 @@ class Runner:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Keep every other run out of the folder, also while results are put together from the finished stages.
-
-        Raises:
-            ConfigError: another run uses the folder, or it can't be made.
-        """
+        """Keep every other run out of the folder, also while results are put together from the finished stages. Raises
+        :class:`ConfigError` if one uses it, or it can't be made."""
         try:
             (self.root / "stages").mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -101,14 +191,12 @@ class Runner:
             yield
 
     def run(self, stages: Sequence[Stage[Any]]) -> Outcome:
-        """Make the outputs of these stages and of what they need.
+        """Make the outputs of these stages and of what they need, but for those that are finished.
 
-        A finished stage is never run again. When one fails, everything that doesn't need it still runs: one bad encoder
-        must not cost a night. Ctrl-C stops all workers.
+        When one fails, everything that doesn't need it still runs: one bad encoder must not cost a night.
 
         Raises:
-            StageFailed: a stage that isn't ``spared`` failed, or needs one that did. Names all failed ones, their log
-                files and remedies.
+            StageFailed: a stage that isn't ``spared`` failed, or needs one that did; names all, their logs, remedies.
             ConfigError: another run uses the same folder, or the folder can't be made.
             DataError: a stage's folder is there but not finished (it was tampered with).
             KeyboardInterrupt: says how to go on.
@@ -133,8 +221,7 @@ class Runner:
         return Outcome({s: self.folder(s) for s in schedule.all if s in done}, failed, schedule.blocked)
 
     def _drive(self, schedule: Schedule, executor: Executor, display: Display) -> dict[Stage[Any], Failed]:
-        failed: dict[Stage[Any], Failed] = {}
-        due = 0.0
+        failed, due = dict[Stage[Any], Failed](), 0.0
         while schedule.running or schedule.ready:
             while (stage := schedule.next(executor.room)) is not None:
                 executor.start(self.job(stage))
@@ -158,11 +245,9 @@ class Runner:
     def _explain(self, outcome: Outcome) -> str:
         lines = []
         for stage, failure in outcome.failed.items():
-            log = self.log(stage)
-            place = f" Log: {log}." if log.exists() else ""
-            lines.append(
-                f"stage {stage} failed: {failure.why}.{place} {failure.remedy}, then run the same command again."
-            )
+            place = f" Log: {log}." if (log := self.log(stage)).exists() else ""
+            what = f"stage {stage} failed: {failure.why}.{place}"
+            lines.append(f"{what} {failure.remedy}, then run the same command again.")
         if blocked := outcome.blocked:
             more = f" and {len(blocked) - NAMED} more" if len(blocked) > NAMED else ""
             lines.append(f"not run because they need it: {', '.join(map(str, blocked[:NAMED]))}{more}.")

@@ -43,10 +43,10 @@ class Demand:
 
 @dataclass(frozen=True)
 class Workspace:
-    """What a stage gets to run with.
+    """What a stage gets to run with: ``out``, its own folder, and ``root``, which holds those of all finished stages.
 
-    ``out`` is its own folder; it survives a kill, so checkpoints written there (atomically) let the next attempt
-    resume. ``root`` holds the folders of all finished stages. What the stage prints goes to ``out/log.txt``.
+    ``out`` survives a kill, so what is written there (atomically) lets the next attempt resume; ``out/log.txt`` gets
+    what the stage prints.
     """
 
     out: Path
@@ -165,18 +165,14 @@ class Stage(Generic[T_co]):
 
     @cached_property
     def key(self) -> str:
-        """Hash of everything that determines the output: kind, edition, configuration, and the keys of the needs.
-
-        Raises:
-            ConfigError: a field holds something that has no JSON form.
-        """
+        """Hash of everything that determines the output: kind, edition, configuration, and the keys of the needs;
+        :class:`ConfigError` if a field has no JSON form."""
         needs = {name: stage.key for name, stage in self.needs.items()}
         try:
             return content_hash(self.kind, self.edition, determining(self, self._settings), needs)
         except (TypeError, ValueError) as error:
-            raise ConfigError(
-                f"the config of {self} can't be hashed: {error}. Use JSON types, finite numbers."
-            ) from None
+            message = f"the config of {self} can't be hashed: {error}. Use JSON types, finite numbers."
+            raise ConfigError(message) from None
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Stage) and self.key == other.key
@@ -225,9 +221,8 @@ class StageRecord:
     """Wall-clock seconds of all attempts together, to within a second for each one that was killed."""
     attempts: int
     peak_bytes: int
-    """Largest resident memory of the process that ran it during the last attempt. It includes the imports that the
-    process already held and not the processes that the stage started. Where the kernel can't reset it (not Linux), it
-    is the largest since the process began."""
+    """Largest resident memory of the process that ran it during the last attempt, with its imports and without the
+    processes that the stage started; where the kernel can't reset it (not Linux), since the process began."""
     threads: int
     finished: str
     """UTC, ISO 8601."""
@@ -240,11 +235,7 @@ class StageRecord:
 
     @classmethod
     def read(cls, folder: Path) -> StageRecord:
-        """The record of a finished stage's folder.
-
-        Raises:
-            DataError: the folder has no ``stage.json``, or it lacks a field.
-        """
+        """The record in a folder; :class:`DataError` if it isn't a finished stage's."""
         path = folder / RECORD
         try:
             values = json.loads(path.read_text())

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from rslwm.compute import ComputeConfig, measure_peak
+from rslwm.compute import measure_peak
 from rslwm.data.config import DataConfig
 from rslwm.data.corpus import REMEDY, Corpus, unseen
-from rslwm.evals.config import EvalConfig
 from rslwm.evals.evaluation import Label
 from rslwm.latents.stored import too_wide
 from rslwm.model.dit import size_of
@@ -19,14 +17,15 @@ from rslwm.run.stage import Stage
 from rslwm.serialisation import ConfigError
 from rslwm.study.config import StudyConfig
 from rslwm.study.graph import Study, Subject
-from rslwm.study.stages.checkpoint import CheckpointSpace, CheckpointStage, copy_folder
-from rslwm.study.stages.data import DataStage
+from rslwm.study.stages.base import DataStage, FramesStage
 from rslwm.study.stages.decoder import DecoderStage
-from rslwm.study.stages.frames import FramesStage
+from rslwm.study.stages.latents import SPACE, SpaceStage
 from rslwm.study.stages.metric import Measured
-from rslwm.study.stages.space import SPACE, SpaceStage
-from rslwm.study.stages.world_model import CHECKPOINT, WorldModelStage
-from rslwm.types import ActionSpec, DataError
+from rslwm.study.stages.world_model import CHECKPOINT, CheckpointSpace, CheckpointStage, WorldModelStage, copy_folder
+from rslwm.types import DataError
+
+EXPORTED = {WorldModelStage: (CHECKPOINT, "checkpoints"), DecoderStage: (SPACE, "spaces")}
+"""What is copied out of a stage's folder, and to where in that of the run."""
 
 
 def train_world_models(config: StudyConfig, out: Path, jobs: int = 0, executor: str = "local") -> list[Path]:
@@ -37,41 +36,29 @@ def train_world_models(config: StudyConfig, out: Path, jobs: int = 0, executor: 
         StageFailed: a stage failed; see :meth:`rslwm.run.runner.Runner.run`.
         ConfigError: the configuration can't be run.
     """
-    return _train(Study(config), out, jobs, executor, WorldModelStage, export_world_models)
+    return _train(Study(config), out, jobs, executor, WorldModelStage)
 
 
 def train_spaces(config: StudyConfig, out: Path, jobs: int = 0, executor: str = "local") -> list[Path]:
     """Like :func:`train_world_models`, but stops at the latent spaces with their pixel decoders: ``out/spaces``."""
-    return _train(Study(replace(config, sizes=())), out, jobs, executor, DecoderStage, _export_spaces)
+    return _train(Study(replace(config, sizes=())), out, jobs, executor, DecoderStage)
 
 
-def _train(
-    study: Study, out: Path, jobs: int, executor: str, stage: type[Stage], export: Callable[[Study, Runner], list[Path]]
-) -> list[Path]:
+def _train(study: Study, out: Path, jobs: int, executor: str, stage: type[Stage]) -> list[Path]:
     runner = Runner(out, jobs, study.compute.threads, executor=executor)
     study.check(runner.finished)
     with runner.alone():
         measure_peak(study.compute)
         runner.run([variant.pull(stage) for variant in study.variants])
-        return export(study, runner)
+        return export(study, runner, stage)
 
 
-def export_world_models(study: Study, runner: Runner) -> list[Path]:
-    """Copy the world models of a finished run to ``checkpoints`` in its folder, under the names of their latent spaces,
-    and of their sizes where the study has several."""
-    return [
-        copy_folder(
-            runner.folder(variant.pull(WorldModelStage)) / CHECKPOINT, runner.root / "checkpoints" / variant.folder
-        )
-        for variant in study.variants
-    ]
-
-
-def _export_spaces(study: Study, runner: Runner) -> list[Path]:
-    return [
-        copy_folder(runner.folder(variant.pull(DecoderStage)) / SPACE, runner.root / "spaces" / variant.folder)
-        for variant in study.variants
-    ]
+def export(study: Study, runner: Runner, stage: type[Stage]) -> list[Path]:
+    """Copy what this stage of a finished run made to a folder of its own, under the names of the latent spaces, and of
+    their sizes where the study has several."""
+    part, where = EXPORTED[stage]
+    variants = study.variants
+    return [copy_folder(runner.folder(v.pull(stage)) / part, runner.root / where / v.folder) for v in variants]
 
 
 # ----------------------------------------------------------------------------------------------- a checkpoint on data
@@ -79,25 +66,10 @@ def _export_spaces(study: Study, runner: Runner) -> list[Path]:
 
 def clip_settings(model: WorldModel, checkpoint: Path, uri: str = "", camera: str = "") -> DataConfig:
     """The data configuration under which a checkpoint was trained, with the episodes of ``uri`` and the cameras of
-    ``camera`` if they are given.
-
-    Raises:
-        DataError: the checkpoint doesn't say.
-    """
+    ``camera`` if they are given; :class:`DataError` if the checkpoint doesn't say."""
     if model.data is None:
         raise DataError(f"{checkpoint / 'config.yaml'}: field 'data' is missing, so nobody knows the frame skip")
     return replace(model.data, uri=uri or model.data.uri, camera=camera or model.data.camera)
-
-
-def _require_frames(data: DataConfig, model: WorldModel) -> None:
-    """Raises :class:`ConfigError` if these data don't have the frames that a model was trained on."""
-    if data.image_size != model.space.config.image_size:
-        raise ConfigError(f"data.image_size is {data.image_size}; the checkpoint's is {model.space.config.image_size}")
-    if data.views != model.space.config.views:
-        raise ConfigError(
-            f"data.camera {data.camera!r} is {data.views} camera(s), but the checkpoint was trained on "
-            f"{model.space.config.views}; name as many, in the same order"
-        )
 
 
 def run_folder(checkpoint: Path, otherwise: Path) -> Path:
@@ -114,7 +86,14 @@ def open_corpus(data: DataConfig, model: WorldModel, out: Path, jobs: int = 0) -
         StageFailed: the data can't be read.
         DataError: their actions mean something else than the model's.
     """
-    _require_frames(data, model)
+    space = model.space.config
+    if data.image_size != space.image_size:
+        raise ConfigError(f"data.image_size is {data.image_size}; the checkpoint's is {space.image_size}")
+    if data.views != space.views:
+        raise ConfigError(
+            f"data.camera {data.camera!r} is {data.views} camera(s), but the checkpoint was trained on {space.views}; "
+            "name as many, in the same order"
+        )
     episodes, runner = Subject(study=Study(StudyConfig(data=data))), Runner(out, jobs)
     runner.run([episodes.pull(FramesStage)])
     work = runner.workspace
@@ -128,15 +107,6 @@ class Elsewhere(Subject):
 
     path: Path
     model: WorldModel
-    seen: tuple[str, ...]
-    """Ids of episodes that aren't measured, since it was trained on them."""
-
-    @classmethod
-    def of(cls, study: Study, path: Path, model: WorldModel, seen: tuple[str, ...]) -> Elsewhere:
-        checkpoint = CheckpointStage.of_folder(path, study.compute)
-        space = CheckpointSpace(label=str(path), checkpoint=checkpoint)
-        pulled = {WorldModelStage: checkpoint, SpaceStage: space}
-        return cls(study=study, pulled=pulled, path=path, model=model, seen=seen)
 
     @property
     def label(self) -> str:
@@ -151,63 +121,45 @@ class Elsewhere(Subject):
     def streamed(self) -> bool:
         return too_wide(self.model.space.spec, self.study.config.stream_above_kb)
 
-    @property
-    def actions(self) -> ActionSpec:
-        return self.model.action_spec
-
-    @property
-    def left_out(self) -> tuple[str, ...]:
-        return self.seen
-
 
 def evaluate(
-    checkpoint: Path,
-    data: DataConfig,
-    evaluation: EvalConfig,
-    compute: ComputeConfig,
-    out: Path,
-    jobs: int = 0,
-    stream_above_kb: float = StudyConfig.stream_above_kb,
-    seen: bool = False,
-    metrics: tuple[str, ...] = StudyConfig.metrics,
+    checkpoint: Path, config: StudyConfig, out: Path, jobs: int = 0, seen: bool = False
 ) -> tuple[Measured, tuple[str, ...]]:
-    """Rows of one checkpoint on any data, as a study would measure them: probes are trained on the training episodes,
-    everything is measured on the held-out ones. With them come the ids of the held-out episodes that the checkpoint was
-    trained on.
-
-    Args:
-        seen: also on episodes that the checkpoint was trained on; without it they are left out, whatever side of the
-            split of these data they are on.
+    """Rows of one checkpoint on the data of a configuration, as a study would measure them, and the ids of the held-out
+    episodes that it was trained on. Probes are trained on the training episodes, everything is measured on held-out
+    ones; unless ``seen``, on none that the checkpoint was trained on.
 
     Raises:
         StageFailed: a stage failed; see :meth:`rslwm.run.runner.Runner.run`.
         DataError: the checkpoint can't be loaded, or was trained on all that is held out.
     """
-    model = WorldModel.load(checkpoint)
-    known = _seen(model, open_corpus(data, model, out, jobs), seen, str(checkpoint))
-    config = StudyConfig(
-        metrics=metrics, data=data, evaluation=evaluation, compute=compute, stream_above_kb=stream_above_kb
+    model, study = WorldModel.load(checkpoint), Study(config)
+    known = _seen(model, open_corpus(config.data, model, out, jobs), seen, str(checkpoint))
+    copy = CheckpointStage.of_folder(checkpoint, study.compute)
+    subject = Elsewhere(
+        study=study,
+        pulled={WorldModelStage: copy, SpaceStage: CheckpointSpace(label=copy.label, checkpoint=copy)},
+        actions=model.action_spec,
+        left_out=() if seen else known,
+        path=checkpoint,
+        model=model,
     )
-    subject = Elsewhere.of(Study(config), checkpoint, model, () if seen else known)
-    runner = Runner(out, jobs, compute.threads)
+    runner, stages = Runner(out, jobs, config.compute.threads), [*subject.metrics.values()]
     with runner.alone():
-        stages = [*subject.metrics.values()]
         return Measured.of(stages, runner, runner.run(stages)), known
 
 
 def _seen(model: WorldModel, corpus: Corpus, allowed: bool, who: str) -> tuple[str, ...]:
-    """Ids of the held-out episodes that a model was trained on, as far as it knows.
-
-    Raises:
-        DataError: those are all, or it doesn't say, unless that is ``allowed``.
-    """
+    """Ids of the held-out episodes that a model was trained on, as far as it knows; unless that is ``allowed``,
+    :class:`DataError` if those are all, or it doesn't say."""
     seen = model.seen.among(corpus) if model.seen else set()
     known = tuple(corpus.dataset.ids[i] for i in corpus.test if i in seen)
-    if not allowed:
-        unseen(corpus, model.seen, model.fingerprint, who)
-        if len(known) == len(corpus.test):
-            raise DataError(
-                f"{who} was trained on all {len(known)} episodes that data.split_seed and data.test_fraction hold out "
-                f"of {corpus.dataset.root}. {REMEDY}."
-            )
+    if allowed:
+        return known
+    unseen(corpus, model.seen, model.fingerprint, who)
+    if len(known) == len(corpus.test):
+        raise DataError(
+            f"{who} was trained on all {len(known)} episodes that data.split_seed and data.test_fraction hold out of "
+            f"{corpus.dataset.root}. {REMEDY}."
+        )
     return known

@@ -6,22 +6,22 @@ import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 from safetensors import safe_open
 
 from rslwm.compute import measure_peak
 from rslwm.evals.rows import TRUTH
 from rslwm.run.runner import Outcome, Runner
-from rslwm.run.stage import Stage, StageRecord, Workspace, closure
+from rslwm.run.stage import StageRecord, Workspace, closure
 from rslwm.serialisation import dump
-from rslwm.study.checkpoint import export_world_models
+from rslwm.study.checkpoint import export
 from rslwm.study.config import StudyConfig
 from rslwm.study.graph import Study, Variant
 from rslwm.study.record import RunRecord, SpaceRecord, Timing, judge, missing, software
-from rslwm.study.stages.data import DataStage
+from rslwm.study.stages.base import DataStage
 from rslwm.study.stages.encoder import EncoderStage
-from rslwm.study.stages.metric import ROWS, Measured
-from rslwm.study.stages.rollouts import CLIPS, RolloutsStage
-from rslwm.study.stages.space import SpaceStage
+from rslwm.study.stages.latents import SpaceStage
+from rslwm.study.stages.metric import CLIPS, ROWS, Measured, RolloutsStage
 from rslwm.study.stages.world_model import WorldModelStage
 from rslwm.tensors import write_tensors
 from rslwm.verdict.decide import Verdict
@@ -35,10 +35,9 @@ def compare(
     finish: Callable[[Path], object] = lambda folder: None,
     executor: str = "local",
 ) -> dict[Path, Verdict]:
-    """Run what isn't there yet below ``out``, and what failed before; returns the verdict by the folder of its
-    comparison.
+    """Run what isn't there yet below ``out``, and what failed before; returns verdicts by the folders of comparisons.
 
-    That is ``out`` or, where the study names sizes, a folder below it for each. It gets ``rows.parquet``,
+    There is one, ``out`` itself, or one below it for each size that the study names. It gets ``rows.parquet``,
     ``verdict.json``, ``study.json``, ``config.yaml`` and ``clips/``; ``out`` also gets ``checkpoints/``.
 
     Args:
@@ -55,7 +54,7 @@ def compare(
         if not all(map(runner.finished, study.targets)):
             measure_peak(config.compute)
         outcome = runner.run(study.targets)
-        export_world_models(study, runner)
+        export(study, runner, WorldModelStage)
         parts = {out / size: variants for size, variants in study.by_size().items()}
         for folder in {out, *parts}:
             folder.mkdir(exist_ok=True)
@@ -105,19 +104,18 @@ def describe(variants: Sequence[Variant], measured: Measured, runner: Runner, co
     study, work = variants[0].study, runner.workspace
     data = work.facts(variants[0].pull(DataStage))
     done = [stage for stage in closure([s for v in variants for s in v.targets]) if runner.finished(stage)]
-    by_name: dict[str, list[Variant]] = {}
-    for variant in variants:
-        by_name.setdefault(variant.entry.name, []).append(variant)
+    took = {stage: StageRecord.read(runner.folder(stage)) for stage in done}
+    names = dict.fromkeys(variant.entry.name for variant in variants)
     return RunRecord(
         metrics=tuple(study.infos.values()),
-        spaces=tuple(_space(name, seeds, runner) for name, seeds in by_name.items()),
+        spaces=tuple(_space([v for v in variants if v.entry.name == name], runner) for name in names),
         unavailable=missing(measured.unavailable, measured.failed),
         failed=tuple(measured.failed),
         notes=(*data.get("left_out", []), *_notes(variants, work)),
         data={key: value for key, value in data.items() if key not in ("root", "left_out")},
-        timings=tuple(_timing(stage, StageRecord.read(runner.folder(stage))) for stage in done),
+        timings=tuple(Timing(s.kind, s.label, r.seconds, r.peak_bytes / 2**20) for s, r in took.items()),
         versions=software(),
-        results={stage.kind: stage.edition for stage in done} | study.editions,
+        results={stage.kind: stage.edition for stage in took} | study.editions,
         command=command,
     )
 
@@ -132,22 +130,23 @@ def _notes(variants: Sequence[Variant], work: Workspace) -> list[str]:
     return [*([several] if len(config.sizes) > 1 else []), *([short] if future != wanted else [])]
 
 
-def _timing(stage: Stage, record: StageRecord) -> Timing:
-    return Timing(stage.kind, stage.label, record.seconds, record.peak_bytes / 2**20)
-
-
-def _space(name: str, variants: Sequence[Variant], runner: Runner) -> SpaceRecord:
-    spec = runner.workspace.open(variants[0].pull(SpaceStage)).spec
-    compute = variants[0].study.compute
-    numerics = {"device": compute.device, "dtype": compute.dtype}
-    return SpaceRecord.of(name, spec, numerics, {v.seed: _costs(v, runner) for v in variants})
+def _space(variants: Sequence[Variant], runner: Runner) -> SpaceRecord:
+    """Of the trainings of a space, which differ in the seed."""
+    spec, compute = runner.workspace.open(variants[0].pull(SpaceStage)).spec, variants[0].study.compute
+    costs = [_costs(variant, runner) for variant in variants]
+    cost = {key: float(np.mean([c[key] for c in costs])) for key in costs[0]}
+    cost["peak_memory_mb"] = max(c["peak_memory_mb"] for c in costs)
+    cost["latent_bytes_per_frame"] = float(spec.bytes_per_frame)
+    seeds = tuple(variant.seed for variant in variants)
+    return SpaceRecord(variants[0].entry.name, spec, seeds, {"device": compute.device, "dtype": compute.dtype}, cost)
 
 
 def _costs(variant: Variant, runner: Runner) -> dict[str, float]:
     facts = runner.workspace.facts
     encoder, model = facts(variant.pull(EncoderStage)), facts(variant.pull(WorldModelStage))
     own = [*variant.costly, variant.pull(RolloutsStage), *variant.metrics.values()]
-    peaks = [StageRecord.read(runner.folder(stage)).peak_bytes for stage in own if runner.finished(stage)]
+    own = [stage for stage in own if runner.finished(stage)]  # but for metrics that failed
+    peaks = [StageRecord.read(runner.folder(stage)).peak_bytes for stage in own]
     found = {
         "encoder_parameters": encoder["parameters"],
         "encoder_flops_per_frame": encoder["flops_per_frame"],
@@ -159,5 +158,5 @@ def _costs(variant: Variant, runner: Runner) -> dict[str, float]:
         "peak_memory_mb": max(peaks) / 2**20,
     }
     for stage in own:
-        found |= facts(stage).get("costs", {}) if runner.finished(stage) else {}
+        found |= facts(stage).get("costs", {})
     return found

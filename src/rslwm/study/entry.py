@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,12 +64,7 @@ class Entry:
 
     @property
     def encoder(self) -> type[Encoder]:
-        """The class.
-
-        Raises:
-            UnknownName: nothing answers to the reference.
-            ConfigError: what answers is no encoder.
-        """
+        """The class that the reference names; raises what :func:`encoder_class` does."""
         return encoder_class(self.reference)
 
     def space(self, config: StudyConfig) -> SpaceConfig:
@@ -84,12 +80,8 @@ class Entry:
         )
 
     def open(self, config: StudyConfig) -> LatentSpace:
-        """The space as far as it is known before anything runs, see :func:`rslwm.latents.space.describe`.
-
-        Raises:
-            UnknownName: nothing answers to the reference.
-            ConfigError: it can't be built with this configuration.
-        """
+        """The space as far as it is known before anything runs; raises :class:`UnknownName` or :class:`ConfigError` if
+        nothing answers to the reference, or it can't be built with this configuration."""
         space = self.space(config)
         try:
             with seeded(0, "check"):
@@ -98,12 +90,8 @@ class Entry:
             raise ConfigError(f"latents: {self.name} can't be built: {error}") from error
 
     def check(self, config: StudyConfig) -> None:
-        """Encode a black frame, so that a wrong encoder, or one without its weights, is refused before anything runs.
-
-        Raises:
-            ConfigError: its latents are not what its spec declares.
-            DataError: its weights are missing or something else.
-        """
+        """Encode a black frame, so that before anything runs an encoder is refused whose latents aren't what its spec
+        declares (:class:`ConfigError`), or whose weights are missing or something else (:class:`DataError`)."""
         encoder, size = self.open(config).encoder, config.data.image_size
         spec = encoder.spec
         with torch.no_grad():
@@ -128,18 +116,13 @@ def _options(text: str, written: str | None) -> tuple[tuple[str, str], ...]:
 
 
 def parse_entries(config: StudyConfig) -> list[Entry]:
-    """The study's rows.
-
-    Raises:
-        ConfigError: no row, a malformed one, or two of the same name.
-    """
+    """The study's rows. Raises :class:`ConfigError` if there is none, a malformed one, or two of the same name."""
     entries = [Entry.parse(text) for text in config.latents]
     if not entries:
         raise ConfigError("latents: nothing to compare; name at least one latent space")
     if config.seeds < 1:
         raise ConfigError(f"seeds: {config.seeds} trainings of a space leave nothing to measure; 1 or more")
-    names = [entry.name for entry in entries]
-    for name in names:
-        if names.count(name) > 1:
+    for name, count in Counter(entry.name for entry in entries).items():
+        if count > 1:
             raise ConfigError(f"latents: {name!r} occurs twice; give one of them an alias: other-name={name}@1")
     return entries

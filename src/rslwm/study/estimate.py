@@ -6,11 +6,12 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+from rslwm.data.sources.base import Size
 from rslwm.run.stage import Demand, Stage, closure
 from rslwm.serialisation import ConfigError
 from rslwm.study.graph import Study
 from rslwm.study.stages.base import Sizes
-from rslwm.study.stages.space import SpaceStage
+from rslwm.study.stages.latents import SpaceStage
 from rslwm.study.stages.world_model import WorldModelStage
 from rslwm.types import DataError, LatentSpec
 
@@ -21,38 +22,26 @@ GPUS = {
 """FLOP/s of dense matrix products in bfloat16, summed in float32, from the makers' data sheets."""
 
 
-@dataclass(frozen=True)
-class DataSize:
-    """How much there is to encode, and where the numbers come from."""
-
-    episodes: int
-    frames: int
-    source: str
-
-
-def data_size(study: Study, facts: dict[str, int] | None = None) -> DataSize:
-    """What a finished data stage says of the episodes (``facts``), or their source, or what the study assumes of them.
-
-    Raises:
-        ConfigError: nobody knows.
-    """
+def data_size(study: Study, facts: dict[str, int] | None = None) -> Size:
+    """What a finished data stage says of the episodes (``facts``), or their source, or what the study assumes of them;
+    :class:`ConfigError` if nobody knows."""
     if facts:
-        return DataSize(facts["episodes"], facts["frames"], "counted")
-    config, unknown = study.config, ""
+        return Size(facts["episodes"], facts["frames"])
+    assumed, unknown = study.config.data_size, ""
+    known = Size(0, 0, counted=False)
     try:
-        known = study.source.size()
+        known = study.source.size() or known
     except DataError as error:
-        known, unknown = None, f" ({error})"
-    if known and known.counted:
-        return DataSize(known.episodes, known.frames, "counted")
-    episodes = config.data_size.episodes or (known.episodes if known else 0)
-    steps = config.data_size.steps or (known.frames // known.episodes if known else 0)
+        unknown = f" ({error})"
+    if known.counted:
+        return known
+    episodes, steps = assumed.episodes or known.episodes, assumed.steps or known.steps
     if not episodes * steps:
         raise ConfigError(
-            f"nobody knows yet how much data {config.data.uri!r} holds{unknown}; say so with --data-size.episodes N "
-            "and --data-size.steps N (of an episode)"
+            f"nobody knows yet how much data {study.config.data.uri!r} holds{unknown}; say so with "
+            "--data-size.episodes N and --data-size.steps N (of an episode)"
         )
-    return DataSize(episodes, episodes * steps, "assumed, see --data-size.episodes and --data-size.steps")
+    return Size(episodes, episodes * steps, counted=False)
 
 
 @dataclass(frozen=True)

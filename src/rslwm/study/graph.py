@@ -26,13 +26,11 @@ from rslwm.run.stage import Stage, closure
 from rslwm.serialisation import ConfigError
 from rslwm.study.config import StudyConfig
 from rslwm.study.entry import Entry, parse_entries
-from rslwm.study.stages.adapter import AdapterStage
-from rslwm.study.stages.data import DataStage
+from rslwm.study.stages.base import DataStage
 from rslwm.study.stages.decoder import DecoderStage
 from rslwm.study.stages.encoder import EncoderStage
-from rslwm.study.stages.metric import MetricStage
-from rslwm.study.stages.rollouts import RolloutsStage
-from rslwm.study.stages.space import SpaceStage
+from rslwm.study.stages.latents import AdapterStage, SpaceStage
+from rslwm.study.stages.metric import MetricStage, RolloutsStage
 from rslwm.study.stages.world_model import WorldModelStage, scaled
 from rslwm.train.pixel_loss import PixelLoss
 from rslwm.types import ActionSpec
@@ -41,14 +39,11 @@ S = TypeVar("S", bound=Stage)
 
 
 class Study:
-    """A configuration, and what all its latent spaces share.
-
-    Args:
-        stored_frames: False decodes frames whenever they are asked for, which a single pass over them wants.
+    """A configuration, and what all its latent spaces share. Without ``stored_frames``, they are decoded whenever they
+    are asked for, which a single pass wants.
 
     Raises:
-        ConfigError: it can't be run.
-        UnknownName: an encoder or a metric that doesn't exist.
+        ConfigError, UnknownName: it can't be run, or names a metric that doesn't exist.
     """
 
     def __init__(self, config: StudyConfig, stored_frames: bool = True) -> None:
@@ -64,12 +59,7 @@ class Study:
 
     @cached_property
     def variants(self) -> tuple[Variant, ...]:
-        """Every space, seed and size.
-
-        Raises:
-            ConfigError: no row, a malformed one, or one that can't be built.
-            UnknownName: an encoder that doesn't exist.
-        """
+        """Every space, seed and size; raises what :func:`parse_entries` does."""
         entries, seeds = parse_entries(self.config), range(self.config.seeds)
         return tuple(
             Variant(study=self, seed=entry.seed + number, entry=entry, size=size)
@@ -89,20 +79,15 @@ class Study:
         return [stage for variant in self.variants for stage in variant.targets]
 
     def check(self, finished: Callable[[Stage], bool]) -> None:
-        """Refuse, before anything runs, a study without data, networks without their weights, and encoders that aren't
-        what they say.
-
-        Raises:
-            ConfigError, DataError: see :meth:`Entry.check` and :class:`PixelLoss`.
-        """
+        """Refuse, before anything runs, a study without data (:class:`ConfigError`), networks without their weights and
+        encoders that aren't what they say, see :class:`PixelLoss` and :meth:`Entry.check`."""
         if not self.config.data.uri:
             raise ConfigError(f"data.uri is empty: this study brings no data; give --data {URIS}")
         for stage, variant in {variant.pull(EncoderStage): variant for variant in self.variants}.items():
             if not finished(stage):
                 variant.entry.check(self.config)
         if any(isinstance(s, DecoderStage) and s.latents and not finished(s) for s in closure(self.targets)):
-            config = self.config.decoder
-            PixelLoss(config, config.optim.samples, torch.device("cpu"))
+            PixelLoss(self.config.decoder, self.config.decoder.optim.samples, torch.device("cpu"))
 
     def by_size(self) -> dict[str, list[Variant]]:
         """One comparison a size: models of different sizes are never compared with each other."""
@@ -118,6 +103,10 @@ class Subject:
     seed: int = 0
     pulled: dict[type[Stage], Stage] = field(default_factory=dict)
     """Stages by the class that they are asked for by."""
+    actions: ActionSpec | None = None
+    """As a model takes them that was trained elsewhere; None as recorded."""
+    left_out: tuple[str, ...] = ()
+    """Ids of episodes that such a model was trained on."""
 
     def pull(self, stage: type[S]) -> S:
         """The stage of this class, made once; it pulls what it needs in turn."""
@@ -127,7 +116,7 @@ class Subject:
 
     @cached_property
     def metrics(self) -> dict[str, MetricStage]:
-        """By reference, in the order of the study's."""
+        """By reference."""
         return {name: MetricStage.of_metric(name, self) for name in self.study.metrics}
 
     @property
@@ -154,16 +143,6 @@ class Subject:
     def compressed(self) -> bool:
         """Whether its latents are encoded from the features of a native space."""
         return False
-
-    @property
-    def actions(self) -> ActionSpec | None:
-        """As a model takes them that was trained elsewhere; None as recorded."""
-        return None
-
-    @property
-    def left_out(self) -> tuple[str, ...]:
-        """Ids of episodes that such a model was trained on."""
-        return ()
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -201,13 +180,17 @@ class Variant(Subject):
 
     @cached_property
     def described(self) -> LatentSpace:
-        """What is known of the space without weights, see :meth:`Entry.open`."""
+        """What is known of the space without weights."""
         return self.entry.open(self.study.config)
+
+    def with_entry(self, entry: Entry) -> Variant:
+        """The same of another space."""
+        return replace(self, entry=entry, pulled={})
 
     @cached_property
     def native(self) -> Variant:
         """The same without an adapter."""
-        return self if not self.compressed else replace(self, entry=replace(self.entry, channels=0), pulled={})
+        return self.with_entry(replace(self.entry, channels=0)) if self.compressed else self
 
     @cached_property
     def twin(self) -> Variant | None:
@@ -215,9 +198,13 @@ class Variant(Subject):
         through = self.study.config.decoder.through
         if not through or self.compressed or self.described.spec.family != "semantic":
             return None
-        return replace(
-            self, entry=replace(self.entry, name=f"{self.entry.name}+{through}", channels=through), pulled={}
-        )
+        return self.with_entry(replace(self.entry, name=f"{self.entry.name}+{through}", channels=through))
+
+    @cached_property
+    def teacher(self) -> Variant | None:
+        """The frozen encoder whose features this one's training reads, if it does."""
+        name = self.entry.encoder.teacher
+        return self.with_entry(Entry.parse(name)) if name else None
 
     @property
     def label(self) -> str:
@@ -229,7 +216,6 @@ class Variant(Subject):
 
     @property
     def streamed(self) -> bool:
-        """Whether the space is too wide to store, for all cameras together."""
         return too_wide(self.described.spec, self.study.config.stream_above_kb)
 
     @property
@@ -248,12 +234,8 @@ class Variant(Subject):
         return "-".join(filter(None, (self.entry.name, self.size, seed)))
 
     def frozen(self) -> SpaceStage | DecoderStage:
-        """The stage of the space, with its own pixels if it has them, that takes no training.
-
-        Raises:
-            ConfigError: the space has something to train, or isn't what its spec says.
-            DataError: its weights are missing.
-        """
+        """The stage of the space, with its own pixels if it has them, that takes no training; :class:`ConfigError` if
+        there is something to train, and what :meth:`Entry.check` raises."""
         if self.compressed or self.entry.encoder.trainable:
             part = f"its adapter to {self.entry.channels} channels" if self.compressed else "its encoder"
             raise ConfigError(
@@ -262,10 +244,6 @@ class Variant(Subject):
             )
         self.entry.check(self.study.config)
         return self.pull(DecoderStage) if self.decodes_itself else self.pull(SpaceStage)
-
-    def taught_by(self, encoder: str) -> Variant:
-        """The variant of a frozen encoder, whose features this one's training reads."""
-        return replace(self, entry=Entry.parse(encoder), pulled={})
 
     @property
     def decodes_itself(self) -> bool:
@@ -291,11 +269,8 @@ def _declared(metrics: Mapping[str, Metric]) -> dict[str, MetricInfo]:
 
 
 def _sizes(config: StudyConfig) -> tuple[str, ...]:
-    """Of a study; one without a name if it has only ``world_model.dit``.
-
-    Raises:
-        ConfigError: an unknown size, or one that is named twice.
-    """
+    """Of a study; one without a name if it has only ``world_model.dit``. Raises :class:`ConfigError` if one is unknown
+    or named twice."""
     for where, names in (("sizes", config.sizes), ("scaling.optim", tuple(config.scaling.optim))):
         for name in names:
             if name not in SIZES:
@@ -306,11 +281,7 @@ def _sizes(config: StudyConfig) -> tuple[str, ...]:
 
 
 def _checkpoint_key(folder: str) -> str:
-    """Changes with the files of a checkpoint; empty for none.
-
-    Raises:
-        ConfigError: the folder holds no checkpoint.
-    """
+    """Changes with the files of a checkpoint; empty for none. Raises :class:`ConfigError` if the folder holds none."""
     if not folder:
         return ""
     if not (Path(folder) / "model.safetensors").is_file():
@@ -319,11 +290,7 @@ def _checkpoint_key(folder: str) -> str:
 
 
 def _with_views(config: StudyConfig) -> StudyConfig:
-    """With a transformer of as many views as there are cameras.
-
-    Raises:
-        ConfigError: it is configured for another number.
-    """
+    """With a transformer of as many views as there are cameras; :class:`ConfigError` if it was told another number."""
     model, views = config.world_model, config.data.views
     if model.dit.views not in (DiTConfig.views, views):
         raise ConfigError(

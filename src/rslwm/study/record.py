@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from rslwm import __version__
 from rslwm.evals.base import MetricInfo
@@ -33,17 +31,6 @@ class SpaceRecord:
     seeds: tuple[int, ...] = ()
     numerics: dict[str, str] = field(default_factory=dict)
     cost: dict[str, float] = field(default_factory=dict)
-
-    @classmethod
-    def of(
-        cls, name: str, spec: LatentSpec, numerics: dict[str, str], trainings: Mapping[int, Mapping[str, float]]
-    ) -> SpaceRecord:
-        """Of the costs of its trainings, by seed."""
-        costs = list(trainings.values())
-        cost = {key: float(np.mean([c[key] for c in costs])) for key in costs[0]}
-        cost["peak_memory_mb"] = max(c["peak_memory_mb"] for c in costs)
-        cost["latent_bytes_per_frame"] = float(spec.bytes_per_frame)
-        return cls(name, spec, tuple(trainings), numerics, cost)
 
 
 @dataclass(frozen=True)
@@ -68,11 +55,8 @@ class Timing:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """Spaces and their costs, what is missing and why, data, versions and times of a run.
-
-    ``metrics`` declares what the rows hold; ``results`` has the version of what each stage and metric makes,
-    ``versions`` those of the software; ``data`` are facts to be shown.
-    """
+    """A run. ``metrics`` declares what its rows hold; ``results`` has the version of what each stage and metric makes,
+    ``versions`` those of the software; ``data`` are facts to be shown."""
 
     metrics: tuple[MetricInfo, ...]
     spaces: tuple[SpaceRecord, ...] = ()
@@ -91,11 +75,7 @@ class RunRecord:
 
     @classmethod
     def load(cls, folder: Path) -> RunRecord:
-        """Read ``study.json``.
-
-        Raises:
-            DataError: the file is missing, damaged or of another version of rslwm.
-        """
+        """Read ``study.json``; :class:`DataError` if it is missing, damaged or of another version of rslwm."""
         path = folder / "study.json"
         if not path.is_file():
             raise DataError(f"{path} does not exist; `rslwm compare` writes it into the folder of its run")
@@ -116,12 +96,8 @@ def missing(unavailable: Iterable[Unavailable], failed: Sequence[Failure]) -> tu
 def software() -> dict[str, str]:
     """The version of everything that a result can depend on."""
     packages = ("torch", "numpy", "scipy", "mujoco", "av", "pyarrow", "safetensors", "torchmetrics")
-    return {
-        "rslwm": __version__,
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        **{name: version(name) for name in packages},
-    }
+    machine = {"rslwm": __version__, "python": platform.python_version(), "platform": platform.platform()}
+    return machine | {name: version(name) for name in packages}
 
 
 @dataclass(frozen=True)
@@ -134,12 +110,8 @@ class Judged:
 
     @classmethod
     def load(cls, folder: Path) -> Judged:
-        """Read ``rows.parquet``, ``study.json`` and ``config.yaml``; without the last one the defaults apply.
-
-        Raises:
-            DataError: a file is missing or damaged.
-            ConfigError: ``config.yaml`` is damaged.
-        """
+        """Read ``rows.parquet``, ``study.json`` and ``config.yaml``, without which the defaults apply; raises
+        :class:`DataError`, or of the last :class:`ConfigError`, if one is missing or damaged."""
         config = folder / "config.yaml"
         study = load(StudyConfig, config) if config.is_file() else StudyConfig()
         return cls(Rows.load(folder / "rows.parquet"), RunRecord.load(folder), study)
@@ -153,11 +125,8 @@ class Judged:
 
 
 def judge(folder: Path) -> Verdict:
-    """Decide from the rows of a run, and keep the verdict in its folder as ``verdict.json``.
-
-    Raises:
-        DataError: a file of the run is missing or damaged.
-    """
+    """Decide from the rows of a run, and keep the verdict in its folder as ``verdict.json``; raises what
+    :meth:`Judged.load` does."""
     run = Judged.load(folder)
     named = training_noise.kept(folder, run.config.verdict.training_noise)
     usual = Circumstances.of(run.rows, to_dict(StudyConfig()), {})
@@ -169,11 +138,8 @@ def judge(folder: Path) -> Verdict:
 
 
 def write_training_noise(folder: Path, out: Path) -> TrainingNoise:
-    """Record the training noise of a run with several seeds, for runs of its configuration with one.
-
-    Raises:
-        DataError: every space was trained once, or a file of the run is missing or damaged.
-    """
+    """Record the training noise of a run with several seeds, for runs of its configuration with one; raises what
+    :meth:`Judged.load` does, and :class:`DataError` if every space was trained once."""
     run = Judged.load(folder)
     noise = training_noise.record(run.rows, run.metrics, run.circumstances(), out.stem)
     noise.save(out, {name: info.unit for name, info in run.metrics.items()})

@@ -1,25 +1,30 @@
-"""What the stages of a study have in common: how they are pulled for a latent space, and what they read."""
+"""The episodes of a study, and what its stages have in common: how they are pulled, what they read, what they take."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from rslwm.compute import ComputeConfig, seeded
+from rslwm.data.check import require_sound
 from rslwm.data.config import DataConfig
 from rslwm.data.corpus import Corpus
+from rslwm.data.dataset import EpisodeDataset
+from rslwm.data.frames import DecodedFrames, build_frame_store
+from rslwm.data.sources.base import Source
+from rslwm.data.sources.opening import located, open_source
+from rslwm.data.store import Readable, TensorStore
 from rslwm.flops import Pass, training_disk, training_flops, training_memory
 from rslwm.latents.adapters.base import AdapterConfig
 from rslwm.latents.space import LatentSpace, SpaceConfig, describe
+from rslwm.latents.stored import open_latents
 from rslwm.optim import OptimConfig
 from rslwm.run.stage import Demand, Stage, Workspace
 from rslwm.serialisation import content_hash
+from rslwm.types import LatentSpec
 
 if TYPE_CHECKING:
     from rslwm.study.graph import Subject
-    from rslwm.study.stages.data import DataStage
-    from rslwm.study.stages.frames import FramesStage
 
 T = TypeVar("T")
 
@@ -46,6 +51,93 @@ class StudyStage(Stage[T]):
         else its weights in bfloat16. Not counted: activations of encoders and perceptual networks, metrics, videos."""
         return Demand()
 
+    def reading(self, frames: float, demand: Demand) -> Demand:
+        """The demand with the encoding of so many frames, where the stage reads what isn't stored."""
+        for source in self.needs.values():
+            if isinstance(source, Encoded) and source.streamed:
+                flops, memory = frames * source.flops_per_frame, 2 * source.spec.parameters
+                demand = replace(demand, flops=demand.flops + flops, memory=demand.memory + memory)
+        return demand
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class DataStage(StudyStage[EpisodeDataset]):
+    """Record, import or just find the episodes, and refuse faulty ones; the facts say where they are."""
+
+    kind = "data"
+
+    settings: DataConfig
+    content: str
+    """What determines the episodes beside their configuration, see :meth:`rslwm.data.sources.base.Source.key`."""
+
+    @classmethod
+    def of(cls, subject: Subject) -> DataStage:
+        source = subject.study.source
+        return cls(label=source.config.uri, settings=source.recorded, content=source.key())
+
+    @property
+    def source(self) -> Source:
+        return open_source(self.settings)
+
+    @property
+    def exclusive(self) -> bool:
+        return self.source.exclusive
+
+    @property
+    def seconds(self) -> float:
+        return self.source.seconds
+
+    def run(self, work: Workspace) -> None:
+        source = self.source
+        dataset = source.open(work.out, work.progress)
+        require_sound(dataset)
+        work.write_facts(
+            **source.location(dataset, work.out),
+            uri=self.settings.uri,
+            fingerprint=dataset.fingerprint,
+            episodes=len(dataset),
+            frames=int(dataset.lengths.sum()),
+            labelled=sum(label is not None for label in dataset.success),
+            successes=sum(label is True for label in dataset.success),
+            cameras=dataset.cameras,
+            instructions=len(set(dataset.instructions)),
+            left_out=dataset.left_out,
+        )
+
+    def open(self, work: Workspace) -> EpisodeDataset:
+        return located(work.out, self.settings)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class FramesStage(StudyStage[TensorStore]):
+    """Decode and resize every frame of every configured camera: once, or whenever it is asked for."""
+
+    kind = "frames"
+    seconds = 5.0
+
+    data: DataStage
+    settings: DataConfig
+    stored: bool
+
+    @classmethod
+    def of(cls, subject: Subject) -> FramesStage:
+        data, asked = subject.pull(DataStage), subject.study.config.data
+        config = replace(data.settings, camera=asked.camera, image_size=asked.image_size)
+        return cls(label=data.label, data=data, settings=config, stored=subject.study.stored_frames)
+
+    def demand(self, sizes: Sizes) -> Demand:
+        return Demand(disk=self.stored * sizes.frames * self.settings.views * 3 * self.settings.image_size**2)
+
+    def run(self, work: Workspace) -> None:
+        if self.stored:
+            dataset, config = work.open(self.data), self.settings
+            build_frame_store(dataset, config.camera, config.image_size, work.out, work.progress)
+
+    def open(self, work: Workspace) -> Any:
+        if self.stored:
+            return TensorStore(work.out)
+        return DecodedFrames(work.open(self.data), self.settings.camera, self.settings.image_size)
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class OnEpisodes(StudyStage[T]):
@@ -64,9 +156,6 @@ class OnEpisodes(StudyStage[T]):
 
 def on_episodes(subject: Subject, framewise: bool = False) -> dict[str, Any]:
     """The fields of :class:`OnEpisodes`. What works frame by frame doesn't depend on how clips are cut."""
-    from rslwm.study.stages.data import DataStage
-    from rslwm.study.stages.frames import FramesStage
-
     study = subject.study
     return {
         "data": subject.pull(DataStage),
@@ -74,6 +163,37 @@ def on_episodes(subject: Subject, framewise: bool = False) -> dict[str, Any]:
         "cut": study.framewise if framewise else study.config.data,
         "compute": study.compute,
     }
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Encoded(StudyStage[Readable]):
+    """What is made of every frame: stored or, where it is too wide, encoded whenever it is read."""
+
+    seconds = 15.0
+
+    frames: FramesStage
+    compute: ComputeConfig
+    streamed: bool
+
+    @property
+    def spec(self) -> LatentSpec:
+        raise NotImplementedError
+
+    @property
+    def flops_per_frame(self) -> float:
+        """Of encoding a frame anew."""
+        raise NotImplementedError
+
+    def kept(self, sizes: Sizes, space: SpaceConfig, flops: float) -> Demand:
+        """Of encoding every frame once, ``flops`` each, and of the space that is kept beside them."""
+        disk = saved_bytes(space)
+        if self.streamed:
+            return Demand(disk=disk)
+        disk += sizes.frames * self.spec.bytes_per_frame
+        return self.reading(sizes.frames, Demand(sizes.frames * flops, disk, 2 * self.spec.parameters))
+
+    def open(self, work: Workspace) -> Readable:
+        return open_latents(work.out, work.open(self.frames), self.compute)
 
 
 # ------------------------------------------------------------------------------------------------------------- demands
@@ -106,21 +226,5 @@ def saved_bytes(config: SpaceConfig) -> float:
 
 def training(optim: OptimConfig, one: Pass) -> Demand:
     """Of a training whose sample passes once through a network."""
-    return Demand(
-        flops=optim.samples * training_flops(one.flops),
-        disk=training_disk(optim, one.parameters),
-        memory=training_memory(optim, one),
-    )
-
-
-def reading(stage: Stage, frames: float, demand: Demand) -> Demand:
-    """A demand with the encoding of so many frames, where the stage reads features or latents that aren't stored."""
-    for flops, memory in _encoded_anew(stage):
-        demand = replace(demand, flops=demand.flops + frames * flops, memory=demand.memory + memory)
-    return demand
-
-
-def _encoded_anew(stage: Stage) -> Iterator[tuple[float, float]]:
-    for source in stage.needs.values():
-        if getattr(source, "streamed", False):
-            yield source.flops_per_frame, 2 * source.spec.parameters  # type: ignore[attr-defined]
+    flops = optim.samples * training_flops(one.flops)
+    return Demand(flops, training_disk(optim, one.parameters), training_memory(optim, one))

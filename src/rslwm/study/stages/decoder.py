@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +16,8 @@ from rslwm.latents.perceptual import Kind, blank_perceptual
 from rslwm.latents.pixels import OwnDecoder, TrainedDecoder, TwinDecoder, open_decoder
 from rslwm.latents.space import LatentSpace
 from rslwm.run.stage import Demand, Workspace
-from rslwm.study.stages.base import OnEpisodes, Sizes, described, on_episodes, own_flops, reading, saved_bytes, training
-from rslwm.study.stages.latents import LatentsStage
-from rslwm.study.stages.space import SPACE, SpaceStage
+from rslwm.study.stages.base import OnEpisodes, Sizes, described, on_episodes, own_flops, saved_bytes, training
+from rslwm.study.stages.latents import SPACE, LatentsStage, SpaceStage
 from rslwm.train.latents import train_decoder
 from rslwm.types import LatentSpec
 
@@ -89,12 +88,11 @@ class DecoderStage(OnEpisodes[LatentSpace]):
     def demand(self, sizes: Sizes) -> Demand:
         if not self.latents:
             return Demand(disk=self.disk)
-        found = training(self.settings.optim, self.one)
-        compared = max(0, self.settings.optim.samples - self.settings.perceptual_after)
+        config, space = self.settings, self.space.settings
+        compared = max(0, config.optim.samples - config.perceptual_after)
         # A perceptual distance looks at image and target, and goes back through the image.
-        flops = 3 * compared * looking(self.settings.perceptual, self.space.settings.image_size)
-        disk = found.disk + saved_bytes(self.space.settings)
-        return reading(self, self.settings.optim.samples, replace(found, flops=found.flops + flops, disk=disk))
+        more = Demand(flops=3 * compared * looking(config.perceptual, space.image_size), disk=saved_bytes(space))
+        return self.reading(config.optim.samples, training(config.optim, self.one) + more)
 
     def run(self, work: Workspace) -> None:
         space = LatentSpace.load(work.folder(self.space) / SPACE)  # a copy to complete

@@ -1,11 +1,11 @@
-"""A native encoder: trained, or frozen and looked at."""
+"""A native encoder, trained or frozen and looked at, and what it makes of every frame."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -14,14 +14,16 @@ from rslwm.compute import device, seeded
 from rslwm.flops import Pass
 from rslwm.latents.base import Encoder
 from rslwm.latents.space import LatentSpace, SpaceConfig
+from rslwm.latents.stored import leave_latents
 from rslwm.run.stage import Demand, Workspace
-from rslwm.study.stages.base import OnEpisodes, Sizes, described, on_episodes, own_flops, reading, training
-from rslwm.study.stages.features import FeaturesStage
+from rslwm.study.stages.base import Encoded, FramesStage, OnEpisodes, Sizes, described, on_episodes, own_flops, training
 from rslwm.tensors import load_weights, write_tensors
 from rslwm.train.latents import train_encoder
+from rslwm.types import LatentSpec
 
 if TYPE_CHECKING:
     from rslwm.study.graph import Variant
+
 
 WEIGHTS = "encoder.safetensors"
 LOOK = 256
@@ -47,7 +49,7 @@ class EncoderStage(OnEpisodes[LatentSpace]):
         return cls(
             **on_episodes(variant, framewise=True),
             label=native.label,
-            teacher=variant.taught_by(encoder.teacher).pull(FeaturesStage) if encoder.teacher else None,
+            teacher=variant.teacher.pull(FeaturesStage) if variant.teacher else None,
             space=native.space,
             seed=variant.seed if encoder.seeded else 0,
             source=variant.entry.source() + native.described.spec.revision,
@@ -73,7 +75,7 @@ class EncoderStage(OnEpisodes[LatentSpace]):
         parameters = encoder.spec.parameters
         if not encoder.trainable:
             return Demand(flops=LOOK * self.flops_per_frame, memory=2 * parameters)
-        return reading(self, optim.samples, training(optim, Pass(own_flops(self.space)[0], parameters, 0.0)))
+        return self.reading(optim.samples, training(optim, Pass(own_flops(self.space)[0], parameters, 0.0)))
 
     def run(self, work: Workspace) -> None:
         features = work.open(self.teacher) if self.teacher else None
@@ -82,15 +84,12 @@ class EncoderStage(OnEpisodes[LatentSpace]):
             encoder = LatentSpace(self.space).encoder
         trained = train_encoder(encoder, self.corpus(work), self.seed, work.out, self.compute, work.progress, features)
         write_tensors(encoder.state_dict(), work.out / WEIGHTS)
-        facts: dict[str, Any] = {
-            "parameters": encoder.spec.parameters,
-            "flops_per_frame": self._flops_per_frame(encoder),
-        }
+        work.write_facts(parameters=encoder.spec.parameters, flops_per_frame=self._counted_flops(encoder))
         if trained:
-            facts |= {"frames_seen": self.space.encoder.optim.samples, **trained.facts}
-        work.write_facts(**facts)
+            work.write_facts(frames_seen=self.space.encoder.optim.samples, **trained.facts)
 
-    def _flops_per_frame(self, encoder: Encoder) -> float:
+    def _counted_flops(self, encoder: Encoder) -> float:
+        """Of all views of a frame."""
         size = self.space.image_size
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             encoder.encode(torch.zeros(self.space.views, 1, size, size, 3, device=device(self.compute)))
@@ -100,3 +99,33 @@ class EncoderStage(OnEpisodes[LatentSpace]):
         native = LatentSpace(self.space)
         load_weights(native.encoder, work.out / WEIGHTS)
         return native.to(device(self.compute)).eval()
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class FeaturesStage(Encoded):
+    """What an encoder makes of every frame, not normalised."""
+
+    kind = "features"
+
+    encoder: EncoderStage
+
+    @classmethod
+    def of(cls, variant: Variant) -> FeaturesStage:
+        native, frames = variant.native, variant.pull(FramesStage)
+        encoder, compute = native.pull(EncoderStage), variant.study.compute
+        return cls(label=native.label, frames=frames, encoder=encoder, compute=compute, streamed=native.streamed)
+
+    @property
+    def spec(self) -> LatentSpec:
+        return described(self.encoder.space).spec
+
+    @property
+    def flops_per_frame(self) -> float:
+        return self.encoder.flops_per_frame
+
+    def demand(self, sizes: Sizes) -> Demand:
+        return self.kept(sizes, self.encoder.space, self.flops_per_frame)
+
+    def run(self, work: Workspace) -> None:
+        native, frames = work.open(self.encoder), work.open(self.frames)
+        leave_latents(work.out, native, frames, self.compute, work.progress, streamed=self.streamed)

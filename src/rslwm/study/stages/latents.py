@@ -1,38 +1,154 @@
-"""Normalised latents of every frame."""
+"""A latent space: the adapter behind an encoder, the space that they make, the latents of every frame."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
+from math import prod
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rslwm.compute import ComputeConfig, device
-from rslwm.data.store import Readable
-from rslwm.latents.stored import leave_latents, open_latents
+from torch import Tensor
+
+from rslwm.compute import device
+from rslwm.flops import Pass, blank, count
+from rslwm.latents.adapters.base import Adapter, AdapterConfig
+from rslwm.latents.space import LatentSpace, SpaceConfig, open_adapter
+from rslwm.latents.stored import leave_latents
 from rslwm.run.stage import Demand, Workspace
-from rslwm.study.stages.base import Sizes, StudyStage, reading, saved_bytes
-from rslwm.study.stages.features import FeaturesStage
-from rslwm.study.stages.frames import FramesStage
-from rslwm.study.stages.space import SpaceStage
+from rslwm.study.stages.base import (
+    Encoded,
+    FramesStage,
+    OnEpisodes,
+    Sizes,
+    described,
+    on_episodes,
+    saved_bytes,
+    training,
+)
+from rslwm.study.stages.encoder import WEIGHTS, EncoderStage, FeaturesStage
+from rslwm.tensors import load_weights, write_tensors
+from rslwm.train.latents import sample_frames, train_adapter
+from rslwm.train.normaliser import SAMPLE, fit_normaliser
 from rslwm.types import LatentSpec
 
 if TYPE_CHECKING:
-    from rslwm.study.graph import Subject
-    from rslwm.study.stages.checkpoint import CheckpointSpace
+    from rslwm.study.graph import Subject, Variant
+    from rslwm.study.stages.world_model import CheckpointSpace
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class LatentsStage(StudyStage[Readable]):
-    """Encode every frame, or its native features: stored or, where latents are too wide, encoded when they are read."""
+class AdapterStage(OnEpisodes[Path]):
+    """Train or fit an adapter; it opens as the file of its weights."""
+
+    kind = "adapter"
+
+    features: FeaturesStage
+    settings: AdapterConfig
+    channels: int
+    seed: int
+
+    @classmethod
+    def of(cls, variant: Variant) -> AdapterStage:
+        return cls(
+            **on_episodes(variant, framewise=True),
+            label=variant.label,
+            features=variant.pull(FeaturesStage),
+            settings=variant.study.config.adapter,
+            channels=variant.entry.channels,
+            seed=variant.seed,
+        )
+
+    @property
+    def seconds(self) -> float:
+        return self.settings.optim.steps * 0.05
+
+    def demand(self, sizes: Sizes) -> Demand:
+        spec = self.features.spec
+        if self.settings.kind == "pca":  # one covariance
+            flops = 2 * sizes.frames * prod(spec.grid) * spec.channels**2
+            fitted = Demand(flops=flops, memory=8 * spec.channels**2)
+            return self.reading(sizes.frames, fitted)
+        one = restoring(self.settings, *self.features.encoder.tokens, self.channels)
+        return self.reading(self.settings.optim.samples, training(self.settings.optim, one))
+
+    def run(self, work: Workspace) -> None:
+        corpus, features = self.corpus(work), work.open(self.features)
+        adapter, trained = train_adapter(
+            corpus, features, self.channels, self.settings, self.seed, work.out, self.compute, work.progress
+        )
+        write_tensors(adapter.state_dict(), work.out / "adapter.safetensors")
+        work.write_facts(**trained.facts)
+
+    def open(self, work: Workspace) -> Path:
+        return work.out / "adapter.safetensors"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class SpaceStage(OnEpisodes[LatentSpace]):
+    """Put a space together, and fit its normaliser to the training episodes."""
+
+    kind = "space"
+    seconds = 3.0
+
+    encoder: EncoderStage
+    adapter: AdapterStage | None
+    settings: SpaceConfig
+
+    @classmethod
+    def of(cls, variant: Variant) -> SpaceStage:
+        return cls(
+            **on_episodes(variant, framewise=True),
+            label=variant.label,
+            encoder=variant.pull(EncoderStage),
+            adapter=variant.pull(AdapterStage) if variant.entry.channels else None,
+            settings=variant.space,
+        )
+
+    @property
+    def spec(self) -> LatentSpec:
+        return described(self.settings).spec
+
+    @property
+    def compress_flops(self) -> float:
+        """Of all views of a frame through the first half of the adapter; 0 without one."""
+        config = self.settings
+        if not config.channels:
+            return 0.0
+        return config.views * compressing(config.adapter, *self.encoder.tokens, config.channels).flops
+
+    @property
+    def encode_flops(self) -> float:
+        """Of all views of a frame through the encoder."""
+        return self.encoder.flops_per_frame
+
+    def demand(self, sizes: Sizes) -> Demand:
+        flops = SAMPLE * (self.encode_flops + self.compress_flops)
+        return Demand(flops=flops, disk=saved_bytes(self.settings), memory=2 * self.spec.parameters)
+
+    def run(self, work: Workspace) -> None:
+        corpus, space = self.corpus(work), LatentSpace(self.settings)
+        load_weights(space.encoder, work.folder(self.encoder) / WEIGHTS)
+        if self.adapter:
+            assert space.adapter is not None
+            load_weights(space.adapter, work.open(self.adapter))
+        space = space.to(device(self.compute)).eval()
+        fit_normaliser(space, sample_frames(corpus, corpus.train, SAMPLE // corpus.views), self.compute)
+        space.save(work.out / SPACE)
+
+    def open(self, work: Workspace) -> LatentSpace:
+        return LatentSpace.load(work.out / SPACE)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class LatentsStage(Encoded):
+    """The normalised latents of every frame, made of it or of its native features."""
 
     kind = "latents"
-    seconds = 15.0
 
-    frames: FramesStage
     space: SpaceStage | CheckpointSpace
     features: FeaturesStage | None
     """Of an adapted space, which is encoded from these."""
-    compute: ComputeConfig
-    streamed: bool
 
     @classmethod
     def of(cls, subject: Subject) -> LatentsStage:
@@ -57,21 +173,37 @@ class LatentsStage(StudyStage[Readable]):
 
     @property
     def flops_per_frame(self) -> float:
-        """Of encoding a frame anew."""
         return self.fitted.encode_flops + self.fitted.compress_flops
 
     def demand(self, sizes: Sizes) -> Demand:
-        disk = saved_bytes(self.fitted.settings)
-        if self.streamed:
-            return Demand(disk=disk)
         every = self.fitted.compress_flops or self.fitted.encode_flops  # an adapted space is made of the features
-        disk += sizes.frames * self.spec.bytes_per_frame
-        return reading(self, sizes.frames, Demand(sizes.frames * every, disk, 2 * self.spec.parameters))
+        return self.kept(sizes, self.fitted.settings, every)
 
     def run(self, work: Workspace) -> None:
         features = work.open(self.features) if self.features else None
         space, frames = work.open(self.space).to(device(self.compute)), work.open(self.frames)
         leave_latents(work.out, space, frames, self.compute, work.progress, streamed=self.streamed, features=features)
 
-    def open(self, work: Workspace) -> Readable:
-        return open_latents(work.out, work.open(self.frames), self.compute)
+
+# Counted once each: many spaces of a study have the same sizes.
+
+
+@cache
+def compressing(config: AdapterConfig, tokens: int, width: int, channels: int) -> Pass:
+    """One view of a frame through the first half of an adapter from ``width`` to ``channels``."""
+    return count(
+        lambda: open_adapter(config, width, channels), lambda adapter: adapter.compress(blank(1, tokens, width))
+    )
+
+
+@cache
+def restoring(config: AdapterConfig, tokens: int, width: int, channels: int) -> Pass:
+    """One view of a frame through both halves of it."""
+
+    def run(adapter: Adapter) -> Tensor:
+        return adapter.reconstruct(adapter.compress(blank(1, tokens, width)).to(blank(1).dtype))
+
+    return count(lambda: open_adapter(config, width, channels), run)
+
+
+SPACE = "space"

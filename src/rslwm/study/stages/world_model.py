@@ -1,7 +1,8 @@
-"""The world model of a space."""
+"""The world model of a space, trained here or taken from elsewhere."""
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass, field, replace
 from functools import cache
 from math import isqrt, prod
@@ -10,24 +11,25 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from rslwm.compute import generator
+from rslwm.compute import ComputeConfig, generator
 from rslwm.data.corpus import Corpus, SeenEpisodes
+from rslwm.data.fingerprint import files_key
 from rslwm.flops import PRECISION, Pass, blank, count
 from rslwm.latents.space import LatentSpace
 from rslwm.model.dit import SIZES, DiT, DiTConfig, forward_flops
 from rslwm.model.world_model import WorldModel, WorldModelConfig
 from rslwm.optim import OptimConfig
-from rslwm.run.stage import Demand, Workspace
-from rslwm.serialisation import ConfigError
-from rslwm.study.stages.base import OnEpisodes, Sizes, on_episodes, reading, training
+from rslwm.run.stage import Demand, Stage, Workspace
+from rslwm.serialisation import OPERATIONAL, ConfigError
+from rslwm.study.stages.base import OnEpisodes, Sizes, on_episodes, training
 from rslwm.study.stages.decoder import DecoderStage
-from rslwm.study.stages.latents import LatentsStage
-from rslwm.study.stages.space import SPACE
+from rslwm.study.stages.latents import SPACE, LatentsStage
 from rslwm.train.world_model import start_from, train_world_model
 from rslwm.types import DataError, LatentSpec
 
 if TYPE_CHECKING:
     from rslwm.study.graph import Variant
+
 
 CHECKPOINT = "checkpoint"
 ACTION_DIMS = 7
@@ -76,20 +78,19 @@ class WorldModelStage(OnEpisodes[WorldModel]):
         return predicting(self.settings.dit, spec.grid, spec.channels)
 
     def demand(self, sizes: Sizes) -> Demand:
-        found = training(self.settings.optim, self.one)
-        found = replace(found, disk=found.disk + self.decoder.disk)
-        return reading(self, self.settings.optim.samples * self.settings.dit.max_frames, found)
+        optim, decoder = self.settings.optim, Demand(disk=self.decoder.disk)
+        return self.reading(optim.samples * self.settings.dit.max_frames, training(optim, self.one) + decoder)
 
     def run(self, work: Workspace) -> None:
         corpus, init = self.corpus(work), self.settings.init
+        seen = _seen_before(init, corpus)
         space = LatentSpace.load(work.folder(self.decoder) / SPACE)  # a copy to move about
-        weights = generator(self.seed, "world model weights")
-        fingerprint, seen = corpus.dataset.fingerprint, _seen_before(init, corpus)
+        weights, fingerprint = generator(self.seed, "world model weights"), corpus.dataset.fingerprint
         model = WorldModel(space, corpus.action_spec, self.settings, weights, fingerprint, self.cut)
         start = start_from(Path(init), model) if init else "random weights"
         print(f"starts from {start}")
-        store = work.open(self.latents)
-        trained = train_world_model(model, corpus, store, self.seed, work.out, self.compute, work.progress)
+        latents = work.open(self.latents)
+        trained = train_world_model(model, corpus, latents, self.seed, work.out, self.compute, work.progress)
         model.seen = SeenEpisodes.of(corpus, seen)
         model.cpu().save(work.out / CHECKPOINT)
         parameters = sum(p.numel() for p in model.dit.parameters())
@@ -100,11 +101,7 @@ class WorldModelStage(OnEpisodes[WorldModel]):
 
 
 def _seen_before(init: str, corpus: Corpus) -> SeenEpisodes | None:
-    """What the model was trained on whose weights another one starts from.
-
-    Raises:
-        DataError: some of it is held out here.
-    """
+    """What the model ``init`` was trained on; raises :class:`DataError` if some of it is held out here."""
     seen = SeenEpisodes.read(Path(init)) if init else None
     if seen and (both := seen.among(corpus) & set(corpus.test)):
         raise DataError(
@@ -113,6 +110,53 @@ def _seen_before(init: str, corpus: Corpus) -> SeenEpisodes | None:
             "or leave world_model.init out"
         )
     return seen
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class CheckpointStage(Stage[WorldModel]):
+    """Take a copy of a world model's folder, so that rows stay next to the weights that they belong to."""
+
+    kind = "checkpoint"
+
+    path: str = field(metadata=OPERATIONAL)
+    files: str
+    """The content of the folder."""
+    compute: ComputeConfig
+
+    @classmethod
+    def of_folder(cls, folder: Path, compute: ComputeConfig) -> CheckpointStage:
+        return cls(label=str(folder), path=str(folder.absolute()), files=files_key(folder), compute=compute)
+
+    def run(self, work: Workspace) -> None:
+        copy_folder(Path(self.path), work.out / CHECKPOINT)
+
+    def open(self, work: Workspace) -> WorldModel:
+        return WorldModel.load(work.out / CHECKPOINT).for_inference(self.compute)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class CheckpointSpace(Stage[LatentSpace]):
+    """The latent space of a world model from elsewhere."""
+
+    kind = "space"
+
+    checkpoint: CheckpointStage
+
+    def run(self, work: Workspace) -> None:
+        WorldModel.load(work.folder(self.checkpoint) / CHECKPOINT).space.save(work.out / SPACE)
+
+    def open(self, work: Workspace) -> LatentSpace:
+        return LatentSpace.load(work.out / SPACE)
+
+
+def copy_folder(source: Path, target: Path) -> Path:
+    """Replace ``target`` by a copy of ``source``; a kill leaves the old one, the new one, or none."""
+    new = target.with_name(f".{target.name}.new")
+    shutil.rmtree(new, ignore_errors=True)
+    shutil.copytree(source, new)
+    shutil.rmtree(target, ignore_errors=True)
+    new.rename(target)
+    return target
 
 
 # ------------------------------------------------------------------------------------------------------------- its size
@@ -132,11 +176,8 @@ class ScalingConfig:
 
 
 def scaled(model: WorldModelConfig, scaling: ScalingConfig, spec: LatentSpec, size: str = "") -> WorldModelConfig:
-    """The world model of a size (of its own ``dit`` if that is empty) over a space, ``spec`` of one view.
-
-    Raises:
-        ConfigError: the grid can't be cut into ``scaling.tokens`` patches.
-    """
+    """The world model of a size (of its own ``dit`` if that is empty) over a space, ``spec`` of one view. Raises
+    :class:`ConfigError` if the grid can't be cut into ``scaling.tokens`` patches."""
     dit = model.dit
     if size:
         shape = SIZES[size]

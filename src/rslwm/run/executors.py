@@ -1,31 +1,79 @@
-"""Persistent worker processes on this machine, started when they are first needed and replaced when one dies."""
+"""Where stages run: an executor starts jobs, says what becomes of them, and ends them.
+
+The local one has worker processes, which are started when they are first needed and replaced when one dies.
+"""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
+import select
 import signal
+import sys
+import threading
+import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from rslwm.run.executors.base import EXECUTORS, Advanced, Event, Executor
-from rslwm.run.executors.worker import serve
-from rslwm.run.perform import Failed, Job
+from rslwm.registry import Registry
+from rslwm.run.perform import LESS_MEMORY, Done, Failed, Job, perform
 from rslwm.run.stage import Stage
 
+
+@dataclass(frozen=True)
+class Advanced:
+    """How far a running stage is."""
+
+    done: int
+    total: int
+    message: str
+
+
+Event = Advanced | Done | Failed
+
+
+class Executor(ABC):
+    """Runs up to ``jobs`` stages side by side, for one run at a time. Wherever a job is done, :meth:`Job.unpack` makes
+    it of what :meth:`Job.pack` gave, and :func:`rslwm.run.perform.perform` does it; both ends see the same folders."""
+
+    def __init__(self, jobs: int) -> None:
+        self.jobs = jobs
+
+    @abstractmethod
+    def room(self, stage: Stage[Any]) -> bool:
+        """Whether this stage could start now beside those that run."""
+
+    @abstractmethod
+    def start(self, job: Job) -> None:
+        """Start a job that there is room for."""
+
+    @abstractmethod
+    def poll(self, seconds: float) -> list[tuple[Stage[Any], Event]]:
+        """What has happened to running stages, waiting at most this long for the first of it. The last that is told of
+        each is :class:`Done` or :class:`Failed`, also where its process or machine dies."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """End all that still runs, and the processes that it started."""
+
+
+EXECUTORS: Registry[type[Executor]] = Registry("executor", "rslwm.executors")
+
+# ------------------------------------------------------------------------------------------------------ on this machine
+
 THREAD_VARIABLES = [f"{library}_NUM_THREADS" for library in ("OMP", "MKL", "OPENBLAS", "NUMEXPR", "LP")]
+PROGRESS_SECONDS, WATCH_SECONDS = 0.1, 0.5
 GRACE_SECONDS = 5.0
 """For an idle worker to end by itself."""
 
 
 class Worker:
-    """The main process's end of one worker.
-
-    Every numerical library in it gets ``threads`` threads from its environment: results must not depend on how many
-    jobs run beside a stage.
-    """
+    """The main process's end of one worker, in which every numerical library gets ``threads`` threads from its
+    environment: results must not depend on how many jobs run beside a stage."""
 
     def __init__(self, threads: int) -> None:
         context = multiprocessing.get_context("spawn")
@@ -130,10 +178,9 @@ def _drain(connection: Connection) -> tuple[list[Event], bool]:
 
 def _obituary(code: int | None) -> Failed:
     if code is not None and code < 0:
-        name = signal.Signals(-code).name
-        why = f"its worker process was killed by {name}"
-        if name == "SIGKILL":
-            return Failed(f"{why}, which usually means that memory ran out", "Run with fewer jobs or a smaller batch")
+        why = f"its worker process was killed by {signal.Signals(-code).name}"
+        if -code == signal.SIGKILL:
+            return Failed(f"{why}, which usually means that memory ran out", LESS_MEMORY)
         return Failed(why)
     return Failed(f"its worker process ended by itself with exit code {code}")
 
@@ -141,16 +188,14 @@ def _obituary(code: int | None) -> Failed:
 @contextmanager
 def _threads(count: int) -> Iterator[None]:
     """Set the environment that a process starts with; the libraries read it when they are loaded."""
-    before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
+    before = dict(os.environ)
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(count)))
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+        for name in THREAD_VARIABLES:
+            del os.environ[name]
+        os.environ.update(before)
 
 
 @contextmanager
@@ -161,3 +206,65 @@ def _without_interrupts() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def serve(connection: Connection, parent: int) -> None:
+    """The body of a worker process: perform the packed jobs that come through ``connection``. One that fails ends the
+    process, so that the next one starts from a clean state."""
+    _die_with(parent)
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    while True:
+        try:
+            packed = connection.recv_bytes()
+        except EOFError:
+            for number in (1, 2):  # what libraries say as they end is for nobody
+                os.dup2(os.open(os.devnull, os.O_WRONLY), number)
+            return
+        event = _perform(packed, connection)
+        connection.send(event)
+        if isinstance(event, Failed):
+            raise SystemExit(1)
+
+
+def _perform(packed: bytes, connection: Connection) -> Done | Failed:
+    """Do a job, and tell the main process now and then how far it is."""
+    try:
+        job = Job.unpack(packed)
+    except BaseException as error:
+        return Failed.by(error)
+    due = 0.0
+
+    def report(done: int, total: int, message: str) -> None:
+        nonlocal due
+        if time.monotonic() >= due:
+            due = time.monotonic() + PROGRESS_SECONDS
+            connection.send(Advanced(done, total, message))
+
+    return perform(job, report)
+
+
+def _die_with(parent: int) -> None:
+    """End this process and all that it starts as soon as the process ``parent`` is gone, however that ended.
+
+    The worker leads a process group of its own, which a stage's own processes belong to: all of it is killed, and a
+    Ctrl-C in the terminal reaches the main process only. The kernel's own signal at a parent's death
+    (PR_SET_PDEATHSIG) won't do: it comes when the *thread* that started this process ends.
+    """
+    os.setpgid(0, 0)
+
+    def watch() -> None:
+        _wait_for_end_of(parent)
+        os.killpg(os.getpgrp(), signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _wait_for_end_of(parent: int) -> None:
+    with suppress(AttributeError, OSError):  # this system has no such descriptors, or the process is gone
+        ended = select.poll()
+        ended.register(os.pidfd_open(parent), select.POLLIN)
+        if os.getppid() == parent:  # else the number may be another process's by now
+            ended.poll()
+    while os.getppid() == parent:
+        time.sleep(WATCH_SECONDS)
