@@ -13,8 +13,7 @@ from rslwm.bench.runner import Case, cast
 from rslwm.bench.world_model import SEED, LatentsBenchmark
 from rslwm.compute import generator, seeded
 from rslwm.latents.decoder import DecoderConfig
-from rslwm.latents.pixels import TrainedDecoder, open_decoder
-from rslwm.latents.space import LatentSpace
+from rslwm.latents.space import LatentSpace, TrainedDecoder, open_decoder
 from rslwm.serialisation import from_dict
 
 

@@ -15,7 +15,8 @@ from rslwm.bench.world_model import SEED
 from rslwm.compute import generator, peak_flops, precision
 from rslwm.data.store import TensorStore
 from rslwm.latents.base import Encoder
-from rslwm.latents.store import encode_episodes, to_float
+from rslwm.latents.stored import encode_episodes
+from rslwm.latents.views import to_float
 
 
 @dataclass

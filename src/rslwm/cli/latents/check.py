@@ -35,7 +35,7 @@ class Check(DataCommand):
         from rslwm.data.sources.opening import open_source
         from rslwm.evals.inspection import inspect
         from rslwm.latents.check import check_encoder
-        from rslwm.latents.store import to_float
+        from rslwm.latents.views import to_float
 
         torch.set_num_threads(self.compute.threads)
         where = device(self.compute)

@@ -42,13 +42,13 @@ class Encode(DataCommand):
     """That encode side by side, each with its own copy of the network; on several GPUs in turns. Changes no byte."""
 
     def run(self) -> None:
-        from rslwm.latents.encoding import Encoding, Videos
+        from rslwm.latents.stored import Encoding
 
         if self.processes < 1:
             raise ConfigError(f"--processes is {self.processes}; at least 1")
         root = self.out / "latents"
         space, dataset = self._space(root)
-        encoding = Encoding(space, Videos(dataset.root, self.camera, self.source), self.compute)
+        encoding = Encoding(space, dataset.root, self.camera, self.source, self.compute)
         with counting("episodes", len(dataset)) as bar:
             store = encoding.write(root, self.processes, lambda done, total, message: bar(done))
         text = f"{store.root}: {decimal(store.nbytes)} of latents"
@@ -84,7 +84,7 @@ class Encode(DataCommand):
 
     def _estimate(self, dataset: EpisodeDataset, spec: LatentSpec, root: Path) -> None:
         """Say what it takes on disk, and refuse what doesn't fit."""
-        from rslwm.latents.store import free_bytes, require_room
+        from rslwm.latents.stored import free_bytes, require_room
 
         count, shape = int(dataset.lengths.sum()), "x".join(map(str, (*spec.grid, spec.channels)))
         what, needed = f"{len(dataset)} episodes, {count:,} frames of {shape}", count * spec.bytes_per_frame

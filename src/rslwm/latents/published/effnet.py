@@ -63,9 +63,6 @@ class EffNetLite0(PublishedEncoder):
         """The part of the network that leads to the stage."""
         return STAGES[self.options.stage]
 
-    def measure(self, weights: Weights) -> EffNetArchitecture:
-        return self.published
-
     def side(self) -> int:
         side, stride = self.options.input, self.published.patch
         if side < stride or side % stride:
