@@ -178,9 +178,8 @@ def counted(work: Callable[[], Tensor]) -> int:
 
 
 def encoder_class(reference: str) -> type[Encoder]:
-    """The encoder of this name of the registry, or of path/to/file.py:Class.
-
-    Raises :class:`UnknownName` if nothing answers to the reference, :class:`ConfigError` if it is no encoder."""
+    """The encoder of this name of the registry, or of path/to/file.py:Class; raises :class:`UnknownName` if nothing
+    answers to the reference, :class:`ConfigError` if it is no encoder."""
     found = ENCODERS.get(reference)
     if not (isinstance(found, type) and issubclass(found, Encoder)):
         raise ConfigError(f"latents: {reference} is {found!r}, which is no subclass of rslwm.latents.base.Encoder")

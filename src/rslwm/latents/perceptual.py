@@ -73,8 +73,7 @@ class PerceptualDistance(nn.Module):
 
     def load(self, folder: str) -> None:
         """Take its published weights; a network of torchvision's is in ``folder``, or where torchvision keeps its
-        downloads. Raises :class:`MissingWeights` if a file isn't there, :class:`DataError` if it holds something else.
-        """
+        downloads. Raises :class:`MissingWeights` if a file isn't there, :class:`DataError` if it is another."""
         raise NotImplementedError
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:

@@ -27,8 +27,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 NOMINAL_PATCH = 16
 MOST = 32
-"""Images that a network sees at a time, whatever it is asked for: at 256 px, a layer of an autoencoder holds 16 MB of
-each."""
+"""Images that a network sees at a time: at 256 px, a layer of an autoencoder holds 16 MB of each."""
 
 
 @dataclass(frozen=True)
@@ -175,10 +174,8 @@ class PublishedEncoder(Encoder):
         return self.published
 
     def network(self, device: torch.device) -> nn.Module:
-        """The loaded network, on this device, once a process.
-
-        Raises :class:`MissingWeights` if they are not on this machine, :class:`DataError` if the files hold something
-        else."""
+        """The loaded network, on this device, once a process; raises :class:`MissingWeights` if its weights are not on
+        this machine, :class:`DataError` if the files hold something else."""
         if not self._network:
             self.require_weights()
             assert self.weights is not None
@@ -264,9 +261,8 @@ def blank(build: Callable[[], nn.Module]) -> nn.Module:
 
 
 def import_library(encoder: str, module: str, extra: str) -> Any:
-    """The module of another project that holds an encoder's network, imported late: it takes seconds.
-
-    Raises :class:`MissingLibrary` if it isn't installed."""
+    """The module of another project that holds an encoder's network, imported late: it takes seconds. Raises
+    :class:`MissingLibrary` if it isn't installed."""
     try:
         return importlib.import_module(module)
     except ImportError:

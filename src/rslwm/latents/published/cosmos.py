@@ -61,10 +61,8 @@ def tokenizer(a: CosmosArchitecture) -> Any:
 
 
 def measured(encoder: Mapping[str, torch.Size]) -> CosmosArchitecture:
-    """The sizes of a network from its encoder's parameters.
-
-    Raises KeyError of the first one that is needed and missing, ValueError if the first convolution has another shape.
-    """
+    """The sizes of a network from its encoder's parameters; raises KeyError of the first one that is missing,
+    ValueError if the first convolution has another shape."""
     width, bands = encoder["encoder.conv_in.weight"][:2]
     wavelets = round(math.log(bands / 3, 4))
     if width % GROUPS or bands != 3 * 4**wavelets:
@@ -127,6 +125,15 @@ class Residual(ResidualBlock):
     shortcut = "nin_shortcut"
 
 
+class Attention(PixelAttention):
+    """Of one head, in operations that a program traced from it repeats in any precision."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.norm(x)
+        q, k, v = (layer(h).flatten(2).mT for layer in (self.q, self.k, self.v))
+        return x + self.proj_out(F.scaled_dot_product_attention(q, k, v).mT.reshape_as(x))
+
+
 class Upwards(nn.ModuleList):
     """Levels numbered from the finest grid to the coarsest, run the other way round."""
 
@@ -183,7 +190,7 @@ def _blocks(inputs: int, outputs: int, number: int) -> nn.Module:
 
 def _middle(channels: int) -> nn.Module:
     first, second = Residual(channels, channels), Residual(channels, channels)
-    return _named(block_1=first, attn_1=PixelAttention(channels, heads=1), block_2=second)
+    return _named(block_1=first, attn_1=Attention(channels, heads=1), block_2=second)
 
 
 def _named(**modules: nn.Module) -> nn.Sequential:

@@ -60,7 +60,6 @@ class EffNetLite0(PublishedEncoder):
 
     @property
     def published(self) -> EffNetArchitecture:  # type: ignore[override]
-        """The part of the network that leads to the stage."""
         return STAGES[self.options.stage]
 
     def side(self) -> int:
