@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from rslwm.compute import generator, seeded
 from rslwm.latents.adapters.base import AdapterConfig
-from rslwm.latents.adapters.svae import SVAE, AdapterBlock, published_name
+from rslwm.latents.adapters.kinds import SVAE, AdapterBlock, published_name
 from rslwm.latents.base import EncoderConfig
 from rslwm.latents.space import LatentSpace, SpaceConfig
 from rslwm.study.config import PRESETS

@@ -9,13 +9,10 @@ from torch import Tensor
 
 from rslwm.compute import generator, seeded
 from rslwm.latents.adapters.base import AdapterConfig
-from rslwm.latents.adapters.mlp import MLP
-from rslwm.latents.adapters.pca import PCA, ROWS
-from rslwm.latents.adapters.svae import SVAE
+from rslwm.latents.adapters.kinds import MLP, PCA, ROWS, SVAE
 from rslwm.latents.base import EncoderConfig
 from rslwm.latents.decoder import DecoderConfig
-from rslwm.latents.pixels import TwinDecoder
-from rslwm.latents.space import LatentSpace, SpaceConfig, open_adapter
+from rslwm.latents.space import LatentSpace, SpaceConfig, TwinDecoder, open_adapter
 from rslwm.types import DataError
 
 KINDS = {"svae": SVAE, "mlp": MLP, "pca": PCA}

@@ -14,7 +14,7 @@ from rslwm.latents.base import ENCODERS, EncoderConfig, encoder_class
 from rslwm.latents.check import check_encoder
 from rslwm.latents.published.base import PublishedEncoder
 from rslwm.latents.published.weights import ENVIRONMENT, MissingWeights
-from rslwm.latents.space import LatentSpace, SpaceConfig, build_encoder
+from rslwm.latents.space import LatentSpace, SpaceConfig, open_encoder
 from rslwm.serialisation import ConfigError
 from rslwm.trust import VARIABLE
 from rslwm.types import DataError
@@ -65,7 +65,7 @@ def config(name: str, folder: Path | str, **options: Any) -> SpaceConfig:
 
 def opened(name: str, folder: Path | str, **options: Any) -> Any:
     with seeded(0, name):
-        return build_encoder(encoder_class(name), config(name, folder, **options)).eval()
+        return open_encoder(config(name, folder, **options)).eval()
 
 
 def choices(name: str) -> list[tuple[str, str, Any]]:
@@ -118,7 +118,7 @@ def test_a_choice_is_in_the_record_and_nothing_else_changes(name: str, option: s
 def test_its_settings_are_all_that_it_reads_of_the_configuration(name: str, folder: Path) -> None:
     encoder, space = opened(name, folder), config(name, folder)
     with seeded(0, name):
-        again = build_encoder(encoder_class(name), replace(space, encoder=encoder.settings(space.encoder))).eval()
+        again = open_encoder(replace(space, encoder=encoder.settings(space.encoder))).eval()
     assert again.spec == encoder.spec
     frames = FRAMES.float() / 255
     assert torch.equal(again.encode(frames), encoder.encode(frames))

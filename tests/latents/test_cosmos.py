@@ -3,8 +3,8 @@
 import torch
 
 from rslwm.latents.base import EncoderConfig
+from rslwm.latents.small.autoencoders import WaveletTransformer, haar
 from rslwm.latents.small.backbone import PatchTransformer
-from rslwm.latents.small.cosmos import WaveletTransformer, haar
 
 IMAGE = torch.rand(2, 8, 8, 3, generator=torch.Generator().manual_seed(0))
 

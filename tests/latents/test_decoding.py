@@ -12,8 +12,7 @@ from rslwm.compute import generator, seeded
 from rslwm.latents.adapters.base import AdapterConfig
 from rslwm.latents.base import ENCODERS, Encoder, EncoderConfig
 from rslwm.latents.decoder import DecoderConfig
-from rslwm.latents.pixels import OwnDecoder, TrainedDecoder, TwinDecoder
-from rslwm.latents.space import LatentSpace, SpaceConfig
+from rslwm.latents.space import LatentSpace, OwnDecoder, SpaceConfig, TrainedDecoder, TwinDecoder
 from rslwm.types import DataError, LatentSpec
 
 SIZE, PATCH = 16, 4

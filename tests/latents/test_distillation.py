@@ -4,8 +4,14 @@ import pytest
 import torch
 
 from rslwm.compute import generator
-from rslwm.latents.small.dino import random_crop, sinkhorn
-from rslwm.latents.small.distillation import photometric, random_mask, standardise, variance_covariance
+from rslwm.latents.small.semantic import (
+    photometric,
+    random_crop,
+    random_mask,
+    sinkhorn,
+    standardise,
+    variance_covariance,
+)
 
 
 @pytest.mark.parametrize(("share", "count"), [(0.0, 0), (0.5, 8), (0.6, 10), (1.0, 16)])

@@ -13,7 +13,7 @@ from rslwm.latents.base import ENCODERS, EncoderConfig
 from rslwm.latents.check import check_encoder
 from rslwm.latents.published.base import PublishedEncoder
 from rslwm.latents.space import open_encoder
-from rslwm.latents.store import to_float
+from rslwm.latents.views import to_float
 from rslwm.study.config import StudyConfig
 from rslwm.study.entry import Entry
 

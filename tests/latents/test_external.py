@@ -10,9 +10,7 @@ from safetensors.torch import load_file, save_file
 from rslwm.compute import generator, seeded
 from rslwm.latents.adapters.base import AdapterConfig
 from rslwm.latents.decoder import DecoderConfig
-from rslwm.latents.external import EXTERNAL, ExternalConfig
-from rslwm.latents.pixels import TwinDecoder
-from rslwm.latents.space import LatentSpace, SpaceConfig
+from rslwm.latents.space import EXTERNAL, ExternalConfig, LatentSpace, SpaceConfig, TwinDecoder
 from rslwm.types import DataError
 
 FEATURES = torch.randn(2, 3, 4, 4, 12, generator=generator(0, "features"))

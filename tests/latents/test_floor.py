@@ -8,8 +8,7 @@ import torch
 from rslwm.compute import generator
 from rslwm.latents.base import EncoderConfig
 from rslwm.latents.check import check_encoder
-from rslwm.latents.floor.pixels import PixelOptions, RawPixels
-from rslwm.latents.floor.projection import ProjectionOptions, RandomProjection
+from rslwm.latents.floor import PixelOptions, ProjectionOptions, RandomProjection, RawPixels
 from rslwm.serialisation import ConfigError
 
 FRAMES = torch.rand(1, 2, 64, 64, 3, generator=generator(0, "frames"))

@@ -11,7 +11,8 @@ from torch import Tensor
 from rslwm.compute import ComputeConfig
 from rslwm.data.corpus import Corpus
 from rslwm.data.store import TensorStore
-from rslwm.latents.store import encode_episodes, to_float, write_latents
+from rslwm.latents.stored import encode_episodes, write_latents
+from rslwm.latents.views import to_float
 from rslwm.types import DataError
 
 

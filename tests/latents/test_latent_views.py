@@ -10,8 +10,7 @@ from rslwm.compute import generator, seeded
 from rslwm.latents.adapters.base import AdapterConfig
 from rslwm.latents.base import EncoderConfig
 from rslwm.latents.decoder import DecoderConfig
-from rslwm.latents.external import EXTERNAL, ExternalConfig
-from rslwm.latents.space import LatentSpace, SpaceConfig
+from rslwm.latents.space import EXTERNAL, ExternalConfig, LatentSpace, SpaceConfig
 from rslwm.latents.views import apart, one_view, side_by_side
 
 VIEWS = 3

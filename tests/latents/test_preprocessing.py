@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from rslwm.compute import generator
-from rslwm.latents.published.posterior import latent
-from rslwm.latents.published.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Filter, Preprocessing
+from rslwm.latents.published.autoencoder_kl import latent
+from rslwm.latents.published.base import IMAGENET_MEAN, IMAGENET_STD, Filter, Preprocessing
 
 FRAMES = torch.rand(2, 8, 8, 3, generator=generator(0, "frames"))
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from rslwm.compute import generator
 from rslwm.latents.base import EncoderConfig
 from rslwm.latents.check import check_encoder
-from rslwm.latents.published.sd3 import SD3VAE, SD3Options
+from rslwm.latents.published.autoencoder_kl import SD3VAE, SD3Options
 from rslwm.types import DataError
 from tiny_checkpoints.sd3 import write
 

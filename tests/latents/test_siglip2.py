@@ -14,8 +14,7 @@ from torch import Tensor
 from rslwm.compute import generator
 from rslwm.latents.base import EncoderConfig
 from rslwm.latents.check import check_encoder
-from rslwm.latents.published.hub_folder import CONFIG, FILE
-from rslwm.latents.published.siglip2 import SigLIP2, SigLIP2Options
+from rslwm.latents.published.hub_transformers import CONFIG, FILE, SigLIP2, SigLIP2Options
 from rslwm.types import DataError
 from tiny_checkpoints.siglip2 import write
 

@@ -8,10 +8,10 @@ from torch import Tensor
 
 from rslwm.compute import ComputeConfig, generator
 from rslwm.data.store import TensorStore
-from rslwm.latents import store
+from rslwm.latents import stored
 from rslwm.latents.space import LatentSpace, SpaceConfig
-from rslwm.latents.store import encode_episodes, to_float
-from rslwm.latents.stored import SPACE, STORE, StreamedTensors, leave_latents, open_latents
+from rslwm.latents.stored import SPACE, STORE, StreamedTensors, encode_episodes, leave_latents, open_latents
+from rslwm.latents.views import to_float
 from rslwm.types import DataError
 
 COMPUTE = ComputeConfig(device="cpu", dtype="float32")
@@ -101,7 +101,7 @@ def test_it_is_said_what_storing_takes(
 def test_what_does_not_fit_is_refused_with_a_way_out(
     views: TensorStore, space: LatentSpace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store, "free_bytes", lambda folder: FRAMES * BYTES - 1)
+    monkeypatch.setattr(stored, "free_bytes", lambda folder: FRAMES * BYTES - 1)
     with pytest.raises(DataError, match=r"need 43\.0 kB, but its disk has 43\.0 kB free.*--stream-above-kb"):
         leave_latents(tmp_path, space, views, COMPUTE)
     leave_latents(tmp_path, space, views, COMPUTE, streamed=True)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from rslwm.compute import generator
 from rslwm.latents.base import EncoderConfig
-from rslwm.latents.published.vavae import STATISTICS, VAVAE, VAVAEOptions, ldm_name
+from rslwm.latents.published.autoencoder_kl import STATISTICS, VAVAE, VAVAEOptions, ldm_name
 from rslwm.latents.published.weights import MissingWeights
 from rslwm.types import DataError
 from tiny_checkpoints.vavae import CHANNELS, FILE, autoencoder, layout, write

@@ -16,8 +16,7 @@ from rslwm.compute import generator
 from rslwm.latents.base import EncoderConfig
 from rslwm.latents.check import check_encoder
 from rslwm.latents.published.base import Options
-from rslwm.latents.published.hub_folder import CONFIG, FILE, INDEX
-from rslwm.latents.published.webdino import WebDINO
+from rslwm.latents.published.hub_transformers import CONFIG, FILE, INDEX, WebDINO
 from rslwm.latents.published.weights import MissingWeights
 from rslwm.types import DataError
 from tiny_checkpoints.webdino import write

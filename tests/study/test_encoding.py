@@ -12,10 +12,8 @@ from rslwm.compute import ComputeConfig
 from rslwm.data.corpus import Corpus
 from rslwm.latents.base import EncoderConfig
 from rslwm.latents.decoder import DecoderConfig
-from rslwm.latents.encoding import Encoding, FrameStore, Videos
 from rslwm.latents.space import LatentSpace, SpaceConfig
-from rslwm.latents.store import require_room
-from rslwm.latents.stored import SPACE
+from rslwm.latents.stored import SPACE, Encoding, require_room
 from rslwm.serialisation import ConfigError
 from rslwm.study.config import StudyConfig
 from rslwm.study.entry import Entry
@@ -46,7 +44,7 @@ def fitted(name: str, study: StudyConfig, root: Path) -> Path:
 @pytest.fixture
 def encoding(corpus: Corpus, plugin: Path, study: StudyConfig, tmp_path: Path) -> Encoding:
     space = fitted(f"{plugin}:PatchMean", study, tmp_path / "made")
-    return Encoding(space, Videos(corpus.dataset.root), study.compute)
+    return Encoding(space, corpus.dataset.root, "", study.data, study.compute)
 
 
 def test_latents_are_normalised_over_the_training_episodes(corpus: Corpus, encoding: Encoding, tmp_path: Path):
@@ -70,11 +68,8 @@ def test_the_space_and_the_store_are_those_of_a_study(
 
 
 @pytest.mark.slow
-def test_neither_the_number_of_processes_nor_where_frames_come_from_changes_a_byte(
-    corpus: Corpus, encoding: Encoding, tmp_path: Path
-):
-    decoded = replace(encoding, frames=FrameStore(corpus.frames.root))
-    one, two = encoding.write(tmp_path / "one"), decoded.write(tmp_path / "two", processes=2)
+def test_the_number_of_processes_changes_no_byte(encoding: Encoding, tmp_path: Path):
+    one, two = encoding.write(tmp_path / "one"), encoding.write(tmp_path / "two", processes=2)
     names = sorted(path.name for path in one.root.iterdir())
     assert names == sorted(path.name for path in two.root.iterdir())
     assert all((one.root / name).read_bytes() == (two.root / name).read_bytes() for name in names)
@@ -116,7 +111,7 @@ def test_a_published_autoencoder_keeps_its_own_decoder(corpus: Corpus, study: St
     latents = space.encode(frames)
     expected = space.encoder.decode(space.normaliser.inverse(latents))
     torch.testing.assert_close(space.decode(latents), expected)
-    assert Encoding(folder, Videos(corpus.dataset.root), study.compute).write(tmp_path / "out").nbytes
+    assert Encoding(folder, corpus.dataset.root, "", study.data, study.compute).write(tmp_path / "out").nbytes
 
 
 def test_views_lie_side_by_side(plugin: Path, tmp_path: Path):

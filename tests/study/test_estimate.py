@@ -9,8 +9,7 @@ from rslwm.cli.compare import estimate
 from rslwm.data.corpus import Corpus
 from rslwm.evals.base import METRICS
 from rslwm.flops import training_disk
-from rslwm.latents.pixels import open_decoder
-from rslwm.latents.space import LatentSpace
+from rslwm.latents.space import LatentSpace, open_decoder
 from rslwm.model.dit import DiT
 from rslwm.serialisation import ConfigError
 from rslwm.study.config import PRESETS, DataSizeConfig, StudyConfig

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from rslwm.data.corpus import Corpus
 from rslwm.latents.space import LatentSpace
-from rslwm.latents.store import to_float
+from rslwm.latents.views import to_float
 from rslwm.run.stage import Workspace
 from rslwm.study.graph import Study, Variant
 from rslwm.study.stages.base import FramesStage

@@ -13,10 +13,10 @@ from rslwm.compute import ComputeConfig, seeded
 from rslwm.data.corpus import Corpus
 from rslwm.data.store import TensorStore
 from rslwm.latents.adapters.base import AdapterConfig
-from rslwm.latents.adapters.pca import PCA
+from rslwm.latents.adapters.kinds import PCA
 from rslwm.latents.base import ENCODERS, Encoder, EncoderConfig, FrameBatch, TrainableEncoder
 from rslwm.latents.decoder import DecoderConfig, SubPixelDecoder
-from rslwm.latents.small.vae import SmallVAE
+from rslwm.latents.small.autoencoders import SmallVAE
 from rslwm.optim import OptimConfig
 from rslwm.serialisation import ConfigError
 from rslwm.train.latents import FramePairs, StoredFrames, sample_frames, train_adapter, train_decoder, train_encoder

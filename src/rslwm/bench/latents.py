@@ -18,9 +18,9 @@ from rslwm.compute import generator, peak_flops, precision, seeded
 from rslwm.data.store import TensorStore
 from rslwm.latents.base import Encoder
 from rslwm.latents.decoder import DecoderConfig
-from rslwm.latents.pixels import TrainedDecoder, open_decoder
-from rslwm.latents.space import LatentSpace
-from rslwm.latents.store import encode_episodes, to_float
+from rslwm.latents.space import LatentSpace, TrainedDecoder, open_decoder
+from rslwm.latents.stored import encode_episodes
+from rslwm.latents.views import to_float
 from rslwm.serialisation import from_dict
 
 

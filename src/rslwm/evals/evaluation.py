@@ -17,7 +17,7 @@ from rslwm.data.store import Readable
 from rslwm.envs.imagined import imagine
 from rslwm.evals.base import MetricInfo, NotAvailable
 from rslwm.evals.rows import Rows
-from rslwm.latents.store import to_float
+from rslwm.latents.views import to_float
 from rslwm.model.sampler import SamplingConfig
 from rslwm.model.world_model import WorldModel
 from rslwm.types import Role

@@ -13,7 +13,7 @@ from rslwm.envs.imagined import imagine
 from rslwm.evals.evaluation import choose
 from rslwm.evals.rollouts import RolloutsConfig
 from rslwm.evals.visual import psnr
-from rslwm.latents.store import to_float
+from rslwm.latents.views import to_float
 from rslwm.model.world_model import WorldModel
 from rslwm.types import DataError
 

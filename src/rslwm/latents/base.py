@@ -11,8 +11,9 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
-from rslwm.latents.flops import counted
 from rslwm.optim import OptimConfig
 from rslwm.registry import Registry
 from rslwm.serialisation import OPERATIONAL, ConfigError
@@ -126,16 +127,11 @@ class Encoder(nn.Module):
         return None
 
     def take_place(self, recorded: LatentSpec, where: Path) -> None:
-        """Take the place of the encoder that made the latents of a saved space.
-
-        Raises:
-            DataError: that was another one, by the record in the file ``where``.
-        """
+        """Take the place of the encoder that made the latents of a saved space; raises :class:`DataError` if that was
+        another one, by the record in the file ``where``."""
         if self.spec != recorded:
-            raise DataError(
-                f"{where}: the latents were made by {recorded}, but here is {self.spec}; put the encoder's original "
-                "weights and options back"
-            )
+            what = f"the latents were made by {recorded}, but here is {self.spec}"
+            raise DataError(f"{where}: {what}; put the encoder's original weights and options back")
 
     def require_weights(self) -> None:
         """Raises :class:`DataError` if it can't encode for want of weights; says how to get them."""
@@ -172,13 +168,18 @@ class TrainableEncoder(Encoder):
     trainable = True
 
 
-def encoder_class(reference: str) -> type[Encoder]:
-    """The encoder of this name of the registry, or of path/to/file.py:Class.
+@torch.no_grad()
+def counted(work: Callable[[], Tensor]) -> int:
+    """Floating-point operations, two a multiply-add."""
+    # Not every fused attention is known to the counter.
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        work()
+    return counter.get_total_flops()
 
-    Raises:
-        UnknownName: nothing answers to the reference.
-        ConfigError: what answers is no encoder.
-    """
+
+def encoder_class(reference: str) -> type[Encoder]:
+    """The encoder of this name of the registry, or of path/to/file.py:Class; raises :class:`UnknownName` if nothing
+    answers to the reference, :class:`ConfigError` if it is no encoder."""
     found = ENCODERS.get(reference)
     if not (isinstance(found, type) and issubclass(found, Encoder)):
         raise ConfigError(f"latents: {reference} is {found!r}, which is no subclass of rslwm.latents.base.Encoder")
@@ -186,10 +187,11 @@ def encoder_class(reference: str) -> type[Encoder]:
 
 
 def _load_builtin() -> None:
-    for package in ("small", "published", "floor"):
+    for package in ("small", "published"):
         folder = importlib.import_module(f"rslwm.latents.{package}")
         for module in pkgutil.iter_modules(folder.__path__, f"{folder.__name__}."):
             importlib.import_module(module.name)
+    importlib.import_module("rslwm.latents.floor")
 
 
 ENCODERS: Registry[type[Encoder]] = Registry("encoder", "rslwm.encoders", _load_builtin)

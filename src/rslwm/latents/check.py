@@ -21,11 +21,8 @@ bfloat16 differs by 0.02 to 0.025 on a CPU."""
 
 
 def check_encoder(encoder: Encoder, frames: Tensor | None = None) -> Report:
-    """Try out everything that a study will ask of an encoder, and compare it with what its spec says.
-
-    Args:
-        frames: (B, T, H, W, 3) float in [0, 1] to try it on, two clips of two frames at least; noise without.
-    """
+    """Try out everything that a study will ask of an encoder, and compare it with what its spec says, on ``frames``
+    (B, T, H, W, 3) float in [0, 1], two clips of two frames at least; on noise without."""
     size = encoder.image_size
     if frames is None:
         frames = torch.rand(2, 3, size, size, 3, generator=generator(0, "encoder check"))
@@ -135,7 +132,11 @@ def _decoding(encoder: Encoder, frames: Tensor) -> Iterator[Finding]:
 
 def _training(encoder: Encoder, frames: Tensor) -> Iterator[Finding]:
     """A finite scalar loss that depends on nothing but batch and generator, and gradients that reach weights."""
-    batch = FrameBatch(frames, ["push the red cube", "open the drawer"], _teacher_features(encoder, frames))
+    features = None
+    if encoder.teacher is not None:
+        with torch.no_grad():
+            features = encoder_class(encoder.teacher)(encoder.config, encoder.image_size).eval().encode(frames)
+    batch = FrameBatch(frames, ["push the red cube", "open the drawer"], features)
     encoder.train()
     losses = [encoder.loss(batch, generator(0, "encoder check noise"))[0] for _ in range(2)]
     if losses[0].shape or not losses[0].isfinite():
@@ -149,11 +150,3 @@ def _training(encoder: Encoder, frames: Tensor) -> Iterator[Finding]:
     if not any(reached):
         yield Finding("error", "loss", "no parameter has a gradient", "check for detach() and no_grad()")
     encoder.zero_grad(set_to_none=True)
-
-
-def _teacher_features(encoder: Encoder, frames: Tensor) -> Tensor | None:
-    if encoder.teacher is None:
-        return None
-    teacher = encoder_class(encoder.teacher)(encoder.config, encoder.image_size)
-    with torch.no_grad():
-        return teacher.eval().encode(frames)

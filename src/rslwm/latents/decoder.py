@@ -70,23 +70,24 @@ class ResidualBlock(nn.Module):
 
 
 class PixelDecoder(nn.Module):
-    """The contract: latents (B, T, h, w, C) -> frames (B, T, H, W, 3) float, [0, 1] up to what a network overshoots.
-
-    Args:
-        spec: the latents that it reads.
-        image_size: H = W of the frames.
-    """
+    """The contract: latents (B, T, h, w, C) as ``spec`` says -> frames (B, T, H, W, 3) float, H = W = ``image_size``,
+    [0, 1] up to what a network overshoots."""
 
     def __init__(self, config: DecoderConfig, spec: LatentSpec, image_size: int) -> None:
         super().__init__()
         self.config = config
 
+    def forward(self, latents: Tensor) -> Tensor:
+        images = rearrange(latents, "B T h w C -> (B T) C h w").to(memory_format=torch.channels_last)
+        return rearrange(self.decode(images), "(B T) c H W -> B T H W c", B=len(latents))
+
+    def decode(self, x: Tensor) -> Tensor:
+        """(N, C, h, w) -> (N, 3, H, W) float."""
+        raise NotImplementedError
+
 
 class SubPixelDecoder(PixelDecoder):
-    """Convolutional decoder: two residual blocks on the latent grid, one at twice its side, then sub-pixel upsampling.
-
-    Frames must be a multiple of twice the grid's side.
-    """
+    """Convolutional: two residual blocks on the latent grid, one at twice its side, then sub-pixel upsampling."""
 
     def __init__(self, config: DecoderConfig, spec: LatentSpec, image_size: int) -> None:
         super().__init__(config, spec, image_size)
@@ -103,10 +104,7 @@ class SubPixelDecoder(PixelDecoder):
         self.out = nn.Conv2d(narrow, 3 * self.factor**2, 3, padding=1)
         nn.Module.to(self, memory_format=torch.channels_last)  # type: ignore[call-overload]  # twice as fast in bfloat16
 
-    def forward(self, latents: Tensor) -> Tensor:
-        B = latents.shape[0]
-        x = rearrange(latents, "B T h w C -> (B T) C h w").to(memory_format=torch.channels_last)
+    def decode(self, x: Tensor) -> Tensor:
         x = F.pixel_shuffle(self.up(self.low(self.embed(x))), 2)
         x = self.out(F.silu(self.norm(self.high(x))))
-        x = F.pixel_shuffle(x, self.factor)
-        return 0.5 + 0.5 * rearrange(x, "(B T) c H W -> B T H W c", B=B).float()
+        return 0.5 + 0.5 * F.pixel_shuffle(x, self.factor).float()

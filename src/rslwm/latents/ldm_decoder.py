@@ -5,6 +5,7 @@ Submodules carry the names of the published checkpoints, so that those load with
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from itertools import pairwise
 from typing import ClassVar
 
@@ -58,15 +59,9 @@ class PixelAttention(nn.Module):
         return x + self.proj_out(rearrange(attended, "B heads (h w) d -> B (heads d) h w", h=x.shape[-2]))
 
 
-class Upsample(nn.Module):
+def upsample(channels: int) -> nn.Module:
     """Twice the side, then a convolution."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.conv(F.interpolate(x, scale_factor=2, mode="nearest"))
+    return nn.Sequential(OrderedDict(up=nn.Upsample(scale_factor=2), conv=nn.Conv2d(channels, channels, 3, padding=1)))
 
 
 class Level(nn.Module):
@@ -77,46 +72,34 @@ class Level(nn.Module):
         inputs = [channels, *[out] * (config.blocks - 1)]
         self.blocks = nn.Sequential(*(ResidualBlock(width, out) for width in inputs))
         self.attn = PixelAttention(out, config.heads) if first else nn.Identity()
-        self.upsample = nn.Identity() if last else Upsample(out)
+        self.upsample = nn.Identity() if last else upsample(out)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.upsample(self.attn(self.blocks(x)))
 
 
 class LDMDecoder(PixelDecoder):
-    """Residual levels from the latent grid to the frame, each at twice the side; attention on the grid; a sigmoid.
-
-    Frames must be 2^(levels - 1) times as large as the grid.
-    """
+    """Residual levels from the latent grid to the frame, each at twice the side; attention on the grid; a sigmoid."""
 
     def __init__(self, config: DecoderConfig, spec: LatentSpec, image_size: int) -> None:
         super().__init__(config, spec, image_size)
         widths = [config.width * multiplier for multiplier in reversed(config.multipliers)]
         factor, (h, w) = 2 ** (len(widths) - 1), spec.grid
         if not h * factor == w * factor == image_size:
-            raise ValueError(
-                f"{spec.name}: the {len(widths)} levels of decoder.multipliers make {h * factor} x {w * factor} px of "
-                f"a {h}x{w} grid, not {image_size} x {image_size}"
-            )
+            what = f"the {len(widths)} levels of decoder.multipliers make {h * factor} x {w * factor} px"
+            raise ValueError(f"{spec.name}: {what} of a {h}x{w} grid, not {image_size} x {image_size}")
         if widths[0] % config.heads:
             raise ValueError(f"decoder.heads {config.heads} does not divide the {widths[0]} channels at the grid")
         self.proj_in = nn.Conv2d(spec.channels, widths[0], 1)
         self.mid_block1 = ResidualBlock(widths[0], widths[0])
         self.mid_attn = PixelAttention(widths[0], config.heads)
         self.mid_block2 = ResidualBlock(widths[0], widths[0])
-        self.up_levels = nn.Sequential(
-            *(
-                Level(config, channels, out, first=i == 0, last=i == len(widths) - 1)
-                for i, (channels, out) in enumerate(pairwise([widths[0], *widths]))
-            )
-        )
+        levels = enumerate(pairwise([widths[0], *widths]), 1)
+        self.up_levels = nn.Sequential(*(Level(config, *pair, i == 1, i == len(widths)) for i, pair in levels))
         self.norm_out, self.conv_out = norm(widths[-1]), nn.Conv2d(widths[-1], 3, 3, padding=1)
         nn.Module.to(self, memory_format=torch.channels_last)  # type: ignore[call-overload]  # twice as fast in bfloat16
 
-    def forward(self, latents: Tensor) -> Tensor:
-        B = latents.shape[0]
-        x = rearrange(latents, "B T h w C -> (B T) C h w").to(memory_format=torch.channels_last)
-        x = self.proj_in(x)
-        x = self.up_levels(self.mid_block2(self.mid_attn(self.mid_block1(x))))
-        x = self.conv_out(F.silu(self.norm_out(x)))
-        return rearrange(x.float().sigmoid(), "(B T) c H W -> B T H W c", B=B)
+    def decode(self, x: Tensor) -> Tensor:
+        x = self.mid_block2(self.mid_attn(self.mid_block1(self.proj_in(x))))
+        x = self.conv_out(F.silu(self.norm_out(self.up_levels(x))))
+        return x.float().sigmoid()

@@ -37,11 +37,9 @@ def centred(latents: Tensor) -> Tensor:
 
 
 def effective_rank(latents: Tensor) -> float:
-    """Exponential of the entropy of the normalised covariance spectrum of (N, h, w, C), position means removed.
-
-    Between 1 (all variation along one direction, or none: collapsed) and C (Roy and Vetterli, 2007); 0 if a latent is
-    not finite.
-    """
+    """Exponential of the entropy of the normalised covariance spectrum of (N, h, w, C), position means removed: between
+    1 (all variation along one direction, or none: collapsed) and C (Roy and Vetterli, 2007); 0 if a latent is not
+    finite."""
     x = centred(latents)
     if not x.isfinite().all():
         return 0.0

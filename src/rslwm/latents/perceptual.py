@@ -24,23 +24,24 @@ from rslwm.tensors import read_tensors, take_weights, tensors_in
 
 Kind = Literal["lpips-alex", "lpips-vgg", "effnet-lite0"]
 
+Convolution = tuple[int, int, int, int]
+"""Output channels, side, stride and padding."""
+
 EPSILON = 1e-8
 """Keeps the gradient finite where no channel is active."""
 
 
 @dataclass(frozen=True)
 class Trunk:
-    """Convolutions in front of torchvision's classifiers, each followed by a ReLU, with pooling between them."""
+    """What stands in front of one of torchvision's classifiers."""
 
     source: Source
-    convolutions: tuple[tuple[int, int, int, int], ...]
-    """Output channels, side, stride and padding of each."""
-    pooled: tuple[int, ...]
-    """Convolutions with a maximum pooling in front."""
     pool: int
-    """Side of the pooling; its stride is 2."""
-    compared: tuple[int, ...]
-    """Convolutions whose activations are compared."""
+    """Side of the maximum poolings; their stride is 2."""
+    levels: tuple[tuple[Convolution, ...], ...]
+    """Convolutions, each followed by a ReLU; the last activation of a level is compared."""
+    pooled: tuple[int, ...]
+    """Levels with a pooling in front."""
 
 
 def _torchvision(file: str, megabytes: int) -> Source:
@@ -50,17 +51,15 @@ def _torchvision(file: str, megabytes: int) -> Source:
 TRUNKS = {
     "alex": Trunk(
         _torchvision("alexnet-owt-7be5be79.pth", 244),
-        ((64, 11, 4, 2), (192, 5, 1, 2), (384, 3, 1, 1), (256, 3, 1, 1), (256, 3, 1, 1)),
-        pooled=(1, 2),
         pool=3,
-        compared=(0, 1, 2, 3, 4),
+        levels=(((64, 11, 4, 2),), ((192, 5, 1, 2),), ((384, 3, 1, 1),), ((256, 3, 1, 1),), ((256, 3, 1, 1),)),
+        pooled=(1, 2),
     ),
     "vgg": Trunk(
         _torchvision("vgg16-397923af.pth", 553),
-        tuple((channels, 3, 1, 1) for channels in (64, 64, 128, 128, *[256] * 3, *[512] * 6)),
-        pooled=(2, 4, 7, 10),
         pool=2,
-        compared=(1, 3, 6, 9, 12),
+        levels=tuple(((width, 3, 1, 1),) * n for width, n in ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))),
+        pooled=(1, 2, 3, 4),
     ),
 }
 
@@ -70,6 +69,11 @@ class PerceptualDistance(nn.Module):
 
     name: str
     """What logs call it."""
+
+    def load(self, folder: str) -> None:
+        """Take its published weights; a network of torchvision's is in ``folder``, or where torchvision keeps its
+        downloads. Raises :class:`MissingWeights` if a file isn't there, :class:`DataError` if it is another."""
+        raise NotImplementedError
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         """(N, H, W, 3) twice, in [0, 1] -> (N,); 0 for equal images."""
@@ -100,10 +104,8 @@ class LPIPS(PerceptualDistance):
     def __init__(self, network: Literal["alex", "vgg"]) -> None:
         super().__init__()
         self.name, self.network, self.trunk = f"lpips-{network}", network, TRUNKS[network]
-        self.features, activations = _layers(self.trunk)
-        self._compared = {activations[i] for i in self.trunk.compared}
-        widths = [self.trunk.convolutions[i][0] for i in self.trunk.compared]
-        self.heads = nn.ModuleList(nn.Conv2d(width, 1, 1, bias=False) for width in widths)
+        self.features, self._compared = _layers(self.trunk)
+        self.heads = nn.ModuleList(nn.Conv2d(level[-1][0], 1, 1, bias=False) for level in self.trunk.levels)
         self.register_buffer("shift", torch.tensor([-0.030, -0.088, -0.188])[:, None, None])
         self.register_buffer("scale", torch.tensor([0.458, 0.448, 0.450])[:, None, None])
 
@@ -118,52 +120,39 @@ class LPIPS(PerceptualDistance):
         pairs = zip(self.heads, differences, strict=True)
         return torch.stack([head(difference).mean((1, 2, 3)) for head, difference in pairs]).sum(0)
 
-    @classmethod
-    def load(cls, network: Literal["alex", "vgg"], folder: str = "") -> LPIPS:
-        """With its published weights.
-
-        Args:
-            folder: of torchvision's file; empty is where torchvision keeps its downloads.
-
-        Raises:
-            MissingWeights: the file isn't there; the message says how to get it.
-            DataError: it holds something else; names the first tensor that is missing, extra or of another shape.
-        """
-        lpips = cls(network)
-        path = _find(lpips.trunk.source, folder)
+    def load(self, folder: str) -> None:
+        path = _find(self.trunk.source, folder)
         trunk = tensors_in(read_tensors(path), path)
         kept = {name: x for name, x in trunk.items() if not name.startswith("classifier.")}
-        take_weights(lpips.features, kept, path, lambda name: f"features.{name}")
-        shipped = importlib.resources.files("torchmetrics.functional.image") / "lpips_models" / f"{network}.pth"
+        take_weights(self.features, kept, path, lambda name: f"features.{name}")
+        shipped = importlib.resources.files("torchmetrics.functional.image") / "lpips_models" / f"{self.network}.pth"
         with importlib.resources.as_file(shipped) as heads:
             weights = tensors_in(read_tensors(heads), heads)
-            take_weights(lpips.heads, weights, heads, lambda name: f"lin{name[0]}.model.1.weight")
-        return lpips
+            take_weights(self.heads, weights, heads, lambda name: f"lin{name[0]}.model.1.weight")
 
 
 def _find(source: Source, folder: str) -> Path:
     path = (Path(folder).expanduser() if folder else Path(torch.hub.get_dir()) / "checkpoints") / source.files[0]
     if not path.is_file():
         raise MissingWeights(
-            f"LPIPS compares activations of a network whose weights are not on this machine: {path} does not exist "
-            f"({source.megabytes} MB, licence: {source.licence}). Get it with\n  {source.command} --create-dirs "
-            f"--output-dir {path.parent}\nor choose another decoder.perceptual: effnet-lite0 comes with a package, "
-            "none does without"
+            f"LPIPS lacks its network: {path} does not exist ({source.megabytes} MB, licence: {source.licence}). "
+            f"Get it with\n  {source.command} --create-dirs --output-dir {path.parent}\nor choose another "
+            "decoder.perceptual: effnet-lite0 comes with a package, none does without"
         )
     return path
 
 
 def _layers(trunk: Trunk) -> tuple[nn.Sequential, list[int]]:
-    """Layers with torchvision's numbers, and the number of each convolution's activation."""
+    """Layers with torchvision's numbers, and the numbers of the activations that are compared."""
     layers: list[nn.Module] = []
-    activations, channels = [], 3
-    for i, (out, side, stride, padding) in enumerate(trunk.convolutions):
-        if i in trunk.pooled:
-            layers.append(nn.MaxPool2d(trunk.pool, 2))
-        layers += [nn.Conv2d(channels, out, side, stride, padding), nn.ReLU()]
-        activations.append(len(layers) - 1)
-        channels = out
-    return nn.Sequential(*layers), activations
+    compared, channels = [], 3
+    for i, level in enumerate(trunk.levels):
+        layers += [nn.MaxPool2d(trunk.pool, 2)] if i in trunk.pooled else []
+        for convolution in level:
+            layers += [nn.Conv2d(channels, *convolution), nn.ReLU()]
+            channels = convolution[0]
+        compared.append(len(layers) - 1)
+    return nn.Sequential(*layers), compared
 
 
 class EfficientNetDistance(PerceptualDistance):
@@ -175,11 +164,13 @@ class EfficientNetDistance(PerceptualDistance):
 
     name = "effl0-perceptual"
 
-    def __init__(self, weights: bool) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        encoder = EffNetLite0(EncoderConfig(), image_size=0, options=EffNetOptions(stage="stride32"))
-        cpu = torch.device("cpu")
-        self.network: Any = encoder.network(cpu) if weights else encoder.build(encoder.architecture)
+        self.encoder = EffNetLite0(EncoderConfig(), image_size=0, options=EffNetOptions(stage="stride32"))
+        self.network: Any = self.encoder.build(self.encoder.architecture)
+
+    def load(self, folder: str) -> None:
+        self.network = self.encoder.network(torch.device("cpu"))
 
     def maps(self, images: Tensor) -> Iterator[Tensor]:
         stem, *layers = self.network
@@ -195,22 +186,13 @@ class EfficientNetDistance(PerceptualDistance):
 
 
 def open_perceptual(kind: Kind, folder: str = "") -> PerceptualDistance:
-    """A perceptual distance with its published weights, frozen; ``folder`` is that of LPIPS' networks.
-
-    Raises:
-        MissingWeights: they are not on this machine; the message says how to get them.
-        DataError: a file holds something else.
-    """
+    """A perceptual distance with its published weights, frozen; see :meth:`PerceptualDistance.load`."""
     with seeded(0, "weights that the files replace"):
-        if kind == "effnet-lite0":
-            distance: PerceptualDistance = EfficientNetDistance(weights=True)
-        else:
-            distance = LPIPS.load("alex" if kind == "lpips-alex" else "vgg", folder)
+        distance = blank_perceptual(kind)
+    distance.load(folder)
     return distance.eval().requires_grad_(False)
 
 
 def blank_perceptual(kind: Kind) -> PerceptualDistance:
     """The same without its weights: what it costs doesn't depend on them."""
-    if kind == "effnet-lite0":
-        return EfficientNetDistance(weights=False)
-    return LPIPS("alex" if kind == "lpips-alex" else "vgg")
+    return EfficientNetDistance() if kind == "effnet-lite0" else LPIPS("alex" if kind == "lpips-alex" else "vgg")

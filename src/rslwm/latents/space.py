@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 import yaml
@@ -15,25 +15,55 @@ from torch import Tensor, nn
 
 from rslwm import serialisation
 from rslwm.latents.adapters.base import Adapter, AdapterConfig
-from rslwm.latents.adapters.mlp import MLP
-from rslwm.latents.adapters.pca import PCA
-from rslwm.latents.adapters.svae import SVAE
+from rslwm.latents.adapters.kinds import MLP, PCA, SVAE
 from rslwm.latents.base import ENCODERS, Encoder, EncoderConfig
-from rslwm.latents.decoder import DecoderConfig
-from rslwm.latents.external import EXTERNAL, ExternalConfig, ExternalEncoder
+from rslwm.latents.decoder import DecoderConfig, PixelDecoder, SubPixelDecoder
+from rslwm.latents.ldm_decoder import LDMDecoder
 from rslwm.latents.normaliser import Normaliser
-from rslwm.latents.pixels import OwnDecoder, PixelPath, TrainedDecoder, TwinDecoder, open_decoder
-from rslwm.latents.store import to_float
-from rslwm.latents.views import apart, side_by_side
+from rslwm.latents.views import apart, side_by_side, to_float
 from rslwm.serialisation import ConfigError, known_by
 from rslwm.tensors import read_weights, take_weights, write_tensors
-from rslwm.types import DataError, LatentSpec
+from rslwm.types import DataError, Family, LatentSpec
 
 ADAPTERS: dict[str, type[Adapter]] = {"svae": SVAE, "mlp": MLP, "pca": PCA}
 """By ``AdapterConfig.kind``."""
+DECODERS: dict[str, type[PixelDecoder]] = {"sub-pixel": SubPixelDecoder, "ldm": LDMDecoder}
+"""By ``DecoderConfig.kind``."""
 
 RECORD = "encoder.json"
 _BEFORE_DECODER = ("decoder_adapter.", "decoder_normaliser.")
+
+
+EXTERNAL = "external"
+"""What a space's reference says if its encoder is one of these."""
+
+
+@dataclass(frozen=True)
+class ExternalConfig:
+    """What is known of features that come from elsewhere."""
+
+    name: str = ""
+    family: Family = "semantic"
+    grid: tuple[int, int] = (16, 16)
+    """Rows and columns of one view's features."""
+    channels: int = 0
+
+
+class ExternalEncoder(Encoder):
+    """Knows what features look like that another program makes, and can't make them: its space can be generated in and
+    decoded without the network behind it."""
+
+    def __init__(self, external: ExternalConfig, config: EncoderConfig, image_size: int) -> None:
+        super().__init__(config, image_size)
+        size, record = (external.grid, external.channels), {"encoder": "another program"}
+        self.spec = LatentSpec(external.name, external.family, *size, licence="unknown", preprocessing=record)
+
+    def encode(self, frames: Tensor) -> Tensor:
+        """Raises :class:`DataError`; the message says what to do instead."""
+        raise DataError(
+            f"{self.spec.name}: frames can't be encoded here, the network isn't part of this space. Make its features "
+            "(B, T, h, w, C) elsewhere and give them to world_model.space.compress(features)"
+        )
 
 
 def _without_folders(options: dict[str, str]) -> dict[str, str]:
@@ -59,6 +89,65 @@ class SpaceConfig:
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     adapter: AdapterConfig = field(default_factory=AdapterConfig)
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
+
+
+class PixelPath(nn.Module):
+    """The way from latents to pixels that a space has, or lacks."""
+
+    def settings(self) -> dict[str, Any]:
+        """The fields of :class:`rslwm.latents.space.SpaceConfig` that rebuild it."""
+        raise NotImplementedError
+
+    def forward(self, latents: Tensor, space: LatentSpace) -> Tensor:
+        """Normalised latents of single views (B, T, h, w, C) -> (B, T, H, W, 3), [0, 1] up to what a network
+        overshoots."""
+        raise NotImplementedError
+
+
+class TrainedDecoder(PixelPath):
+    """A pixel decoder that was trained on the space's own latents."""
+
+    def __init__(self, decoder: PixelDecoder) -> None:
+        super().__init__()
+        self.decoder = decoder
+
+    def settings(self) -> dict[str, Any]:
+        return {"decoder": self.decoder.config, "decoder_channels": 0}
+
+    def forward(self, latents: Tensor, space: LatentSpace) -> Tensor:
+        return self.decoder(latents)
+
+
+class OwnDecoder(PixelPath):
+    """The decoder that the encoder brings along; nothing of it is the space's to keep."""
+
+    def settings(self) -> dict[str, Any]:
+        return {"decoder": DecoderConfig(own=True), "decoder_channels": 0}
+
+    def forward(self, latents: Tensor, space: LatentSpace) -> Tensor:
+        return space.encoder.decode(space.restore(latents))
+
+
+class TwinDecoder(PixelPath):
+    """The pixel decoder of a compressed space of the same encoder, behind that one's adapter and normaliser."""
+
+    def __init__(self, adapter: Adapter, normaliser: Normaliser, decoder: PixelDecoder) -> None:
+        super().__init__()
+        self.adapter, self.normaliser, self.decoder = adapter, normaliser, decoder
+
+    @classmethod
+    def of(cls, twin: LatentSpace) -> Self:
+        """That of this space, which has an adapter and a decoder that was trained on its latents."""
+        assert twin.adapter is not None
+        assert isinstance(twin.pixels, TrainedDecoder)
+        return cls(twin.adapter, twin.normaliser, twin.pixels.decoder)
+
+    def settings(self) -> dict[str, Any]:
+        config, adapter = self.decoder.config, self.adapter
+        return {"decoder": config, "decoder_channels": adapter.channels, "adapter": adapter.config}
+
+    def forward(self, latents: Tensor, space: LatentSpace) -> Tensor:
+        return self.decoder(self.normaliser(self.adapter.encode(space.restore(latents))))
 
 
 class LatentSpace(nn.Module):
@@ -108,11 +197,7 @@ class LatentSpace(nn.Module):
 
     def features(self, frames: Tensor) -> Tensor:
         """(B, T, H, W, 3), float in [0, 1] or uint8 -> what the encoder makes of every view, (B, T, h, w, C), not
-        normalised.
-
-        Raises:
-            ValueError: the frames are no square views, as many as the space has.
-        """
+        normalised; raises ValueError if the frames are no square views, as many as the space has."""
         (height, width), views = frames.shape[2:4], self.config.views
         if width != views * height:
             raise ValueError(f"{self.spec.name} reads {views} square view(s) side by side, not {height} x {width} px")
@@ -129,11 +214,8 @@ class LatentSpace(nn.Module):
         return self.adapter.decode(features) if self.adapter else features
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Normalised latents (B, T, h, w, C) -> frames (B, T, H, W, 3) in [0, 1].
-
-        Raises:
-            DataError: the space has no pixel decoder.
-        """
+        """Normalised latents (B, T, h, w, C) -> frames (B, T, H, W, 3) in [0, 1]; raises :class:`DataError` if the
+        space has no pixel decoder."""
         if self.pixels is None:
             raise DataError(f"{self.spec.name} has no pixel decoder; train one with `rslwm latents train`")
         return self._each_view(partial(self.pixels, space=self), latents).clamp(0, 1)
@@ -154,8 +236,8 @@ class LatentSpace(nn.Module):
 
         Raises:
             ConfigError: ``space.yaml`` is missing or can't be read.
-            DataError: the weights are missing, truncated, or other tensors than the configuration asks for; the
-                encoder that is found isn't the one that made the latents, or its code would come with the folder.
+            DataError: the weights are others than the configuration asks for; the encoder that is found isn't the one
+                that made the latents, or its code would come with the folder.
             UnknownName: the encoder's plug-in file is no longer where it was.
         """
         config = serialisation.load(SpaceConfig, folder / "space.yaml")
@@ -180,9 +262,9 @@ def _require_own_code(reference: str, folder: Path) -> None:
     """A folder may be somebody else's: it can name a plug-in of this machine's, but not bring one along."""
     path = Path(reference.rpartition(".py:")[0])
     if ".py:" in reference and (not path.is_absolute() or path.resolve().is_relative_to(folder.resolve())):
+        what = f"reference is {reference!r}, code that would come with the folder"
         raise DataError(
-            f"{folder / 'space.yaml'}: reference is {reference!r}, code that would come with the folder. Look at it, "
-            "put it elsewhere and write its absolute path there"
+            f"{folder / 'space.yaml'}: {what}; if you trust it, put it elsewhere and write its absolute path"
         )
 
 
@@ -196,29 +278,18 @@ def _recorded(path: Path) -> LatentSpec:
 
 
 def describe(config: SpaceConfig) -> LatentSpace:
-    """A space to look at, untrained and without published weights: all but its encoder is on the meta device.
-
-    Raises:
-        ValueError: it can't be built.
-    """
+    """A space to look at, untrained and without published weights: all but its encoder is on the meta device. Raises
+    ValueError if it can't be built."""
     encoder = open_encoder(config)
     with torch.device("meta"):
         return LatentSpace(config, encoder)
 
 
 def open_encoder(config: SpaceConfig) -> Encoder:
-    """The encoder of a space, untrained."""
+    """The encoder of a space, untrained; raises :class:`ConfigError` for options that its class can't take."""
     if config.reference == EXTERNAL:
         return ExternalEncoder(config.external, config.encoder, config.image_size)
-    return build_encoder(ENCODERS.get(config.reference), config)
-
-
-def build_encoder(encoder: type[Encoder], config: SpaceConfig) -> Encoder:
-    """An untrained encoder of this class.
-
-    Raises:
-        ConfigError: an option that the class doesn't have, or a value that it can't take.
-    """
+    encoder = ENCODERS.get(config.reference)
     if encoder.options_type is None:
         if config.options:
             raise ConfigError(f"{config.reference} has no options, but {config.options} is given; leave [...] out")
@@ -228,12 +299,13 @@ def build_encoder(encoder: type[Encoder], config: SpaceConfig) -> Encoder:
     return encoder(config.encoder, config.image_size, options)  # type: ignore[call-arg]
 
 
-def open_adapter(config: AdapterConfig, width: int, channels: int) -> Adapter:
-    """An untrained adapter of the configured kind, from ``width`` to ``channels``.
+def open_decoder(config: DecoderConfig, spec: LatentSpec, image_size: int) -> PixelDecoder:
+    """An untrained decoder of the configured kind; raises ValueError if it can't make such frames of such a grid."""
+    return DECODERS[config.kind](config, spec, image_size)
 
-    Raises:
-        ValueError: it can't be built with these sizes.
-    """
+
+def open_adapter(config: AdapterConfig, width: int, channels: int) -> Adapter:
+    """An untrained adapter of the configured kind, from ``width`` to ``channels``; raises ValueError if it can't be."""
     return ADAPTERS[config.kind](config, width, channels)
 
 

@@ -1,20 +1,34 @@
-"""The features or latents of all frames as one stage leaves them to the next: stored or, where they are too wide,
-encoded whenever they are read."""
+"""The features or latents of all frames: stored, by as many processes as asked for, or encoded whenever they are
+read."""
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from rich.filesize import decimal
 from torch import Tensor
 from torch.utils._python_dispatch import _disable_current_modes
 
-from rslwm.compute import ComputeConfig, device
-from rslwm.data.store import Places, Readable, Tensors, TensorStore
+from rslwm.compute import ComputeConfig, autocast, device
+from rslwm.data.config import DataConfig
+from rslwm.data.frames import DecodedFrames
+from rslwm.data.sources.opening import open_source
+from rslwm.data.store import INDEX, SHARD, Item, Places, Readable, Tensors, TensorStore, finished_shards
 from rslwm.latents.space import LatentSpace
-from rslwm.latents.store import Encode, encode_episode, encode_episodes, require_room
-from rslwm.types import LatentSpec, Progress, silent
+from rslwm.processes import number, spread
+from rslwm.types import DataError, LatentSpec, Progress, silent
+
+Encode = Callable[[Tensor], Tensor]
+
+BATCH = 128
+"""Frames encoded at a time, of one episode."""
 
 SPACE, STORE = "space", "store"
 """Subfolders of what :func:`leave_latents` leaves."""
@@ -23,6 +37,75 @@ SPACE, STORE = "space", "store"
 def too_wide(spec: LatentSpec, stream_above_kb: float) -> bool:
     """Whether latents are not to be stored; see :attr:`rslwm.study.config.StudyConfig.stream_above_kb`."""
     return 0 < stream_above_kb * 1024 < spec.bytes_per_frame
+
+
+@torch.no_grad()
+def encode_episode(encode: Encode, stored: Tensor, compute: ComputeConfig, batch: int = BATCH) -> Tensor:
+    """Latents (T, h, w, C) bfloat16 of one episode, frames or features (T, ...); see :func:`encode_episodes`."""
+    where = device(compute)
+    with autocast(compute):
+        return torch.cat([encode(part[None].to(where)).bfloat16().cpu() for part in stored.split(batch)], 1)[0]
+
+
+def encode_episodes(
+    encode: Encode,
+    source: Tensors,
+    root: Path,
+    meta: dict[str, Any],
+    compute: ComputeConfig,
+    progress: Progress = silent,
+    batch: int = BATCH,
+) -> TensorStore:
+    """Write the latents of every episode of ``source`` (frames or features), (T, h, w, C) bfloat16 each.
+
+    Args:
+        encode: (1, T, ...) as the source holds them -> (1, T, h, w, C).
+        meta: identifies encoder, preprocessing and data; a store with another one is refused, not overwritten.
+    """
+
+    def latents(keys: list[str]) -> Iterator[Tensor]:
+        return (encode_episode(encode, source[key], compute, batch) for key in keys)
+
+    return write_latents(latents, source.keys, root, meta, progress)
+
+
+def write_latents(
+    latents: Callable[[list[str]], Iterator[Tensor]],
+    keys: list[str],
+    root: Path,
+    meta: dict[str, Any],
+    progress: Progress = silent,
+    shard_bytes: int = SHARD,
+) -> TensorStore:
+    """A store of what ``latents`` makes for those of the episodes that aren't in it yet, in their order. Interrupted,
+    it loses the shard that was being filled; the same call goes on from there."""
+    finished, _ = finished_shards(root, meta)
+    made = latents([key for key in keys if key not in finished])
+
+    def items() -> Iterator[Item]:
+        for done, key in enumerate(keys, 1):
+            yield key, partial(next, made)
+            progress(done, len(keys), f"episode {key}")
+
+    return TensorStore.write(root, items(), meta, shard_bytes)
+
+
+def require_room(root: Path, needed: int, otherwise: str = "take a space of fewer channels (NAME+96)") -> None:
+    """Raises :class:`DataError` if what is still to be written to a store of so many bytes doesn't fit on its disk."""
+    if (root / INDEX).is_file():
+        return
+    needed -= sum(path.stat().st_size for path in root.glob("shard-*.safetensors"))
+    if needed > (free := free_bytes(root)):
+        raise DataError(
+            f"{root}: the latents need {decimal(needed)}, but its disk has {decimal(free)} free. Free some, write to "
+            f"another disk, or {otherwise}"
+        )
+
+
+def free_bytes(folder: Path) -> int:
+    """Of the disk that a folder is on, or will be."""
+    place = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    return shutil.disk_usage(place).free
 
 
 def leave_latents(
@@ -43,8 +126,7 @@ def leave_latents(
         space: on the device that it encodes on.
         features: of the native space, which an adapted one compresses instead of encoding frames.
 
-    Raises:
-        DataError: the latents are to be stored, and don't fit on the disk.
+    Raises :class:`DataError` if the latents are to be stored, and don't fit on the disk.
     """
     space.save(folder / SPACE)
     root, spec = folder / STORE, space.spec
@@ -57,10 +139,8 @@ def leave_latents(
     print(what)
     require_room(root, needed, "have them encoded whenever they are read (--stream-above-kb)")
     meta = latents_meta(space, frames)
-    if features is None:
-        encode_episodes(space.encode, frames, root, meta, compute, progress)
-    else:
-        encode_episodes(space.encode_features, features, root, meta, compute, progress)
+    encode, source = (space.encode, frames) if features is None else (space.encode_features, features)
+    encode_episodes(encode, source, root, meta, compute, progress)
 
 
 def latents_meta(space: LatentSpace, frames: Tensors) -> dict[str, Any]:
@@ -78,26 +158,14 @@ def open_latents(folder: Path, frames: TensorStore, compute: ComputeConfig) -> R
 
 class StreamedTensors:
     """What a store of latents would hold, in its precision; equal up to what the frames of a batch do to each other's
-    rounding.
-
-    Args:
-        encode: (1, T, ...) as the store of frames holds them -> (1, T, h, w, C).
-        latent: (h, w, C).
-    """
+    rounding. ``encode`` takes (1, T, ...) as the store holds frames to (1, T, h, w, C), ``latent`` is (h, w, C)."""
 
     def __init__(self, encode: Encode, frames: TensorStore, latent: tuple[int, ...], compute: ComputeConfig) -> None:
         self.encode, self.frames, self.latent, self.compute = encode, frames, latent, compute
+        self.keys, self.meta = frames.keys, frames.meta
 
     def __str__(self) -> str:
         return f"latents of {self.frames}"
-
-    @property
-    def keys(self) -> list[str]:
-        return self.frames.keys
-
-    @property
-    def meta(self) -> dict[str, Any]:
-        return self.frames.meta
 
     def shape(self, key: str) -> tuple[int, ...]:
         """Shape of an episode's latents, (T, h, w, C), without making them."""
@@ -114,3 +182,54 @@ class StreamedTensors:
     def _encode(self, frames: Tensor) -> Tensor:
         with _disable_current_modes():  # who counts the FLOPs of a training reads from a store or from here alike
             return encode_episode(self.encode, frames, self.compute)
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """What any process needs to know to encode any episode of a data set, straight from its videos."""
+
+    space: Path
+    """Folder that it was saved in."""
+    dataset: Path
+    cameras: str
+    """One, or several, comma separated, for a space of several views; empty takes the data set's first."""
+    data: DataConfig
+    """Of its features and actions."""
+    compute: ComputeConfig
+
+    def open(self) -> tuple[LatentSpace, Tensors]:
+        """The space, on this process's device, and the frames; loaded once a process."""
+        return _open(self)
+
+    def write(self, root: Path, processes: int = 1, progress: Progress = silent) -> TensorStore:
+        """Write the normalised latents (T, h, w, C) of every episode, those that are missing of the store in ``root``.
+
+        Its bytes are those of :func:`leave_latents`, and don't depend on the number of processes. Whether it fits on
+        the disk is the caller's to ask (:func:`require_room`). Raises :class:`DataError` if the store is of others.
+        """
+        space, frames = self.open()
+
+        def latents(keys: list[str]) -> Iterator[Tensor]:
+            # As integers, for NumPy has no bfloat16; tensors would need shared memory, which containers are short of.
+            return (torch.from_numpy(x).view(torch.bfloat16) for x in spread(partial(_encode, self), keys, processes))
+
+        return write_latents(latents, frames.keys, root, latents_meta(space, frames), progress)
+
+
+@lru_cache(maxsize=1)
+def _open(job: Encoding) -> tuple[LatentSpace, Tensors]:
+    torch.set_num_threads(job.compute.threads)  # as many in every process: the number changes last digits
+    space = LatentSpace.load(job.space)
+    frames = DecodedFrames(open_source(job.data).reopen(job.dataset), job.cameras, space.config.image_size)
+    return space.to(device(_own_device(job.compute))), frames
+
+
+def _own_device(compute: ComputeConfig) -> ComputeConfig:
+    """On a machine of several GPUs, they are taken in turns."""
+    gpus = torch.cuda.device_count()
+    return replace(compute, device=f"cuda:{number() % gpus}") if compute.device == "auto" and gpus > 1 else compute
+
+
+def _encode(job: Encoding, key: str) -> np.ndarray:
+    space, frames = job.open()
+    return encode_episode(space.encode, frames[key], _own_device(job.compute)).view(torch.int16).numpy()

@@ -1,4 +1,4 @@
-"""Camera views: side by side in a frame's width, or apart."""
+"""Frames as networks see them: as floats, and the camera views in their width apart."""
 
 from __future__ import annotations
 
@@ -7,6 +7,11 @@ from collections.abc import Iterable
 import torch
 from einops import rearrange
 from torch import Tensor
+
+
+def to_float(frames: Tensor) -> Tensor:
+    """uint8 frames to float in [0, 1]."""
+    return frames.float().div_(255)
 
 
 def apart(x: Tensor, views: int) -> Tensor:

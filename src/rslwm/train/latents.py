@@ -20,8 +20,7 @@ from rslwm.latents.base import Encoder, FrameBatch
 from rslwm.latents.decoder import DecoderConfig, PixelDecoder
 from rslwm.latents.normaliser import deviation, effective_rank
 from rslwm.latents.space import LatentSpace, open_adapter
-from rslwm.latents.store import to_float
-from rslwm.latents.views import apart, one_view_each
+from rslwm.latents.views import apart, one_view_each, to_float
 from rslwm.serialisation import ConfigError
 from rslwm.train.log import NAME
 from rslwm.train.loop import Trained, TrainingFailed, fit

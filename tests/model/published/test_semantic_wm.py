@@ -13,10 +13,10 @@ from published_vectors import published_rollout, relative_error
 from published_vectors import stored as golden
 from rslwm.compute import generator
 from rslwm.latents.base import EncoderConfig
-from rslwm.latents.pixels import TwinDecoder
+from rslwm.latents.published.autoencoder_kl import SD3VAE
 from rslwm.latents.published.base import Options
-from rslwm.latents.published.sd3 import SD3VAE
-from rslwm.latents.published.webdino import WebDINO
+from rslwm.latents.published.hub_transformers import WebDINO
+from rslwm.latents.space import TwinDecoder
 from rslwm.model.flow import FlowMatching
 from rslwm.model.published.files import PublishedAdapter, PublishedDiT
 from rslwm.model.published.semantic_wm import ACTIONS, Facts, import_world_model

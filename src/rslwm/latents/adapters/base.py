@@ -39,12 +39,7 @@ class AdapterConfig:
 
 
 class Adapter(nn.Module):
-    """Features of D channels to d channels and back, token grid unchanged.
-
-    Args:
-        width: D, channels of the native space.
-        channels: d, channels of the compressed space.
-    """
+    """Features of the native space's D = ``width`` channels to d = ``channels`` and back, token grid unchanged."""
 
     label: ClassVar[str]
     """What records and messages call it."""
@@ -54,6 +49,7 @@ class Adapter(nn.Module):
     def __init__(self, config: AdapterConfig, width: int, channels: int) -> None:
         super().__init__()
         self.config, self.width, self.channels = config, width, channels
+        self.hidden = config.hidden or width
 
     def compress(self, tokens: Tensor) -> Tensor:
         """(B, N, D) -> (B, N, d)."""
@@ -64,34 +60,23 @@ class Adapter(nn.Module):
         raise NotImplementedError
 
     @property
-    def hidden(self) -> int:
-        """Width of the hidden layers."""
-        return self.config.hidden or self.width
-
-    @property
     def encoder_tensors(self) -> list[Tensor]:
         """What :meth:`compress` computes with."""
         raise NotImplementedError
 
     def encode(self, features: Tensor) -> Tensor:
         """(B, T, h, w, D) -> (B, T, h, w, d), without noise."""
-        B, _, h, _, _ = features.shape
         z = self.compress(rearrange(features, "B T h w D -> (B T) (h w) D"))
-        return rearrange(z.float(), "(B T) (h w) d -> B T h w d", B=B, h=h)
+        return rearrange(z.float(), "(B T) (h w) d -> B T h w d", B=len(features), h=features.shape[2])
 
     def decode(self, latents: Tensor) -> Tensor:
         """(B, T, h, w, d) -> (B, T, h, w, D)."""
-        B, _, h, _, _ = latents.shape
         out = self.reconstruct(rearrange(latents, "B T h w d -> (B T) (h w) d"))
-        return rearrange(out, "(B T) (h w) D -> B T h w D", B=B, h=h)
+        return rearrange(out, "(B T) (h w) D -> B T h w D", B=len(latents), h=latents.shape[2])
 
     def loss(self, features: Tensor, fraction: float, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-        """Loss to minimise and the terms to log, all scalars, if the adapter is ``trainable``.
-
-        Args:
-            features: (B, T, h, w, D), the native space.
-            fraction: share of training done.
-        """
+        """Loss to minimise and the terms to log, all scalars, if the adapter is ``trainable``, of native features
+        (B, T, h, w, D) when this ``fraction`` of training is done."""
         raise NotImplementedError
 
     def fit(self, features: Iterable[Tensor]) -> dict[str, float]:

@@ -9,21 +9,25 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
+import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
 from rslwm.compute import seeded
-from rslwm.latents.base import Encoder, EncoderConfig
-from rslwm.latents.flops import counted
-from rslwm.latents.published.preprocessing import HALF, Filter, Preprocessing
+from rslwm.latents.base import Encoder, EncoderConfig, counted
 from rslwm.latents.published.weights import Source, Weights, find_weights, missing
 from rslwm.serialisation import ConfigError
 from rslwm.types import DataError, Family, LatentSpec
 
+Filter = Literal["bicubic", "bilinear"]
+
+HALF = (0.5, 0.5, 0.5)
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
 NOMINAL_PATCH = 16
 MOST = 32
-"""Images that a network sees at a time, whatever it is asked for: at 256 px, a layer of an autoencoder holds 16 MB of
-each."""
+"""Images that a network sees at a time: at 256 px, a layer of an autoencoder holds 16 MB of each."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,39 @@ class Options:
     antialias: bool = True
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
     """Of the network (the paper's code: bfloat16)."""
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """Resize to a square and normalise; nothing is cropped."""
+
+    size: int
+    """Side in pixels of what the network sees."""
+    mean: tuple[float, float, float] = HALF
+    std: tuple[float, float, float] = HALF
+    """Per colour; the halves take [0, 1] to [-1, 1]."""
+    filter: Filter = "bicubic"
+    antialias: bool = True
+
+    def __call__(self, frames: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+        """(N, H, W, 3) in [0, 1] -> (N, 3, size, size)."""
+        images = rearrange(frames, "N H W c -> N c H W").float().contiguous()  # resizing is slow otherwise
+        images = resize(images, self.size, self.filter, self.antialias)
+        mean, std = (torch.tensor(x, device=images.device)[:, None, None] for x in (self.mean, self.std))
+        return (images - mean).div_(std).to(dtype)
+
+    def invert(self, images: Tensor, side: int) -> Tensor:
+        """(N, 3, size, size) -> frames (N, side, side, 3) in [0, 1]."""
+        mean, std = (torch.tensor(x, device=images.device)[:, None, None] for x in (self.mean, self.std))
+        frames = resize(images.float() * std + mean, side, self.filter, self.antialias)
+        return rearrange(frames, "N c H W -> N H W c").clamp(0, 1)
+
+
+def resize(images: Tensor, side: int, kind: Filter, antialias: bool) -> Tensor:
+    """(N, c, H, W) -> (N, c, side, side); the bicubic filter overshoots the range of its input."""
+    if images.shape[-2:] == (side, side):
+        return images
+    return F.interpolate(images, (side, side), mode=kind, antialias=antialias, align_corners=False)
 
 
 @dataclass(frozen=True)
@@ -71,32 +108,29 @@ class PublishedEncoder(Encoder):
     published: ClassVar[Architecture]
     options_type: ClassVar[type[Options]] = Options
     seeded = False
+    network_dtype: torch.dtype
     mean: ClassVar[tuple[float, float, float]] = HALF
     std: ClassVar[tuple[float, float, float]] = HALF
 
     def __init__(self, config: EncoderConfig, image_size: int, options: Options | None = None) -> None:
         super().__init__(config, image_size)
         self.options: Any = options or self.options_type()
+        self.network_dtype = getattr(torch, self.options.dtype)
         self.weights: Weights | None = find_weights(self.name, self.needed(), self.options.weights, config.weights)
         self.architecture: Any = self.measure(self.weights) if self.weights else self.published
         self._network: list[nn.Module] = []  # in a list, which hides it from the module's own parameters
         patch, side = self.architecture.patch, self.side()
         if side % patch:
+            what = f"{self.name} would see {side} px, not a multiple of its patch of {patch}"
             raise ConfigError(
-                f"encoder.input_size is {config.input_size}: {self.name} would see {side} px, not a multiple of its "
-                f"patch of {patch}; a multiple of {NOMINAL_PATCH} always works"
+                f"encoder.input_size is {config.input_size}: {what}; a multiple of {NOMINAL_PATCH} always works"
             )
         self.preprocessing = Preprocessing(side, self.mean, self.std, self.options.filter, self.options.antialias)
-        self.spec = LatentSpec(
-            self.name,
-            self.family,
-            (side // patch, side // patch),
-            self.architecture.channels,
-            self.architecture.parameters,
-            self.weights.revision if self.weights else self.source.revision,
-            self.source.licence,
-            {**asdict(self.preprocessing), **_recorded(self.options)},
-        )
+        grid, revision = (side // patch, side // patch), (self.weights or self.source).revision
+        sizes = grid, self.architecture.channels, self.architecture.parameters
+        record = {**asdict(self.preprocessing), **asdict(self.options)}
+        del record["weights"]  # where they lie changes no latent
+        self.spec = LatentSpec(self.name, self.family, *sizes, revision, self.source.licence, record)
 
     @classmethod
     def settings(cls, config: EncoderConfig) -> EncoderConfig:
@@ -127,11 +161,8 @@ class PublishedEncoder(Encoder):
         raise NotImplementedError
 
     def load(self, weights: Weights) -> nn.Module:
-        """The network with its weights, strictly.
-
-        Raises:
-            DataError: names the file and the first tensor that is missing, extra or of another shape.
-        """
+        """The network with its weights; raises :class:`DataError` that names the file and the first tensor that is
+        missing, extra or of another shape."""
         raise NotImplementedError
 
     def features(self, network: nn.Module, images: Tensor) -> Tensor:
@@ -142,17 +173,9 @@ class PublishedEncoder(Encoder):
         """The sizes of a network from its files, without loading it."""
         return self.published
 
-    @property
-    def network_dtype(self) -> torch.dtype:  # type: ignore[override]
-        return getattr(torch, self.options.dtype)
-
     def network(self, device: torch.device) -> nn.Module:
-        """The loaded network, on this device, once a process.
-
-        Raises:
-            MissingWeights: they are not on this machine; the message says how to get them.
-            DataError: the files hold something else.
-        """
+        """The loaded network, on this device, once a process; raises :class:`MissingWeights` if its weights are not on
+        this machine, :class:`DataError` if the files hold something else."""
         if not self._network:
             self.require_weights()
             assert self.weights is not None
@@ -186,12 +209,8 @@ class PublishedEncoder(Encoder):
     def bare_work(self, frames: Sequence[Tensor]) -> Callable[[], object]:
         network = self.network(frames[0].device)
         images = [self.preprocessing(rearrange(x, "B T H W c -> (B T) H W c"), self.network_dtype) for x in frames]
-
-        def run() -> list[Tensor]:
-            with torch.autocast(images[0].device.type, enabled=False):
-                return [self.features(network, batch) for batch in images]
-
-        return run
+        run = torch.autocast(images[0].device.type, enabled=False)(self.features)
+        return lambda: [run(network, batch) for batch in images]
 
     def flops(self) -> tuple[int, int]:
         """Without the weights, nor memory for them: on the meta device."""
@@ -206,11 +225,8 @@ class PublishedEncoder(Encoder):
         return self.encode_in_graph(frames)
 
     def encode_in_graph(self, frames: Tensor) -> Tensor:
-        B, network = frames.shape[0], self.network(frames.device)
-        parts = rearrange(frames, "B T H W c -> (B T) H W c").split(MOST)
-        with torch.autocast(frames.device.type, enabled=False):
-            latents = [self.features(network, self.preprocessing(part, self.network_dtype)).float() for part in parts]
-        return rearrange(torch.cat(latents), "(B T) h w C -> B T h w C", B=B)
+        network, dtype = self.network(frames.device), self.network_dtype
+        return _in_parts(lambda x: self.features(network, self.preprocessing(x, dtype)).float(), frames)
 
     def images(self, network: nn.Module, latents: Tensor) -> Tensor:
         """Latents (N, h, w, C) -> images (N, 3, side, side), normalised as the preprocessing does it, if the encoder
@@ -225,17 +241,16 @@ class PublishedAutoencoder(PublishedEncoder):
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
-        B, network = latents.shape[0], self.network(latents.device)
-        parts = rearrange(latents, "B T h w C -> (B T) h w C").to(self.network_dtype).split(MOST)
-        with torch.autocast(latents.device.type, enabled=False):
-            frames = [self.preprocessing.invert(self.images(network, part), self.image_size) for part in parts]
-        return rearrange(torch.cat(frames), "(B T) H W c -> B T H W c", B=B)
+        network, side = self.network(latents.device), self.image_size
+        invert = self.preprocessing.invert
+        return _in_parts(lambda z: invert(self.images(network, z), side), latents.to(self.network_dtype))
 
 
-def _recorded(options: Options) -> dict[str, Any]:
-    """The options that change latents, beyond those that the preprocessing holds."""
-    held = {"weights", "filter", "antialias"}
-    return {name: value for name, value in asdict(options).items() if name not in held}
+def _in_parts(work: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Work on the images of (B, T, ...), a few at a time and in the network's own precision."""
+    with torch.autocast(x.device.type, enabled=False):
+        made = [work(part) for part in x.flatten(0, 1).split(MOST)]
+    return torch.cat(made).unflatten(0, x.shape[:2])
 
 
 def blank(build: Callable[[], nn.Module]) -> nn.Module:
@@ -246,11 +261,8 @@ def blank(build: Callable[[], nn.Module]) -> nn.Module:
 
 
 def import_library(encoder: str, module: str, extra: str) -> Any:
-    """The module of another project that holds an encoder's network, imported late: it takes seconds.
-
-    Raises:
-        MissingLibrary: it isn't installed; the message says how to get it.
-    """
+    """The module of another project that holds an encoder's network, imported late: it takes seconds. Raises
+    :class:`MissingLibrary` if it isn't installed."""
     try:
         return importlib.import_module(module)
     except ImportError:

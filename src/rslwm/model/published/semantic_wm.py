@@ -8,12 +8,10 @@ from typing import Any, Literal
 from rslwm.compute import seeded
 from rslwm.data.config import DataConfig
 from rslwm.latents.adapters.base import AdapterConfig
-from rslwm.latents.adapters.svae import published_name
+from rslwm.latents.adapters.kinds import published_name
 from rslwm.latents.base import EncoderConfig, encoder_class
 from rslwm.latents.decoder import DecoderConfig
-from rslwm.latents.external import EXTERNAL, ExternalConfig
-from rslwm.latents.pixels import OwnDecoder
-from rslwm.latents.space import LatentSpace, SpaceConfig
+from rslwm.latents.space import EXTERNAL, ExternalConfig, LatentSpace, OwnDecoder, SpaceConfig
 from rslwm.model.flow import FlowConfig
 from rslwm.model.published.files import PublishedAdapter, PublishedDiT
 from rslwm.model.world_model import WorldModel, WorldModelConfig

@@ -13,8 +13,7 @@ from rslwm.compute import seeded
 from rslwm.flops import Pass, blank, count
 from rslwm.latents.decoder import DecoderConfig
 from rslwm.latents.perceptual import Kind, blank_perceptual
-from rslwm.latents.pixels import OwnDecoder, TrainedDecoder, TwinDecoder, open_decoder
-from rslwm.latents.space import LatentSpace
+from rslwm.latents.space import LatentSpace, OwnDecoder, TrainedDecoder, TwinDecoder, open_decoder
 from rslwm.run.stage import Demand, Workspace
 from rslwm.study.stages.base import OnEpisodes, Sizes, described, on_episodes, own_flops, saved_bytes, training
 from rslwm.study.stages.latents import SPACE, LatentsStage, SpaceStage

@@ -1,6 +1,8 @@
-"""The paper's S-VAE adapter (arXiv 2605.06388 section 5 and appendix B)."""
+"""The paper's S-VAE adapter, and what it must beat: two layers a token, and the principal components."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 import torch
 import torch.nn.functional as F
@@ -31,6 +33,9 @@ PUBLISHED = {
 KL_WARMUP = 0.2
 """Share of training over which the weight of the divergence rises to its full value."""
 
+ROWS = 2**14
+"""Tokens that are taken to double precision at once."""
+
 
 def published_name(tensor: str) -> str:
     """What the published checkpoints call a tensor of :class:`SVAE`."""
@@ -59,10 +64,8 @@ class AdapterBlock(nn.Module):
 
 
 class SVAE(Adapter):
-    """Transformer blocks to a diagonal Gaussian over d channels, and as many back; latents are its mean.
-
-    D must be a multiple of ``config.heads``.
-    """
+    """The paper's (arXiv 2605.06388 section 5 and appendix B): transformer blocks to a diagonal Gaussian over d
+    channels, and as many back; latents are its mean."""
 
     label = "S-VAE"
 
@@ -97,7 +100,6 @@ class SVAE(Adapter):
         return [p for part in (self.encoder, self.encoder_norm, self.to_moments) for p in part.parameters()]
 
     def loss(self, features: Tensor, fraction: float, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-        """MSE + cosine + spectral + KL, the KL weight rising linearly over the first fifth of training."""
         target = rearrange(features, "B T h w D -> (B T) (h w) D").float()
         mean, log_variance = self.moments(target)
         z = mean + (0.5 * log_variance).exp() * torch.randn(mean.shape, generator=generator).to(mean)
@@ -105,3 +107,77 @@ class SVAE(Adapter):
         kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
         terms["kl"] = self.config.kl_weight * min(1.0, fraction / KL_WARMUP) * kl
         return torch.stack(list(terms.values())).sum(), terms
+
+
+class MLP(Adapter):
+    """Two layers to d channels and two back, each token alone: an S-VAE's losses without noise and attention."""
+
+    label = "MLP"
+
+    def __init__(self, config: AdapterConfig, width: int, channels: int) -> None:
+        super().__init__(config, width, channels)
+        self.encoder = nn.Sequential(nn.Linear(width, self.hidden), nn.GELU(), nn.Linear(self.hidden, channels))
+        self.decoder = nn.Sequential(nn.Linear(channels, self.hidden), nn.GELU(), nn.Linear(self.hidden, width))
+
+    def compress(self, tokens: Tensor) -> Tensor:
+        return self.encoder(tokens)
+
+    def reconstruct(self, z: Tensor) -> Tensor:
+        return self.decoder(z)
+
+    @property
+    def encoder_tensors(self) -> list[Tensor]:
+        return list(self.encoder.parameters())
+
+    def loss(self, features: Tensor, fraction: float, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        target = rearrange(features, "B T h w D -> (B T) (h w) D").float()
+        terms = reconstruction_terms(self.config, self.reconstruct(self.compress(target)).float(), target)
+        return torch.stack(list(terms.values())).sum(), terms
+
+
+class PCA(Adapter):
+    """Projection onto the d directions of most variance and back; of all linear maps, the least squared error."""
+
+    label, trainable = "PCA", False
+    mean: Tensor
+    components: Tensor
+
+    def __init__(self, config: AdapterConfig, width: int, channels: int) -> None:
+        super().__init__(config, width, channels)
+        if channels > width:
+            raise ValueError(f"PCA can't make {channels} channels of the {width} channels of the native space")
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("components", torch.eye(channels, width))
+
+    def compress(self, tokens: Tensor) -> Tensor:
+        with torch.autocast(tokens.device.type, enabled=False):  # exact, as it was fitted
+            return (tokens.float() - self.mean) @ self.components.mT
+
+    def reconstruct(self, z: Tensor) -> Tensor:
+        with torch.autocast(z.device.type, enabled=False):
+            return z.float() @ self.components + self.mean
+
+    @property
+    def encoder_tensors(self) -> list[Tensor]:
+        return [self.mean, self.components]
+
+    def fit(self, features: Iterable[Tensor]) -> dict[str, float]:
+        """Take the mean and the leading eigenvectors of the covariance of streamed (..., D) features; returns ``mse``,
+        the squared error of reconstructing them, and ``explained``, the share of their variance that is kept."""
+        count = 0
+        total = torch.zeros(self.width, dtype=torch.float64)
+        products = torch.zeros(self.width, self.width, dtype=torch.float64)
+        for part in features:
+            for rows in part.flatten(0, -2).split(ROWS):
+                x = rows.double()
+                count += len(x)
+                total += x.sum(0)
+                products += x.mT @ x
+        mean = total / count
+        variances, vectors = torch.linalg.eigh(products / count - torch.outer(mean, mean))
+        components = vectors[:, -self.channels :].flip(1).mT
+        largest = components.gather(1, components.abs().argmax(1, keepdim=True))
+        self.mean.copy_(mean)
+        self.components.copy_(components * largest.sign())  # an eigenvector's sign is arbitrary
+        lost = variances[: -self.channels].sum().clamp_min(0)
+        return {"mse": float(lost / self.width), "explained": 1 - float(lost / variances.sum().clamp_min(1e-30))}

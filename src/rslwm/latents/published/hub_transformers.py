@@ -1,4 +1,5 @@
-"""Vision transformers as the hub keeps them for the transformers library: config.json beside safetensors files."""
+"""Web-DINO and SigLIP 2: vision transformers as the hub keeps them for the transformers library, config.json beside
+safetensors files."""
 
 from __future__ import annotations
 
@@ -7,12 +8,22 @@ import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
+from einops import rearrange
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from rslwm.latents.published.base import Architecture, PublishedEncoder, import_library, require
+from rslwm.latents.base import ENCODERS
+from rslwm.latents.published.base import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Architecture,
+    Options,
+    PublishedEncoder,
+    import_library,
+    require,
+)
 from rslwm.latents.published.weights import Source, Weights, places, read_json
 from rslwm.serialisation import from_dict
 from rslwm.types import DataError
@@ -21,17 +32,26 @@ CONFIG, FILE, INDEX = "config.json", "model.safetensors", "model.safetensors.ind
 
 
 @dataclass(frozen=True)
+class ViTConfig:
+    """What of the library's configuration shapes the network or changes what it computes."""
+
+    hidden_size: int = 768
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    patch_size: int = 16
+    image_size: int = 224
+    """Pixels of a side that the position embedding was trained for; it is interpolated to others."""
+    layer_norm_eps: float = 1e-6
+
+
+@dataclass(frozen=True)
 class HubArchitecture(Architecture):
-    config: Any
-    """A dataclass: what of the library's configuration shapes the network or changes what it computes."""
+    config: ViTConfig
 
 
 class HubTransformer(PublishedEncoder):
-    """A vision transformer in a folder of the hub, or the part of such a model that sees.
-
-    Of a model in several files the folder holds an index. A subclass declares the class variables and implements
-    :meth:`features`.
-    """
+    """A vision transformer in a folder of the hub, or the part of such a model that sees; of a model in several files
+    the folder holds an index. A subclass declares the class variables and implements :meth:`features`."""
 
     library: ClassVar[tuple[str, str]]
     """Names of the library's classes: of the configuration and of the network."""
@@ -46,14 +66,12 @@ class HubTransformer(PublishedEncoder):
     published: ClassVar[HubArchitecture]
 
     def needed(self) -> Source:
-        found = [place for place in places(self.name, self.options.weights, self.config.weights) if place.exists()]
-        if not found:
-            return self.source
-        place = found[0]
-        index = place if place.is_file() else place / INDEX
-        if index.name != INDEX or not index.is_file() or (place / FILE).is_file():
-            return self.source
-        return replace(self.source, files=(INDEX, CONFIG, *_shards(index)))
+        for place in filter(Path.exists, places(self.name, self.options.weights, self.config.weights)):
+            index = place if place.is_file() else place / INDEX
+            if index.name == INDEX and index.is_file() and not (place / FILE).is_file():
+                return replace(self.source, files=(INDEX, CONFIG, *_shards(index)))
+            break
+        return self.source
 
     def measure(self, weights: Weights) -> HubArchitecture:
         config = self._configuration(weights.file.with_name(CONFIG))
@@ -67,10 +85,7 @@ class HubTransformer(PublishedEncoder):
         return network(configuration(**asdict(architecture.config)))
 
     def load(self, weights: Weights) -> nn.Module:
-        """The network with its weights, strictly; a tensor is named as the library names it.
-
-        The library renames tensors of older files in memory, so that loading has to be left to it.
-        """
+        # The library renames tensors of older files in memory, so that loading has to be left to it.
         tensors = self._tensors(weights.file)
         configuration, network = self._classes()
         try:
@@ -87,14 +102,14 @@ class HubTransformer(PublishedEncoder):
             raise DataError(f"{weights.file}: its tensors can't be split as those of {self.name} are") from None
         for name in sorted(report["missing_keys"]):
             raise DataError(f"{weights.file}: tensor {self.prefix + name!r} is missing")
-        for name, found, expected in sorted(report["mismatched_keys"]):
-            what = f"tensor {self.prefix + name!r} is {tuple(found)}, expected {tuple(expected)}"
-            raise DataError(f"{weights.file}: {what}")
+        for name, *shapes in sorted(report["mismatched_keys"]):
+            found, expected = map(tuple, shapes)
+            raise DataError(f"{weights.file}: tensor {self.prefix + name!r} is {found}, expected {expected}")
         for name in sorted(report["unexpected_keys"]):
             raise DataError(f"{weights.file}: unexpected tensor {self.prefix + name!r}")
         return loaded
 
-    def _configuration(self, path: Path) -> Any:
+    def _configuration(self, path: Path) -> ViTConfig:
         content = read_json(path)
         kind = content.get("model_type")
         if kind != self.model_type:
@@ -103,13 +118,12 @@ class HubTransformer(PublishedEncoder):
         if not isinstance(section, dict):
             raise DataError(f"{path}: {self.section} is {section!r}, expected the description of a network")
         type_ = type(self.published.config)
-        known = {f.name for f in fields(type_)}
-        config = from_dict(type_, {name: value for name, value in section.items() if name in known}, str(path))
+        known = {f.name: section[f.name] for f in fields(type_) if f.name in section}
+        config = from_dict(type_, known, str(path))
         for name in ("hidden_size", "num_attention_heads", "image_size", "patch_size"):
             if getattr(config, name) < 1:
                 raise DataError(f"{path}: {name} is {getattr(config, name)}, expected 1 or more")
-        if config.hidden_size % config.num_attention_heads:
-            heads = config.num_attention_heads
+        if config.hidden_size % (heads := config.num_attention_heads):
             raise DataError(f"{path}: num_attention_heads is {heads}, which doesn't divide {config.hidden_size}")
         return config
 
@@ -119,15 +133,107 @@ class HubTransformer(PublishedEncoder):
         for path in _files(file):
             with _opened(path) as content:
                 for name in content.keys():  # noqa: SIM118  # the file is no mapping
-                    if not name.startswith((self.prefix, *self.others)):
-                        raise DataError(f"{path}: unexpected tensor {name!r}")
                     if name.startswith(self.prefix):
                         tensors[name.removeprefix(self.prefix)] = content.get_tensor(name)
+                    elif not name.startswith(self.others):
+                        raise DataError(f"{path}: unexpected tensor {name!r}")
         return tensors
 
     def _classes(self) -> tuple[Any, Any]:
         transformers, (configuration, network) = import_library(self.name, "transformers", "encoders"), self.library
         return getattr(transformers, configuration), getattr(transformers, network)
+
+
+@dataclass(frozen=True)
+class DINOConfig(ViTConfig):
+    """Of ``transformers.Dinov2Config``, with its defaults."""
+
+    patch_size: int = 14
+    mlp_ratio: int = 4
+    hidden_act: str = "gelu"
+    qkv_bias: bool = True
+    use_swiglu_ffn: bool = False
+    use_mask_token: bool = True
+
+
+@ENCODERS.register("web-dino")
+class WebDINO(HubTransformer):
+    """DINOv2's objective on two billion images of the web (Fan et al., arXiv 2504.01017): patch tokens after the last
+    norm, without the class token. The larger models load as well."""
+
+    name = "web-dino"
+    family = "semantic"
+    source = Source(
+        (FILE, CONFIG),
+        megabytes=1215,
+        licence="CC-BY-NC-4.0",
+        repository="facebook/webssl-dino300m-full2b-224",
+        revision="8529cdb3fb75014932af3b896455fc21c386168e",
+    )
+    published = HubArchitecture(
+        channels=1024,
+        patch=14,
+        parameters=303_655_168,
+        config=DINOConfig(hidden_size=1024, num_hidden_layers=24, num_attention_heads=16, use_swiglu_ffn=True),
+    )
+    library = ("Dinov2Config", "Dinov2Model")
+    model_type = "dinov2"
+    mean, std = IMAGENET_MEAN, IMAGENET_STD
+
+    def features(self, network: Any, images: Tensor) -> Tensor:
+        tokens = network(images).last_hidden_state
+        return rearrange(tokens[:, 1:], "N (h w) C -> N h w C", h=self.spec.grid[0])
+
+
+@dataclass(frozen=True)
+class SigLIP2Options(Options):
+    features: Literal["before-norm", "after-norm"] = "before-norm"
+    """Patch tokens of the last layer before its norm (the paper's code) or after it, where the library's own
+    ``last_hidden_state`` is taken."""
+
+
+@dataclass(frozen=True)
+class SigLIPConfig(ViTConfig):
+    """Of ``transformers.SiglipVisionConfig``, with its defaults."""
+
+    intermediate_size: int = 3072
+    hidden_act: str = "gelu_pytorch_tanh"
+    vision_use_head: bool = True
+
+
+@ENCODERS.register("siglip2")
+class SigLIP2(HubTransformer):
+    """The half that sees of a model of images and captions (Tschannen et al., arXiv 2502.14786): patch tokens; the head
+    that pools them is loaded but not run. Models of other sizes and patches load as well, but not those of variable
+    resolution (naflex)."""
+
+    name = "siglip2"
+    family = "semantic"
+    source = Source(
+        (FILE, CONFIG),
+        megabytes=4542,
+        licence="Apache-2.0",
+        repository="google/siglip2-so400m-patch14-224",
+        revision="78e403963a4f6a3640d07803284752326fdf4edf",
+    )
+    published = HubArchitecture(
+        channels=1152,
+        patch=14,
+        parameters=427_680_704,
+        config=SigLIPConfig(1152, intermediate_size=4304, num_hidden_layers=27, num_attention_heads=16, patch_size=14),
+    )
+    options_type = SigLIP2Options
+    library = ("SiglipVisionConfig", "SiglipVisionModel")
+    model_type = "siglip"  # only the models of variable resolution have a type of their own
+    section, prefix = "vision_config", "vision_model."
+    others = ("text_model.", "logit_scale", "logit_bias")
+
+    def features(self, network: Any, images: Tensor) -> Tensor:
+        patches = network.embeddings(images, interpolate_pos_encoding=True)
+        tokens = network.encoder(inputs_embeds=patches).last_hidden_state
+        if self.options.features == "after-norm":
+            tokens = network.post_layernorm(tokens)
+        return rearrange(tokens, "N (h w) C -> N h w C", h=self.spec.grid[0])
 
 
 @contextlib.contextmanager
@@ -157,10 +263,10 @@ def _opened(path: Path) -> Iterator[Any]:
 
 def _shapes(file: Path) -> dict[str, list[int]]:
     """Of all tensors of a model, from the headers of its files."""
-    shapes = {}
+    shapes: dict[str, list[int]] = {}
     for path in _files(file):
         with _opened(path) as content:
-            shapes.update({name: content.get_slice(name).get_shape() for name in content.keys()})  # noqa: SIM118
+            shapes |= {name: content.get_slice(name).get_shape() for name in content.keys()}  # noqa: SIM118
     return shapes
 
 

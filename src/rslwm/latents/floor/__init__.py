@@ -1,1 +1,0 @@
-"""Spaces that know nothing: what every other space must beat."""
