@@ -18,7 +18,6 @@ from rslwm.data.check import check
 from rslwm.data.config import DataConfig
 from rslwm.data.dataset import EpisodeDataset
 from rslwm.data.sources.opening import importer, open_source
-from rslwm.data.sources.sim import record_tabletop
 from rslwm.sim.config import SimConfig
 from rslwm.types import ActionSpec
 

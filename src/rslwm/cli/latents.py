@@ -14,8 +14,8 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from rslwm.bench.encode import EncoderBenchmark, Encodings
-from rslwm.bench.runner import Case
+from rslwm.bench.latents import EncoderBenchmark, Encodings
+from rslwm.bench.measure import Case
 from rslwm.cli.output import console, counting
 from rslwm.compute import ComputeConfig, device
 from rslwm.data.config import DataConfig
@@ -23,10 +23,9 @@ from rslwm.data.dataset import EpisodeDataset
 from rslwm.data.sources.opening import open_source
 from rslwm.latents.base import ENCODERS, Encoder, EncoderConfig
 from rslwm.latents.decoder import DecoderConfig
-from rslwm.latents.encoding import Encoding, Videos
 from rslwm.latents.space import LatentSpace, SpaceConfig
-from rslwm.latents.store import free_bytes, require_room, to_float
-from rslwm.latents.stored import SPACE
+from rslwm.latents.stored import SPACE, Encoding, free_bytes, require_room
+from rslwm.latents.views import to_float
 from rslwm.run.runner import Runner
 from rslwm.serialisation import ConfigError, load
 from rslwm.study.config import StudyConfig
@@ -264,7 +263,7 @@ class Encode(DataCommand):
             raise ConfigError(f"--processes is {self.processes}; at least 1")
         root = self.out / "latents"
         space, dataset = self._space(root)
-        encoding = Encoding(space, Videos(dataset.root, self.camera, self.source), self.compute)
+        encoding = Encoding(space, dataset.root, self.camera, self.source, self.compute)
         with counting("episodes", len(dataset)) as bar:
             store = encoding.write(root, self.processes, bar)
         text = f"{store.root}: {decimal(store.nbytes)} of latents"

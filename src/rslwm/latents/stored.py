@@ -79,7 +79,7 @@ def write_latents(
 ) -> TensorStore:
     """A store of what ``latents`` makes for those of the episodes that aren't in it yet, in their order. Interrupted,
     it loses the shard that was being filled; the same call goes on from there."""
-    finished, _ = finished_shards(root, meta)
+    finished = finished_shards(root, meta)
     made = latents([key for key in keys if key not in finished])
 
     def items() -> Iterator[Item]:

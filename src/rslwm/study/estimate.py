@@ -35,7 +35,7 @@ def data_size(study: Study, facts: dict[str, int] | None = None) -> Size:
         unknown = f" ({error})"
     if known.counted:
         return known
-    episodes, steps = assumed.episodes or known.episodes, assumed.steps or known.steps
+    episodes, steps = assumed.episodes or known.episodes, assumed.steps or known.frames // max(known.episodes, 1)
     if not episodes * steps:
         raise ConfigError(
             f"nobody knows yet how much data {study.config.data.uri!r} holds{unknown}; say so with "

@@ -16,8 +16,7 @@ from torch import Tensor, nn
 from rslwm.latents.base import ENCODERS
 from rslwm.latents.published.base import Architecture, Options, PublishedAutoencoder, blank, import_library, require
 from rslwm.latents.published.weights import Source, Weights, read_json
-from rslwm.tensors import load_weights, require_shapes, take_weights
-from rslwm.torch_file import read_tensors, tensors_in
+from rslwm.tensors import load_weights, read_tensors, require_shapes, take_weights, tensors_in
 from rslwm.types import DataError
 
 Posterior = Literal["mode", "sample"]

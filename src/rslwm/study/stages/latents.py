@@ -28,8 +28,7 @@ from rslwm.study.stages.base import (
 )
 from rslwm.study.stages.encoder import WEIGHTS, EncoderStage, FeaturesStage
 from rslwm.tensors import load_weights, write_tensors
-from rslwm.train.latents import sample_frames, train_adapter
-from rslwm.train.normaliser import SAMPLE, fit_normaliser
+from rslwm.train.latents import NORMALISED, fit_normaliser, train_adapter
 from rslwm.types import LatentSpec
 
 if TYPE_CHECKING:
@@ -123,17 +122,17 @@ class SpaceStage(OnEpisodes[LatentSpace]):
         return self.encoder.flops_per_frame
 
     def demand(self, sizes: Sizes) -> Demand:
-        flops = SAMPLE * (self.encode_flops + self.compress_flops)
+        flops = NORMALISED * (self.encode_flops + self.compress_flops)
         return Demand(flops=flops, disk=saved_bytes(self.settings), memory=2 * self.spec.parameters)
 
     def run(self, work: Workspace) -> None:
-        corpus, space = self.corpus(work), LatentSpace(self.settings)
+        space = LatentSpace(self.settings)
         load_weights(space.encoder, work.folder(self.encoder) / WEIGHTS)
         if self.adapter:
             assert space.adapter is not None
             load_weights(space.adapter, work.open(self.adapter))
         space = space.to(device(self.compute)).eval()
-        fit_normaliser(space, sample_frames(corpus, corpus.train, SAMPLE // corpus.views), self.compute)
+        fit_normaliser(space, self.corpus(work), self.compute)
         space.save(work.out / SPACE)
 
     def open(self, work: Workspace) -> LatentSpace:

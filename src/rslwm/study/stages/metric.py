@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from rslwm.evals.base import METRICS, ROLLOUTS, Metric, MetricInfo, NotAvailable, measure, split
 from rslwm.evals.evaluation import Evaluation, Label
-from rslwm.evals.grid_probe import GridProbe
-from rslwm.evals.probe import Probe, ProbeConfig, TrainedProbe, train_probe
+from rslwm.evals.probe import GridProbe, Probe, ProbeConfig, TrainedProbe, train_probe
 from rslwm.evals.rollouts import Rollouts, RolloutsConfig, generating, keep_clips, make_rollouts
 from rslwm.evals.rows import Rows
 from rslwm.flops import Pass, blank, count
