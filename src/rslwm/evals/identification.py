@@ -11,10 +11,11 @@ from torch import Tensor
 from rslwm.compute import autocast, device, generator
 from rslwm.evals.aggregates import MEAN, RATIO
 from rslwm.evals.base import METRICS, Load, Metric, MetricInfo, NotAvailable
-from rslwm.evals.evaluation import Evaluation, strangers
+from rslwm.evals.evaluation import Evaluation
 from rslwm.evals.one_step import MEAN_PREDICTION, next_frames
 from rslwm.evals.rollouts import RolloutsConfig, generating
 from rslwm.evals.rows import Rows
+from rslwm.evals.windows import strangers
 from rslwm.plan.base import PlanConfig, imagination
 from rslwm.serialisation import OPERATIONAL
 

@@ -11,9 +11,9 @@ from rslwm.compute import ComputeConfig, autocast, device, generator
 from rslwm.data.corpus import Corpus
 from rslwm.data.seen import unseen
 from rslwm.envs.imagined import imagine
-from rslwm.evals.evaluation import choose
 from rslwm.evals.rollouts import RolloutsConfig
 from rslwm.evals.visual import psnr
+from rslwm.evals.windows import choose
 from rslwm.latents.store import to_float
 from rslwm.model.world_model import WorldModel
 from rslwm.types import DataError

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -75,6 +75,11 @@ class Snapshot(Moment):
     joint_target: np.ndarray
     physics: np.ndarray
     dynamics: Mapping[str, Any]
+
+    def reseeded(self, number: int) -> Snapshot:
+        """The same moment with another course of chance ahead, where the dynamics are random."""
+        stream = random_stream((*self.seed, self.steps, number), "dynamics")
+        return replace(self, dynamics=stream.bit_generator.state)
 
 
 class Tabletop(Moment):

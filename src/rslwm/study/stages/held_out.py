@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from rslwm.data.sources.opening import open_source
 from rslwm.evals.evaluation import Evaluation, Label
 from rslwm.model.world_model import WorldModel
 from rslwm.run.stage import Demand, Workspace
@@ -38,7 +39,9 @@ class HeldOut(OnEpisodes[T]):
         corpus = self.corpus(work).for_model(model.action_spec)
         left_out = frozenset(i for i, name in enumerate(corpus.dataset.ids) if name in self.left_out)
         corpus = replace(corpus, left_out=left_out)
-        return Evaluation(corpus, work.open(self.latents), model, self.seed, self.compute, self.row)
+        source = open_source(self.data.settings)
+        latents = work.open(self.latents)
+        return Evaluation(corpus, latents, model, self.seed, self.compute, self.row, source=source)
 
     def predicting(self, passes: float, decoded: float = 0.0, memory: float = 0.0) -> Demand:
         """Of so many frames through the transformer, so many decoded, and bytes beside its weights."""

@@ -10,6 +10,7 @@ from rslwm.evals.base import METRICS, ROLLOUTS, Metric, MetricInfo, NotAvailable
 from rslwm.evals.probe import Probe
 from rslwm.evals.rollouts import RolloutsConfig
 from rslwm.evals.rows import Rows
+from rslwm.evals.truth import Recording
 from rslwm.registry import code_of
 from rslwm.run.runner import Outcome, Runner
 from rslwm.run.stage import Demand, Stage, Workspace, closure
@@ -18,6 +19,7 @@ from rslwm.study.record import Failure
 from rslwm.study.stages.base import Sizes, reading
 from rslwm.study.stages.held_out import HeldOut, held_out
 from rslwm.study.stages.probe import ProbeStage
+from rslwm.study.stages.recording import RecordingStage
 from rslwm.study.stages.rollouts import RolloutsStage
 from rslwm.study.stages.world_model import WorldModelStage
 from rslwm.types import Unavailable
@@ -92,6 +94,8 @@ def _stage(need: Any, subject: Subject) -> Stage:
     """The stage that makes what a metric needs."""
     if need is ROLLOUTS:
         return subject.pull(RolloutsStage)
+    if isinstance(need, Recording):
+        return RecordingStage.of_recording(need, subject)
     return ProbeStage.of_probe(need, subject) if isinstance(need, Probe) else subject.pull(need)
 
 
