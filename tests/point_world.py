@@ -195,7 +195,7 @@ class PointEnvironment(Environment[tuple[Place, ...]]):
     sigma = 0.0
 
     @classmethod
-    def of_data(cls, config: DataConfig) -> Self:
+    def of_data(cls, config: DataConfig, frames: bool = True) -> Self:
         return cls()
 
     @property

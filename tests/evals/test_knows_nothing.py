@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from measured import Subject, exact, table
-from point_world import PointState, PointWorldModel, write_corpus, write_latents
+from point_world import PointState, PointWorldModel, RandomPointSource, write_corpus, write_latents
 from rslwm.compute import ComputeConfig, generator
 from rslwm.data.corpus import Corpus
 from rslwm.data.store import TensorStore
@@ -119,6 +119,8 @@ def reads_noise(world: tuple[Corpus, TensorStore], seed: int = 0) -> Subject:
 
 def standing(metric: str, evaluation: Subject) -> tuple[float, float]:
     """Score and its standard error over episodes."""
+    if FAMILY[metric] == "calibration":
+        evaluation.source = RandomPointSource("", evaluation.corpus.config)
     rows = table(FAMILY[metric], evaluation)
     resampling = Resampling.of(rows, 400, 0.95, seed=0)
     measurement = condense(rows, metric_infos()[metric], resampling)

@@ -25,9 +25,9 @@ class Environment(ABC, Generic[State]):
     """
 
     @classmethod
-    def of_data(cls, config: DataConfig) -> Self:
-        """The world that data of this configuration were recorded in, showing and taking what their clips hold. Only of
-        those that a data source names as its :attr:`rslwm.data.sources.base.Source.environment`."""
+    def of_data(cls, config: DataConfig, frames: bool = True) -> Self:
+        """The world that data of this configuration were recorded in, showing (``frames``) and taking what their clips
+        hold. Only of those that a data source names as its :attr:`rslwm.data.sources.base.Source.environment`."""
         raise NotImplementedError
 
     @property

@@ -39,8 +39,9 @@ class SimulatedTabletop(Environment[Snapshots]):
         self._places: Snapshots = ()
 
     @classmethod
-    def of_data(cls, config: DataConfig) -> Self:
+    def of_data(cls, config: DataConfig, frames: bool = True) -> Self:
         cameras = tuple(config.camera.split(",")) if config.camera else config.sim.cameras[:1]
+        cameras = cameras if frames else ()
         return cls(replace(config.sim, cameras=cameras), config.frame_skip, config.image_size)
 
     @property

@@ -35,9 +35,17 @@ class Truth:
         Raises:
             NotAvailable: the data are a recording, or their actions mean something else than the world's.
         """
+        return self._environment(frames=True)
+
+    @cached_property
+    def blind(self) -> Environment[Any]:
+        """The same without frames, which saves a third of the time."""
+        return self._environment(frames=False)
+
+    def _environment(self, frames: bool) -> Environment[Any]:
         if self.source is None or not self.source.environment:
             raise NotAvailable("the data are a recording: what would have happened otherwise nobody knows")
-        environment = ENVIRONMENTS.get(self.source.environment).of_data(self.corpus.config)
+        environment = ENVIRONMENTS.get(self.source.environment).of_data(self.corpus.config, frames)
         if environment.spec != self.corpus.action_spec:
             raise NotAvailable("a clip's action (data.actions, or the model's spec) isn't one that the simulator takes")
         return environment
@@ -48,7 +56,7 @@ class Truth:
         Raises:
             NotAvailable: see :attr:`environment`.
         """
-        environment, source, dataset = self.environment, self.source, self.corpus.dataset
+        environment, source, dataset = self.blind, self.source, self.corpus.dataset
         assert source is not None
         return environment.gathered([source.truth(dataset, int(e), int(t)) for e, t in moments])
 
