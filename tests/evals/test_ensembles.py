@@ -6,7 +6,8 @@ import scoringrules
 import torch
 
 from rslwm.compute import generator
-from rslwm.evals.ensembles import ROOT_RATIO, UNEVEN, covered, energy_score, fair_crps, rank, spread_and_error
+from rslwm.evals.aggregates import ROOT_RATIO, UNEVEN
+from rslwm.evals.ensembles import covered, energy_score, fair_crps, rank, spread_and_error
 
 M, N = 7, 50
 

@@ -10,11 +10,9 @@ import torch
 from torch import Tensor
 
 from rslwm.compute import generator
-from rslwm.evals.aggregates import MEAN
+from rslwm.evals.aggregates import MEAN, ROOT_RATIO, UNEVEN
 from rslwm.evals.base import METRICS, Load, Metric, MetricInfo, Need
 from rslwm.evals.ensembles import (
-    ROOT_RATIO,
-    UNEVEN,
     covered,
     energy_score,
     fair_crps,

@@ -5,11 +5,8 @@ All take members (m, ..., D), the last axis the coordinates of a vector, and wha
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor
-
-from rslwm.evals.aggregates import Aggregate, Moments
 
 
 def fair_crps(members: Tensor, truth: Tensor) -> Tensor:
@@ -69,37 +66,3 @@ def rank(members: Tensor, truth: Tensor, generator: torch.Generator) -> Tensor:
     """How many members lie below the truth, of every coordinate (..., D), 0 to m; among equals by chance."""
     below, equal = (members < truth).sum(0), (members == truth).sum(0)
     return below + (torch.rand(truth.shape, generator=generator) * (equal + 1)).floor()
-
-
-def _root(sums: np.ndarray) -> np.ndarray:
-    value, target = sums
-    return np.sqrt(value / target)
-
-
-ROOT_RATIO = Moments("root_ratio", (0.0, np.inf), features=lambda v, t: [v, t], finish=_root)
-"""Root of the sum of values over the sum of targets."""
-
-
-class Uneven(Aggregate):
-    """How far ranks 0 to m (targets hold m) are from being equally frequent: chi squared over the number of rows.
-
-    0 is flat. n rows of a calibrated forecast have m / n on average.
-    """
-
-    def evaluate(
-        self, value: np.ndarray, target: np.ndarray, group: np.ndarray, unit: np.ndarray, weights: np.ndarray
-    ) -> np.ndarray:
-        groups, units = int(group.max()) + 1 if len(group) else 0, weights.shape[1]
-        result = np.full((len(weights), groups), np.nan)
-        for g in range(groups):
-            here = group == g
-            bins = int(target[here].max()) + 1
-            counts = np.zeros((units, bins))
-            np.add.at(counts, (unit[here], value[here].astype(int)), 1)
-            shares = weights @ counts
-            shares = shares / shares.sum(1, keepdims=True)
-            result[:, g] = bins * ((shares - 1 / bins) ** 2).sum(1)
-        return result
-
-
-UNEVEN = Uneven("uneven_ranks", (0.0, np.inf))
