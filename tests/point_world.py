@@ -5,18 +5,24 @@ Latents (T, 4, 4, 4) hold the point's position and the last gripper command in e
 and the right read-out are known exactly, up to the rounding of stored latents to bfloat16.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from rslwm.actors.base import Observation
 from rslwm.data.config import DataConfig
 from rslwm.data.corpus import Corpus
+from rslwm.data.dataset import EpisodeDataset
 from rslwm.data.frames import build_frame_store
 from rslwm.data.lerobot import write_lerobot
+from rslwm.data.sources.base import Source
 from rslwm.data.store import TensorStore
+from rslwm.envs.base import ENVIRONMENTS, Environment
 from rslwm.model.sampler import SamplingConfig
 from rslwm.model.world_model import WorldModelConfig
 from rslwm.types import ActionSpec, Episode
@@ -128,6 +134,13 @@ class PointWorldModel:
     def decode(self, z: Tensor) -> Tensor:
         return paint(z)
 
+    def encode(self, frames: Tensor) -> Tensor:
+        """What :func:`paint` shows of a position; it doesn't show the gripper's command, which is taken to be 0."""
+        colour = (frames.mean((-3, -2)) - 0.5) / 0.3
+        position = torch.atanh(colour.clamp(-0.999, 0.999))
+        z = torch.cat([position, torch.zeros_like(position[..., :1])], -1)
+        return z[..., None, None, :].expand(*z.shape[:-1], GRID, GRID, 4).clone()
+
     def _move(self, z: Tensor, actions: Tensor) -> Tensor:
         """(B, h, w, 4) and actions (B, F, 4) -> (B, F, h, w, 4)."""
         future = z[:, None].expand(-1, actions.shape[1], -1, -1, -1).clone()
@@ -162,3 +175,90 @@ class ReadSuccess(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         return -4 * z.mean((2, 3))[:, -1, 3:]
+
+
+# -------------------------------------------------------------------------------------------------- as it truly is
+
+
+@dataclass(frozen=True)
+class Place:
+    """The point's latents (4, 4, 4), whether there is a second object, and the course of chance."""
+
+    z: Tensor
+    second: bool
+    seed: int = 0
+
+
+class PointEnvironment(Environment[tuple[Place, ...]]):
+    """What really happens to the point. With ``sigma`` every step also moves it at random, by so much of the bounds."""
+
+    sigma = 0.0
+
+    @classmethod
+    def of_data(cls, config: DataConfig, frames: bool = True) -> Self:
+        return cls()
+
+    @property
+    def spec(self) -> ActionSpec:
+        return SPEC.composed(2)
+
+    @property
+    def random(self) -> bool:
+        return self.sigma > 0
+
+    def reset(self, state: tuple[Place, ...]) -> Observation:
+        return self._at(state, torch.zeros(len(state), 0, SPEC.dims))
+
+    def step(self, actions: Tensor, following: Tensor | None = None) -> Observation:
+        moved = []
+        for place, action in zip(self._places, actions.float(), strict=True):
+            z, g = place.z.clone(), torch.Generator().manual_seed(place.seed)
+            z[..., :3] += action[:3] + self.sigma * torch.randn(3, generator=g)
+            z[..., 3] = action[3]
+            moved.append(replace(place, z=z, seed=place.seed + 1))
+        return self._at(tuple(moved), actions[:, None])
+
+    def _at(self, places: tuple[Place, ...], actions: Tensor) -> Observation:
+        self._places = places
+        z = torch.stack([place.z for place in places])[:, None]
+        position = METRES * z[:, :, 0, 0, :3]
+        second = torch.tensor([float(place.second) for place in places])[:, None, None]
+        truth = {
+            "gripper_position": position,
+            "object_position": torch.cat([position + 0.1, (0.2 * second).expand(-1, 1, 3)], 2),
+            "object_present": torch.cat([torch.ones_like(second), second], 2),
+        }
+        success = torch.zeros(len(places), 1, dtype=torch.bool)
+        return Observation(actions, z, paint(z), truth, success, state=places)
+
+    def fork(self, state: tuple[Place, ...], candidates: int) -> tuple[Place, ...]:
+        return tuple(place for place in state for _ in range(candidates))
+
+    def gathered(self, moments: Sequence[Place]) -> tuple[Place, ...]:
+        return tuple(moments)
+
+    def reseeded(self, state: tuple[Place, ...], seed: int) -> tuple[Place, ...]:
+        return tuple(replace(place, seed=1000 * (seed + 1) + 100_000 * i) for i, place in enumerate(state))
+
+
+class RandomPointEnvironment(PointEnvironment):
+    """The same with a tenth of the bounds at random."""
+
+    sigma = 0.1
+
+
+ENVIRONMENTS.register("point")(PointEnvironment)
+ENVIRONMENTS.register("random-point")(RandomPointEnvironment)
+
+
+class PointSource(Source):
+    """Where the point's episodes come from, with the truth behind them."""
+
+    environment = "point"
+
+    def truth(self, dataset: EpisodeDataset, episode: int, step: int) -> Place:
+        return Place(latents(dataset.actions(episode))[step], bool(dataset.states(episode)["object_present"][step, 1]))
+
+
+class RandomPointSource(PointSource):
+    environment = "random-point"

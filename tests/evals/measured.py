@@ -4,17 +4,19 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import nn
 
-from point_world import PointWorldModel, ReadAction, ReadState, ReadSuccess
+from point_world import PointSource, PointWorldModel, RandomPointSource, ReadAction, ReadState, ReadSuccess
 from rslwm.compute import ComputeConfig, generator
 from rslwm.data.corpus import Corpus
 from rslwm.data.store import TensorStore
-from rslwm.evals.base import ROLLOUTS, metric_infos, named
+from rslwm.evals.base import ROLLOUTS, metric_infos, named, split
 from rslwm.evals.base import measure as rows_of
 from rslwm.evals.config import EvalConfig
 from rslwm.evals.evaluation import Evaluation, Label
@@ -22,6 +24,7 @@ from rslwm.evals.probe import Probe, TrainedProbe
 from rslwm.evals.readout import StateTargets
 from rslwm.evals.rollouts import Rollouts, make_rollouts
 from rslwm.evals.rows import DTYPES, Rows
+from rslwm.evals.truth import Recording
 
 Row = NamedTuple("Row", [(name, Any) for name in DTYPES])  # type: ignore[misc]
 
@@ -42,9 +45,13 @@ class Subject(Evaluation):
         """Change settings of one part of the configuration."""
         self.config = replace(self.config, **{part: replace(getattr(self.config, part), **changes)})
 
-    def given(self, need: Any) -> Rollouts | TrainedProbe:
+    def given(self, need: Any) -> Any:
         if need is ROLLOUTS:
             return self.main
+        if isinstance(need, Recording):
+            with TemporaryDirectory() as folder:
+                need.make(self.truth, Path(folder))
+                return need.open(Path(folder))
         assert isinstance(need, Probe)
         found = self.probes[need.name]
         return found if isinstance(found, TrainedProbe) else TrainedProbe(found)
@@ -61,10 +68,19 @@ def exact(
     }
     label = Label("point", "floor", "exact", 0)
     model = model or PointWorldModel()
-    return Subject(corpus, latents, model, config.seed, compute, label, config=config, probes=dict(probes))
+    source = PointSource("", corpus.config)
+    return Subject(
+        corpus, latents, model, config.seed, compute, label, source=source, config=config, probes=dict(probes)
+    )
+
+
+CHANCY = {"calibration"}
+"""What can be measured only where the world is random."""
 
 
 def table(name: str, evaluation: Subject) -> Rows:
+    if split(name)[0] in CHANCY and type(evaluation.source) is PointSource:
+        evaluation = replace(evaluation, source=RandomPointSource("", evaluation.corpus.config))
     metric = named(name, evaluation.config.settings)
     return rows_of(metric, evaluation, {name: evaluation.given(need) for name, need in metric.needs.items()})
 

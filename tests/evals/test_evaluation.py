@@ -9,8 +9,8 @@ import torch
 from measured import Subject, measure
 from point_world import PointWorldModel
 from rslwm.evals.base import METRICS, NotAvailable, metric_infos
-from rslwm.evals.evaluation import choose, strangers
 from rslwm.evals.rows import DTYPES
+from rslwm.evals.windows import choose, strangers
 from rslwm.types import AXES, DataError
 
 

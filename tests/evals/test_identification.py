@@ -13,8 +13,8 @@ from rslwm.compute import generator
 from rslwm.data.corpus import Corpus
 from rslwm.data.store import TensorStore
 from rslwm.evals.base import NotAvailable
-from rslwm.evals.evaluation import strangers
 from rslwm.evals.prediction import different
+from rslwm.evals.windows import strangers
 
 
 def test_the_exact_model_tells_every_action(evaluation: Subject) -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 import torch
 from torch import Tensor
 
 from rslwm.actors.base import Actor, Observation
+from rslwm.data.config import DataConfig
+from rslwm.registry import Registry
 from rslwm.types import ActionSpec, DataError
 
 State = TypeVar("State")
@@ -23,6 +26,17 @@ class Environment(ABC, Generic[State]):
     A state is a value: stepping changes none, so that the state of any observation can be gone back to. An interrupted
     step leaves the environment where it was.
     """
+
+    @classmethod
+    def of_data(cls, config: DataConfig, frames: bool = True) -> Self:
+        """The world that data of this configuration were recorded in, showing (``frames``) and taking what their clips
+        hold. Only of those that a data source names as its :attr:`rslwm.data.sources.base.Source.environment`."""
+        raise NotImplementedError
+
+    @property
+    def random(self) -> bool:
+        """Whether the same actions from the same state lead to different ends, see :meth:`reseeded`."""
+        return False
 
     @property
     @abstractmethod
@@ -41,6 +55,22 @@ class Environment(ABC, Generic[State]):
     @abstractmethod
     def fork(self, state: State, candidates: int) -> State:
         """K futures for every place: place b of B becomes the K places from b * K on."""
+
+    def gathered(self, moments: Sequence[Any]) -> State:
+        """The state whose places are these, each as :meth:`rslwm.data.sources.base.Source.truth` gives it."""
+        raise NotImplementedError
+
+    def reseeded(self, state: State, seed: int) -> State:
+        """The same state with another course of chance ahead, in every place another one."""
+        raise NotImplementedError
+
+
+def _load_builtin() -> None:
+    importlib.import_module("rslwm.envs.tabletop")
+
+
+ENVIRONMENTS: Registry[type[Environment]] = Registry("environment", "rslwm.environments", _load_builtin)
+"""True worlds that data can be recorded in."""
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from rslwm.actors.base import Observation
-from rslwm.envs.base import Environment
+from rslwm.data.config import DataConfig
+from rslwm.data.frames import resize
+from rslwm.envs.base import ENVIRONMENTS, Environment
 from rslwm.sim.config import SimConfig
 from rslwm.sim.tabletop import SPEC, Snapshot, Tabletop
 from rslwm.types import ActionSpec
@@ -17,6 +21,7 @@ from rslwm.types import ActionSpec
 Snapshots = tuple[Snapshot, ...]
 
 
+@ENVIRONMENTS.register("tabletop")
 class SimulatedTabletop(Environment[Snapshots]):
     """Every place is a moment of the one simulator, which goes from one to the next; that costs a tenth of a step, and
     all share a renderer. States restore exactly, noise in the dynamics included.
@@ -24,17 +29,28 @@ class SimulatedTabletop(Environment[Snapshots]):
     Args:
         config: image size, shadows, cameras (none: no frames, a third of the time) and noise of the dynamics.
         frame_skip: control steps of an action, each of which does an equal part of it.
+        shown: pixels a side of the frames that it shows; as rendered by default.
     """
 
-    def __init__(self, config: SimConfig, frame_skip: int = 1) -> None:
-        self.config, self.frame_skip = config, frame_skip
+    def __init__(self, config: SimConfig, frame_skip: int = 1, shown: int = 0) -> None:
+        self.config, self.frame_skip, self.shown = config, frame_skip, shown or config.image_size
         self.table = Tabletop(config.image_size, config.shadows, config.dynamics_noise)
         self._spec = SPEC.composed(frame_skip)
         self._places: Snapshots = ()
 
+    @classmethod
+    def of_data(cls, config: DataConfig, frames: bool = True) -> Self:
+        cameras = tuple(config.camera.split(",")) if config.camera else config.sim.cameras[:1]
+        cameras = cameras if frames else ()
+        return cls(replace(config.sim, cameras=cameras), config.frame_skip, config.image_size)
+
     @property
     def spec(self) -> ActionSpec:
         return self._spec
+
+    @property
+    def random(self) -> bool:
+        return self.config.dynamics_noise > 0
 
     def reset(self, state: Snapshots) -> Observation:
         return self._visit(torch.zeros(len(state), 0, SPEC.dims), state, lambda place: None)
@@ -55,6 +71,12 @@ class SimulatedTabletop(Environment[Snapshots]):
     def fork(self, state: Snapshots, candidates: int) -> Snapshots:
         return tuple(place for place in state for _ in range(candidates))
 
+    def gathered(self, moments: Sequence[Snapshot]) -> Snapshots:
+        return tuple(moments)
+
+    def reseeded(self, state: Snapshots, seed: int) -> Snapshots:
+        return tuple(place.reseeded(seed) for place in state)
+
     def _visit(self, actions: Tensor, places: Snapshots, do: Callable[[int], None]) -> Observation:
         """Do something in every place and look at what came of it."""
         reached, frames = [], []
@@ -63,7 +85,8 @@ class SimulatedTabletop(Environment[Snapshots]):
             do(number)
             reached.append(self.table.save())
             if self.config.cameras:
-                frames.append(np.concatenate([self.table.render(camera) for camera in self.config.cameras], 1))
+                views = [self.table.render(camera) for camera in self.config.cameras]
+                frames.append(np.concatenate([*resize(np.stack(views), self.shown)], 1))
         vectors = [place.state.vectors() for place in reached]
         self._places = tuple(reached)
         return Observation(

@@ -103,6 +103,10 @@ def _quotient(sums: np.ndarray) -> np.ndarray:
     return part / whole
 
 
+def _root_ratio(sums: np.ndarray) -> np.ndarray:
+    return np.sqrt(_quotient(sums))
+
+
 def _pearson(sums: np.ndarray) -> np.ndarray:
     count, v, t, vv, tt, vt = sums
     variance_v, variance_t = vv - v**2 / count, tt - t**2 / count
@@ -145,8 +149,32 @@ class Auc(Aggregate):
         return result
 
 
+@dataclass(frozen=True)
+class Uneven(Aggregate):
+    """How far ranks 0 to m (targets hold m) are from being equally frequent: chi squared over the number of rows.
+
+    0 is flat. n rows of a calibrated forecast have m / n on average.
+    """
+
+    def evaluate(
+        self, value: np.ndarray, target: np.ndarray, group: np.ndarray, unit: np.ndarray, weights: np.ndarray
+    ) -> np.ndarray:
+        groups, units = int(group.max()) + 1 if len(group) else 0, weights.shape[1]
+        result = np.full((len(weights), groups), np.nan)
+        for g in range(groups):
+            here = group == g
+            bins = int(target[here].max()) + 1
+            counts = np.zeros((units, bins))
+            np.add.at(counts, (unit[here], value[here].astype(int)), 1)
+            shares = weights @ counts
+            shares = shares / shares.sum(1, keepdims=True)
+            result[:, g] = bins * ((shares - 1 / bins) ** 2).sum(1)
+        return result
+
+
 MEAN = Moments("mean", compares=False, features=lambda v, t: [v, np.ones_like(v)], finish=_quotient)
 RATIO = Moments("ratio", features=lambda v, t: [v, t], finish=_quotient)
+ROOT_RATIO = Moments("root_ratio", (0.0, np.inf), features=lambda v, t: [v, t], finish=_root_ratio)
 PEARSON = Moments(
     "pearson",
     (-1.0, 1.0),
@@ -169,5 +197,6 @@ BALANCED_ACCURACY = Moments(
     finish=_balanced_accuracy,
 )
 AUC = Auc("auc", (0.0, 1.0))
-for _aggregate in (MEAN, RATIO, PEARSON, R2, BALANCED_ACCURACY, AUC):
+UNEVEN = Uneven("uneven_ranks", (0.0, np.inf))
+for _aggregate in (MEAN, RATIO, ROOT_RATIO, PEARSON, R2, BALANCED_ACCURACY, AUC, UNEVEN):
     AGGREGATES.register(_aggregate.name)(_aggregate)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rslwm.evals.evaluation import Evaluation
     from rslwm.evals.probe import Probe
     from rslwm.evals.rollouts import RolloutsConfig
+    from rslwm.evals.truth import Recording
     from rslwm.run.stage import Stage
 
 
@@ -33,7 +34,9 @@ class MetricInfo:
     ``aggregate`` condenses rows, per (k, dim), before these are averaged. ``floor`` and ``ceiling`` say in words
     what knows nothing and what loses nothing; where they are known without measuring, ``floor_value`` and
     ``ceiling_value`` hold them, and rows of that role don't count. ``rows_of`` names the metric whose rows this one is
-    another aggregate of: the same predictions are stored once.
+    another aggregate of: the same predictions are stored once. ``question`` is what its axis asks with it: an axis is
+    an average over questions, however many metrics ask one. ``rung`` is that of the ladder of arXiv 2606.15032: 0 to 3
+    look and read out, 4 intervenes, 5 to 7 decide with the model.
 
     Raises:
         ConfigError: there is no such axis, or the aggregate is none.
@@ -51,12 +54,16 @@ class MetricInfo:
     floor_value: float | None = None
     ceiling_value: float | None = None
     rows_of: str = ""
+    question: str = ""
+    rung: int | None = None
 
     def __post_init__(self) -> None:
         if self.axis not in AXES:
             raise ConfigError(f"metric {self.name!r}: axis {self.axis!r} is not one of {', '.join(AXES)}")
         if not isinstance(self.aggregate, Aggregate):
             raise ConfigError(f"metric {self.name!r}: {self.aggregate!r} is no Aggregate")
+        if self.rung is not None and self.rung not in range(8):
+            raise ConfigError(f"metric {self.name!r}: rung {self.rung} is not one of 0 to 7")
 
     @property
     def source(self) -> str:
@@ -69,10 +76,10 @@ class NotAvailable(Exception):
 
 
 ROLLOUTS: Final = "rollouts"
-Need: TypeAlias = "Literal['rollouts'] | Probe | type[Stage]"
+Need: TypeAlias = "Literal['rollouts'] | Probe | Recording[Any] | type[Stage]"
 """What is made before a metric is measured: the space's rollouts, which arrive as a
-:class:`rslwm.evals.rollouts.Rollouts`; a probe, which arrives as a :class:`rslwm.evals.probe.TrainedProbe`; or a stage
-of one's own, which arrives opened."""
+:class:`rslwm.evals.rollouts.Rollouts`; a probe, which arrives as a :class:`rslwm.evals.probe.TrainedProbe`; a
+:class:`rslwm.evals.truth.Recording` or a stage of one's own, which arrive opened."""
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,13 @@ from torch import Tensor
 from rslwm.compute import ComputeConfig, autocast, device, generator
 from rslwm.data.clips import ClipBatch, Clips
 from rslwm.data.corpus import Corpus
+from rslwm.data.sources.base import Source
 from rslwm.data.store import Readable
 from rslwm.envs.imagined import imagine
-from rslwm.evals.base import MetricInfo, NotAvailable
+from rslwm.evals.base import MetricInfo
 from rslwm.evals.rows import Rows
+from rslwm.evals.truth import Truth
+from rslwm.evals.windows import held_out
 from rslwm.latents.views import to_float
 from rslwm.model.sampler import SamplingConfig
 from rslwm.model.world_model import WorldModel
@@ -47,6 +51,13 @@ class Evaluation:
     compute: ComputeConfig
     label: Label
     costs: dict[str, float] = field(default_factory=dict)
+    source: Source | None = None
+    """Where the episodes come from."""
+
+    @cached_property
+    def truth(self) -> Truth:
+        """The world that they were recorded in."""
+        return Truth(self.corpus, self.source, self.seed)
 
     def rows(
         self,
@@ -89,10 +100,7 @@ class Evaluation:
         Raises:
             NotAvailable: no held-out episode is long enough.
         """
-        places = self.clips(frames).windows(self.corpus.test)
-        if not len(places):
-            raise NotAvailable(f"no held-out episode holds {frames} frames {self.corpus.config.frame_skip} steps apart")
-        return choose(places, count, self.seed, concern)
+        return held_out(self.corpus, frames, count, self.seed, concern)
 
     def batch(self, frames: int, count: int, concern: str) -> ClipBatch:
         """The clips of latents in these :meth:`windows`."""
@@ -107,6 +115,10 @@ class Evaluation:
         """True frames (N, T, H, W, 3) in [0, 1]."""
         return to_float(self.corpus.clips(self.corpus.frames, frames).batch(windows).x)
 
+    def encode(self, frames: Tensor) -> Tensor:
+        """(N, T, H, W, 3) in [0, 1] -> (N, T, h, w, C)."""
+        return in_parts(self.world_model.encode, 8, self.compute, frames)
+
     def decode(self, latents: Tensor) -> Tensor:
         """(N, T, h, w, C) -> (N, T, H, W, 3) in [0, 1]."""
         return in_parts(self.world_model.decode, 8, self.compute, latents)
@@ -118,22 +130,3 @@ def in_parts(function: Callable[..., Tensor], size: int, compute: ComputeConfig,
     with torch.no_grad(), autocast(compute):
         parts = zip(*(x.split(size) for x in tensors), strict=True)
         return torch.cat([function(*(x.to(where) for x in part)).float().cpu() for part in parts])
-
-
-def choose(windows: np.ndarray, count: int, seed: int, concern: str) -> np.ndarray:
-    """At most ``count`` of these windows (N, 2), without replacement, in their order."""
-    drawn = torch.randperm(len(windows), generator=generator(seed, concern))[:count]
-    return windows[np.sort(drawn.numpy())]
-
-
-def strangers(windows: np.ndarray, count: int, seed: int) -> Tensor:
-    """For each of the sorted windows (N, 2) the places (N, K) of ``count`` others, or of as many as there are.
-
-    They are of other episodes unless one episode has half of the windows: neighbours' actions are much alike. Each is a
-    rotation of all windows, so that every window serves as often as any other.
-    """
-    total = len(windows)
-    most = int(np.unique(windows[:, 0], return_counts=True)[1].max())
-    shifts = np.arange(most, total - most + 1) if 2 * most <= total else np.arange(1, total)
-    drawn = torch.randperm(len(shifts), generator=generator(seed, "shuffle"))[:count]
-    return (torch.arange(total)[:, None] - torch.from_numpy(shifts)[drawn]) % total

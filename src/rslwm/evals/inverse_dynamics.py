@@ -14,10 +14,11 @@ from rslwm.data.corpus import Corpus
 from rslwm.data.store import Readable
 from rslwm.evals.aggregates import PEARSON, R2
 from rslwm.evals.base import METRICS, ROLLOUTS, Load, Metric, MetricInfo, Need, NotAvailable
-from rslwm.evals.evaluation import Evaluation, strangers
+from rslwm.evals.evaluation import Evaluation
 from rslwm.evals.probe import Draw, Probe, TrainedProbe
 from rslwm.evals.rollouts import Rollouts, RolloutsConfig
 from rslwm.evals.rows import Rows
+from rslwm.evals.windows import strangers
 from rslwm.types import Role
 
 R_ENCODER = MetricInfo(

@@ -17,9 +17,10 @@ from rslwm.compute import generator
 from rslwm.data.clips import ClipBatch
 from rslwm.evals.aggregates import MEAN, RATIO
 from rslwm.evals.base import METRICS, Load, Metric, MetricInfo, NotAvailable
-from rslwm.evals.evaluation import Evaluation, in_parts, strangers
+from rslwm.evals.evaluation import Evaluation, in_parts
 from rslwm.evals.rollouts import Rollouts, RolloutsConfig, generating
 from rslwm.evals.rows import Rows
+from rslwm.evals.windows import strangers
 from rslwm.model.sampler import SamplingConfig
 from rslwm.plan.base import PlanConfig, imagination
 from rslwm.serialisation import OPERATIONAL

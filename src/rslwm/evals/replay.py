@@ -10,9 +10,9 @@ from torch import Tensor
 from rslwm.compute import ComputeConfig, autocast, device, generator
 from rslwm.data.corpus import Corpus, unseen
 from rslwm.envs.imagined import imagine
-from rslwm.evals.evaluation import choose
 from rslwm.evals.rollouts import RolloutsConfig
 from rslwm.evals.visual import psnr
+from rslwm.evals.windows import choose
 from rslwm.latents.views import to_float
 from rslwm.model.world_model import WorldModel
 from rslwm.types import DataError

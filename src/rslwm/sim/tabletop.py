@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -56,6 +56,11 @@ class Snapshot:
     joint_target: np.ndarray
     physics: np.ndarray
     dynamics: Mapping[str, Any]
+
+    def reseeded(self, number: int) -> Snapshot:
+        """The same moment with another course of chance ahead, where the dynamics are random."""
+        stream = random_stream((*self.seed, self.steps, number), "dynamics")
+        return replace(self, dynamics=stream.bit_generator.state)
 
 
 class Tabletop:

@@ -43,6 +43,9 @@ class Source:
 
     exclusive: ClassVar[bool] = False
     """Whether :meth:`open` keeps every core busy, so that nothing else should run beside it."""
+    environment: ClassVar[str] = ""
+    """The world that the episodes are from, a name of :data:`rslwm.envs.base.ENVIRONMENTS` or file.py:Class, if it can
+    be set to the moments that :meth:`truth` gives."""
 
     def __init__(self, location: str, config: DataConfig) -> None:
         self.place, self.config = location, config

@@ -25,6 +25,7 @@ class Simulator(Source):
     """``sim:tabletop``, recorded once for every :class:`rslwm.sim.config.SimConfig`."""
 
     exclusive = True
+    environment = "tabletop"
 
     def __init__(self, location: str, config: DataConfig) -> None:
         super().__init__(location, config)

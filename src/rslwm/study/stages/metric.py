@@ -7,11 +7,13 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from rslwm.data.sources.opening import open_source
 from rslwm.evals.base import METRICS, ROLLOUTS, Metric, MetricInfo, NotAvailable, measure, split
 from rslwm.evals.evaluation import Evaluation, Label
 from rslwm.evals.probe import GridProbe, Probe, ProbeConfig, TrainedProbe, train_probe
 from rslwm.evals.rollouts import Rollouts, RolloutsConfig, generating, keep_clips, make_rollouts
 from rslwm.evals.rows import Rows
+from rslwm.evals.truth import Recording
 from rslwm.flops import Pass, blank, count
 from rslwm.model.world_model import WorldModel
 from rslwm.registry import code_of
@@ -21,6 +23,7 @@ from rslwm.serialisation import known_by
 from rslwm.study.record import Failure
 from rslwm.study.stages.base import OnEpisodes, Sizes, on_episodes, training
 from rslwm.study.stages.latents import LatentsStage
+from rslwm.study.stages.recording import RecordingStage
 from rslwm.study.stages.world_model import WorldModelStage, denoising
 from rslwm.types import ActionSpec, Unavailable
 
@@ -54,7 +57,8 @@ class HeldOut(OnEpisodes[T]):
         corpus = self.corpus(work).for_model(model.action_spec)
         left_out = frozenset(i for i, name in enumerate(corpus.dataset.ids) if name in self.left_out)
         corpus = replace(corpus, left_out=left_out)
-        return Evaluation(corpus, work.open(self.latents), model, self.seed, self.compute, self.row)
+        latents, source = work.open(self.latents), open_source(self.data.settings)
+        return Evaluation(corpus, latents, model, self.seed, self.compute, self.row, source=source)
 
     def predicting(self, passes: float, decoded: float = 0.0, memory: float = 0.0) -> Demand:
         """Of so many frames through the transformer, so many decoded, and bytes beside its weights."""
@@ -226,8 +230,10 @@ class MetricStage(HeldOut[Rows]):
 
 def _stage(need: Any, subject: Subject) -> Stage:
     """The stage that makes what a metric needs."""
-    if need is ROLLOUTS:
+    if need == ROLLOUTS:
         return subject.pull(RolloutsStage)
+    if isinstance(need, Recording):
+        return RecordingStage.of_recording(need, subject)
     return ProbeStage.of_probe(need, subject) if isinstance(need, Probe) else subject.pull(need)
 
 
