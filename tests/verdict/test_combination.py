@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -5,6 +7,7 @@ from planted import info, join, record, rows
 from rslwm.evals.rows import DTYPES, Rows
 from rslwm.verdict.combination import BELIEVED, Member, _episodes, combine, weigh
 from rslwm.verdict.decide import VerdictConfig, decide
+from rslwm.verdict.wording import fragile
 
 QUICK = VerdictConfig(resamples=400)
 EPISODES = np.array([f"e{i:02d}" for i in range(40)])
@@ -199,3 +202,39 @@ def test_noise_of_differences_is_that_of_a_single_space_however_many_there_are(s
     own, common = rng.normal(0, 0.1, (1, 20001, spaces)), rng.normal(0, 1, (1, 20001, 1))
     noise = _episodes(own + (common if spaces > 1 else 0.0))
     assert noise[0, 0] == pytest.approx(0.01, rel=0.05)
+
+
+def test_an_axis_is_an_average_over_questions_not_over_variants_of_one() -> None:
+    """Four metrics that ask the same count as one, whatever chance makes them differ by."""
+    rng = np.random.default_rng(0)
+    trainings = np.full((3, 1), 0.5)
+    variants = [replace(member(f"variant-{i}", 0.1, trainings, rng), question="variants") for i in range(4)]
+    members = [*variants, member("other", 0.05, trainings, rng)]
+    whole, parts = combine("planning", members)
+    assert sum(part.weight for part in parts) == pytest.approx(1)
+    assert parts[4].weight == pytest.approx(0.5, abs=0.02)  # the mean of four is as precise as the other one
+    assert sum(part.share for part in parts) == pytest.approx(1)
+    weighted = [part.weight * m.estimates for part, m in zip(parts, members, strict=True)]
+    assert np.allclose(whole.estimates, sum(weighted))
+
+
+def test_metrics_of_questions_of_their_own_are_weighed_as_without_any() -> None:
+    rng = np.random.default_rng(0)
+    members = [member(name, noise, np.full((3, 1), 0.5), rng) for name, noise in (("a", 0.1), ("b", 0.05), ("c", 0.3))]
+    asking = [replace(m, question=f"about {m.name}") for m in members]
+    for with_question, without in zip(combine("x", asking)[1], combine("x", members)[1], strict=True):
+        assert replace(with_question, question="") == without
+
+
+def test_the_order_without_any_one_metric_is_told() -> None:
+    """One metric puts the first space far ahead, two put the second a little ahead."""
+    rng = np.random.default_rng(0)
+    scores = {"m0": [0.9, 0.3], "m1": [0.4, 0.5], "m2": [0.4, 0.5]}
+    table = join(*(metric(name, found, rng, 0.05) for name, found in scores.items()))
+    axis = judged(table, infos(*scores))
+    assert axis.standings[0].latent == axis.without["m1"][0] == axis.without["m2"][0]
+    assert axis.without["m0"][0] != axis.standings[0].latent
+    (note,) = fragile({"planning": axis})
+    assert (
+        note == f"planning: without m0, {axis.without['m0'][0]} would come first instead of {axis.standings[0].latent}."
+    )

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Literal
 
@@ -73,7 +73,8 @@ class AxisVerdict:
     ``winner`` is empty unless one space beats every other and training noise was measured in the study; ``contenders``
     are those that aren't ruled out, the leader first. ``standings`` are best first, ``lead`` is the first over the
     second, ``reason`` the part with the most of that lead, ``units`` the fewest episodes behind a scored metric,
-    ``parts`` what the axis is made of, ``contrast`` these semantic minus these reconstruction spaces.
+    ``parts`` what the axis is made of, ``contrast`` these semantic minus these reconstruction spaces. ``without`` has
+    the order of the spaces, the best first, if any one metric weren't measured.
     """
 
     axis: str
@@ -87,6 +88,7 @@ class AxisVerdict:
     noise: Noise
     parts: tuple[Part, ...]
     contrast: Difference | None
+    without: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,8 @@ class AxisScores:
     """Scores of one axis before the decision.
 
     ``estimates`` (N + 1, L) hold the chance of episodes, ``draws`` also that of training as far as it is known;
-    ``trainings`` (L,) counts seeds; ``leads`` (M, L) are the scores of the members, weighted.
+    ``trainings`` (L,) counts seeds; ``leads`` (M, L) are the scores of the members, weighted; ``without`` (L,) are the
+    scores if a member weren't there.
     """
 
     estimates: np.ndarray
@@ -104,6 +107,7 @@ class AxisScores:
     units: int
     parts: tuple[Part, ...] = ()
     leads: np.ndarray | None = None
+    without: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 def axis_scores(scored: Mapping[str, Sequence[Member]], resampling: Resampling, seed: int) -> dict[str, AxisScores]:
@@ -128,8 +132,16 @@ def axis_scores(scored: Mapping[str, Sequence[Member]], resampling: Resampling, 
         drawn = whole.estimates.copy()
         drawn[1:] += spread[:, None] * luck / np.sqrt(counts.clip(1))
         weighted = np.array([p.weight * m.estimates[0] for p, m in zip(parts, members[axis], strict=True)])
-        result[axis] = AxisScores(whole.estimates, drawn, noise, counts, whole.units, parts, weighted)
+        without = _without(axis, members[axis])
+        result[axis] = AxisScores(whole.estimates, drawn, noise, counts, whole.units, parts, weighted, without)
     return result
+
+
+def _without(axis: str, members: Sequence[Member]) -> dict[str, np.ndarray]:
+    """Scores (L,) of the axis by the metric that was left out; the overall score is made of axes, not of metrics."""
+    if axis == OVERALL or len(members) < 2:
+        return {}
+    return {left.name: combine(axis, [m for m in members if m is not left])[0].estimates[0] for left in members}
 
 
 def _training_spread(axis: Member, draws: int, rng: np.random.Generator) -> tuple[Noise, np.ndarray]:
@@ -155,7 +167,7 @@ def judge(name: str, axis: AxisScores, resampling: Resampling, families: tuple[s
     low, high = interval(axis.draws, confidence)
     top = axis.draws[1:] >= axis.draws[1:].max(1, keepdims=True) - TIE
     best = (top / top.sum(1, keepdims=True)).mean(0)
-    order = np.argsort(-(axis.estimates[0] / TIE).round(), kind="stable").tolist()
+    order = ranking(axis.estimates[0])
     leader, rivals = order[0], order[1:]
     leads = {i: difference(axis.draws[:, leader], axis.draws[:, i], confidence) for i in rivals}
     enough = axis.units >= MIN_UNITS
@@ -178,7 +190,13 @@ def judge(name: str, axis: AxisScores, resampling: Resampling, families: tuple[s
         noise=axis.noise,
         parts=axis.parts,
         contrast=_contrast(axis.draws, families, confidence),
+        without={left: tuple(spaces[i] for i in ranking(scores)) for left, scores in axis.without.items()},
     )
+
+
+def ranking(scores: np.ndarray) -> list[int]:
+    """Places of the spaces by score (L,), the best first; ties in the order of the study."""
+    return np.argsort(-(scores / TIE).round(), kind="stable").tolist()
 
 
 def simultaneous(draws: np.ndarray, leader: int, confidence: float) -> np.ndarray:

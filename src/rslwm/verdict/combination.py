@@ -27,11 +27,11 @@ PRIOR = 10
 
 @dataclass(frozen=True)
 class Member:
-    """What has a score on every space: a metric, or an axis made of them.
+    """What has a score on every space: a metric, a question that several ask, or an axis made of them.
 
     ``estimates`` (N + 1, L) hold the chance of episodes only; ``trainings`` (L, S) are the scores of single trainings
     in this study, NaN where a space has fewer; ``elsewhere`` those on record of another study, or None. ``units``
-    counts episodes.
+    counts episodes. Metrics of one ``question`` count together; one that states none is a question of its own.
     """
 
     name: str
@@ -39,6 +39,7 @@ class Member:
     trainings: np.ndarray
     elsewhere: np.ndarray | None
     units: int
+    question: str = ""
 
 
 @dataclass(frozen=True)
@@ -50,35 +51,60 @@ class Part:
     weight: float
     share: float
     spread: float
+    question: str = ""
 
 
 def combine(name: str, members: Sequence[Member], alike: bool = False) -> tuple[Member, tuple[Part, ...]]:
-    """The weighted mean of the members, and what each is to it.
+    """The weighted mean of the questions that the members ask, each the weighted mean of its members; and what each
+    member is to it.
 
     ``alike``: the members count the same by what they mean, not by their precision, as long as none carries more than
     half of the noise.
     """
-    estimates = np.stack([m.estimates for m in members])
+    groups: dict[str, list[int]] = {}
+    for place, member in enumerate(members):
+        groups.setdefault(member.question or member.name, []).append(place)
+    within = [[members[i] for i in places] for places in groups.values()]
+    shares = [_weighed(asking, alike)[0] for asking in within]
+    questions = [_mean("", asking, share) for asking, share in zip(within, shares, strict=True)]
+    weights = np.zeros(len(members))
+    for places, share, weight in zip(groups.values(), shares, _weighed(questions, alike)[0], strict=True):
+        weights[places] = weight * share
+    _, noise, spread = _weighed(members, alike)
+    numbers = zip(members, weights, _shares(weights, noise), _shares(weights, spread), strict=True)
+    parts = tuple(Part(m.name, float(w), float(share), float(apart), m.question) for m, w, share, apart in numbers)
+    return _mean(name, members, weights), parts
+
+
+def _weighed(members: Sequence[Member], alike: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Weights (M,) of members that ask something else each, the noise (M, M) that is believed of them, and how far
+    apart they put the spaces: :func:`weigh` and the covariance (M, M) of their scores."""
+    spread = np.atleast_2d(np.cov(_centred(np.stack([m.estimates[0] for m in members])), bias=True))
+    return *weigh(_noise(members), np.diag(spread) > 1e-18, alike), spread
+
+
+def _mean(name: str, members: Sequence[Member], weights: np.ndarray) -> Member:
+    elsewhere = [m.elsewhere for m in members if m.elsewhere is not None]
+    return Member(
+        name=name,
+        estimates=np.tensordot(weights, [m.estimates for m in members], 1),
+        trainings=np.tensordot(weights, [m.trainings for m in members], 1),
+        elsewhere=np.tensordot(weights, elsewhere, 1) if len(elsewhere) == len(members) else None,
+        units=min(m.units for m in members),
+    )
+
+
+def _noise(members: Sequence[Member]) -> np.ndarray:
+    """Covariance by chance (M, M) of the members' differences between spaces."""
+    noise = _episodes(np.stack([m.estimates for m in members]))
     trainings = np.stack([m.trainings for m in members])
     borrowed = [m.elsewhere for m in members if m.elsewhere is not None]
     elsewhere = np.stack(borrowed) if len(borrowed) == len(members) else None
-    noise = _episodes(estimates)
     known = trainings if freedom(trainings.sum(0)) else elsewhere
     if known is not None:
         counts = np.isfinite(trainings.sum(0)).sum(1)
         noise = noise + _trainings(known, noise) * np.mean(1 / np.maximum(counts, 1))
-    spread = np.atleast_2d(np.cov(_centred(estimates[:, 0]), bias=True))
-    weights, noise = weigh(noise, np.diag(spread) > 1e-18, alike)
-    shares, spreads = (_shares(weights, matrix) for matrix in (noise, spread))
-    parts = (Part(m.name, *map(float, numbers)) for m, *numbers in zip(members, weights, shares, spreads, strict=True))
-    whole = Member(
-        name=name,
-        estimates=np.tensordot(weights, estimates, 1),
-        trainings=np.tensordot(weights, trainings, 1),
-        elsewhere=None if elsewhere is None else np.tensordot(weights, elsewhere, 1),
-        units=min(m.units for m in members),
-    )
-    return whole, tuple(parts)
+    return noise
 
 
 def freedom(trainings: np.ndarray) -> int:

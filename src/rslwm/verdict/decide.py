@@ -156,6 +156,7 @@ def decide(
         decisions={name: wording.decision(axis) for name, axis in verdicts.items()},
         notes=(
             *wording.disagreement(verdicts),
+            *wording.fragile(verdicts),
             *wording.gaps(verdicts, missing),
             *wording.omissions(summaries),
             *wording.numerics(numerics or {}),

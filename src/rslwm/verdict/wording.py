@@ -102,6 +102,21 @@ def _lopsided(axis: str, parts: Sequence[Part]) -> list[str]:
     return [*notes, f"{axis}: rests on a single metric, {counted[0]}."] if len(counted) == 1 else notes
 
 
+def fragile(axes: Mapping[str, AxisVerdict]) -> list[str]:
+    """Sentences on axes whose first space hangs on a single metric."""
+    notes = []
+    for name, axis in axes.items():
+        first = axis.standings[0].latent
+        others: dict[str, list[str]] = {}
+        for metric, order in axis.without.items():
+            if order[0] != first:
+                others.setdefault(order[0], []).append(metric)
+        for space, metrics in others.items():
+            left_out = _listed(metrics, "or")
+            notes.append(f"{name}: without {left_out}, {space} would come first instead of {first}.")
+    return notes
+
+
 def omissions(metrics: Sequence[Summary]) -> list[str]:
     """Sentences on rows and cells that were left out."""
     notes = []
@@ -168,8 +183,8 @@ def parts(axis: AxisVerdict) -> str:
     return ", ".join(f"{part.name} {part.weight:.2f} ({100 * part.share:.0f} %)" for part in axis.parts)
 
 
-def _listed(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+def _listed(names: Sequence[str], last: str = "and") -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} {last} {names[-1]}"
 
 
 def _percent(share: float) -> str:
