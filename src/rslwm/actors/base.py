@@ -54,7 +54,7 @@ class Actor(ABC):
 
 
 def _load_builtin() -> None:
-    for module in ("recorded", "planner", "expert", "random"):
+    for module in ("recorded", "planner", "inverse", "expert", "random"):
         importlib.import_module(f"rslwm.actors.{module}")
 
 
