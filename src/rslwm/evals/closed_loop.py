@@ -40,9 +40,9 @@ SUCCESS = MetricInfo(
     aggregate=MEAN,
     floor="the best of doing nothing, acting at random and repeating the last action",
     ceiling="the same search (CEM by default) with the true world as its model",
-    description="Share of attempts in which a planner over the world model, in the true world and shown an image of the "
-    "goal, brings the gripper and every object to within 2 cm of where they are in it, in at most twice as many steps "
-    "as the goal is away.",
+    description="Share of attempts in which a search over the world model, acting in the true world and shown an image "
+    "of the goal, brings the gripper and every object to within 2 cm of where they are in it, in at most twice as many "
+    "steps as the goal is away.",
     question="Does planning with it reach goals?",
     rung=6,
 )

@@ -53,7 +53,7 @@ class GoalsConfig:
     context: int = 2
     """Frames that are seen before the first decision, the start included; at least 2."""
     search: PlannerConfig = field(
-        default_factory=lambda: PlannerConfig(PlanConfig(horizon=2, candidates=16, iterations=2, elites=4), execute=2)
+        default_factory=lambda: PlannerConfig(PlanConfig(candidates=16, iterations=2, elites=4))
     )
     """How planners plan, over the world model and, for the ceiling, over the true world."""
 
