@@ -159,7 +159,8 @@ class ClosedLoop(Metric):
         return Load(passes, memory=plan.memory_mb * 2**20 if self.searches else 0.0)
 
     def code(self) -> str:
-        return "".join(code_of(PLANNERS.get(name)) for name in {*self.searches, self.config.goals.search.plan.planner})
+        names = sorted({*self.searches, self.config.goals.search.plan.planner})
+        return "".join(code_of(PLANNERS.get(name)) for name in names)
 
     def measure(self, evaluation: Evaluation, goals: Goals, probe: TrainedProbe | None = None) -> Iterator[Rows]:
         if goals.solved.all():
@@ -192,6 +193,7 @@ class ClosedLoop(Metric):
             with torch.no_grad(), autocast(evaluation.compute):
                 found = reach(actor, truth.environment, state, past, goals.layout, budget, s.tolerance, context)
             evaluation.costs.setdefault(f"{name}_decision_seconds", found.seconds)
+            evaluation.costs.setdefault(f"{name}_decision_calls", 1 if name == INVERSE else s.imagined)
             yield from _rows(evaluation, goals, name, distance, budget, found)
 
     def _actor(
@@ -213,8 +215,8 @@ class ClosedLoop(Metric):
 def _rows(
     evaluation: Evaluation, goals: Goals, planner: str, distance: int, budget: int, found: Reached
 ) -> Iterator[Rows]:
-    """Of a planner, beside the best blind actor and the oracle; the planner's name is that of its kind of goal, too, so
-    that all three are averaged over the same goals."""
+    """Of a planner, beside the best blind actor and the oracle, all in the planner's name: they are averaged over the
+    same goals."""
     names: Any = np.array([f"{planner}, {kind}" for kind in goals.names])
     success = BY_INVERSE if planner == INVERSE else SUCCESS
     attempts: list[tuple[Role, Reached]] = [

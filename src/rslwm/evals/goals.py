@@ -57,6 +57,12 @@ class GoalsConfig:
     )
     """How planners plan, over the world model and, for the ceiling, over the true world."""
 
+    @property
+    def imagined(self) -> float:
+        """Frames that are imagined for a decision."""
+        plan = self.search.plan
+        return plan.candidates * plan.iterations * plan.horizon / self.search.execute
+
 
 @dataclass(frozen=True)
 class Goals:
@@ -152,12 +158,12 @@ class GoalRecording(Recording[Goals]):
     def make(self, truth: Truth, out: Path, progress: Progress = silent) -> None:
         if self.settings.context < 2:
             raise ConfigError(f"goals.context is {self.settings.context}; 2 frames show the last action")
-        undrawn = _undrawn(truth)
-        parts = [
-            _attempted(starts, kind, goal, self.settings, undrawn, progress)
-            for starts in (_Starts.of(truth, distance, self.settings) for distance in self.settings.distances)
-            for kind, goal in enumerate((starts.expert(), starts.play()))
-        ]
+        undrawn, parts = _undrawn(truth), list[Goals]()
+        for distance in self.settings.distances:
+            starts = _Starts.of(truth, distance, self.settings)
+            for kind, goal in enumerate((starts.expert(), starts.play())):
+                progress(len(parts), len(KINDS) * len(self.settings.distances), f"{KINDS[kind]}, {distance} steps away")
+                parts.append(_attempted(starts, kind, goal, self.settings, undrawn))
         found = Goals.joined(parts)
         if found.solved.any():
             log.info("%d of %d goals are reached from the start and left out", found.solved.sum(), len(found.windows))
@@ -211,9 +217,7 @@ class _Starts:
         return generator(self.truth.seed, f"goals {self.distance} {concern}")
 
 
-def _attempted(
-    starts: _Starts, kind: int, seen: Observation, settings: GoalsConfig, world: Environment[Any], progress: Progress
-) -> Goals:
+def _attempted(starts: _Starts, kind: int, seen: Observation, settings: GoalsConfig, world: Environment[Any]) -> Goals:
     """Goals of a kind, seen in the last frame, and how far blind actors and the oracle get."""
     assert seen.frames is not None, "the true world shows no frames"
     goal, name = Layout.of(seen.truth), KINDS[kind]
@@ -226,7 +230,6 @@ def _attempted(
     attempts = [attempt(Recorded(actions), starts.state) for actions in blind(world.spec, starts.past, random)]
     one_by_one = []  # whoever is at the goal needs no further plan
     for place, state in enumerate(starts.alone):
-        progress(place, count, f"{name}, {starts.distance} steps away")
         here = slice(place, place + 1)
         one_by_one.append(attempt(Oracle(world, goal[here], settings.search, drawn), state, here))
     attempts.append(Reached(*(torch.cat([getattr(one, part) for one in one_by_one]) for part in ("steps", "left"))))
