@@ -10,7 +10,11 @@ import torch
 
 from measured import Row, Subject, select, summary
 from point_world import METRES, PointSource, PointWorldModel, RandomPointEnvironment, RandomPointSource, ReadGoal
+from rslwm.data.config import DataConfig
 from rslwm.data.corpus import Corpus
+from rslwm.data.frames import build_frame_store
+from rslwm.data.lerobot import write_lerobot
+from rslwm.data.sources.sim import Simulator
 from rslwm.data.store import TensorStore
 from rslwm.evals.base import NotAvailable
 from rslwm.evals.base import measure as rows_of
@@ -176,18 +180,18 @@ def test_the_probe_learns_the_first_of_several_actions(corpus: Corpus, point_lat
 
 @pytest.mark.slow
 def test_perfect_predictions_reach_more_goals_in_the_simulator_than_blind_actors(tmp_path: Path) -> None:
-    from rslwm.data.config import DataConfig
-    from rslwm.data.frames import build_frame_store
-    from rslwm.data.sources.sim import Simulator
+    from rslwm.sim.record import record
+    from rslwm.sim.state import STATE_NAMES
+    from rslwm.sim.tabletop import SPEC
 
-    sim = SimConfig(episodes=6, image_size=32, min_steps=20, max_steps=20)
+    sim = SimConfig(episodes=4, image_size=32, min_steps=16, max_steps=16)
     config = DataConfig(sim=sim, image_size=32, test_fraction=0.5)
     source = Simulator("tabletop", config)
-    dataset = source.write(tmp_path / "set")
+    dataset = write_lerobot(record(sim, 1), tmp_path / "set", SPEC, state_names=STATE_NAMES)
     corpus = Corpus(dataset, build_frame_store(dataset, "", 32, tmp_path / "frames"), config)
-    recording = GoalRecording(replace(SETTINGS, windows=4, distances=(2,)))
+    recording = GoalRecording(replace(SETTINGS, windows=3, distances=(2,)))
     recording.make(Truth(corpus, source, 0), tmp_path)
     found = recording.open(tmp_path).of(2)
-    assert len(found.windows) > 4
-    assert (found.attempts("oracle").steps > 0).float().mean() > (found.floor().steps > 0).float().mean() + 0.3
-    assert found.attempts("oracle").left.mean() < found.floor().left.mean()
+    oracle, floor = found.attempts("oracle"), found.floor()
+    assert (oracle.steps > 0).sum() > (floor.steps > 0).sum()
+    assert oracle.left.mean() < 0.7 * floor.left.mean()

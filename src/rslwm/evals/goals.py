@@ -121,7 +121,7 @@ class Goals:
         for kind in self.kind.unique():
             these = self.kind == kind
             best[these] = (self.steps[: len(BLIND), these] > 0).sum(1).argmax()
-        return Reached(*(x.gather(0, best[None])[0] for x in (self.steps, self.left)))
+        return Reached(self.steps.gather(0, best[None])[0], self.left.gather(0, best[None])[0])
 
     @classmethod
     def joined(cls, parts: Sequence[Goals]) -> Goals:
@@ -232,7 +232,7 @@ def _attempted(starts: _Starts, kind: int, seen: Observation, settings: GoalsCon
     for place, state in enumerate(starts.alone):
         here = slice(place, place + 1)
         one_by_one.append(attempt(Oracle(world, goal[here], settings.search, drawn), state, here))
-    attempts.append(Reached(*(torch.cat([getattr(one, part) for one in one_by_one]) for part in ("steps", "left"))))
+    attempts.append(Reached(torch.cat([one.steps for one in one_by_one]), torch.cat([one.left for one in one_by_one])))
     return Goals(
         starts.windows,
         torch.full((count,), starts.distance),
@@ -240,7 +240,8 @@ def _attempted(starts: _Starts, kind: int, seen: Observation, settings: GoalsCon
         seen.frames[:, -1],
         goal.positions,
         goal.there,
-        *(torch.stack([getattr(one, part) for one in attempts]) for part in ("steps", "left")),
+        torch.stack([one.steps for one in attempts]),
+        torch.stack([one.left for one in attempts]),
     )
 
 
