@@ -131,9 +131,9 @@ class ClosedLoopConfig:
     """Reaching goals in the true world."""
 
     goals: GoalsConfig = field(default_factory=GoalsConfig)
-    planners: tuple[str, ...] = ("cem", "mppi", INVERSE)
-    """Who is to reach them: searches over the world model by name, and inverse, the probe that reads the next action
-    from the current frame and the goal."""
+    planners: tuple[str, ...] = ("cem", INVERSE)
+    """Who is to reach them: searches over the world model by name (mppi finds much the same as cem), and inverse, the
+    probe that reads the next action from the current frame and the goal."""
 
 
 @METRICS.register("closed_loop")
