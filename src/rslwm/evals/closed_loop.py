@@ -132,7 +132,7 @@ class ClosedLoopConfig:
 
     goals: GoalsConfig = field(default_factory=GoalsConfig)
     planners: tuple[str, ...] = ("cem", INVERSE)
-    """Who is to reach them: searches over the world model by name (mppi finds much the same as cem), and inverse, the
+    """Who is to reach them: searches over the world model by name (cem, mppi or one of your own), and inverse, the
     probe that reads the next action from the current frame and the goal."""
 
 
