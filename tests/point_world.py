@@ -108,6 +108,8 @@ class PointState:
 class PointWorldModel:
     """Predicts exactly what happens, or, with ``gain`` 0, that nothing does."""
 
+    device = torch.device("cpu")
+
     def __init__(self, gain: float = 1.0) -> None:
         self.config, self.gain, self.action_spec = WorldModelConfig(), gain, SPEC.composed(2)
         self.dit = nn.Linear(1, 1)  # tells the precision
@@ -156,6 +158,19 @@ class ReadAction(nn.Module):
     def forward(self, pair: Tensor) -> Tensor:
         earlier, later = pair.mean((2, 3)).unbind(1)
         return torch.cat([later[:, :3] - earlier[:, :3], later[:, 3:]], 1)
+
+
+class ReadGoal(nn.Module):
+    """The right next action towards a goal, no larger than ``most``."""
+
+    def __init__(self, most: float = 1.0) -> None:
+        super().__init__()
+        self.most = most
+
+    def forward(self, pair: Tensor) -> Tensor:
+        now, goal = pair.mean((2, 3)).unbind(1)
+        way = (goal - now)[:, :3].clamp(-self.most, self.most)
+        return torch.cat([way, torch.zeros_like(way[:, :1])], 1)
 
 
 class ReadState(nn.Module):

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from point_world import PointSource, PointWorldModel, RandomPointSource, ReadAction, ReadState, ReadSuccess
+from point_world import PointSource, PointWorldModel, RandomPointSource, ReadAction, ReadGoal, ReadState, ReadSuccess
 from rslwm.compute import ComputeConfig, generator
 from rslwm.data.corpus import Corpus
 from rslwm.data.store import TensorStore
@@ -63,6 +63,7 @@ def exact(
     """Everything as good as it can be: the right dynamics, the right probes, true latents."""
     probes: Mapping[str, nn.Module] = {
         "inverse-1": ReadAction(),
+        "goal": ReadGoal(),
         "state": ReadState(*StateTargets.of(corpus).moments(corpus.train)),
         "success": ReadSuccess(),
     }

@@ -28,7 +28,8 @@ CONFIG = StudyConfig(
 )
 METRIC = {f"metric {name}" for name in METRICS}
 ROLLED = {"visual", "rollout_error", "inverse_dynamics", "gripper_readout", "object_readout", "success"}
-PROBES = {"probe inverse-1", "probe inverse-4", "probe state", "probe success"}
+RECORDED = {"recording goals"}
+PROBES = {"probe goal", "probe inverse-1", "probe inverse-4", "probe state", "probe success"}
 MEASURED = {"rollouts", *METRIC, *PROBES}
 Change = Callable[[StudyConfig], StudyConfig]
 
@@ -38,9 +39,9 @@ def variants(*latents: str, config: StudyConfig = CONFIG) -> tuple[Variant, ...]
 
 
 def keys(variant: Variant) -> dict[str, str]:
-    """Of all stages, by kind; of metrics and probes, of which a space has several, by their names, too."""
+    """Of all stages, by kind; of metrics, probes and recordings, of which a space has several, by their names, too."""
     stages = closure(variant.targets)
-    several = ("metric", "probe")
+    several = ("metric", "probe", "recording")
     return {f"{s.kind} {s.label.split()[-1]}" if s.kind in several else s.kind: s.key for s in stages}
 
 
@@ -59,7 +60,7 @@ def test_a_twin_of_the_same_seed_shares_everything_but_its_rows() -> None:
 def test_another_seed_shares_nothing_but_the_data() -> None:
     first, twin = variants("small-vae", "twin=small-vae@1")
     shared = set(keys(first).items()) & set(keys(twin).items())
-    assert {name for name, _ in shared} == {"data", "frames"}
+    assert {name for name, _ in shared} == {"data", "frames", *RECORDED}
 
 
 def test_seeds_of_a_study_count_from_the_entrys_own() -> None:
@@ -108,14 +109,14 @@ def test_the_teacher_is_the_studys_own_of_the_same_seed() -> None:
         ),
         (
             lambda c: replace(c, evaluation=replace(c.evaluation, probe=replace(c.evaluation.probe, width=8))),
-            {*PROBES, *(f"metric {name}" for name in ROLLED - {"visual", "rollout_error"})},
+            {*PROBES, *(f"metric {name}" for name in ROLLED - {"visual", "rollout_error"}), "metric closed_loop"},
         ),
-        (lambda c: replace(c, evaluation=replace(c.evaluation, seed=5)), {"rollouts", *METRIC}),
+        (lambda c: replace(c, evaluation=replace(c.evaluation, seed=5)), {"rollouts", *RECORDED, *METRIC}),
         (
             lambda c: replace(c, decoder=replace(c.decoder, noise=0.5)),
             {"decoder", "world-model", "rollouts", *METRIC},
         ),
-        (lambda c: replace(c, data=replace(c.data, frame_skip=3)), {"world-model", *MEASURED}),
+        (lambda c: replace(c, data=replace(c.data, frame_skip=3)), {"world-model", *RECORDED, *MEASURED}),
         (lambda c: replace(c, verdict=replace(c.verdict, resamples=9), note="other"), set()),
         (lambda c: replace(c, adapter=replace(c.adapter, kl_weight=0.5)), set()),
     ],
@@ -153,13 +154,13 @@ def test_an_edited_plugin_is_trained_anew(tmp_path: Path, plugin: Path) -> None:
     before = keys(variants(f"{file}:PatchMean")[0])
     file.write_text(plugin.read_text() + "# edited\n")
     after = keys(variants(f"{file}:PatchMean")[0])
-    assert {name for name in before if before[name] == after[name]} == {"data", "frames"}
+    assert {name for name in before if before[name] == after[name]} == {"data", "frames", *RECORDED}
 
 
 def test_what_results_are_put_together_from_is_made_again_where_it_was_deleted() -> None:
     (first, second) = variants("small-dino+4", "small-vavae")
     targets = {*first.targets, *second.targets}
-    only_passed_on = {"frames", "features", "latents", "probe"}
+    only_passed_on = {"frames", "features", "latents", "probe", "recording"}
     assert {s for s in closure(targets) if s not in targets and s.kind not in only_passed_on} == {
         second.teacher.pull(EncoderStage)
     } - targets
@@ -221,7 +222,7 @@ def test_other_published_weights_are_encoded_anew(published: StudyConfig) -> Non
     content[len(content) // 2] ^= 1
     file.write_bytes(content)
     after = keys(variants(config=published)[0])
-    assert {name for name in before if before[name] == after[name]} == {"data", "frames"}
+    assert {name for name in before if before[name] == after[name]} == {"data", "frames", *RECORDED}
 
 
 def test_a_graph_needs_no_weights_but_a_run_does() -> None:

@@ -54,7 +54,7 @@ class Actor(ABC):
 
 
 def _load_builtin() -> None:
-    for module in ("blind", "planner", "expert"):
+    for module in ("blind", "planner", "inverse", "expert"):
         importlib.import_module(f"rslwm.actors.{module}")
 
 

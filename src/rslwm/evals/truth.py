@@ -58,7 +58,9 @@ class Truth:
         """
         environment, source, dataset = self.blind, self.source, self.corpus.dataset
         assert source is not None
-        return environment.gathered([source.truth(dataset, int(e), int(t)) for e, t in moments])
+        once, which = np.unique(moments, axis=0, return_inverse=True)
+        found = [source.truth(dataset, int(e), int(t)) for e, t in once]
+        return environment.gathered([found[i] for i in which.reshape(-1)])
 
     def windows(self, frames: int, count: int, concern: str) -> np.ndarray:
         """See :func:`rslwm.evals.windows.held_out`: for equal arguments those of :meth:`Evaluation.windows`."""
