@@ -30,14 +30,14 @@ _TENSORS = ("past", "actions", "frames", "gripper", "objects", "present")
 
 @dataclass(frozen=True)
 class Branches:
-    """What really followed on N held-out moments, each played on in K branches and in a near miss for every size.
+    """What really followed on N held-out moments, each played on in many branches and in a few near misses.
 
     Branch 0 is what was recorded, 1 keeps the robot where it is, the others are recorded sequences of other episodes.
-    Then come the near misses of branch 0, as ``sizes`` name them: K + S futures of a moment in all, K in the axis below.
+    Then come the near misses of branch 0, one of each of the ``sizes``; in the shapes below K counts them, too.
 
     ``windows`` (N, 2) hold the context and the future, ``past`` (N, T-1, A) the actions of the context, ``actions``
-    (N, K, F, A) all those after it, normalised by the world's spec. ``frames`` are (N, K, F, H, V W, 3) uint8; the
-    gripper (N, K, F, 3) and the objects (N, K, F, 3n) are in metres, ``present`` (N, K, F, n) says which ones are there.
+    (N, K, F, A) all those after it, normalised by the world's spec. ``frames`` are (N, K, F, H, V W, 3) uint8;
+    ``gripper`` (N, K, F, 3) and ``objects`` (N, K, F, 3n) are in metres, ``present`` (N, K, F, n) says which are there.
     """
 
     windows: np.ndarray
@@ -51,7 +51,7 @@ class Branches:
 
     @property
     def count(self) -> int:
-        """K, the branches without the near misses."""
+        """The branches without the near misses."""
         return self.actions.shape[1] - len(self.sizes)
 
     @property
@@ -119,7 +119,7 @@ class BranchRecording(Recording[Branches]):
         return Branches.load(folder)
 
     def ways(self, spec: ActionSpec, windows: np.ndarray, past: Tensor, recorded: Tensor, seed: int) -> Tensor:
-        """The actions (N, K + S, F, A) of all branches and near misses, of recorded ones (N, T-1, A) and (N, F, A).
+        """The actions (N, K, F, A) of all branches and near misses, of the recorded ones (N, T-1, A) and (N, F, A).
 
         Near misses are off by their size in one random direction of what moves the robot, the same one in every step
         and for every size, as far as the bounds allow.
