@@ -11,12 +11,13 @@ from torch import Tensor, nn
 from measured import Subject, measure, select, summary
 from point_world import PointWorldModel
 from rslwm.compute import generator
-from rslwm.evals.base import NotAvailable
-from rslwm.evals.branches import RECORDED, STILL
+from rslwm.evals.base import NotAvailable, named
+from rslwm.evals.branches import RECORDED, STILL, Branches
 from rslwm.evals.counterfactuals import identified
 from rslwm.evals.probe import TrainedProbe
 
 NAME = "counterfactuals"
+METRIC = named(NAME)
 SIZES = ("0.1", "0.2", "0.4", "0.8")
 
 
@@ -60,6 +61,18 @@ def among_branches(order: Callable[[int], list[int]]) -> Callable[[Tensor], Tens
         return ways[:, order(12)].flatten(0, 1)
 
     return distort
+
+
+def true_branches(evaluation: Subject) -> Branches:
+    found = evaluation.given(METRIC.needs["branches"])
+    assert isinstance(found, Branches)
+    return found
+
+
+def probe_of(evaluation: Subject) -> TrainedProbe:
+    found = evaluation.given(METRIC.needs["probe"])
+    assert isinstance(found, TrainedProbe)
+    return found
 
 
 # ------------------------------------------------------------------------------------------------- known worth
@@ -181,31 +194,30 @@ def test_a_recording_has_no_branches(evaluation: Subject) -> None:
 
 
 def test_objects_that_no_branch_moves_have_no_effect_to_miss(evaluation: Subject) -> None:
-    branches = _branches(evaluation)
-    metric, needs = _metric(), {"probe": TrainedProbe(evaluation.probes["state"])}  # type: ignore[arg-type]
+    branches = true_branches(evaluation)
     unmoved = replace(branches, objects=torch.zeros_like(branches.objects))
-    found = {rows["metric"][0] for rows in metric.measure(evaluation, branches=unmoved, **needs)}
+    tables = METRIC.measure(evaluation, branches=unmoved, probe=probe_of(evaluation))
+    found = {table["metric"][0] for table in tables}
     assert "effect_error_gripper" in found
     assert "effect_error_objects" not in found
 
 
 def test_futures_that_look_alike_are_not_told_apart(evaluation: Subject) -> None:
-    branches = _branches(evaluation)
+    branches = true_branches(evaluation)
     dark = replace(branches, frames=torch.zeros_like(branches.frames))
     with pytest.raises(NotAvailable, match="whatever is done looks the same"):
-        [*_metric().measure(evaluation, branches=dark, probe=TrainedProbe(None, "none"))]
+        [*METRIC.measure(evaluation, branches=dark, probe=probe_of(evaluation))]
 
 
 def test_a_model_with_other_bounds_gets_the_same_actions(evaluation: Subject) -> None:
     """Its bounds are twice as wide, so that its normalised actions are half as large and move it twice as far."""
     spec = evaluation.corpus.action_spec
     wide = replace(spec, low=tuple(2 * x for x in spec.low), high=tuple(2 * x for x in spec.high))
-    branches = _branches(evaluation)
+    branches = true_branches(evaluation)
     evaluation.corpus = replace(evaluation.corpus, target=wide)
     with_model(evaluation, lambda moves: 2 * moves)
-    probe = TrainedProbe(evaluation.probes["state"])  # type: ignore[arg-type]
-    rows = [*_metric().measure(evaluation, branches=branches, probe=probe)]
-    gripper = next(table for table in rows if table["metric"][0] == "effect_error_gripper")
+    tables = METRIC.measure(evaluation, branches=branches, probe=probe_of(evaluation))
+    gripper = next(table for table in tables if table["metric"][0] == "effect_error_gripper")
     assert gripper["value"].sum() < 0.02 * gripper["target"].sum()
 
 
@@ -238,7 +250,7 @@ def test_the_regret_of_a_model_that_stands_for_the_null_action(evaluation: Subje
     """Its imagined ends are those of other branches: it takes standing still for what was recorded."""
     swapped = among_branches(lambda ways: [STILL, RECORDED, *range(2, ways)])
     rows = select(measure(NAME, with_model(evaluation, swapped)), "branch_regret")
-    branches = _branches(evaluation)
+    branches = true_branches(evaluation)
     away = (branches.positions[:, :8, -1] - branches.positions[:, :1, -1]).norm(dim=-1)
     away = (away * branches.there[:, :8, -1]).sum(-1)
     assert [row.value for row in rows] == pytest.approx(away[:, STILL].tolist(), abs=1e-4)
@@ -262,13 +274,3 @@ def test_a_read_out_that_is_off_by_a_constant_reads_effects_rightly(evaluation: 
     assert isinstance(probe, nn.Module)
     evaluation.probes["state"] = Elsewhere(probe)
     assert summary(measure(NAME, evaluation), "effect_error_gripper") == pytest.approx(right, abs=1e-5)
-
-
-def _metric():  # type: ignore[no-untyped-def]
-    from rslwm.evals.base import named
-
-    return named(NAME)
-
-
-def _branches(evaluation: Subject):  # type: ignore[no-untyped-def]
-    return evaluation.given(_metric().needs["branches"])

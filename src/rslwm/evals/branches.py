@@ -112,8 +112,8 @@ class BranchRecording(Recording[Branches]):
             return torch.stack([one.seen.truth[name] for one in played])
 
         shown = [(one.seen.frames * 255).round().to(torch.uint8) for one in played if one.seen.frames is not None]
-        positions = (stacked(name) for name in ("gripper_position", "object_position", "object_present"))
-        Branches(windows, past, actions, torch.stack(shown), *positions, sizes=self.sizes).save(out)
+        gripper, objects, present = map(stacked, ("gripper_position", "object_position", "object_present"))
+        Branches(windows, past, actions, torch.stack(shown), gripper, objects, present, self.sizes).save(out)
 
     def open(self, folder: Path) -> Branches:
         return Branches.load(folder)
