@@ -1,5 +1,6 @@
 """What is recorded of the true world under other actions."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -63,7 +64,11 @@ def test_near_misses_are_off_by_their_size_in_one_direction_of_what_moves(branch
     assert torch.allclose(off.norm(dim=2), torch.full(off.shape[:2], 0.1), atol=1e-5)
     assert torch.allclose((large - recorded)[inside], 4 * off[inside], atol=1e-5)
     assert not off[..., 3].any()
-    assert branches.actions.abs().max() <= 1
+
+
+def test_near_misses_stay_within_the_bounds(evaluation: Subject) -> None:
+    branches = evaluation.given(replace(RECORDING, sizes=(3.0,)))
+    assert branches.actions.abs().max() == 1
 
 
 def test_all_branches_of_a_moment_meet_the_same_chance(evaluation: Subject) -> None:

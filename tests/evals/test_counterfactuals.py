@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from scipy.spatial.distance import cdist
@@ -13,7 +14,7 @@ from point_world import PointWorldModel
 from rslwm.compute import generator
 from rslwm.evals.base import NotAvailable, named
 from rslwm.evals.branches import RECORDED, STILL, Branches
-from rslwm.evals.counterfactuals import identified
+from rslwm.evals.counterfactuals import identified, matched
 from rslwm.evals.probe import TrainedProbe
 
 NAME = "counterfactuals"
@@ -155,10 +156,45 @@ def test_a_model_that_is_blind_to_small_differences_shows_from_which_size_on_it_
     assert found[0] < 0.75 < 0.9 < found[-1]
 
 
+@pytest.mark.parametrize("gain", [0.2, 0.5])
+def test_small_effects_are_still_told_apart(gain: float, evaluation: Subject) -> None:
+    """Nearest to what was imagined in full size would be, of all true futures, mostly standing still."""
+    rows = measure(NAME, with_model(evaluation, lambda moves: gain * moves))
+    assert summary(rows, "branch_identification") > 0.5
+    assert summary(rows, "near_miss_identification") > 0.95
+
+
 def test_what_is_imagined_wrongly_in_every_branch_alike_is_no_effect(evaluation: Subject) -> None:
     drifting = measure(NAME, with_model(evaluation, lambda moves: moves + 0.4))
     for metric in ("effect_error", "effect_error_gripper", "near_miss_effect_error"):
         assert summary(drifting, metric) < 0.05
+
+
+def test_chance_in_what_is_imagined_is_common_to_all_branches(evaluation: Subject) -> None:
+    class Chancy(Model):
+        def unroll(self, state, actions, sampling, noise=None):  # type: ignore[no-untyped-def]
+            return super().unroll(state, actions, sampling, noise) + 3 * noise
+
+    evaluation.world_model = Chancy()  # type: ignore[assignment]
+    rows = measure(NAME, evaluation)
+    for metric in ("effect_error", "effect_error_gripper", "near_miss_effect_error"):
+        assert summary(rows, metric) < 0.05
+
+
+def test_effects_are_measured_against_standing_still_and_near_misses_against_what_was_recorded(
+    evaluation: Subject,
+) -> None:
+    rows, branches = measure(NAME, with_model(evaluation, lambda moves: moves)), true_branches(evaluation)
+    true = torch.stack([evaluation.encode(frames.float() / 255) for frames in branches.frames.unbind(1)], 1)
+
+    def apart(way: int, base: int) -> Tensor:
+        return (true[:, way] - true[:, base]).square().mean((-3, -2, -1))
+
+    targets = [row.target for row in select(rows, "effect_error")]
+    assert targets == pytest.approx(sum(apart(way, STILL) for way in range(8)).flatten().tolist())  # type: ignore[union-attr]
+    ends = {row.window: row.target for row in select(rows, "near_miss_effect_error") if row.dim == "0.8"}
+    assert len(ends) > 4
+    assert set(np.float32([*ends.values()])) <= {*apart(11, RECORDED)[:, -1].numpy()}
 
 
 def test_noise_in_the_latents_never_looks_like_following(evaluation: Subject) -> None:
@@ -229,16 +265,26 @@ def test_identification_is_a_nearest_neighbour_search() -> None:
     imagined, true = torch.randn(2, 5, 6, 3, generator=g, dtype=torch.float64)  # (moments, branches, features)
     distance = torch.stack([torch.from_numpy(cdist(i, t, "sqeuclidean")) for i, t in zip(imagined, true, strict=True)])
     found = identified(distance[..., None], torch.ones(5, 6, 1, dtype=torch.bool))
-    expected = (distance.argmin(2) == torch.arange(6)).float().mean(1)
+    expected = (distance.argmin(1) == torch.arange(6)).float().mean(1)
     assert torch.allclose(found[:, 0], expected)
 
 
 def test_ties_count_as_a_draw_among_them() -> None:
-    distance = torch.tensor([[[0.0, 0, 1], [0, 0, 0], [1, 1, 0]]])[..., None]
+    distance = torch.tensor([[[0.0, 0, 1], [0, 0, 1], [1, 0, 0]]])[..., None]
     told = torch.ones(1, 3, 1, dtype=torch.bool)
-    assert identified(distance, told).item() == pytest.approx((1 / 2 + 1 / 3 + 1) / 3)
+    assert identified(distance, told).item() == pytest.approx((1 / 2 + 1 / 3 + 1) / 3)  # asked column by column
     told[:, 1] = False  # neither asked for nor in the way
     assert identified(distance, told).item() == pytest.approx(1)
+
+
+def test_two_futures_are_matched_by_the_direction_of_their_difference() -> None:
+    g = torch.Generator().manual_seed(0)
+    imagined, true = torch.randn(2, 200, 2, 3, generator=g)
+    distance = (imagined[:, :, None] - true[:, None]).square().sum(-1)
+    along = ((imagined[:, 1] - imagined[:, 0]) * (true[:, 1] - true[:, 0])).sum(-1)
+    assert torch.equal(matched(distance), (along > 0).float())
+    assert matched(distance[:, :1].expand(-1, 2, -1)).unique().item() == 0.5
+    assert matched(torch.full((1, 2, 2), torch.nan)).isnan().all()
 
 
 def test_a_model_that_imagines_nothing_finite_isn_t_taken_for_a_bad_one() -> None:
