@@ -14,7 +14,7 @@ from rslwm.evals.aggregates import MEAN, RATIO
 from rslwm.evals.base import METRICS, Load, Metric, MetricInfo, Need, NotAvailable
 from rslwm.evals.branches import RECORDED, STILL, Branches, BranchRecording, differ, told_apart
 from rslwm.evals.evaluation import Evaluation
-from rslwm.evals.one_step import MEAN_PREDICTION
+from rslwm.evals.prediction import MEAN_PREDICTION
 from rslwm.evals.probe import TrainedProbe
 from rslwm.evals.readout import StateProbe, StateTargets
 from rslwm.evals.rollouts import RolloutsConfig, generating
