@@ -14,7 +14,7 @@ from point_world import PointWorldModel, ReadAction, ReadState, ReadSuccess
 from rslwm.compute import ComputeConfig, generator
 from rslwm.data.corpus import Corpus
 from rslwm.data.store import TensorStore
-from rslwm.evals.base import ROLLOUTS, metric_infos, named
+from rslwm.evals.base import METRICS, ROLLOUTS, MetricInfo, named
 from rslwm.evals.base import measure as rows_of
 from rslwm.evals.config import EvalConfig
 from rslwm.evals.evaluation import Evaluation, Label
@@ -62,6 +62,13 @@ def exact(
     label = Label("point", "floor", "exact", 0)
     model = model or PointWorldModel()
     return Subject(corpus, latents, model, config.seed, compute, label, config=config, probes=dict(probes))
+
+
+def metric_infos() -> dict[str, MetricInfo]:
+    """Every declared metric by name, in the order of registration."""
+    infos = [info for name in METRICS for info in METRICS.get(name).infos]
+    assert len({info.name for info in infos}) == len(infos), "two declare the same name"
+    return {info.name: info for info in infos}
 
 
 def table(name: str, evaluation: Subject) -> Rows:
