@@ -12,8 +12,7 @@ from torch import Tensor
 from rslwm.model.dit import DiT, DiTConfig
 from rslwm.model.flow import FlowConfig, FlowMatching
 from rslwm.model.published.ddpm import DDPMConfig, VPrediction
-from rslwm.model.published.sampler import FullWindow, OutgoingSampler
-from rslwm.model.sampler import Objective, SamplingConfig
+from rslwm.model.sampler import FullWindow, Objective, OutgoingSampler, SamplingConfig
 
 GOLDEN = Path(__file__).parent / "golden"
 SAMPLING = SamplingConfig(steps=10, full_window=True)

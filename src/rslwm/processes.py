@@ -51,17 +51,23 @@ def spread(work: Callable[[A], B], items: Iterable[A], processes: int) -> Iterat
 
 
 def _begin(counter: Synchronized[int]) -> None:
-    """A worker leaves Ctrl-C to the process that reads, and never outlives it: without this, killing that one would
-    leave its workers waiting for work for ever."""
+    """A worker leaves Ctrl-C to the process that reads, and never outlives it."""
     global _number
     with counter.get_lock():
         _number, counter.value = counter.value, counter.value + 1
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent(lambda: os._exit(1))
 
 
-def _end_with_parent() -> None:
+def end_with_parent(end: Callable[[], None]) -> None:
+    """Call ``end`` in this process as soon as the one that started it is gone, however that ended; else a worker would
+    wait for work for ever. The kernel's own signal at a parent's death (PR_SET_PDEATHSIG) won't do: it comes when the
+    *thread* that started this process ends."""
     parent = multiprocessing.parent_process()
     assert parent is not None
-    parent.join()
-    os._exit(1)
+
+    def watch() -> None:
+        parent.join()
+        end()
+
+    threading.Thread(target=watch, daemon=True).start()

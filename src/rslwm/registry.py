@@ -7,6 +7,7 @@ import difflib
 import hashlib
 import importlib.util
 import inspect
+import pkgutil
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -104,6 +105,14 @@ class Registry(Generic[T]):
             public = [n for n in vars(module) if not n.startswith("_")]
             raise UnknownName(f"{path} has no {attribute!r}; it defines: {', '.join(public)}")
         return getattr(module, attribute)
+
+
+def import_below(*names: str) -> None:
+    """Import these modules and every one of those that are packages: what is in them registers itself."""
+    for name in names:
+        folder = getattr(importlib.import_module(name), "__path__", [])
+        for module in pkgutil.iter_modules(folder, f"{name}."):
+            importlib.import_module(module.name)
 
 
 def _identity(entry: Any) -> Any:

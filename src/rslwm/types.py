@@ -256,13 +256,6 @@ class LatentSpec:
         """Stored bytes of one frame's latents in bfloat16."""
         return 2 * self.grid[0] * self.grid[1] * self.channels
 
-    def to_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "grid": list(self.grid)}
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> LatentSpec:
-        return cls(**{**values, "grid": tuple(values["grid"])})
-
 
 @dataclass(frozen=True)
 class Unavailable:

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from rslwm.data.dataset import EpisodeDataset
 from rslwm.types import Episode, end_effector_spec
 
 SPEC = end_effector_spec(0.05, 0.25)
@@ -18,6 +19,13 @@ def rendered(length: int, size: int, seed: int) -> np.ndarray:
             across, down = start + t * step
             video[t][(abs(x - across) < 0.08) & (abs(y - down) < 0.08)] = colour
     return video.astype(np.uint8)
+
+
+def whole(dataset: EpisodeDataset, i: int) -> Episode:
+    """An episode of a data set, with the frames of every camera."""
+    frames = {camera: dataset.frames(i, camera) for camera in dataset.cameras}
+    actions, text = dataset.actions(i), dataset.instructions[i]
+    return Episode(dataset.ids[i], frames, actions, text, dataset.success[i], dataset.states(i), dataset.info[i])
 
 
 def episode(i: int, length: int = 9, cameras: tuple[str, ...] = ("front",), size: int = 32) -> Episode:

@@ -30,7 +30,7 @@ def test_the_store_holds_every_episode_under_its_id(dataset: EpisodeDataset, tmp
     seen: list[tuple[int, int, str]] = []
     store = build_frame_store(dataset, "", 16, tmp_path / "frames", lambda *told: seen.append(told))
     assert store.keys == dataset.ids
-    assert seen == [(i, 4, "episodes") for i in (1, 2, 3, 4)]
+    assert seen == [(i, 4, f"episode {name}") for i, name in enumerate(dataset.ids, 1)]
     assert store[dataset.ids[2]].dtype == torch.uint8
     np.testing.assert_array_equal(store[dataset.ids[2]].numpy(), resize(dataset.frames(2, "front"), 16))
 

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from recordings import SPEC, episode
+from recordings import SPEC, episode, whole
 from rslwm.data import lerobot
 from rslwm.data.dataset import EpisodeDataset
 from rslwm.data.lerobot import write_lerobot
@@ -23,7 +23,7 @@ def test_everything_but_the_pixels_comes_back_exactly(dataset: EpisodeDataset, e
     assert again.lengths.tolist() == [6, 7, 8, 9]
     assert again.state_names == {"gripper": ["x", "y", "z"]}
     for i, original in enumerate(episodes):
-        read = again[i]
+        read = whole(again, i)
         assert (read.id, read.instruction, read.info) == (original.id, original.instruction, original.info)
         np.testing.assert_array_equal(read.actions, original.actions)
         np.testing.assert_array_equal(read.states["gripper"], original.states["gripper"])

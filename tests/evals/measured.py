@@ -16,7 +16,7 @@ from point_world import PointSource, PointWorldModel, RandomPointSource, ReadAct
 from rslwm.compute import ComputeConfig, generator
 from rslwm.data.corpus import Corpus
 from rslwm.data.store import TensorStore
-from rslwm.evals.base import ROLLOUTS, metric_infos, named, split
+from rslwm.evals.base import METRICS, ROLLOUTS, MetricInfo, named, split
 from rslwm.evals.base import measure as rows_of
 from rslwm.evals.config import EvalConfig
 from rslwm.evals.evaluation import Evaluation, Label
@@ -77,6 +77,13 @@ def exact(
 
 CHANCY = {"calibration"}
 """What can be measured only where the world is random."""
+
+
+def metric_infos() -> dict[str, MetricInfo]:
+    """Every declared metric by name, in the order of registration."""
+    infos = [info for name in METRICS for info in METRICS.get(name).infos]
+    assert len({info.name for info in infos}) == len(infos), "two declare the same name"
+    return {info.name: info for info in infos}
 
 
 def table(name: str, evaluation: Subject) -> Rows:

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from measured import Subject, measure
+from measured import Subject, measure, metric_infos
 from point_world import PointWorldModel
-from rslwm.evals.base import METRICS, NotAvailable, metric_infos
+from rslwm.evals.base import METRICS, NotAvailable
 from rslwm.evals.rows import DTYPES
 from rslwm.evals.windows import choose, strangers
 from rslwm.types import AXES, DataError

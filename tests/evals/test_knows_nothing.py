@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from measured import Subject, exact, table
+from measured import Subject, exact, metric_infos, table
 from point_world import PointState, PointWorldModel, write_corpus, write_latents
 from rslwm.compute import ComputeConfig, generator
 from rslwm.data.corpus import Corpus
 from rslwm.data.store import TensorStore
-from rslwm.evals.base import METRICS, metric_infos
+from rslwm.evals.base import METRICS
 from rslwm.evals.config import EvalConfig
 from rslwm.evals.inverse_dynamics import InverseDynamicsConfig
 from rslwm.evals.planning import PlanningConfig

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from measured import Subject, measure, select, summary, with_constant_rollouts
+from measured import Subject, measure, metric_infos, select, summary, with_constant_rollouts
 from point_world import PointWorldModel, write_corpus, write_latents
 from rslwm.compute import ComputeConfig
 from rslwm.data.corpus import Corpus
 from rslwm.data.store import TensorStore
-from rslwm.evals.base import NotAvailable, metric_infos
+from rslwm.evals.base import NotAvailable
 from rslwm.evals.probe import ProbeConfig, TrainedProbe, train_probe
 from rslwm.evals.success import SuccessProbe, final_windows, labelled_clips, left_out, linear_scores, spread
 from rslwm.optim import OptimConfig

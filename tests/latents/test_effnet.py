@@ -61,7 +61,7 @@ def test_latents_are_the_library_s_feature_map(stage: str) -> None:
     frames = torch.rand(1, 2, 128, 128, 3, generator=generator(1, "frames"))
     images = (255 * frames[0].permute(0, 3, 1, 2) - 127) / 128
     latents = effnet(128, stage=stage).encode(frames)
-    expected = library_features(images, STAGES[stage].blocks).permute(0, 2, 3, 1)
+    expected = library_features(images, STAGES[stage].config).permute(0, 2, 3, 1)
     torch.testing.assert_close(latents[0], expected, atol=1e-4, rtol=1e-4)
 
 

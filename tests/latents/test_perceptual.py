@@ -120,7 +120,7 @@ def test_unit_vectors_at_right_angles_are_at_distance_one() -> None:
 
 def test_a_missing_network_is_named_with_what_gets_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     message = (
-        r"vgg16-397923af\.pth does not exist \(553 MB.*BSD-3.*curl -LO https://download\.pytorch\.org/models/vgg16"
+        r"vgg16-397923af\.pth does not exist.* \(553 MB.*BSD-3.*curl -LO https://download\.pytorch\.org/models/vgg16"
     )
     with pytest.raises(MissingWeights, match=f"(?s){message}"):
         open_perceptual("lpips-vgg", str(tmp_path))

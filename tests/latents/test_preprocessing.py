@@ -7,7 +7,7 @@ import torch
 
 from rslwm.compute import generator
 from rslwm.latents.published.autoencoder_kl import latent
-from rslwm.latents.published.base import IMAGENET_MEAN, IMAGENET_STD, Filter, Preprocessing
+from rslwm.latents.published.base import IMAGENET, Filter, Preprocessing
 
 FRAMES = torch.rand(2, 8, 8, 3, generator=generator(0, "frames"))
 
@@ -18,15 +18,15 @@ def test_halves_take_colours_to_minus_one_and_one() -> None:
 
 
 def test_the_mean_colour_becomes_zero_and_one_deviation_one() -> None:
-    mean, std = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)
+    mean, std = (torch.tensor(x) for x in IMAGENET)
     frames = torch.stack([mean, mean + std])[:, None, None].expand(2, 8, 8, 3)
-    images = Preprocessing(8, IMAGENET_MEAN, IMAGENET_STD)(frames)
+    images = Preprocessing(8, *IMAGENET)(frames)
     torch.testing.assert_close(images, torch.tensor([0.0, 1.0])[:, None, None, None].expand(2, 3, 8, 8))
 
 
-@pytest.mark.parametrize("mean", [(0.5, 0.5, 0.5), IMAGENET_MEAN])
+@pytest.mark.parametrize("mean", [(0.5, 0.5, 0.5), IMAGENET[0]])
 def test_inversion_gives_the_frames_back(mean: tuple[float, float, float]) -> None:
-    preprocessing = Preprocessing(8, mean, IMAGENET_STD)
+    preprocessing = Preprocessing(8, mean, IMAGENET[1])
     torch.testing.assert_close(preprocessing.invert(preprocessing(FRAMES), 8), FRAMES)
 
 
@@ -54,7 +54,7 @@ def test_antialias_averages_the_pixels_that_no_sample_hits() -> None:
 
 def test_every_choice_changes_what_the_network_sees() -> None:
     base = Preprocessing(6)
-    others = [replace(base, filter="bilinear"), replace(base, antialias=False), replace(base, mean=IMAGENET_MEAN)]
+    others = [replace(base, filter="bilinear"), replace(base, antialias=False), replace(base, mean=IMAGENET[0])]
     seen = [preprocessing(FRAMES) for preprocessing in (base, *others)]
     assert all(not torch.equal(seen[0], other) for other in seen[1:])
 

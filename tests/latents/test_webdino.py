@@ -160,7 +160,7 @@ def test_the_configuration_of_another_model_is_refused(change: dict[str, Any], m
     assert str(damaged) in str(refusal.value)
 
 
-@pytest.mark.parametrize(("text", "message"), [("{", "is not JSON"), ("[]", "holds a list, expected a mapping")])
+@pytest.mark.parametrize(("text", "message"), [("{", "is not JSON"), ("[]", r"holds '\[\]'; expected a JSON object")])
 def test_a_configuration_that_can_t_be_read_is_refused(text: str, message: str, damaged: Path) -> None:
     (damaged / CONFIG).write_text(text)
     with pytest.raises(DataError, match=rf"config\.json {message}"):

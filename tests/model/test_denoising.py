@@ -9,8 +9,7 @@ from torch import Tensor
 from rslwm.model.cache import EMPTY, Cache
 from rslwm.model.dit import Conditions, DiT, DiTConfig
 from rslwm.model.flow import FlowConfig, FlowMatching
-from rslwm.model.published.sampler import FullWindow
-from rslwm.model.sampler import RolloutState, Sampler, SamplingConfig
+from rslwm.model.sampler import FullWindow, RolloutState, Sampler, SamplingConfig
 from tiny import draw, same, tiny_dit
 
 MEAN, SPREAD = 0.7, 0.3

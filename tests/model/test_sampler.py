@@ -12,8 +12,7 @@ from rslwm.attention import causal_bias
 from rslwm.model.dit import DiT
 from rslwm.model.flow import FlowConfig, FlowMatching
 from rslwm.model.published.ddpm import DDPMConfig, VPrediction
-from rslwm.model.published.sampler import FullWindow, OutgoingSampler
-from rslwm.model.sampler import Objective, RolloutState, Sampler, SamplingConfig
+from rslwm.model.sampler import FullWindow, Objective, OutgoingSampler, RolloutState, Sampler, SamplingConfig
 from rslwm.serialisation import ConfigError
 from tiny import draw, same, tiny_dit
 

@@ -164,16 +164,17 @@ def test_the_end_of_the_thread_that_started_a_run_is_no_end_of_its_workers(tmp_p
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks processes up in /proc")
-@pytest.mark.parametrize("descriptors", [True, False], ids=["descriptor", "polling"])
-def test_a_worker_ends_with_its_parent_with_and_without_process_descriptors(tmp_path, descriptors):
+def test_a_worker_ends_with_its_parent(tmp_path):
     from test_runner_kill import gone, wait_for
 
-    forget = "" if descriptors else "del os.pidfd_open; "
-    child = f"import os, time; {forget}from rslwm.run.executors import _die_with; _die_with({{}})"
+    child = (
+        "import os, signal, time; from rslwm.processes import end_with_parent; os.setpgid(0, 0); "
+        "end_with_parent(lambda: os.killpg(os.getpgrp(), signal.SIGKILL)); time.sleep(60)"
+    )
     program = (
-        "import os, subprocess, sys, time\n"
-        f"child = {child!r}.format(os.getpid()) + '; time.sleep(60)'\n"
-        "print(subprocess.Popen([sys.executable, '-c', child]).pid, flush=True)\ntime.sleep(60)\n"
+        "import multiprocessing, time\n"
+        f"worker = multiprocessing.get_context('spawn').Process(target=exec, args=({child!r}, {{}}))\n"
+        "worker.start()\nprint(worker.pid, flush=True)\ntime.sleep(60)\n"
     )
     parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None

@@ -132,7 +132,7 @@ class Count(Write):
             fresh = work.out / "count.tmp"
             fresh.write_text(str(step + 1))
             fresh.replace(checkpoint)
-            work.progress(step + 1, self.total)
+            work.progress(step + 1, self.total, "")
         helper.kill()
         helper.wait()
         (work.out / "pids").unlink()

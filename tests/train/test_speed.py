@@ -4,12 +4,12 @@ import itertools
 
 import pytest
 
-from rslwm.train.log import Speedometer
+from rslwm.train.loop import Speedometer
 
 
 def test_only_the_time_inside_steps_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = itertools.chain([0.0, 2.0], [100.0, 104.0])
-    monkeypatch.setattr("rslwm.train.log.time.perf_counter", lambda: next(clock))
+    monkeypatch.setattr("rslwm.train.loop.time.perf_counter", lambda: next(clock))
     speed = Speedometer(samples=12, peak=100.0)
     for _ in range(2):
         with speed.step():
@@ -21,7 +21,7 @@ def test_only_the_time_inside_steps_counts(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_reading_is_of_the_steps_since_the_last_one(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = itertools.chain([0.0, 1.0], [1.0, 1.5])
-    monkeypatch.setattr("rslwm.train.log.time.perf_counter", lambda: next(clock))
+    monkeypatch.setattr("rslwm.train.loop.time.perf_counter", lambda: next(clock))
     speed, rates = Speedometer(samples=1, peak=1.0), []
     for _ in range(2):
         with speed.step():

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from rslwm.train import track
-from rslwm.train.log import TrainingLog
+from rslwm.train.loop import TrainingLog
 from rslwm.train.track import TRACKERS, Kind, Mirror, Open, tracking
 
 

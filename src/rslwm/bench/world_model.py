@@ -6,16 +6,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from einops import reduce
 from torch import Tensor
 
 from rslwm.bench.benchmark import Benchmark
 from rslwm.compute import generator
-from rslwm.latents.base import Encoder, EncoderConfig
-from rslwm.latents.space import LatentSpace, SpaceConfig
+from rslwm.latents.space import EXTERNAL, ExternalConfig, LatentSpace, SpaceConfig
 from rslwm.model.dit import SIZES, DiTConfig, forward_flops
 from rslwm.model.world_model import WorldModel, WorldModelConfig
-from rslwm.types import LatentSpec, end_effector_spec
+from rslwm.types import end_effector_spec
 
 SEED = 0
 SPEC = end_effector_spec(0.05, 0.25)
@@ -34,8 +32,8 @@ class LatentsBenchmark(Benchmark):
 
     def space(self, image_size: int = 0) -> LatentSpace:
         """A latent space of this shape; frames have the side of the grid if no other is given."""
-        encoder = MeanColour(self.grid, self.channels)
-        return LatentSpace(SpaceConfig("mean-colour", image_size or self.grid), encoder).eval()
+        made_up = ExternalConfig("made-up", "floor", (self.grid, self.grid), self.channels)
+        return LatentSpace(SpaceConfig(EXTERNAL, image_size or self.grid, external=made_up)).eval()
 
     def latents(self, rows: int, frames: int, drawn: torch.Generator) -> Tensor:
         """Standard normal numbers (rows, frames, h, w, C)."""
@@ -67,16 +65,3 @@ class ModelBenchmark(LatentsBenchmark):
         """FLOPs of a forward pass over new frames of one row. What they look back to adds 0.2 % to a DiT-S and isn't
         counted."""
         return forward_flops(model.dit, (self.grid, self.grid), frames)
-
-
-class MeanColour(Encoder):
-    """The mean colour of every cell of the grid, in all channels: a latent space of any shape."""
-
-    def __init__(self, grid: int, channels: int) -> None:
-        super().__init__(EncoderConfig(), image_size=grid)
-        self.spec = LatentSpec("mean-colour", "floor", (grid, grid), channels)
-
-    def encode(self, frames: Tensor) -> Tensor:
-        h, w = self.spec.grid
-        cells = reduce(frames, "B T (h p) (w q) rgb -> B T h w 1", "mean", h=h, w=w)
-        return cells.expand(*cells.shape[:-1], self.spec.channels)

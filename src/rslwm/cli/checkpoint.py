@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated
 
 import torch
 import tyro
 from rich.table import Table
 
+from rslwm.cli.flags import DataFlags
 from rslwm.cli.output import console, report_failures
 from rslwm.compute import ComputeConfig
 from rslwm.data.config import DataConfig
@@ -27,7 +27,7 @@ from rslwm.verdict.decide import Verdict, VerdictConfig, decide
 
 
 @dataclass
-class CheckpointCommand:
+class CheckpointCommand(DataFlags):
     """A command that puts a world model to its own data or to others."""
 
     checkpoint: tyro.conf.Positional[Path]
@@ -39,10 +39,6 @@ class CheckpointCommand:
     trained on if it isn't given."""
     camera: str = ""
     """Of these data; several, comma separated, for a model of several. The name in training if it isn't given."""
-    features: Annotated[tuple[str, ...], tyro.conf.arg(name="data.features")] = ()
-    """With --data: features that these call otherwise, each as OURS=THEIRS, such as action=actions."""
-    action_spec: Annotated[str, tyro.conf.arg(name="data.action-spec")] = ""
-    """With --data: YAML or JSON file with their action spec, where they don't carry one."""
 
     def source(self, model: WorldModel) -> tuple[DataConfig, Path]:
         """The data, and the folder of the stages that make them ready."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -32,16 +32,13 @@ from rslwm.types import DataError
 from rslwm.verdict.table import render
 
 
-@contextmanager
-def tracked(kind: Kind | None, config: StudyConfig, out: Path) -> Iterator[None]:
+def tracked(kind: Kind | None, config: StudyConfig, out: Path) -> AbstractContextManager[None]:
     """Show the trainings of a study's stages, which are done inside, under readable names; None shows nothing."""
     if kind is None:
-        yield
-        return
+        return nullcontext()
     stages = closure(Study(config).targets)
     names = {f"{s.kind}-{s.key}": f"{s}-{s.key[:6]}".replace(" ", "-") for s in stages}
-    with tracking(kind, out, names):
-        yield
+    return tracking(kind, out, names)
 
 
 @dataclass

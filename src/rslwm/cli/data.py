@@ -13,6 +13,7 @@ import yaml
 from rich.table import Column, Table
 from rich.text import Text
 
+from rslwm.cli.flags import DataFlags
 from rslwm.cli.output import console, counting
 from rslwm.data.check import check
 from rslwm.data.config import DataConfig
@@ -42,21 +43,8 @@ class Make:
         console().print(describe(dataset), f"\nUse it with --data lerobot:{self.folder}")
 
 
-@dataclass(kw_only=True)
-class _Named:
-    """How to read data that don't say what they hold."""
-
-    features: Annotated[tuple[str, ...], tyro.conf.arg(name="data.features", aliases=("--features",))] = ()
-    """Features that the data call otherwise, each as OURS=THEIRS: action=actions,observation.images.front=image."""
-    action_spec: Annotated[str, tyro.conf.arg(name="data.action-spec", aliases=("--action-spec",))] = ""
-    """YAML or JSON file with the action spec of data that don't carry one."""
-
-    def config(self, uri: str = "") -> DataConfig:
-        return DataConfig(uri=uri, features=self.features, action_spec=self.action_spec)
-
-
 @dataclass
-class Import(_Named):
+class Import(DataFlags):
     """Turn an RLDS/TFDS or a robomimic/LIBERO HDF5 data set into a LeRobot v3 data set.
 
     TensorFlow is not needed. What isn't read is listed: depth, repeated episodes, absent shards, black cameras. What
@@ -76,12 +64,12 @@ class Import(_Named):
 
     def run(self) -> None:
         with counting("episodes") as progress:
-            dataset = importer(self.source, self.config()).write(self.folder, progress)
+            dataset = importer(self.source, self.described()).write(self.folder, progress)
         console().print(describe(dataset), f"\nUse it with --data lerobot:{self.folder}")
 
 
 @dataclass
-class _Opened(_Named):
+class _Opened(DataFlags):
     """What `data check` and `data show` are about."""
 
     uri: tyro.conf.Positional[str]
@@ -93,7 +81,7 @@ class _Opened(_Named):
         """The data set, imported or recorded if need be."""
         self.cache.mkdir(parents=True, exist_ok=True)
         with counting("episodes") as progress:
-            return open_source(self.config(self.uri)).open(self.cache, progress)
+            return open_source(self.described(self.uri)).open(self.cache, progress)
 
 
 @dataclass

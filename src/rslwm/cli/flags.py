@@ -12,6 +12,7 @@ from typing import Annotated, Any, ClassVar, Protocol, TypeVar, get_args, get_or
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
+from rslwm.data.config import DataConfig
 from rslwm.serialisation import ConfigError, load
 from rslwm.study.config import PRESETS, StudyConfig
 
@@ -25,6 +26,20 @@ class Command(Protocol):
 
 
 C = TypeVar("C", bound=Command)
+
+
+@dataclass(kw_only=True)
+class DataFlags:
+    """How to read data that don't say what they hold."""
+
+    features: Annotated[tuple[str, ...], tyro.conf.arg(name="data.features", aliases=("--features",))] = ()
+    """Features that the data call otherwise, each as OURS=THEIRS: action=actions,observation.images.front=image."""
+    action_spec: Annotated[str, tyro.conf.arg(name="data.action-spec", aliases=("--action-spec",))] = ""
+    """YAML or JSON file with the action spec of data that don't carry one."""
+
+    def described(self, uri: str = "", camera: str = "") -> DataConfig:
+        return DataConfig(uri, camera=camera, features=self.features, action_spec=self.action_spec)
+
 
 PRESET = tyro.conf.arg(metavar="PRESET|CONFIG.yaml")
 

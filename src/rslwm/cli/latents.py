@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Annotated
 
 import torch
 import tyro
@@ -16,6 +15,7 @@ from rich.text import Text
 
 from rslwm.bench.latents import EncoderBenchmark, Encodings
 from rslwm.bench.measure import Case
+from rslwm.cli.flags import DataFlags
 from rslwm.cli.output import console, counting
 from rslwm.compute import ComputeConfig, device
 from rslwm.data.config import DataConfig
@@ -73,17 +73,13 @@ class EncoderCommand:
 
 
 @dataclass
-class DataCommand(EncoderCommand):
+class DataCommand(EncoderCommand, DataFlags):
     """A command about an encoder on frames of a data set."""
 
     data: str = DataConfig.uri
     """Where frames come from: sim:tabletop, lerobot:FOLDER, hf://datasets/OWNER/NAME, rlds:FOLDER or hdf5:FILE."""
     camera: str = DataConfig.camera
     """The camera, or several, comma separated, for a space of several views; empty takes the data set's first."""
-    features: Annotated[tuple[str, ...], tyro.conf.arg(name="data.features")] = ()
-    """Features that the data call otherwise, each as OURS=THEIRS: action=actions,observation.images.front=image."""
-    action_spec: Annotated[str, tyro.conf.arg(name="data.action-spec")] = ""
-    """YAML or JSON file with the action spec of data that don't carry one."""
     compute: ComputeConfig = field(default_factory=ComputeConfig)
 
     def study(self) -> StudyConfig:
@@ -93,7 +89,7 @@ class DataCommand(EncoderCommand):
     @property
     def source(self) -> DataConfig:
         """The data set, its frames as large as by default."""
-        return DataConfig(uri=self.data, camera=self.camera, features=self.features, action_spec=self.action_spec)
+        return self.described(self.data, self.camera)
 
 
 DIGITS = 12

@@ -32,12 +32,12 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "latents train": ("cli.compare:TrainSpaces", "train a latent space: encoder, adapter, pixel decoder"),
     "latents encode": ("cli.latents:Encode", "write the latents of a data set to disk"),
     "bench sim": ("bench.sim:Sim", "measure how fast the simulator is on one core"),
-    "bench rollout": ("bench.rollout:Rollout", "measure how fast a world model rolls out on this machine"),
-    "bench plan": ("bench.plan:Plan", "measure how fast plans are found, and in how much memory"),
-    "bench train": ("bench.train:Train", "measure how fast a world model trains from stored latents"),
-    "bench data": ("bench.data:Data", "measure how fast clips come from stored latents"),
+    "bench rollout": ("bench.generation:Rollout", "measure how fast a world model rolls out on this machine"),
+    "bench plan": ("bench.generation:Plan", "measure how fast plans are found, and in how much memory"),
+    "bench train": ("bench.training:Train", "measure how fast a world model trains from stored latents"),
+    "bench data": ("bench.training:Data", "measure how fast clips come from stored latents"),
     "bench encode": ("cli.latents:EncodeBenchmark", "measure how fast an encoder makes latents"),
-    "bench decode": ("bench.decode:Decode", "measure how fast latents become pixels"),
+    "bench decode": ("bench.latents:Decode", "measure how fast latents become pixels"),
     "doctor": ("cli.doctor:Doctor", "check this machine and say what to install"),
 }
 """Where each command is and what it does. Modules are imported when their command is asked for: help must be quick."""

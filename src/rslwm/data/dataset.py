@@ -19,7 +19,7 @@ from rslwm.data.lerobot_info import ACTION, LABELLED, SUCCESS, dimension_names, 
 from rslwm.data.lerobot_table import Pictures, Table
 from rslwm.data.video import read_video
 from rslwm.serialisation import content_hash
-from rslwm.types import ActionSpec, DataError, Episode
+from rslwm.types import ActionSpec, DataError
 
 
 class EpisodeDataset:
@@ -50,12 +50,6 @@ class EpisodeDataset:
 
     def __len__(self) -> int:
         return len(self._episodes)
-
-    def __getitem__(self, i: int) -> Episode:
-        """Episode i whole, with the frames of every camera."""
-        frames = {camera: self.frames(i, camera) for camera in self.cameras}
-        actions, text = self.actions(i), self.instructions[i]
-        return Episode(self.ids[i], frames, actions, text, self.success[i], self.states(i), self.info[i])
 
     def actions(self, i: int) -> np.ndarray:
         """(T, A) float32 in units of :attr:`spec`."""

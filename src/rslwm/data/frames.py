@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from rslwm.data.clips import windows
 from rslwm.data.dataset import EpisodeDataset
-from rslwm.data.store import Item, Tensors, TensorStore
+from rslwm.data.store import Tensors, TensorStore
 from rslwm.types import Progress, silent
 
 BLACK = 16  # a picture without a brighter value is black: neither JPEG nor video coding keeps zeros
@@ -70,10 +70,5 @@ def build_frame_store(
     """A store of :class:`DecodedFrames` under the episodes' ids; resumes where it was killed. Raises DataError: no such
     camera, a damaged video, or ``root`` holds other frames."""
     frames = DecodedFrames(dataset, cameras, image_size)
-
-    def items() -> Iterator[Item]:
-        for done, key in enumerate(frames.keys, 1):
-            yield key, partial(frames.__getitem__, key)
-            progress(done, len(frames.keys), "episodes")
-
-    return TensorStore.write(root, items(), frames.meta)
+    items = [(key, partial(frames.__getitem__, key)) for key in frames.keys]
+    return TensorStore.write(root, items, frames.meta, progress=progress)

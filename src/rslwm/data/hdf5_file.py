@@ -80,6 +80,7 @@ class Demonstration:
                 yield Leaf(key, "numbers", str(item.dtype), tuple(shape[1:]))
 
     def numbers(self, leaf: Leaf) -> np.ndarray:
+        """(T, *shape)"""
         stored = self.group.get(leaf.key)
         if not hasattr(stored, "shape"):
             raise DataError(f"{self.where} has no {leaf.key!r}, unlike the first. Remove it, or write it again.")
@@ -89,6 +90,7 @@ class Demonstration:
         return np.asarray(stored)
 
     def pictures(self, leaf: Leaf) -> np.ndarray:
+        """(T, H, W, 3) uint8"""
         frames = self.numbers(leaf)
         return rgb(frames[:, ::-1] if self.upside_down else frames)
 

@@ -10,7 +10,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rslwm.data.lerobot_info import Info, json_object
+from rslwm.data.lerobot_info import Info
+from rslwm.files import json_object
 from rslwm.types import DataError
 
 LARGEST = 2**53  # no count or index is as large

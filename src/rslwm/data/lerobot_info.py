@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+from rslwm.files import read_json
 from rslwm.types import DataError
 
 CAMERA, STATE, ACTION = "observation.images.", "observation.state", "action"
@@ -153,22 +153,6 @@ def read_info(root: Path, mapping: Sequence[str] = ()) -> Info:
         what = f"has shape {_shape(action)} a step, dtype {action['dtype']}"
         raise DataError(f"{file}: {columns[ACTION]!r} {what}; expected one vector of numbers, (A,)")
     return info
-
-
-def read_json(file: Path) -> dict[str, Any]:
-    """A JSON object. Raises DataError: the file holds something else."""
-    return json_object(file.read_bytes(), str(file))
-
-
-def json_object(text: bytes, where: str) -> dict[str, Any]:
-    """As :func:`read_json`, of a part of a file."""
-    try:
-        values = json.loads(text.decode("utf-8-sig"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"{where} is not JSON: {error}. Copy it again, or write it again in UTF-8.") from None
-    if not isinstance(values, dict):
-        raise DataError(f"{where} holds {str(values)[:40]!r}; expected a JSON object, {{...}}")
-    return values
 
 
 def describe(key: str, feature: Feature) -> str:

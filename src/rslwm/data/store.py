@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Sequence
 from itertools import count
+from operator import length_hint
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from rslwm.tensors import write_tensors
-from rslwm.types import DataError
+from rslwm.types import DataError, Progress, silent
 
 Places = Sequence[tuple[str, range]]  # episodes, and rows of each
 Item = tuple[str, Tensor | np.ndarray | Callable[[], Tensor | np.ndarray]]
@@ -97,7 +98,12 @@ class TensorStore:
 
     @classmethod
     def write(
-        cls, root: Path | str, items: Iterable[Item], meta: dict[str, Any], shard_bytes: int = SHARD
+        cls,
+        root: Path | str,
+        items: Iterable[Item],
+        meta: dict[str, Any],
+        shard_bytes: int = SHARD,
+        progress: Progress = silent,
     ) -> TensorStore:
         """Write ``items`` in order and open the result. Floating point is stored as bfloat16, integers as they are.
 
@@ -114,16 +120,16 @@ class TensorStore:
         finished = finished_shards(root, meta)
         seen: set[str] = set()
         pending: dict[str, Tensor] = {}
-        for key, value in items:
+        for done, (key, value) in enumerate(items, 1):
             if key in seen:
                 raise DataError(f"episode {key!r} comes twice for the store {root}; ids must be unique")
             seen.add(key)
-            if key in finished:
-                continue
-            pending[key] = _storable(value() if callable(value) else value)
-            if sum(tensor.nbytes for tensor in pending.values()) >= shard_bytes:
+            if key not in finished:
+                pending[key] = _storable(value() if callable(value) else value)
+            if pending and sum(tensor.nbytes for tensor in pending.values()) >= shard_bytes:
                 _save(root, pending, meta)
                 pending = {}
+            progress(done, length_hint(items), f"episode {key}")
         if pending:
             _save(root, pending, meta)
         _write_index(root, seen, meta)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rslwm.data.leaves import Leaf
-from rslwm.data.lerobot_info import read_json
+from rslwm.files import read_json
 from rslwm.types import DataError
 
 _TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
-import pkgutil
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TypeAlias
 
@@ -15,7 +14,7 @@ import yaml
 
 from rslwm.evals.aggregates import AGGREGATES, Aggregate
 from rslwm.evals.rows import Rows
-from rslwm.registry import Registry
+from rslwm.registry import Registry, import_below
 from rslwm.serialisation import ConfigError, from_dict, named_by, to_dict
 from rslwm.types import AXES, Axis, DataError
 
@@ -137,28 +136,7 @@ class Metric:
         raise NotImplementedError
 
 
-def _load_builtin() -> None:
-    folder = importlib.import_module("rslwm.evals")
-    for module in pkgutil.iter_modules(folder.__path__, f"{folder.__name__}."):
-        importlib.import_module(module.name)
-
-
-METRICS: Registry[type[Metric]] = Registry("metric", "rslwm.metrics", _load_builtin)
-
-
-def metric_infos() -> dict[str, MetricInfo]:
-    """Every declared metric by name, in the order of registration.
-
-    Raises:
-        ConfigError: two declare the same name, and their rows couldn't be told apart.
-    """
-    found: dict[str, MetricInfo] = {}
-    for name in METRICS:
-        for info in METRICS.get(name).infos:
-            if info.name in found:
-                raise ConfigError(f"the metric {info.name!r} of {name} is declared by another one, too; rename it")
-            found[info.name] = info
-    return found
+METRICS: Registry[type[Metric]] = Registry("metric", "rslwm.metrics", partial(import_below, "rslwm.evals"))
 
 
 def measure(metric: Metric, evaluation: Evaluation, needs: Mapping[str, Any]) -> Rows:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -15,7 +14,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from rslwm.optim import OptimConfig
-from rslwm.registry import Registry
+from rslwm.registry import Registry, import_below
 from rslwm.serialisation import OPERATIONAL, ConfigError
 from rslwm.types import DataError, LatentSpec
 
@@ -148,10 +147,6 @@ class Encoder(nn.Module):
         """The module that holds what encodes, on this device."""
         return self.to(device)
 
-    def bare_work(self, frames: Sequence[Tensor]) -> Callable[[], object]:
-        """The network's own work on each of (B, T, H, W, 3), all that comes before it done already."""
-        return lambda: [self.encode(x) for x in frames]
-
     def flops(self) -> tuple[int, int]:
         """Floating-point operations of encoding one frame and of decoding it, two a multiply-add; 0 where it can't
         decode. Counted on a black frame; resizing doesn't count."""
@@ -186,12 +181,8 @@ def encoder_class(reference: str) -> type[Encoder]:
     return found
 
 
-def _load_builtin() -> None:
-    for package in ("small", "published"):
-        folder = importlib.import_module(f"rslwm.latents.{package}")
-        for module in pkgutil.iter_modules(folder.__path__, f"{folder.__name__}."):
-            importlib.import_module(module.name)
-    importlib.import_module("rslwm.latents.floor")
-
-
-ENCODERS: Registry[type[Encoder]] = Registry("encoder", "rslwm.encoders", _load_builtin)
+ENCODERS: Registry[type[Encoder]] = Registry(
+    "encoder",
+    "rslwm.encoders",
+    partial(import_below, "rslwm.latents.small", "rslwm.latents.published", "rslwm.latents.floor"),
+)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from rslwm.compute import seeded
 from rslwm.latents.base import EncoderConfig
 from rslwm.latents.published.effnet import EffNetLite0, EffNetOptions
-from rslwm.latents.published.weights import MissingWeights, Source
+from rslwm.latents.published.weights import Source, in_place
 from rslwm.tensors import read_tensors, take_weights, tensors_in
 
 Kind = Literal["lpips-alex", "lpips-vgg", "effnet-lite0"]
@@ -121,7 +121,8 @@ class LPIPS(PerceptualDistance):
         return torch.stack([head(difference).mean((1, 2, 3)) for head, difference in pairs]).sum(0)
 
     def load(self, folder: str) -> None:
-        path = _find(self.trunk.source, folder)
+        place = Path(folder).expanduser() if folder else Path(torch.hub.get_dir()) / "checkpoints"
+        path = in_place(f"decoder.perceptual {self.name}", self.trunk.source, place).file
         trunk = tensors_in(read_tensors(path), path)
         kept = {name: x for name, x in trunk.items() if not name.startswith("classifier.")}
         take_weights(self.features, kept, path, lambda name: f"features.{name}")
@@ -129,17 +130,6 @@ class LPIPS(PerceptualDistance):
         with importlib.resources.as_file(shipped) as heads:
             weights = tensors_in(read_tensors(heads), heads)
             take_weights(self.heads, weights, heads, lambda name: f"lin{name[0]}.model.1.weight")
-
-
-def _find(source: Source, folder: str) -> Path:
-    path = (Path(folder).expanduser() if folder else Path(torch.hub.get_dir()) / "checkpoints") / source.files[0]
-    if not path.is_file():
-        raise MissingWeights(
-            f"LPIPS lacks its network: {path} does not exist ({source.megabytes} MB, licence: {source.licence}). "
-            f"Get it with\n  {source.command} --create-dirs --output-dir {path.parent}\nor choose another "
-            "decoder.perceptual: effnet-lite0 comes with a package, none does without"
-        )
-    return path
 
 
 def _layers(trunk: Trunk) -> tuple[nn.Sequential, list[int]]:

@@ -14,6 +14,7 @@ import yaml
 from torch import Tensor, nn
 
 from rslwm import serialisation
+from rslwm.files import read_json
 from rslwm.latents.adapters.base import Adapter, AdapterConfig
 from rslwm.latents.adapters.kinds import MLP, PCA, SVAE
 from rslwm.latents.base import ENCODERS, Encoder, EncoderConfig
@@ -227,7 +228,7 @@ class LatentSpace(nn.Module):
         """Write ``space.yaml``, ``encoder.json`` (who made the latents) and ``space.safetensors``."""
         folder.mkdir(parents=True, exist_ok=True)
         serialisation.dump(self.config, folder / "space.yaml")
-        (folder / RECORD).write_text(json.dumps(self.encoder.spec.to_dict(), indent=1))
+        (folder / RECORD).write_text(json.dumps(serialisation.to_dict(self.encoder.spec), indent=1))
         write_tensors({_in_file(name): x for name, x in self.state_dict().items()}, folder / "space.safetensors")
 
     @classmethod
@@ -235,15 +236,16 @@ class LatentSpace(nn.Module):
         """Rebuild a space from its folder, strictly.
 
         Raises:
-            ConfigError: ``space.yaml`` is missing or can't be read.
-            DataError: the weights are others than the configuration asks for; the encoder that is found isn't the one
-                that made the latents, or its code would come with the folder.
+            ConfigError: ``space.yaml`` is missing or can't be read, or ``encoder.json`` describes no latent space.
+            DataError: ``encoder.json`` is missing; the weights are others than the configuration asks for; the encoder
+                that is found isn't the one that made the latents, or its code would come with the folder.
             UnknownName: the encoder's plug-in file is no longer where it was.
         """
         config = serialisation.load(SpaceConfig, folder / "space.yaml")
         _require_own_code(config.reference, folder)
         encoder = open_encoder(config)
-        encoder.take_place(_recorded(folder / RECORD), folder / RECORD)
+        record = folder / RECORD
+        encoder.take_place(serialisation.from_dict(LatentSpec, read_json(record), str(record)), record)
         space = cls(config, encoder)
         tensors = read_weights(path := folder / "space.safetensors")
         if space.pixels is None:  # spaces were saved that have these, but no decoder behind them
@@ -266,15 +268,6 @@ def _require_own_code(reference: str, folder: Path) -> None:
         raise DataError(
             f"{folder / 'space.yaml'}: {what}; if you trust it, put it elsewhere and write its absolute path"
         )
-
-
-def _recorded(path: Path) -> LatentSpec:
-    try:
-        return LatentSpec.from_dict(json.loads(path.read_text()))
-    except FileNotFoundError:
-        raise DataError(f"{path} does not exist; the folder is no latent space, or not all of one") from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path} is damaged: {error}") from None
 
 
 def describe(config: SpaceConfig) -> LatentSpace:

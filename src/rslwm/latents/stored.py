@@ -20,9 +20,10 @@ from rslwm.compute import ComputeConfig, autocast, device
 from rslwm.data.config import DataConfig
 from rslwm.data.frames import DecodedFrames
 from rslwm.data.sources.opening import open_source
-from rslwm.data.store import INDEX, SHARD, Item, Places, Readable, Tensors, TensorStore, finished_shards
+from rslwm.data.store import INDEX, SHARD, Places, Readable, Tensors, TensorStore, finished_shards
 from rslwm.latents.space import LatentSpace
 from rslwm.processes import number, spread
+from rslwm.serialisation import to_dict
 from rslwm.types import DataError, LatentSpec, Progress, silent
 
 Encode = Callable[[Tensor], Tensor]
@@ -81,13 +82,7 @@ def write_latents(
     it loses the shard that was being filled; the same call goes on from there."""
     finished = finished_shards(root, meta)
     made = latents([key for key in keys if key not in finished])
-
-    def items() -> Iterator[Item]:
-        for done, key in enumerate(keys, 1):
-            yield key, partial(next, made)
-            progress(done, len(keys), f"episode {key}")
-
-    return TensorStore.write(root, items(), meta, shard_bytes)
+    return TensorStore.write(root, [(key, partial(next, made)) for key in keys], meta, shard_bytes, progress)
 
 
 def require_room(root: Path, needed: int, otherwise: str = "take a space of fewer channels (NAME+96)") -> None:
@@ -145,7 +140,7 @@ def leave_latents(
 
 def latents_meta(space: LatentSpace, frames: Tensors) -> dict[str, Any]:
     """What identifies the latents of these frames in that space."""
-    return {"latents of": frames.meta, **space.spec.to_dict()}
+    return {"latents of": frames.meta, **to_dict(space.spec)}
 
 
 def open_latents(folder: Path, frames: TensorStore, compute: ComputeConfig) -> Readable:
@@ -197,17 +192,13 @@ class Encoding:
     """Of its features and actions."""
     compute: ComputeConfig
 
-    def open(self) -> tuple[LatentSpace, Tensors]:
-        """The space, on this process's device, and the frames; loaded once a process."""
-        return _open(self)
-
     def write(self, root: Path, processes: int = 1, progress: Progress = silent) -> TensorStore:
         """Write the normalised latents (T, h, w, C) of every episode, those that are missing of the store in ``root``.
 
         Its bytes are those of :func:`leave_latents`, and don't depend on the number of processes. Whether it fits on
         the disk is the caller's to ask (:func:`require_room`). Raises :class:`DataError` if the store is of others.
         """
-        space, frames = self.open()
+        space, frames = _open(self)
 
         def latents(keys: list[str]) -> Iterator[Tensor]:
             # As integers, for NumPy has no bfloat16; tensors would need shared memory, which containers are short of.
@@ -218,6 +209,7 @@ class Encoding:
 
 @lru_cache(maxsize=1)
 def _open(job: Encoding) -> tuple[LatentSpace, Tensors]:
+    """The space, on this process's device, and the frames."""
     torch.set_num_threads(job.compute.threads)  # as many in every process: the number changes last digits
     space = LatentSpace.load(job.space)
     frames = DecodedFrames(open_source(job.data).reopen(job.dataset), job.cameras, space.config.image_size)
@@ -231,5 +223,5 @@ def _own_device(compute: ComputeConfig) -> ComputeConfig:
 
 
 def _encode(job: Encoding, key: str) -> np.ndarray:
-    space, frames = job.open()
+    space, frames = _open(job)
     return encode_episode(space.encode, frames[key], _own_device(job.compute)).view(torch.int16).numpy()

@@ -23,8 +23,7 @@ from rslwm.latents.space import LatentSpace
 from rslwm.model.dit import DiT, DiTConfig
 from rslwm.model.flow import FlowConfig, FlowMatching, shift_factor
 from rslwm.model.published.ddpm import DDPMConfig, VPrediction
-from rslwm.model.published.sampler import FullWindow, OutgoingSampler
-from rslwm.model.sampler import Objective, RolloutState, Sampler, SamplingConfig
+from rslwm.model.sampler import FullWindow, Objective, OutgoingSampler, RolloutState, Sampler, SamplingConfig
 from rslwm.optim import OptimConfig
 from rslwm.serialisation import OPERATIONAL, ConfigError, from_dict, to_dict
 from rslwm.tensors import load_weights, write_tensors
@@ -190,7 +189,7 @@ class WorldModel(nn.Module):
         record = {
             "format": FORMAT,
             "world_model": to_dict(self.config),
-            "latent_space": self.space.spec.to_dict(),
+            "latent_space": to_dict(self.space.spec),
             "action_spec": self.action_spec.to_dict(),
             "data_fingerprint": self.fingerprint,
             "data": to_dict(self.data),
@@ -213,7 +212,7 @@ class WorldModel(nn.Module):
         folder = Path(folder)
         file, record = str(folder / "config.yaml"), read_record(folder / "config.yaml")
         space = LatentSpace.load(folder / "space")
-        if space.spec.to_dict() != record["latent_space"]:
+        if to_dict(space.spec) != record["latent_space"]:
             trained = f"{file} says the model was trained on {record['latent_space']}"
             raise DataError(f"{folder / 'space'} holds {space.spec}, but {trained}; put the original space/ back")
         config = from_dict(WorldModelConfig, record["world_model"], file)

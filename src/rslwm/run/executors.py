@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import select
 import signal
 import sys
-import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -19,6 +17,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
+from rslwm.processes import end_with_parent
 from rslwm.registry import Registry
 from rslwm.run.perform import LESS_MEMORY, Done, Failed, Job, perform
 from rslwm.run.stage import Stage
@@ -66,7 +65,7 @@ EXECUTORS: Registry[type[Executor]] = Registry("executor", "rslwm.executors")
 # ------------------------------------------------------------------------------------------------------ on this machine
 
 THREAD_VARIABLES = [f"{library}_NUM_THREADS" for library in ("OMP", "MKL", "OPENBLAS", "NUMEXPR", "LP")]
-PROGRESS_SECONDS, WATCH_SECONDS = 0.1, 0.5
+PROGRESS_SECONDS = 0.1
 GRACE_SECONDS = 5.0
 """For an idle worker to end by itself."""
 
@@ -79,7 +78,7 @@ class Worker:
         context = multiprocessing.get_context("spawn")
         self.connection, self._theirs = context.Pipe()
         # not a daemon: a stage may start processes of its own
-        self.process = context.Process(target=serve, args=(self._theirs, os.getpid()))
+        self.process = context.Process(target=serve, args=(self._theirs,))
         self.threads = threads
         self.job: Job | None = None
 
@@ -208,10 +207,15 @@ def _without_interrupts() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def serve(connection: Connection, parent: int) -> None:
+def serve(connection: Connection) -> None:
     """The body of a worker process: perform the packed jobs that come through ``connection``. One that fails ends the
-    process, so that the next one starts from a clean state."""
-    _die_with(parent)
+    process, so that the next one starts from a clean state.
+
+    The worker leads a process group of its own, which a stage's own processes belong to: all of it is killed with the
+    main process, and a Ctrl-C in the terminal reaches that one only.
+    """
+    os.setpgid(0, 0)
+    end_with_parent(lambda: os.killpg(os.getpgrp(), signal.SIGKILL))
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     while True:
@@ -242,29 +246,3 @@ def _perform(packed: bytes, connection: Connection) -> Done | Failed:
             connection.send(Advanced(done, total, message))
 
     return perform(job, report)
-
-
-def _die_with(parent: int) -> None:
-    """End this process and all that it starts as soon as the process ``parent`` is gone, however that ended.
-
-    The worker leads a process group of its own, which a stage's own processes belong to: all of it is killed, and a
-    Ctrl-C in the terminal reaches the main process only. The kernel's own signal at a parent's death
-    (PR_SET_PDEATHSIG) won't do: it comes when the *thread* that started this process ends.
-    """
-    os.setpgid(0, 0)
-
-    def watch() -> None:
-        _wait_for_end_of(parent)
-        os.killpg(os.getpgrp(), signal.SIGKILL)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def _wait_for_end_of(parent: int) -> None:
-    with suppress(AttributeError, OSError):  # this system has no such descriptors, or the process is gone
-        ended = select.poll()
-        ended.register(os.pidfd_open(parent), select.POLLIN)
-        if os.getppid() == parent:  # else the number may be another process's by now
-            ended.poll()
-    while os.getppid() == parent:
-        time.sleep(WATCH_SECONDS)

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from rslwm import __version__
+from rslwm.files import write_whole
 from rslwm.registry import import_file, imported_files
 from rslwm.run.lock import locked
 from rslwm.run.stage import LOG, Stage, StageRecord, Workspace, closure
@@ -154,10 +155,8 @@ class Stopwatch:
 
     def _save(self) -> None:
         self.seconds = time.monotonic() - self._began
-        fresh = self.file.with_name(f"{self.file.name}.tmp")
         with suppress(OSError):  # a full disk, which the stage will notice by itself
-            fresh.write_text(f"{self.seconds:.2f} {self.attempt}")
-            fresh.replace(self.file)
+            write_whole(self.file, f"{self.seconds:.2f} {self.attempt}")
 
     def _keep_saving(self) -> None:
         while not self._stop.wait(SAVE_SECONDS):

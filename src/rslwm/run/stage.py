@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar, cast
 
+from rslwm.files import write_whole
 from rslwm.registry import code_of
 from rslwm.serialisation import ConfigError, content_hash, determining, to_dict
 from rslwm.types import DataError, Progress, silent
@@ -51,7 +52,8 @@ class Workspace:
 
     out: Path
     root: Path
-    report: Progress = silent
+    progress: Progress = silent
+    """Say how far the stage is; cheap enough for every training step."""
 
     def folder(self, stage: Stage[Any]) -> Path:
         """Where the stage's output is, once it is finished."""
@@ -61,7 +63,7 @@ class Workspace:
         """What a finished stage made, see :meth:`Stage.open`. All who ask get the same object, so leave it as it is."""
         folder = self.folder(stage)
         if folder not in _opened:
-            _opened[folder] = stage.open(replace(self, out=folder, report=silent))
+            _opened[folder] = stage.open(replace(self, out=folder, progress=silent))
         _opened.move_to_end(folder)
         while len(_opened) > OPENED:
             _opened.popitem(last=False)
@@ -73,15 +75,9 @@ class Workspace:
         for folder in [folder for folder in _opened if folder not in kept]:
             del _opened[folder]
 
-    def progress(self, done: int, total: int, message: str = "") -> None:
-        """Say how far the stage is; cheap enough for every training step."""
-        self.report(done, total, message)
-
     def write_facts(self, **facts: Any) -> None:
         """Add to ``facts.json``: small numbers and names, of JSON types, that are read without opening the output."""
-        fresh = self.out / f"{FACTS}.tmp"
-        fresh.write_text(json.dumps({**_facts(self.out), **facts}, indent=1))
-        fresh.replace(self.out / FACTS)
+        write_whole(self.out / FACTS, json.dumps({**_facts(self.out), **facts}, indent=1))
 
     def facts(self, stage: Stage[Any]) -> dict[str, Any]:
         """What a finished stage noted by :meth:`write_facts`; empty if it noted nothing."""

@@ -22,8 +22,7 @@ from rslwm.latents.normaliser import deviation, effective_rank
 from rslwm.latents.space import LatentSpace, open_adapter
 from rslwm.latents.views import apart, one_view_each, to_float
 from rslwm.serialisation import ConfigError
-from rslwm.train.log import NAME
-from rslwm.train.loop import Trained, TrainingFailed, fit
+from rslwm.train.loop import LOG, Trained, TrainingFailed, fit
 from rslwm.train.pixel_loss import PixelLoss
 from rslwm.types import DataError, Progress
 
@@ -112,7 +111,7 @@ def train_encoder(
     least = min(config.min_rank, 0.5 if spec.family == "floor" else spec.channels / 2)
     if found < least:
         rank = f"effective rank {found:.2f} of {spec.channels}, the least is {least:g} (encoder.min_rank)"
-        remedy = f"see {folder / NAME}. Train longer, or strengthen the objective's guard against collapse"
+        remedy = f"see {folder / LOG}. Train longer, or strengthen the objective's guard against collapse"
         raise TrainingFailed(f"{spec.name} collapsed: its latents have {rank}; {remedy}")
     return trained
 

@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from rslwm.files import write_whole
 from rslwm.serialisation import content_hash
-from rslwm.train.log import NAME, read_log
+from rslwm.train.loop import LOG, read_log
 
 Kind = Literal["tensorboard", "wandb", "trackio"]
 
@@ -88,16 +89,14 @@ class Mirror:
         """Forward what has been written since the last call."""
         before = dict(self.reached)
         stages = self.root / "stages"
-        for path in sorted([*stages.glob(f"*/{NAME}"), *stages.glob(f"*/*/{NAME}")]):
+        for path in sorted([*stages.glob(f"*/{LOG}"), *stages.glob(f"*/*/{LOG}")]):
             with contextlib.suppress(FileNotFoundError):  # a finished stage's folder has just got its final name
                 size = path.stat().st_size
                 if self._sizes.get(path) != size:
                     self._forward(path)
                     self._sizes[path] = size
         if self.reached != before:
-            fresh = self.record.with_name(f"{self.record.name}.tmp")
-            fresh.write_text(json.dumps(self.reached))
-            fresh.replace(self.record)
+            write_whole(self.record, json.dumps(self.reached))
 
     def close(self) -> None:
         while self._runs:

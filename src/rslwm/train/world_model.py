@@ -10,7 +10,6 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from rslwm.compute import ComputeConfig, autocast, device, generator
-from rslwm.data.clips import ClipBatch
 from rslwm.data.corpus import Corpus
 from rslwm.data.store import Readable
 from rslwm.model.world_model import WorldModel, WorldModelConfig
@@ -40,18 +39,15 @@ def train_world_model(
     places = clips.windows(corpus.train)
     model.to(where)
 
-    def draw(count: int, number: int) -> ClipBatch:
-        return clips.sample(places, count, generator(seed, "world model batch", number))
-
-    def loss_of(batch: ClipBatch, number: int) -> Tensor:
+    def loss_of(count: int, number: int) -> Tensor:
+        batch = clips.sample(places, count, generator(seed, "world model batch", number))
         noise = generator(seed, "world model noise", number)
         return model.loss(batch.x.to(where).float(), batch.actions.to(where), noise)
 
     def loss(number: int) -> tuple[Tensor, dict[str, Tensor]]:
-        return loss_of(draw(config.optim.batch_size, number), number), {}
+        return loss_of(config.optim.batch_size, number), {}
 
-    one = draw(1, 0)
-    flops = _flops(model, lambda: loss_of(one, 0), compute) * config.optim.batch_size * config.optim.accumulate
+    flops = _flops(model, lambda: loss_of(1, 0), compute) * config.optim.batch_size * config.optim.accumulate
     model.dit.checkpoint_activations = compute.checkpoint_activations
     if compute.compile:
         model.dit.compile()

@@ -7,34 +7,22 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from rslwm.data.conventions import SIDECARS, ActionsUntold, given_spec
 from rslwm.data.dataset import EpisodeDataset
+from rslwm.data.hdf5_file import Demonstration
 from rslwm.data.leaves import Layout, Leaf
 from rslwm.data.lerobot import write_lerobot
 from rslwm.data.parts import columns, untold
 from rslwm.data.sources.base import Source
+from rslwm.data.tfrecord import Example
 from rslwm.types import ActionSpec, DataError, Episode, Progress, silent
 
-
-class Recording(Protocol):
-    """An episode as a file of another format holds it; reading raises :class:`DataError` if it isn't as declared."""
-
-    @property
-    def where(self) -> str: ...
-
-    @property
-    def rewards(self) -> np.ndarray: ...
-
-    def numbers(self, leaf: Leaf) -> np.ndarray:
-        """(T, *shape)"""
-
-    def pictures(self, leaf: Leaf) -> np.ndarray:
-        """(T, H, W, 3) uint8"""
-
+Recording = Demonstration | Example
+"""An episode as a file of another format holds it; reading raises :class:`DataError` if it isn't as declared."""
 
 log = logging.getLogger(__name__)
 

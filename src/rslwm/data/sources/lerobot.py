@@ -57,13 +57,15 @@ class HubFolder:
         raise DataError(f"data.uri: {self.uri!r} is not hf://datasets/OWNER/NAME[@REVISION]")
 
 
+@SOURCES.register("hf")
 @SOURCES.register("lerobot")
 class LeRobot(Source):
-    """``lerobot:FOLDER``; the folder may be on the hub, too: ``lerobot:hf://datasets/OWNER/NAME``."""
+    """``lerobot:FOLDER``, or ``hf://datasets/OWNER/NAME[@REVISION][/FOLDER]``, also behind ``lerobot:``, which is
+    downloaded once into the hub's own cache."""
 
     @cached_property
     def hub(self) -> HubFolder | None:
-        return HubFolder(self.place) if self.place.startswith("hf:") else None
+        return next((HubFolder(uri) for uri in (self.place, self.config.uri) if uri.startswith("hf:")), None)
 
     def open(self, root: Path, progress: Progress = silent) -> EpisodeDataset:
         return self.reopen(self.hub.local() if self.hub else self.path)
@@ -81,12 +83,3 @@ class LeRobot(Source):
             return None
         lengths = self.reopen(self.hub.local("meta/*") if self.hub else self.path).lengths
         return Size(len(lengths), int(lengths.sum()))
-
-
-@SOURCES.register("hf")
-class Hub(LeRobot):
-    """``hf://datasets/OWNER/NAME[@REVISION][/FOLDER]``, downloaded once into the hub's own cache."""
-
-    @cached_property
-    def hub(self) -> HubFolder:
-        return HubFolder(f"hf:{self.place}")

@@ -13,9 +13,10 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
+from rslwm.files import read_json
 from rslwm.latents.base import ENCODERS
 from rslwm.latents.published.base import Architecture, Options, PublishedAutoencoder, blank, import_library, require
-from rslwm.latents.published.weights import Source, Weights, read_json
+from rslwm.latents.published.weights import Source, Weights
 from rslwm.tensors import load_weights, read_tensors, require_shapes, take_weights, tensors_in
 from rslwm.types import DataError
 
@@ -28,14 +29,9 @@ class KLOptions(Options):
     """Mean of the posterior, or one draw from it (the paper's code: sample)."""
 
 
-@dataclass(frozen=True)
-class KLArchitecture(Architecture):
-    config: Mapping[str, Any]
-    """Of ``diffusers.AutoencoderKL``."""
-
-
 class KLAutoencoder(PublishedAutoencoder):
-    """A KL autoencoder of the Stable Diffusion line. A subclass implements ``measure``, ``load`` and ``affine``."""
+    """A KL autoencoder of the Stable Diffusion line, whose architecture has the configuration of
+    ``diffusers.AutoencoderKL``. A subclass implements ``measure``, ``load`` and ``affine``."""
 
     options_type = KLOptions
 
@@ -44,18 +40,18 @@ class KLAutoencoder(PublishedAutoencoder):
         """Shift and scale from the posterior's latents z to ours, (z - shift) * scale; broadcast to (N, C, h, w)."""
         raise NotImplementedError
 
-    def build(self, architecture: KLArchitecture) -> nn.Module:
+    def build(self, architecture: Architecture) -> nn.Module:
         return import_library(self.name, "diffusers", "encoders").AutoencoderKL.from_config(architecture.config)
 
-    def sized(self, config: Mapping[str, Any]) -> KLArchitecture:
+    def sized(self, config: Mapping[str, Any]) -> Architecture:
         """The architecture of a network with this configuration."""
         patch = 2 ** (len(config["block_out_channels"]) - 1)
-        architecture = KLArchitecture(config["latent_channels"], patch, 0, config)
+        architecture = Architecture(config["latent_channels"], patch, 0, config)
         with torch.device("meta"):
             network: Any = self.build(architecture)
         parts = [part for part in (network.encoder, network.quant_conv) if part is not None]
         parameters = sum(p.numel() for part in parts for p in part.parameters())
-        return KLArchitecture(architecture.channels, patch, parameters, config)
+        return Architecture(architecture.channels, patch, parameters, config)
 
     def features(self, network: Any, images: Tensor) -> Tensor:
         posterior = network.encode(images).latent_dist
@@ -116,10 +112,10 @@ class SD3VAE(KLAutoencoder):
         repository="stabilityai/stable-diffusion-3-medium-diffusers",
         revision="ea42f8cef0f178587cf766dc8129abd379c90671",
     )
-    published = KLArchitecture(channels=16, patch=8, parameters=34_274_208, config=CONFIG)
+    published = Architecture(channels=16, patch=8, parameters=34_274_208, config=CONFIG)
     options_type = SD3Options
 
-    def measure(self, weights: Weights) -> KLArchitecture:
+    def measure(self, weights: Weights) -> Architecture:
         path = weights.file.with_name("config.json")
         config = read_json(path)
         require(config.get("_class_name") == "AutoencoderKL", weights, f"{path.name} beside it is of no AutoencoderKL")
@@ -200,7 +196,7 @@ class VAVAE(KLAutoencoder):
         licence="MIT",
         repository="hustvl/vavae-imagenet256-f16d32-dinov2",
     )
-    published = KLArchitecture(32, patch=16, parameters=28_417_408, config=_config((128, 128, 256, 256, 512), 32))
+    published = Architecture(32, patch=16, parameters=28_417_408, config=_config((128, 128, 256, 256, 512), 32))
     options_type = VAVAEOptions
 
     _statistics = (torch.zeros(()), torch.ones(()))
@@ -210,7 +206,7 @@ class VAVAE(KLAutoencoder):
         files = (*self.source.files, STATISTICS) if self.options.normalise else self.source.files
         return replace(self.source, files=files)
 
-    def measure(self, weights: Weights) -> KLArchitecture:
+    def measure(self, weights: Weights) -> Architecture:
         tensors = _autoencoder(weights.file)
         names = [f"encoder.down.{level}.block.0.conv1.weight" for level in range(LEVELS)]
         for name in (*names, "post_quant_conv.weight"):

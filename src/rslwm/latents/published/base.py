@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -22,8 +22,7 @@ from rslwm.types import DataError, Family, LatentSpec
 Filter = Literal["bicubic", "bilinear"]
 
 HALF = (0.5, 0.5, 0.5)
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 NOMINAL_PATCH = 16
 MOST = 32
@@ -77,7 +76,7 @@ def resize(images: Tensor, side: int, kind: Filter, antialias: bool) -> Tensor:
 
 @dataclass(frozen=True)
 class Architecture:
-    """Sizes of a network, published or read off the weights. Subclasses add what ``build`` needs."""
+    """Sizes of a network, published or read off the weights."""
 
     channels: int
     """C, of the latents."""
@@ -85,6 +84,8 @@ class Architecture:
     """Pixels of a side that one position of the latent grid stands for."""
     parameters: int
     """Of the encoder, decoder not counted."""
+    config: Any = None
+    """What else :meth:`PublishedEncoder.build` needs."""
 
 
 class MissingLibrary(DataError):
@@ -205,12 +206,6 @@ class PublishedEncoder(Encoder):
 
     def bare_network(self, device: torch.device) -> nn.Module:
         return self.network(device)
-
-    def bare_work(self, frames: Sequence[Tensor]) -> Callable[[], object]:
-        network = self.network(frames[0].device)
-        images = [self.preprocessing(rearrange(x, "B T H W c -> (B T) H W c"), self.network_dtype) for x in frames]
-        run = torch.autocast(images[0].device.type, enabled=False)(self.features)
-        return lambda: [run(network, batch) for batch in images]
 
     def flops(self) -> tuple[int, int]:
         """Without the weights, nor memory for them: on the meta device."""

@@ -27,17 +27,12 @@ class EffNetOptions(Options):
     that the small encoders have of a 64 px frame, so that world models see as many tokens of either."""
 
 
-@dataclass(frozen=True)
-class EffNetArchitecture(Architecture):
-    blocks: int
-    """Of the network's sixteen."""
-
-
 STAGES = {
-    "stride8": EffNetArchitecture(channels=40, patch=8, parameters=55_504, blocks=5),
-    "stride16": EffNetArchitecture(channels=112, patch=16, parameters=700_768, blocks=11),
-    "stride32": EffNetArchitecture(channels=320, patch=32, parameters=2_958_848, blocks=16),
+    "stride8": Architecture(channels=40, patch=8, parameters=55_504, config=5),
+    "stride16": Architecture(channels=112, patch=16, parameters=700_768, config=11),
+    "stride32": Architecture(channels=320, patch=32, parameters=2_958_848, config=16),
 }
+"""Their ``config`` is how many of the network's sixteen blocks they take."""
 
 
 @ENCODERS.register("effnet-lite0")
@@ -58,7 +53,7 @@ class EffNetLite0(PublishedEncoder):
     mean, std = (127 / 255,) * 3, (128 / 255,) * 3
 
     @property
-    def published(self) -> EffNetArchitecture:  # type: ignore[override]
+    def published(self) -> Architecture:  # type: ignore[override]
         return STAGES[self.options.stage]
 
     def side(self) -> int:
@@ -67,13 +62,13 @@ class EffNetLite0(PublishedEncoder):
             raise ConfigError(f"{self.name}[input={side}] is no multiple of {stride} px, a position of its grid")
         return side
 
-    def build(self, architecture: EffNetArchitecture) -> nn.Module:
-        return _trunk(self._classifier(), architecture.blocks)
+    def build(self, architecture: Architecture) -> nn.Module:
+        return _trunk(self._classifier(), architecture.config)
 
     def load(self, weights: Weights) -> nn.Module:
         network = blank(self._classifier)
         take_weights(network, tensors_in(read_tensors(weights.file), weights.file), weights.file)
-        return _trunk(network, self.architecture.blocks)
+        return _trunk(network, self.architecture.config)
 
     def features(self, network: nn.Module, images: Tensor) -> Tensor:
         return rearrange(network(images), "N C h w -> N h w C")

@@ -11,21 +11,14 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from einops import rearrange
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from rslwm.files import read_json
 from rslwm.latents.base import ENCODERS
-from rslwm.latents.published.base import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    Architecture,
-    Options,
-    PublishedEncoder,
-    import_library,
-    require,
-)
-from rslwm.latents.published.weights import Source, Weights, places, read_json
+from rslwm.latents.published.base import IMAGENET, Architecture, Options, PublishedEncoder, import_library, require
+from rslwm.latents.published.weights import Source, Weights, places
 from rslwm.serialisation import from_dict
+from rslwm.tensors import opened
 from rslwm.types import DataError
 
 CONFIG, FILE, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
@@ -44,11 +37,6 @@ class ViTConfig:
     layer_norm_eps: float = 1e-6
 
 
-@dataclass(frozen=True)
-class HubArchitecture(Architecture):
-    config: ViTConfig
-
-
 class HubTransformer(PublishedEncoder):
     """A vision transformer in a folder of the hub, or the part of such a model that sees; of a model in several files
     the folder holds an index. A subclass declares the class variables and implements :meth:`features`."""
@@ -63,7 +51,6 @@ class HubTransformer(PublishedEncoder):
     """What names of the network's tensors start with in the file."""
     others: ClassVar[tuple[str, ...]] = ()
     """What names of tensors start with that belong to other parts of the model."""
-    published: ClassVar[HubArchitecture]
 
     def needed(self) -> Source:
         for place in filter(Path.exists, places(self.name, self.options.weights, self.config.weights)):
@@ -73,14 +60,14 @@ class HubTransformer(PublishedEncoder):
             break
         return self.source
 
-    def measure(self, weights: Weights) -> HubArchitecture:
+    def measure(self, weights: Weights) -> Architecture:
         config = self._configuration(weights.file.with_name(CONFIG))
         shapes = _shapes(weights.file)
         own = [shape for name, shape in shapes.items() if name.startswith(self.prefix)]
         require(bool(own), weights, f"holds no tensor {self.prefix}*, only such as {min(shapes, default=None)!r}")
-        return HubArchitecture(config.hidden_size, config.patch_size, sum(map(math.prod, own)), config)
+        return Architecture(config.hidden_size, config.patch_size, sum(map(math.prod, own)), config)
 
-    def build(self, architecture: HubArchitecture) -> nn.Module:
+    def build(self, architecture: Architecture) -> nn.Module:
         configuration, network = self._classes()
         return network(configuration(**asdict(architecture.config)))
 
@@ -131,7 +118,7 @@ class HubTransformer(PublishedEncoder):
         """The network's tensors, without their prefix; those of other parts are not read."""
         tensors = {}
         for path in _files(file):
-            with _opened(path) as content:
+            with opened(path) as content:
                 for name in content.keys():  # noqa: SIM118  # the file is no mapping
                     if name.startswith(self.prefix):
                         tensors[name.removeprefix(self.prefix)] = content.get_tensor(name)
@@ -170,7 +157,7 @@ class WebDINO(HubTransformer):
         repository="facebook/webssl-dino300m-full2b-224",
         revision="8529cdb3fb75014932af3b896455fc21c386168e",
     )
-    published = HubArchitecture(
+    published = Architecture(
         channels=1024,
         patch=14,
         parameters=303_655_168,
@@ -178,7 +165,7 @@ class WebDINO(HubTransformer):
     )
     library = ("Dinov2Config", "Dinov2Model")
     model_type = "dinov2"
-    mean, std = IMAGENET_MEAN, IMAGENET_STD
+    mean, std = IMAGENET
 
     def features(self, network: Any, images: Tensor) -> Tensor:
         tokens = network(images).last_hidden_state
@@ -216,7 +203,7 @@ class SigLIP2(HubTransformer):
         repository="google/siglip2-so400m-patch14-224",
         revision="78e403963a4f6a3640d07803284752326fdf4edf",
     )
-    published = HubArchitecture(
+    published = Architecture(
         channels=1152,
         patch=14,
         parameters=427_680_704,
@@ -252,20 +239,11 @@ def _quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    try:
-        with safe_open(path, framework="pt") as content:
-            yield content
-    except SafetensorError as error:
-        raise DataError(f"{path} is truncated or not a safetensors file ({error})") from None
-
-
 def _shapes(file: Path) -> dict[str, list[int]]:
     """Of all tensors of a model, from the headers of its files."""
     shapes: dict[str, list[int]] = {}
     for path in _files(file):
-        with _opened(path) as content:
+        with opened(path) as content:
             shapes |= {name: content.get_slice(name).get_shape() for name in content.keys()}  # noqa: SIM118
     return shapes
 

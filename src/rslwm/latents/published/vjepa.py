@@ -19,15 +19,7 @@ from torch import Tensor, nn
 
 from rslwm.attention import attend
 from rslwm.latents.base import ENCODERS, EncoderConfig
-from rslwm.latents.published.base import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    Architecture,
-    Options,
-    PublishedEncoder,
-    blank,
-    require,
-)
+from rslwm.latents.published.base import IMAGENET, Architecture, Options, PublishedEncoder, blank, require
 from rslwm.latents.published.weights import Source, Weights
 from rslwm.tensors import read_tensors, take_weights, tensors_in
 
@@ -168,7 +160,7 @@ class VJEPAOptions(Options):
 
 @dataclass(frozen=True)
 class VJEPAArchitecture(Architecture):
-    network: VJEPAConfig = field(default_factory=VJEPAConfig)
+    config: VJEPAConfig = field(default_factory=VJEPAConfig)
     entry: str = ENTRIES[0]
 
 
@@ -187,11 +179,11 @@ class VJEPA21(PublishedEncoder):
     )
     published = VJEPAArchitecture(channels=1024, patch=16, parameters=304_680_960)
     options_type = VJEPAOptions
-    mean, std = IMAGENET_MEAN, IMAGENET_STD
+    mean, std = IMAGENET
 
     def __init__(self, config: EncoderConfig, image_size: int, options: Options | None = None) -> None:
         super().__init__(config, image_size, options)
-        levels = len(self.architecture.network.levels) if self.options.level == "multi" else 1
+        levels = len(self.architecture.config.levels) if self.options.level == "multi" else 1
         record = {**self.spec.preprocessing, "entry": self.options.entry or self.architecture.entry}
         self.spec = replace(self.spec, channels=levels * self.architecture.channels, preprocessing=record)
 
@@ -211,7 +203,7 @@ class VJEPA21(PublishedEncoder):
         return VJEPAArchitecture(width, patch, sum(x.numel() for x in tensors.values()), network, entry)
 
     def build(self, architecture: VJEPAArchitecture) -> nn.Module:
-        return VJEPA(architecture.network)
+        return VJEPA(architecture.config)
 
     def load(self, weights: Weights) -> nn.Module:
         _, tensors = self._tensors(weights)

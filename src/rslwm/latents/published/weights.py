@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rslwm.types import DataError
 
@@ -77,7 +75,7 @@ def find_weights(name: str, source: Source, given: str, folder: str) -> Weights 
     """
     for place in places(name, given, folder):
         if place.exists():
-            return _in_place(name, source, place)
+            return in_place(name, source, place)
     if given:
         return None
     return _in_hub_cache(source) if source.repository else _in_package(source)
@@ -102,8 +100,9 @@ def missing(name: str, source: Source, given: str = "", folder: str = "") -> Mis
     )
 
 
-def _in_place(name: str, source: Source, place: Path) -> Weights:
-    """From a file and its companions, a copy of the subfolder that holds them, or a copy of the repository."""
+def in_place(name: str, source: Source, place: Path) -> Weights:
+    """From a file and its companions, a copy of the subfolder that holds them, or a copy of the repository; raises
+    :class:`MissingWeights` that says how to get the file that isn't there."""
     flat = place / Path(source.files[0]).name
     first = place if place.is_file() else flat if flat.is_file() else place / source.files[0]
     paths = [first, *(first.with_name(Path(file).name) for file in source.files[1:])]
@@ -131,17 +130,6 @@ def _in_package(source: Source) -> Weights | None:
         return None
     file = Path(found.submodule_search_locations[0]) / source.files[0]
     return Weights.of(file) if file.is_file() else None
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A configuration that lies beside weights; raises :class:`DataError` if it is no JSON, or no mapping."""
-    try:
-        content = json.loads(path.read_text())
-    except ValueError as error:
-        raise DataError(f"{path} is not JSON: {error}") from None
-    if not isinstance(content, dict):
-        raise DataError(f"{path} holds a {type(content).__name__}, expected a mapping")
-    return content
 
 
 def digest(*paths: Path) -> str:
