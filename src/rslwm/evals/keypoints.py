@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
@@ -34,8 +33,8 @@ PCK = MetricInfo(
     aggregate=MEAN,
     floor=STILL,
     ceiling=DECODED,
-    description="Share of what has moved, of gripper and objects, that is found at most 3 px (of 64) from its true place "
-    "by what the true frame shows there.",
+    description="Share of what has moved, of gripper and objects, that is found at most 3 px (of 64) from its true "
+    "place, by what the true frame shows there.",
 )
 ERROR = replace(
     PCK,

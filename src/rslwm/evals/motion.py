@@ -137,7 +137,8 @@ class Motion(Metric):
         """How much of the change from frame to frame is the true one."""
         true, counts = changes(part.true), self._changing(part).float().mean((2, 3)) >= self.config.least
         size = true.square().flatten(2).mean(2)
-        for role in ("value", "ceiling"):
+        roles: tuple[Role, ...] = ("value", "ceiling")  # the floor is known
+        for role in roles:
             found = changes(part.seen[role])
             error = (found - true).square().flatten(2).mean(2)
             yield _rows(evaluation, MATCH, part, role, agreement(found, true), counts)
