@@ -1,6 +1,6 @@
 """What moves, in a film in closed form: every planted defect is seen, and a still table decides nothing."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
 
 import pytest
@@ -18,15 +18,15 @@ SCORED = ("psnr_moving", "ssim_moving", "motion_match")
 
 
 @pytest.fixture
-def rows_of(evaluation: Subject) -> Iterator[Rows]:
+def rows_of(evaluation: Subject) -> Rows:
     """Rows of whoever continues the film with this defect, or with none."""
 
     @cache
     def rows(defect: str) -> list[Row]:
         continued = DEFECTS.get(defect, lambda clips: clips[:, CONTEXT:])
-        return measure("motion[flow_every=4]", cinema(evaluation, continued))
+        return measure("motion[flow_every=1]", cinema(evaluation, continued))
 
-    yield rows
+    return rows
 
 
 def test_the_right_continuation_reaches_every_ceiling(rows_of: Rows) -> None:
@@ -90,7 +90,7 @@ def test_a_clip_in_which_nothing_happens_has_no_rows_of_motion(evaluation: Subje
     found = cinema(evaluation)
     found.film = found.film.clone()
     found.film[0] = found.film[0, :1]
-    rows = measure("motion[flow_every=4]", found)
+    rows = measure("motion[flow_every=1]", found)
     still = int(found.main.windows[0, 1]), found.corpus.dataset.ids[found.main.windows[0, 0]]
     measured = {metric: {(r.window, r.unit) for r in select(rows, metric)} for metric in ("ms_ssim", *SCORED)}
     assert still in measured["ms_ssim"]
@@ -175,7 +175,7 @@ def test_flow_of_faint_noise_is_none() -> None:
 
 
 def test_only_the_square_flows(evaluation: Subject) -> None:
-    rows = measure("motion[flow_every=4]", cinema(evaluation))
+    rows = measure("motion[flow_every=1]", cinema(evaluation))
     way = 3.6  # pixels a frame, of the first clip
     assert summary(rows, "flow_error", "floor") == pytest.approx(way, rel=0.25)
     assert summary(rows, "flow_error") < 0.2

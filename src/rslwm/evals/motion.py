@@ -101,7 +101,7 @@ class MotionConfig:
     """Pixels a side at which optical flow is found; larger frames are averaged down to it."""
     flow_reach: int = 6
     """Farthest way from frame to frame that optical flow finds, in these pixels."""
-    flow_every: int = 2
+    flow_every: int = 4
     """Optical flow is found in every so many-th clip: it takes longer than all else."""
 
 
