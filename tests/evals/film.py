@@ -25,7 +25,7 @@ def texture(side: int, strength: float, concern: str) -> Tensor:
     return strength * F.interpolate(coarse, (side, side), mode="bicubic")[0].permute(1, 2, 0)
 
 
-def film(clips: int = 8) -> Tensor:
+def film(clips: int = 4) -> Tensor:
     """(N, T, 64, 64, 3): in every clip the square moves another way, 2 to 4 pixels a frame."""
     table = 0.7 + texture(SIDE, 0.1, "table")
     square = torch.tensor([0.8, 0.2, 0.2]) + texture(SQUARE, 0.4, "square")

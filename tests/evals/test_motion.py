@@ -8,7 +8,11 @@ import torch
 import torch.nn.functional as F
 
 from film import CONTEXT, DEFECTS, SIDE, cinema, film, noisy, only_the_table, texture
-from measured import Row, Subject, measure, select, summary
+from measured import Row, Subject, exact, measure, select, summary
+from rslwm.compute import ComputeConfig
+from rslwm.data.corpus import Corpus
+from rslwm.data.store import TensorStore
+from rslwm.evals.config import EvalConfig
 from rslwm.evals.flow import flow
 from rslwm.evals.images import agreement, changes, moving, ms_ssim, psnr_within, scales, ssim_within
 from rslwm.evals.visual import psnr, ssim
@@ -17,14 +21,14 @@ Rows = Callable[[str], list[Row]]
 SCORED = ("psnr_moving", "ssim_moving", "motion_match")
 
 
-@pytest.fixture
-def rows_of(evaluation: Subject) -> Rows:
+@pytest.fixture(scope="module")
+def rows_of(corpus: Corpus, point_latents: TensorStore) -> Rows:
     """Rows of whoever continues the film with this defect, or with none."""
 
     @cache
     def rows(defect: str) -> list[Row]:
-        continued = DEFECTS.get(defect, lambda clips: clips[:, CONTEXT:])
-        return measure("motion[flow_every=1]", cinema(evaluation, continued))
+        subject = exact(corpus, point_latents, EvalConfig(), ComputeConfig(device="cpu", dtype="float32"))
+        return measure("motion[flow_every=1]", cinema(subject, DEFECTS.get(defect, lambda clips: clips[:, CONTEXT:])))
 
     return rows
 
@@ -90,7 +94,7 @@ def test_a_clip_in_which_nothing_happens_has_no_rows_of_motion(evaluation: Subje
     found = cinema(evaluation)
     found.film = found.film.clone()
     found.film[0] = found.film[0, :1]
-    rows = measure("motion[flow_every=1]", found)
+    rows = measure("motion", found)
     still = int(found.main.windows[0, 1]), found.corpus.dataset.ids[found.main.windows[0, 0]]
     measured = {metric: {(r.window, r.unit) for r in select(rows, metric)} for metric in ("ms_ssim", *SCORED)}
     assert still in measured["ms_ssim"]
@@ -174,8 +178,8 @@ def test_flow_of_faint_noise_is_none() -> None:
     assert (flow(a, a + 0.005 * torch.randn(a.shape), 6) == 0).all()
 
 
-def test_only_the_square_flows(evaluation: Subject) -> None:
-    rows = measure("motion[flow_every=1]", cinema(evaluation))
+def test_only_the_square_flows(rows_of: Rows) -> None:
+    rows = rows_of("none")
     way = 3.6  # pixels a frame, of the first clip
     assert summary(rows, "flow_error", "floor") == pytest.approx(way, rel=0.25)
     assert summary(rows, "flow_error") < 0.2
