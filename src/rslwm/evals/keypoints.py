@@ -65,7 +65,10 @@ class CamerasRecording(Recording[dict[int, Tensor]]):
     def make(self, truth: Truth, out: Path, progress: Progress = silent) -> None:
         episodes = np.array(truth.corpus.test)
         state = truth.state(np.column_stack([episodes, np.zeros_like(episodes)]))
-        matrices = truth.environment.cameras(state).float()
+        try:
+            matrices = truth.environment.cameras(state).float()
+        except NotImplementedError:
+            raise NotAvailable("the simulator doesn't say where its cameras stand") from None
         if not matrices.isfinite().any():
             raise NotAvailable("no camera stands still")
         write_tensors({"episodes": torch.from_numpy(episodes), "matrices": matrices}, out / FILE)
