@@ -252,6 +252,11 @@ class PointEnvironment(Environment[tuple[Place, ...]]):
     def gathered(self, moments: Sequence[Place]) -> tuple[Place, ...]:
         return tuple(moments)
 
+    def cameras(self, state: tuple[Place, ...]) -> Tensor:
+        """It looks along x from afar: a metre is 100 pixels wherever it is."""
+        matrix = torch.tensor([[0.0, 100.0, 0.0, SIZE / 2], [0.0, 0.0, 100.0, SIZE / 2], [0.0, 0.0, 0.0, 1.0]])
+        return matrix.expand(len(state), 1, 3, 4)
+
     def reseeded(self, state: tuple[Place, ...], seed: int) -> tuple[Place, ...]:
         return tuple(replace(place, seed=1000 * (seed + 1) + 100_000 * i) for i, place in enumerate(state))
 

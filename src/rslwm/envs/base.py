@@ -60,6 +60,11 @@ class Environment(ABC, Generic[State]):
         """The state whose places are these, each as :meth:`rslwm.data.sources.base.Source.truth` gives it."""
         raise NotImplementedError
 
+    def cameras(self, state: State) -> Tensor:
+        """Pinhole matrices (B, V, 3, 4) from metres in the base frame to the pixels of each view as it is shown, right
+        and down from its corner; NaN of a camera that doesn't stand still."""
+        raise NotImplementedError
+
     def reseeded(self, state: State, seed: int) -> State:
         """The same state with another course of chance ahead, in every place another one."""
         raise NotImplementedError

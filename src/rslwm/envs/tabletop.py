@@ -74,6 +74,13 @@ class SimulatedTabletop(Environment[Snapshots]):
     def gathered(self, moments: Sequence[Snapshot]) -> Snapshots:
         return tuple(moments)
 
+    def cameras(self, state: Snapshots) -> Tensor:
+        matrices = []
+        for place in state:
+            self.table.load(place)
+            matrices.append([self.table.camera(name) for name in self.config.cameras])
+        return torch.from_numpy(np.array(matrices)) * torch.tensor([self.shown, self.shown, 1.0])[:, None]
+
     def reseeded(self, state: Snapshots, seed: int) -> Snapshots:
         return tuple(place.reseeded(seed) for place in state)
 

@@ -172,6 +172,13 @@ class Uneven(Aggregate):
         return result
 
 
+def _frechet(sums: np.ndarray) -> np.ndarray:
+    count, v, t, vv, tt = sums
+    mean_v, mean_t = v / count, t / count
+    std_v, std_t = (np.sqrt(np.maximum(ss / count - mean**2, 0)) for ss, mean in ((vv, mean_v), (tt, mean_t)))
+    return (mean_v - mean_t) ** 2 + (std_v - std_t) ** 2
+
+
 MEAN = Moments("mean", compares=False, features=lambda v, t: [v, np.ones_like(v)], finish=_quotient)
 RATIO = Moments("ratio", features=lambda v, t: [v, t], finish=_quotient)
 ROOT_RATIO = Moments("root_ratio", (0.0, np.inf), features=lambda v, t: [v, t], finish=_root_ratio)
@@ -196,7 +203,15 @@ BALANCED_ACCURACY = Moments(
     features=lambda v, t: [(v >= THRESHOLD) & (t > 0.5), t > 0.5, (v < THRESHOLD) & (t <= 0.5), t <= 0.5],
     finish=_balanced_accuracy,
 )
+FRECHET = Moments(
+    "frechet",
+    (0.0, np.inf),
+    features=lambda v, t: [np.ones_like(v), v, t, v * v, t * t],
+    finish=_frechet,
+    standardise=True,
+)
+"""Fréchet distance of the Gaussians with the moments of values and of targets, in units of the targets' variance."""
 AUC = Auc("auc", (0.0, 1.0))
 UNEVEN = Uneven("uneven_ranks", (0.0, np.inf))
-for _aggregate in (MEAN, RATIO, ROOT_RATIO, PEARSON, R2, BALANCED_ACCURACY, AUC, UNEVEN):
+for _aggregate in (MEAN, RATIO, ROOT_RATIO, PEARSON, R2, BALANCED_ACCURACY, FRECHET, AUC, UNEVEN):
     AGGREGATES.register(_aggregate.name)(_aggregate)

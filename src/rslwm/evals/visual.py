@@ -26,6 +26,8 @@ PSNR = MetricInfo(
     floor="hold the last context frame still, encoded and decoded",
     ceiling="encode and decode the true frames",
     description="Peak signal-to-noise ratio of the decoded rollout against the true frames.",
+    question="Do frames look right?",
+    rung=0,
 )
 SSIM = replace(
     PSNR,

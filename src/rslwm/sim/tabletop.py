@@ -236,6 +236,17 @@ class Tabletop:
             raise ConfigError(f"sim.cameras: there is no camera {camera!r}; known: {', '.join(scene.CAMERAS)}")
         return draw(self._renderer, self.data, camera)
 
+    def camera(self, name: str) -> np.ndarray:
+        """The pinhole matrix (3, 4) from metres to a picture whose side is 1, right and down from its corner; NaN of a
+        camera that moves with the robot."""
+        number = self.model.camera(name).id
+        if self.model.cam_bodyid[number] != 0:
+            return np.full((3, 4), np.nan)
+        right, up, back = self.data.cam_xmat[number].reshape(3, 3).T
+        focal = 0.5 / np.tan(np.radians(self.model.cam_fovy[number]) / 2)
+        turned = np.stack([focal * right - 0.5 * back, -focal * up - 0.5 * back, -back])
+        return np.column_stack([turned, -turned @ self.data.cam_xpos[number]])
+
     @cached_property
     def _renderer(self) -> mujoco.Renderer:
         return open_renderer(self.model, self.image_size, self.shadows)
