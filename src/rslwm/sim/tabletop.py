@@ -187,7 +187,9 @@ class Tabletop:
         w, x, y, z = self.data.qpos[at + 3 : at + 7]
         yaw = np.arctan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z))
         upright = abs(1 - 2 * (x * x + y * y)) > _UPRIGHT
-        return Pose(self.data.qpos[at : at + 3].copy(), float(yaw), bool(upright and self.objects[colour].shape == "box"))
+        return Pose(
+            self.data.qpos[at : at + 3].copy(), float(yaw), bool(upright and self.objects[colour].shape == "box")
+        )
 
     def _touching(self) -> dict[str, set[str]]:
         """What each part of the hand touches."""
