@@ -73,7 +73,7 @@ def mixed(evaluation: Subject, turn: Tensor | None = None) -> Subject:
     turn = torch.eye(4 + NOISE) if turn is None else turn
 
     def see(z: Tensor) -> Tensor:
-        noise = 3 * torch.sin(1e4 * z.sum(-1, keepdim=True) * torch.arange(1, NOISE + 1))
+        noise = 10 * torch.sin(1e4 * z.sum(-1, keepdim=True) * torch.arange(1, NOISE + 1))
         return torch.cat([z, noise], -1) @ turn
 
     return seen(evaluation, see, lambda z: (z @ turn.T)[..., :4])
@@ -113,10 +113,10 @@ def test_actions_in_one_channel_are_gone_with_one_direction(evaluation: Subject)
             one = pair.mean((2, 3))[:, :, 0]
             return (one[:, 1] - one[:, 0])[:, None]
 
-    subject = mixed(evaluation)
+    noisy = mixed(evaluation).latents.see  # type: ignore[attr-defined]
 
     def see(z: Tensor) -> Tensor:
-        return torch.cat([z[..., :1], subject.latents.see(z)[..., 4:]], -1)  # type: ignore[attr-defined]
+        return torch.cat([z[..., :1], noisy(z)[..., 4:]], -1)
 
     subject = seen(evaluation, see, lambda z: torch.cat([z[..., :1]] * 4, -1))
     subject.probes["inverse-1"] = Repeated(First())
@@ -145,7 +145,8 @@ def test_a_rotation_of_the_channels_changes_nothing(evaluation: Subject) -> None
     for metric in ("directions_idm_r", "directions_state_error", "directions_psnr"):
         for kind in ("actions", "variance"):
             one, other = (curve(rows, metric, kind) for rows in (plain, turned))
-            assert [*other.values()] == pytest.approx([*one.values()], abs=0.02), (metric, kind)
+            # Where all is removed, r is that of rounding errors.
+            assert [*other.values()] == pytest.approx([*one.values()], rel=0.02, abs=0.1), (metric, kind)
     maps = [[row.value for row in select(rows, "attribution_map")] for rows in (plain, turned)]
     assert maps[0] == pytest.approx(maps[1], abs=0.01)
 
@@ -159,16 +160,14 @@ def test_no_more_directions_are_removed_than_there_are(evaluation: Subject) -> N
         assert found[4] == pytest.approx(0, abs=0.05)
 
 
-def test_actions_of_other_windows_are_told_by_no_direction(evaluation: Subject) -> None:
-    """Directions that were fitted on them cost no more than random ones."""
-    latents, g = mixed(evaluation), torch.Generator().manual_seed(0)
+def test_actions_of_other_windows_are_told_by_no_direction() -> None:
+    g = generator(0, "told")
     change, actions = torch.randn(300, 2, 2, 16, generator=g), torch.randn(300, 4, generator=g)
-    change[..., 0] += actions[:, :1, None]
+    change[..., 0] += 2 * actions[:, :1, None]
     right = telling(change, actions, 1)[0].abs()
     wrong = telling(change, actions[torch.randperm(300, generator=g)], 1)[0].abs()
     assert right > 0.95
     assert wrong < 0.7
-    assert latents
 
 
 def half_blind(evaluation: Subject) -> Subject:
@@ -220,7 +219,7 @@ class Late:
         return getattr(self.store, name)
 
     def read(self, places: Any) -> Tensor:
-        return self.store.read([(key, [max(t - 2, 0) for t in frames]) for key, frames in places])
+        return self.store.read([(key, range(max(t.start - 2, 0), t.stop - 2, t.step)) for key, t in places])
 
 
 def test_blocks_cover_the_grid_and_are_square() -> None:
