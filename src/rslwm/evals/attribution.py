@@ -86,10 +86,10 @@ MAP = replace(
 )
 
 KINDS: Final = ("actions", "random", "variance")
-_RIDGE = 0.1
-"""Penalty on the coefficients that predict actions, as a share of what the data weigh."""
 _COARSE = 4
-"""Cells a side that latents are averaged to before actions are predicted from them."""
+"""Cells a side that changes are averaged to before it is asked which go with actions."""
+_DEAD = 1e-6
+"""Share of the greatest variance below which a direction counts as having that much."""
 
 
 @dataclass(frozen=True)
@@ -111,12 +111,24 @@ class AttributionConfig:
 
 
 @dataclass(frozen=True)
+class Directions:
+    """What is removed: of latents z what ``reads`` (C, m) reads is taken away along ``writes`` (C, m), the most telling
+    direction first. The two are the same where the projection is orthogonal."""
+
+    reads: Tensor
+    writes: Tensor
+
+    def first(self, k: int) -> Directions:
+        return Directions(self.reads[:, :k], self.writes[:, :k])
+
+
+@dataclass(frozen=True)
 class Fitted:
-    """Of training episodes: ``mean`` latents (h, w, C); orthonormal directions (C, m) by kind, the most telling first;
-    mean and standard deviation (A,) of actions."""
+    """Of training episodes: ``mean`` latents (h, w, C), directions by kind, mean and standard deviation (A,) of
+    actions."""
 
     mean: Tensor
-    directions: dict[str, Tensor]
+    directions: dict[str, Directions]
     actions: tuple[Tensor, Tensor]
 
     @classmethod
@@ -130,9 +142,9 @@ class Fitted:
         }
         return cls(mean, directions, about)
 
-    def without(self, z: Tensor, directions: Tensor) -> Tensor:
-        """Latents (..., h, w, C) that don't vary along these directions (C, m)."""
-        return z - (z - self.mean) @ directions @ directions.T
+    def without(self, z: Tensor, directions: Directions) -> Tensor:
+        """Latents (..., h, w, C) from which these directions are removed."""
+        return z - (z - self.mean) @ directions.reads @ directions.writes.T
 
     def occluded(self, z: Tensor, block: tuple[slice, slice]) -> Tensor:
         """Latents (..., h, w, C) that don't vary in a block of the grid."""
@@ -141,36 +153,42 @@ class Fitted:
         return hidden
 
 
-def telling(change: Tensor, actions: Tensor, m: int) -> Tensor:
-    """Orthonormal directions (C, m) of changes (N, h, w, C) along which they predict standardised actions (N, A).
+def telling(change: Tensor, actions: Tensor, m: int) -> Directions:
+    """Directions of changes (N, h, w, C) along which they go with standardised actions (N, A).
 
-    They are the left singular directions, in channels, of the coefficients (C, cells and A) of a ridge regression on
-    the change of all cells, averaged over a coarse grid: an action may be told where the gripper is, and nowhere else.
+    They are those of least-squares concept erasure (Belrose et al. 2023, arXiv 2306.03819): the left singular vectors
+    of the whitened changes' covariance with actions, (C, cells A) since an action may be told where the gripper is and
+    nowhere else. Without them no linear reader tells anything; how loud a channel is doesn't matter.
     """
     side = tuple(min(size, _COARSE) for size in change.shape[1:3])
-    cells = F.adaptive_avg_pool2d(rearrange(change, "N h w C -> N C h w"), side).flatten(1).double()
-    cells = cells - cells.mean(0)
-    kernel = cells @ cells.T  # as many windows as there are, however many cells and channels
-    penalty = _RIDGE * kernel.diagonal().mean().clamp_min(1e-12) * torch.eye(len(kernel), dtype=torch.double)
-    coefficients = cells.T @ torch.linalg.solve(kernel + penalty, actions.double() - actions.double().mean(0))
-    by_channel = coefficients.reshape(change.shape[-1], -1)
-    return _leading(by_channel @ by_channel.T, m)
+    cells = F.adaptive_avg_pool2d(rearrange(change, "N h w C -> N C h w"), side).flatten(2).double()
+    cells, actions = cells - cells.mean(0), actions.double() - actions.double().mean(0)
+    values, vectors = torch.linalg.eigh(
+        torch.einsum("N C i, N D i -> C D", cells, cells) / (len(cells) * cells.shape[2])
+    )
+    scale = values.clamp_min(_DEAD * values.max()).sqrt()
+    whitening, back = vectors / scale @ vectors.T, vectors * scale @ vectors.T
+    going = torch.einsum("N C i, N A -> C i A", cells, actions).flatten(1) / len(cells)
+    leading = _leading(whitening @ going @ going.T @ whitening, m)
+    return Directions((whitening @ leading).float(), (back @ leading).float())
 
 
-def varying(latents: Tensor, m: int) -> Tensor:
-    """Orthonormal directions (C, m) of the greatest variance of centred latents (..., C)."""
+def varying(latents: Tensor, m: int) -> Directions:
+    """Orthonormal directions of the greatest variance of centred latents (..., C)."""
     flat = latents.flatten(0, -2).double()
-    return _leading(flat.T @ flat, m)
+    leading = _leading(flat.T @ flat, m).float()
+    return Directions(leading, leading)
 
 
 def _leading(gram: Tensor, m: int) -> Tensor:
     """Eigenvectors (C, m) of the greatest eigenvalues of (C, C)."""
-    return torch.linalg.eigh(gram).eigenvectors.flip(1)[:, :m].float()
+    return torch.linalg.eigh(gram).eigenvectors.flip(1)[:, :m]
 
 
-def random_directions(channels: int, m: int, g: torch.Generator) -> Tensor:
-    """Orthonormal directions (C, m), uniform over all of them."""
-    return torch.linalg.qr(torch.randn(channels, m, generator=g)).Q
+def random_directions(channels: int, m: int, g: torch.Generator) -> Directions:
+    """Orthonormal directions, uniform over all of them."""
+    drawn = torch.linalg.qr(torch.randn(channels, m, generator=g)).Q
+    return Directions(drawn, drawn)
 
 
 def blocks(grid: tuple[int, int], most: int) -> dict[str, tuple[slice, slice]]:
@@ -208,7 +226,7 @@ class Attribution(Metric):
         whole = evaluation.decode(shown)
         yield from under.read(x, 0, np.array(KINDS))
         for kind, directions in self._removals(fitted, evaluation.seed):
-            removed, k, dim = fitted.without(x, directions), directions.shape[1], np.array([kind])
+            removed, k, dim = fitted.without(x, directions), directions.reads.shape[1], np.array([kind])
             yield from under.read(removed, k, dim)
             seen = evaluation.decode(removed[: c.decoded, :1])
             yield evaluation.rows(DECODED, batch.windows[: c.decoded], psnr(seen, whole), k=k, dim=dim)
@@ -218,14 +236,14 @@ class Attribution(Metric):
         yield from under.nothing(np.array([0] * len(KINDS) + [*numbers]), np.array([*KINDS, *kinds]))
         yield from under.map(x, blocks((x.shape[2], x.shape[3]), c.blocks))
 
-    def _removals(self, fitted: Fitted, seed: int) -> Iterator[tuple[str, Tensor]]:
-        """Kinds and directions (C, k)."""
+    def _removals(self, fitted: Fitted, seed: int) -> Iterator[tuple[str, Directions]]:
+        """By kind, k directions each."""
         channels = fitted.mean.shape[-1]
         sets = [*fitted.directions.items()]
         for draw in range(self.config.draws):
             g = generator(seed, "attribution random", draw)
             sets.append(("random", random_directions(channels, max(self.config.removed), g)))
-        return ((kind, directions[:, :k]) for kind, directions in sets for k in self._numbers(channels))
+        return ((kind, directions.first(k)) for kind, directions in sets for k in self._numbers(channels))
 
     def _numbers(self, channels: int) -> list[int]:
         return sorted({min(k, channels) for k in self.config.removed})
