@@ -38,6 +38,12 @@ STATE_NAMES = {
     "gripper_position": ["x", "y", "z"],
     "object_position": ["red_x", "red_y", "red_z", "blue_x", "blue_y", "blue_z"],
     "object_present": ["red", "blue"],
+    "object_yaw": ["red", "blue"],
+    "object_square": ["red", "blue"],
+    "gripper_opening": ["gap"],
+    "drawer_opening": ["opening"],
+    "contact": ["contact"],
+    "held": ["held"],
 }
 SIZE, GRID = 32, 4
 SPLIT = {"test_fraction": 0.34, "split_seed": 7}
@@ -54,6 +60,13 @@ def latents(actions: np.ndarray) -> Tensor:
     return z[:, None, None].expand(-1, GRID, GRID, -1).contiguous()
 
 
+def geometry(z: Tensor) -> Tensor:
+    """(..., 4) position and gripper command -> (..., 4): the first object's yaw in radians, the drawer's opening in
+    metres, how far the gripper is closed, from -1 to 1, and on which side of the edge of what it touches it is."""
+    x, y, _, gripper = z.unbind(-1)
+    return torch.stack([0.2 * x, 0.04 + 0.005 * y, -gripper, x], -1)
+
+
 def paint(z: Tensor) -> Tensor:
     """(..., 4, 4, 4) latents -> (..., 32, 32, 3) in [0, 1]: the position as a colour over a faint gradient."""
     colour = 0.5 + 0.3 * torch.tanh(z.mean((-3, -2))[..., :3])
@@ -68,6 +81,8 @@ def episode(i: int, success: bool | None) -> Episode:
     actions[-3:, 3] = 0.0 if success else 1.0
     position = latents(actions)[:, 0, 0, :3].numpy() * METRES
     second = np.full((length, 3), 0.2 * (i % 2), np.float32)  # in every other episode, and zeros where it is absent
+    present = np.tile(np.array([1.0, float(i % 2)], np.float32), (length, 1))
+    turned, opening, closed, touching = geometry(latents(actions)[:, 0, 0]).numpy().T
     return Episode(
         id=f"point-{i:03d}",
         frames={"front": (paint(latents(actions)) * 255).round().byte().numpy()},
@@ -77,7 +92,13 @@ def episode(i: int, success: bool | None) -> Episode:
         states={
             "gripper_position": position,
             "object_position": np.concatenate([position + 0.1, second], 1),
-            "object_present": np.tile(np.array([1.0, float(i % 2)], np.float32), (length, 1)),
+            "object_present": present,
+            "object_yaw": np.column_stack([turned, np.zeros_like(turned)]) * present,
+            "object_square": present * [1, 0],  # the second one is round
+            "gripper_opening": 0.05 - 0.03 * closed[:, None],
+            "drawer_opening": opening[:, None] * (i % 3 == 1),  # there is one in every third episode
+            "contact": (touching > 0)[:, None].astype(np.float32),
+            "held": ((touching > 0) & (closed > 0))[:, None].astype(np.float32),
         },
     )
 
@@ -183,6 +204,21 @@ class ReadState(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         gripper = METRES * z.mean((1, 2, 3))[:, :3]
         return (torch.cat([gripper, gripper + 0.1, torch.full_like(gripper, 0.2)], 1) - self.mean) / self.std
+
+
+class ReadGeometry(nn.Module):
+    """The right geometry, in the units that its probe predicts."""
+
+    def __init__(self, mean: Tensor, std: Tensor) -> None:
+        super().__init__()
+        self.mean, self.std = mean, std
+
+    def forward(self, z: Tensor) -> Tensor:
+        yaw, opening, closed, touching = geometry(z.mean((1, 2, 3))).unbind(-1)
+        round_ = torch.zeros_like(yaw)
+        turned = [torch.sin(4 * yaw), torch.cos(4 * yaw), round_, round_]
+        held = torch.where(closed > 0, touching, -torch.ones_like(closed))
+        return (torch.stack([*turned, 0.05 - 0.03 * closed, opening, touching, held], 1) - self.mean) / self.std
 
 
 class ReadSuccess(nn.Module):

@@ -12,7 +12,16 @@ import numpy as np
 import torch
 from torch import nn
 
-from point_world import PointSource, PointWorldModel, RandomPointSource, ReadAction, ReadGoal, ReadState, ReadSuccess
+from point_world import (
+    PointSource,
+    PointWorldModel,
+    RandomPointSource,
+    ReadAction,
+    ReadGeometry,
+    ReadGoal,
+    ReadState,
+    ReadSuccess,
+)
 from rslwm.compute import ComputeConfig, generator
 from rslwm.data.corpus import Corpus
 from rslwm.data.store import TensorStore
@@ -20,6 +29,7 @@ from rslwm.evals.base import METRICS, ROLLOUTS, MetricInfo, named, split
 from rslwm.evals.base import measure as rows_of
 from rslwm.evals.config import EvalConfig
 from rslwm.evals.evaluation import Evaluation, Label
+from rslwm.evals.geometry import GeometryTargets, unit
 from rslwm.evals.probe import Probe, TrainedProbe
 from rslwm.evals.readout import StateTargets
 from rslwm.evals.rollouts import Rollouts, make_rollouts
@@ -64,6 +74,7 @@ def exact(
     probes: Mapping[str, nn.Module] = {
         "inverse-1": ReadAction(),
         "goal": ReadGoal(),
+        "geometry": ReadGeometry(*unit(GeometryTargets.of(corpus), corpus)),
         "state": ReadState(*StateTargets.of(corpus).moments(corpus.train)),
         "success": ReadSuccess(),
     }

@@ -3,7 +3,7 @@ import pytest
 
 from rslwm.evals.aggregates import AGGREGATES
 
-NAMES = ["mean", "ratio", "pearson", "r2", "balanced_accuracy", "auc"]
+NAMES = ["mean", "ratio", "pearson", "r2", "balanced_accuracy", "auc", "average_precision"]
 
 
 def plain(aggregate: str, value: np.ndarray, target: np.ndarray) -> float:
@@ -19,6 +19,8 @@ def plain(aggregate: str, value: np.ndarray, target: np.ndarray) -> float:
     positive, negative = value[target > 0.5], value[target <= 0.5]
     if aggregate == "balanced_accuracy":
         return ((positive >= 0.5).mean() + (negative < 0.5).mean()) / 2
+    if aggregate == "average_precision":  # the mean over positives of the precision among all that score as high
+        return np.mean([(positive >= p).sum() / (value >= p).sum() for p in positive])
     return np.mean([(p > n) + (p == n) / 2 for p in positive for n in negative])
 
 
@@ -26,7 +28,7 @@ def sample(aggregate: str, rng: np.random.Generator, n: int = 240):
     group, unit = rng.integers(0, 3, n), rng.integers(0, 8, n)
     target = rng.normal(50, 2, n) if aggregate in ("ratio", "pearson", "r2") else (rng.random(n) < 0.4).astype(float)
     value = target + rng.normal(0, 0.7, n)
-    if aggregate == "auc":
+    if aggregate in ("auc", "average_precision"):
         value = value.round(1)  # so that there are ties
     return value, target, group, unit
 
@@ -60,6 +62,29 @@ def test_a_constant_target_is_undefined(aggregate):
 def test_one_class_only_is_undefined(aggregate):
     value, zeros = np.array([0.1, 0.9]), np.zeros(2, int)
     assert np.isnan(AGGREGATES.get(aggregate).evaluate(value, np.ones(2), zeros, np.arange(2), np.ones((1, 2)))[0, 0])
+
+
+def test_average_precision_of_a_worked_example_is_known():
+    """Precisions 1/1, 2/3 and 3/5 where the three positives are found."""
+    value, target = np.array([0.9, 0.8, 0.7, 0.6, 0.5]), np.array([1.0, 0, 1, 0, 1])
+    zeros = np.zeros(5, int)
+    found = AGGREGATES.get("average_precision").evaluate(value, target, zeros, zeros, np.ones((1, 1)))
+    assert found[0, 0] == pytest.approx((1 + 2 / 3 + 3 / 5) / 3)
+
+
+def test_the_precision_of_a_constant_score_is_the_share_of_positives():
+    target, zeros = np.array([1.0, 0, 0, 1, 0]), np.zeros(5, int)
+    weights = np.array([[1.0] * 5, [3, 1, 1, 0, 0]])
+    found = AGGREGATES.get("average_precision").evaluate(np.full(5, 0.3), target, zeros, np.arange(5), weights)
+    assert found[:, 0].tolist() == pytest.approx([0.4, 0.6])
+
+
+def test_precision_without_positives_is_undefined():
+    zeros = np.zeros(2, int)
+    found = AGGREGATES.get("average_precision").evaluate(
+        np.array([0.1, 0.9]), np.zeros(2), zeros, np.arange(2), np.ones((1, 2))
+    )
+    assert np.isnan(found[0, 0])
 
 
 def test_predicting_worse_than_the_mean_is_negative():

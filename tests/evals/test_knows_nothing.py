@@ -104,7 +104,7 @@ def predicts_noise(world: tuple[Corpus, TensorStore], seed: int = 0) -> Subject:
 def reads_constants(world: tuple[Corpus, TensorStore], seed: int = 0) -> Subject:
     """Nothing can be read from its latents: trained probes settle on what is right on average. Nor does it predict."""
     found = holds_still(world, seed)
-    for name, out in (("inverse-1", 4), ("goal", 4), ("state", 9), ("success", 1)):
+    for name, out in (("inverse-1", 4), ("goal", 4), ("state", 9), ("geometry", 8), ("success", 1)):
         found.probes[name] = Says(lambda n, out=out: torch.zeros(n, out))
     return found
 

@@ -150,6 +150,32 @@ class Auc(Aggregate):
 
 
 @dataclass(frozen=True)
+class AveragePrecision(Aggregate):
+    """Area under the precision-recall curve as a sum of steps: of every threshold the precision, weighed by the recall
+    that it adds. Equal scores are one threshold, so a constant score has the share of positives."""
+
+    def evaluate(
+        self, value: np.ndarray, target: np.ndarray, group: np.ndarray, unit: np.ndarray, weights: np.ndarray
+    ) -> np.ndarray:
+        groups = int(group.max()) + 1 if len(group) else 0
+        result = np.full((len(weights), groups), np.nan)
+        for g in range(groups):
+            here = np.flatnonzero(group == g)
+            here = here[np.argsort(-value[here], kind="stable")]
+            thresholds = np.flatnonzero(np.diff(value[here], append=-np.inf))  # the last row of each
+            positive, rows = target[here] > 0.5, unit[here]
+            step = max(1, CHUNK // max(len(here), 1))
+            for i in range(0, len(weights), step):
+                drawn = weights[i : i + step, rows]  # (n, rows)
+                found, asked = ((drawn * part).cumsum(1)[:, thresholds] for part in (positive, 1.0))
+                precision = found / np.maximum(asked, 1e-12)
+                steps, total = np.diff(found, prepend=0.0), found[:, -1]
+                area = (steps * precision).sum(1)
+                np.divide(area, total, out=result[i : i + step, g], where=total > 0)
+        return result
+
+
+@dataclass(frozen=True)
 class Uneven(Aggregate):
     """How far ranks 0 to m (targets hold m) are from being equally frequent: chi squared over the number of rows.
 
@@ -212,6 +238,9 @@ FRECHET = Moments(
 )
 """Fréchet distance of the Gaussians with the moments of values and of targets, in units of the targets' variance."""
 AUC = Auc("auc", (0.0, 1.0))
+AVERAGE_PRECISION = AveragePrecision("average_precision", (0.0, 1.0))
 UNEVEN = Uneven("uneven_ranks", (0.0, np.inf))
-for _aggregate in (MEAN, RATIO, ROOT_RATIO, PEARSON, R2, BALANCED_ACCURACY, FRECHET, AUC, UNEVEN):
+for _aggregate in (
+    MEAN, RATIO, ROOT_RATIO, PEARSON, R2, BALANCED_ACCURACY, FRECHET, AUC, AVERAGE_PRECISION, UNEVEN,
+):  # fmt: skip
     AGGREGATES.register(_aggregate.name)(_aggregate)

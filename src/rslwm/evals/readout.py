@@ -28,6 +28,8 @@ GRIPPER = MetricInfo(
     aggregate=MEAN,
     floor="predict the training episodes' mean position",
     ceiling="the true state",
+    question="Where are things, and what touches?",
+    rung=3,
     description="Distance between the gripper's position read out of encoder latents and the true one.",
     ceiling_value=0.0,
 )
@@ -51,15 +53,30 @@ OBJECT_GENERATED = replace(
 
 
 @dataclass
-class StateTargets:
-    """What the read-out predicts: the gripper's position, then each object's, in metres.
-
-    ``values`` and ``mask`` are lists over episodes of (T, 3 + 3n); the mask is 0 where the data record nothing or an
-    object isn't there.
-    """
+class Targets:
+    """What a read-out predicts: lists over episodes of (T, out), and a mask that is 0 where the data record nothing or
+    a thing isn't there."""
 
     values: list[np.ndarray]
     mask: list[np.ndarray]
+
+    def at(self, frames: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Values and mask, each (N, out), at these places (N, 2) of (episode, frame)."""
+        values, mask = (np.stack([part[e][t] for e, t in frames]) for part in (self.values, self.mask))
+        return torch.from_numpy(values), torch.from_numpy(mask)
+
+    def moments(self, episodes: list[int]) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of each number over these episodes, where it is there."""
+        values, mask = (np.concatenate([part[e] for e in episodes]) for part in (self.values, self.mask))
+        count = np.maximum(mask.sum(0), 1)
+        mean = (values * mask).sum(0) / count
+        std = np.sqrt((np.square(values - mean) * mask).sum(0) / count)
+        return torch.from_numpy(mean), torch.from_numpy(np.maximum(std, 1e-3))
+
+
+@dataclass
+class StateTargets(Targets):
+    """The gripper's position, then each object's, in metres: (T, 3 + 3n)."""
 
     @classmethod
     def of(cls, corpus: Corpus) -> StateTargets:
@@ -80,23 +97,10 @@ class StateTargets:
             masks.append(np.concatenate([known, np.repeat(present, 3, axis=1)], 1).astype(np.float32))
         return cls(values, masks)
 
-    def at(self, frames: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Values and mask, each (N, 3 + 3n), at these places (N, 2) of (episode, frame)."""
-        values, mask = (np.stack([part[e][t] for e, t in frames]) for part in (self.values, self.mask))
-        return torch.from_numpy(values), torch.from_numpy(mask)
-
     def records(self, what: str) -> bool:
         """Whether the data record positions of the gripper, or of any object."""
         part = slice(0, 3) if what == "gripper" else slice(3, None)
         return any(mask[:, part].any() for mask in self.mask)
-
-    def moments(self, episodes: list[int]) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of each number over these episodes, where it is there."""
-        values, mask = (np.concatenate([part[e] for e in episodes]) for part in (self.values, self.mask))
-        count = np.maximum(mask.sum(0), 1)
-        mean = (values * mask).sum(0) / count
-        std = np.sqrt((np.square(values - mean) * mask).sum(0) / count)
-        return torch.from_numpy(mean), torch.from_numpy(np.maximum(std, 1e-3))
 
 
 @dataclass(frozen=True)
@@ -127,6 +131,14 @@ def balanced(mask: Tensor) -> Tensor:
     """Weights (B, 3 + 3n) of what is there (the mask): the gripper weighs as much as its frame's objects together."""
     parts = mask[:, :3], mask[:, 3:]
     return torch.cat([part / part.sum(1, keepdim=True).clamp_min(1) for part in parts], 1)
+
+
+def distance(found: Tensor, truth: Tensor, mask: Tensor, part: slice) -> tuple[Tensor, np.ndarray]:
+    """Centimetres (N,) between positions (N, 3 + 3n), mean over those of a ``part`` of the gripper and then the objects
+    that are there, and where anything is (N,)."""
+    there = mask[:, ::3][:, part]
+    apart = 100 * (found - truth).unflatten(1, (-1, 3)).norm(dim=-1)[:, part]
+    return (apart * there).sum(1) / there.sum(1).clamp_min(1), there.any(1).numpy()
 
 
 @dataclass(frozen=True)
@@ -165,8 +177,8 @@ class ReadOut(Metric):
 
         def rows(info: MetricInfo, windows: np.ndarray, frames: np.ndarray, k: int, role: Role, found: Tensor) -> Rows:
             """Of positions whose truth stands at ``frames`` (episode, frame)."""
-            distance, counts = self._distance(found, *targets.at(frames))
-            return evaluation.rows(info, windows[counts], distance[counts], k=k, role=role)
+            error, counts = distance(found, *targets.at(frames), self.part)
+            return evaluation.rows(info, windows[counts], error[counts], k=k, role=role)
 
         encoder, generated = self.infos
         batch = evaluation.batch(1, self.config.windows, "read-out")
@@ -180,12 +192,6 @@ class ReadOut(Metric):
             found = read(rollouts.generated[:, k - 1 : k])
             yield rows(generated, rollouts.windows, frames, k, "value", found)
             yield rows(generated, rollouts.windows, frames, k, "floor", still)
-
-    def _distance(self, found: Tensor, truth: Tensor, mask: Tensor) -> tuple[Tensor, np.ndarray]:
-        """Centimetres (N,) between positions (N, 3 + 3n), mean over what is there, and where anything is (N,)."""
-        there = mask[:, ::3][:, self.part]
-        distance = 100 * (found - truth).unflatten(1, (-1, 3)).norm(dim=-1)[:, self.part]
-        return (distance * there).sum(1) / there.sum(1).clamp_min(1), there.any(1).numpy()
 
 
 @METRICS.register("gripper_readout")

@@ -25,6 +25,7 @@ SPEC = end_effector_spec(scene.TRANSLATION_BOUND, scene.ROTATION_BOUND, hz=5.0)
 HOLD = 3  # control steps for which the rule of a task must hold before it counts as success
 
 _REACH = np.array([[0.16, -0.20, 0.014], [0.44, 0.20, 0.24]])  # lowest and highest target of the gripper in metres
+_UPRIGHT = 0.9  # cosine of the tilt up to which an object hasn't toppled
 _RAMPS, _SUBSTEPS = 10, 5  # a control step moves the joint targets in ramps, each of some physics steps of 4 ms
 
 _CONCERNS = ("layout", "language", "distractors", "appearance", "robot", "dynamics", "expert", "course", "afterwards")
@@ -185,7 +186,10 @@ class Tabletop:
         at = self._object[colour]
         w, x, y, z = self.data.qpos[at + 3 : at + 7]
         yaw = np.arctan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z))
-        return Pose(self.data.qpos[at : at + 3].copy(), float(yaw))
+        upright = abs(1 - 2 * (x * x + y * y)) > _UPRIGHT
+        return Pose(
+            self.data.qpos[at : at + 3].copy(), float(yaw), bool(upright and self.objects[colour].shape == "box")
+        )
 
     def _touching(self) -> dict[str, set[str]]:
         """What each part of the hand touches."""

@@ -24,9 +24,12 @@ STATE_NAMES: dict[str, list[str]] = {
     "gripper_position": ["x", "y", "z"],
     "gripper_opening": ["gap"],
     "object_position": [f"{colour}_{axis}" for colour in COLOURS for axis in "xyz"],
+    "object_yaw": list(COLOURS),
     "object_present": list(COLOURS),
+    "object_square": list(COLOURS),
     "goal_position": ["x", "y", "z"],
     "contact": ["contact"],
+    "held": ["held"],
     "drawer_opening": ["opening"],
     "joint_position": [f"joint{j}" for j in range(6)],
 }
@@ -35,10 +38,14 @@ STATE_NAMES: dict[str, list[str]] = {
 
 @dataclass(frozen=True)
 class Pose:
-    """Where an object is: position (3,) in metres and rotation about the vertical in radians."""
+    """Where an object is: position (3,) in metres and rotation about the vertical in radians.
+
+    ``square`` says whether that rotation can be seen, up to quarter turns: it is a box, and hasn't toppled.
+    """
 
     position: np.ndarray
     yaw: float
+    square: bool = False
 
 
 @dataclass(frozen=True)
@@ -65,11 +72,15 @@ class TableState:
     def vectors(self) -> dict[str, np.ndarray]:
         """The recorded ground truth, one float32 vector for every entry of ``STATE_NAMES``."""
         absent = Pose(np.zeros(3), 0.0)
+        poses = [self.objects.get(colour, absent) for colour in COLOURS]
         values = vars(self) | {
             "gripper_opening": self.gripper_gap,
-            "object_position": np.concatenate([self.objects.get(colour, absent).position for colour in COLOURS]),
+            "object_position": np.concatenate([pose.position for pose in poses]),
+            "object_yaw": [pose.yaw for pose in poses],
             "object_present": [colour in self.objects for colour in COLOURS],
+            "object_square": [pose.square for pose in poses],
             "contact": bool(self.touched),
+            "held": bool(self.held),
         }
         return {name: np.atleast_1d(np.asarray(values[name], np.float32)) for name in STATE_NAMES}
 

@@ -26,6 +26,7 @@ class Simulator(Source):
 
     exclusive = True
     environment = "tabletop"
+    version = 2
 
     def __init__(self, location: str, config: DataConfig) -> None:
         super().__init__(location, config)

@@ -124,7 +124,7 @@ class ProbeStage(OnEpisodes[TrainedProbe]):
     actions: ActionSpec | None
     """As a model takes them that was trained elsewhere; None as recorded."""
     source: str
-    """Of the probe's code."""
+    """The probe's class and code: two with equal settings may read different things."""
 
     @classmethod
     def of_probe(cls, probe: Probe, subject: Subject) -> ProbeStage:
@@ -136,7 +136,7 @@ class ProbeStage(OnEpisodes[TrainedProbe]):
             settings=subject.study.config.evaluation.probe,
             seed=subject.seed,
             actions=subject.actions,
-            source=f"{probe.version}{code_of(type(probe))}",
+            source=f"{type(probe).__qualname__} {probe.version}{code_of(type(probe))}",
         )
 
     @property
