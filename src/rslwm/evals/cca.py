@@ -60,8 +60,8 @@ class Canonical:
 
     @classmethod
     def of(cls, x: np.ndarray, y: np.ndarray, components: int) -> Self:
-        """Found in x and y, of whose principal components at most ``components`` are kept."""
-        (x_mean, x_white), (y_mean, y_white) = _whitening(x, components), _whitening(y, components)
+        """Found in x and y; of x at most so many principal components are kept."""
+        (x_mean, x_white), (y_mean, y_white) = _whitening(x, components), _whitening(y, y.shape[1])
         cross = ((x - x_mean) @ x_white).T @ ((y - y_mean) @ y_white) / len(x)
         left, correlations, right = np.linalg.svd(cross, full_matrices=False)
         return cls(x_mean, y_mean, x_white @ left, y_white @ right.T, correlations)
