@@ -156,8 +156,9 @@ class AstrayWorldModel(PointWorldModel):
     drift = 0.5
 
     def step(self, state, action, sampling, noise, following):  # type: ignore[no-untyped-def]
-        far = state.last[..., :1].mean((1, 2), keepdim=True) > 0
-        state, frame = super().step(state, action, sampling, noise, following)
+        last = state.last.repeat_interleave(state.candidates, 0)
+        far = last[..., :1].mean((1, 2), keepdim=True) > 0
+        state, frame = super().step(PointState(last), action, sampling, noise, following)
         frame = torch.cat([frame[..., :1] + self.drift * far, frame[..., 1:]], -1)
         return replace(state, last=frame), frame
 

@@ -30,10 +30,13 @@ def with_model(evaluation: Subject, model: PointWorldModel) -> Subject:
 class LateWorldModel(PointWorldModel):
     """Does everything a frame late."""
 
+    def start(self, context, actions, full_window=False):  # type: ignore[no-untyped-def]
+        self.late = None
+        return super().start(context, actions, full_window)
+
     def step(self, state, action, sampling, noise, following):  # type: ignore[no-untyped-def]
-        late = getattr(self, "late", torch.zeros_like(action))
-        self.late = action if late.shape == action.shape else torch.zeros_like(action)
-        return super().step(state, late if late.shape == action.shape else 0 * action, sampling, noise, following)
+        late, self.late = self.late, action
+        return super().step(state, 0 * action if late is None else late, sampling, noise, following)
 
 
 class MirroredWorldModel(PointWorldModel):

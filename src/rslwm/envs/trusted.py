@@ -27,10 +27,9 @@ class Watched(Observation):
     """What a trusted world shows beside what it is."""
 
     disagreement: Tensor | None = None
-    """Of the actions read back with those requested, mean since the start, (B, T); before the first action there is
-    none."""
+    """Of the actions read back with those requested, mean since the start: (B, 1), or (B, F) of F steps together."""
     trusted: Tensor | None = None
-    """(B, T) bool, whether it has stayed below the limit."""
+    """Of the same shape, bool: whether it has stayed below the limit."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +90,6 @@ class Trusted(Environment[Any]):
 
     def _seen(self, shown: Observation, record: Record) -> Watched:
         self._record = replace(record, world=shown.state)
-        frames = shown.actions.shape[1] if record.steps else 1
-        mean = (record.total / max(record.steps, 1))[:, None].expand(-1, frames)
-        state, trusted = self._record, record.trusted[:, None].expand(-1, frames)
-        return Watched(**vars(shown) | {"state": state}, disagreement=mean, trusted=trusted)
+        mean = record.total / max(record.steps, 1)
+        known = vars(shown) | {"state": self._record}
+        return Watched(**known, disagreement=mean[:, None], trusted=record.trusted[:, None])

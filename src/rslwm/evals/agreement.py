@@ -86,9 +86,9 @@ class Trust(Metric):
         for role, values in disagreements.items():
             yield evaluation.rows(TRUST_ERROR, rollouts.windows, values, k=steps, role=role)
         left = (self._astray(evaluation, rollouts, state) > self.config.left_at).float()
-        for role in ("value", "floor"):
-            values = disagreements[role]
-            yield evaluation.rows(TRUST_AUC, rollouts.windows, values, k=steps, role=role, target=left)
+        for role, values in disagreements.items():
+            if role != "ceiling":
+                yield evaluation.rows(TRUST_AUC, rollouts.windows, values, k=steps, role=role, target=left)
 
     @staticmethod
     def _astray(evaluation: Evaluation, rollouts: Rollouts, probe: TrainedProbe) -> Tensor:

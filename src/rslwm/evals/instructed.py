@@ -7,8 +7,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from itertools import pairwise
-from typing import ClassVar
-
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -102,7 +100,7 @@ class InstructedProbe(SuccessProbe):
     vector whose product with the instruction's embedding is the log odds."""
 
     dims: int = DIMS
-    name: ClassVar[str] = "success-instructed"
+    name = "success-instructed"
 
     @property
     def about(self) -> int:
