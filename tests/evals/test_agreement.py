@@ -94,13 +94,12 @@ def test_what_has_left_is_as_far_as_was_set(many: Subject) -> None:
     targets, rollouts = StateTargets.of(many.corpus), still.main
     for left_at in (1.0, 4.0):
         rows = select(measure(f"trust[left_at={left_at}]", still), "trust_auc")
-        for row, window in ((row, rollouts.windows[i // 3]) for i, row in enumerate(rows)):
+        for i, row in enumerate(rows):
+            window = rollouts.windows[i // 3]
             assert row.unit == many.corpus.dataset.ids[window[0]]
             last, now = (targets.at(window[None] + [[0, 2 * t]])[0][0, :3] for t in (1, 1 + row.k))
-            assert (
-                row.target == float(100 * (now - last).norm() > left_at)
-                or abs(100 * (now - last).norm() - left_at) < 0.1
-            )
+            away = 100 * float((now - last).norm())
+            assert row.target == (away > left_at) or abs(away - left_at) < 0.1
 
 
 def test_disagreements_are_means_up_to_each_step() -> None:

@@ -64,9 +64,9 @@ class PooledReader(Reader):
             self.hidden.weight.mul_((config.channels / used) ** 0.5)
 
     def forward(self, latents: Tensor) -> Tensor:
-        pooled = latents.float().mean((2, 3))
+        pooled = latents.mean((2, 3))
         if self.mixing is not None:
-            pooled = pooled @ self.mixing
+            pooled = pooled @ self.mixing.to(pooled.dtype)
         pooled = torch.cat([pooled[:, :1], pooled[:, 1:] - pooled[:, :1]], 1)
         x = self.standardised(pooled.flatten(1)).unflatten(1, (pooled.shape[1], -1))
         return self.head(F.silu(self.hidden(F.pad(x, (0, self.idle)).flatten(1)))).float()

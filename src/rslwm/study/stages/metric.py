@@ -167,7 +167,8 @@ def probing(
 ) -> Pass:
     """One sample through a probe."""
     return count(
-        lambda: reader(frames, channels, grid, out, config), lambda probe: probe(blank(1, frames, *grid, channels))
+        lambda: reader(frames, channels, grid, out, config),
+        lambda probe: probe.eval()(blank(1, frames, *grid, channels)),
     )
 
 
