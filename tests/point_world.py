@@ -173,6 +173,19 @@ class PointWorldModel:
         return future
 
 
+class AstrayWorldModel(PointWorldModel):
+    """Goes astray by ``drift`` a frame, half of the bounds, wherever the point is at a positive x."""
+
+    drift = 0.5
+
+    def step(self, state, action, sampling, noise, following):  # type: ignore[no-untyped-def]
+        last = state.last.repeat_interleave(state.candidates, 0)
+        far = last[..., :1].mean((1, 2), keepdim=True) > 0
+        state, frame = super().step(PointState(last), action, sampling, noise, following)
+        frame = torch.cat([frame[..., :1] + self.drift * far, frame[..., 1:]], -1)
+        return replace(state, last=frame), frame
+
+
 class ReadAction(nn.Module):
     """The right inverse dynamics over one frame."""
 
@@ -226,6 +239,19 @@ class ReadSuccess(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         return -4 * z.mean((2, 3))[:, -1, 3:]
+
+
+class Recalls(nn.Module):
+    """What is known of every frame (T, out) of every episode, told by a clip's last one: the right reading of what only
+    memory tells in this world."""
+
+    def __init__(self, corpus: Corpus, latents: TensorStore, known: Sequence[Tensor]) -> None:
+        super().__init__()
+        frames = [latents[key].float().mean((1, 2)) for key in corpus.dataset.ids]
+        self.frames, self.known = torch.cat(frames), torch.cat([*known]).float()
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.known[torch.cdist(z[:, -1].mean((1, 2)), self.frames).argmin(1)]
 
 
 # -------------------------------------------------------------------------------------------------- as it truly is

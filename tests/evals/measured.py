@@ -1,7 +1,7 @@
 """What the metrics' tests ask of rows, and of the point world under test."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from point_world import (
     PointSource,
@@ -21,6 +21,7 @@ from point_world import (
     ReadGoal,
     ReadState,
     ReadSuccess,
+    Recalls,
 )
 from rslwm.compute import ComputeConfig, generator
 from rslwm.data.corpus import Corpus
@@ -30,7 +31,9 @@ from rslwm.evals.base import measure as rows_of
 from rslwm.evals.config import EvalConfig
 from rslwm.evals.evaluation import Evaluation, Label
 from rslwm.evals.geometry import GeometryTargets, unit
+from rslwm.evals.instructed import Instructions
 from rslwm.evals.probe import Probe, TrainedProbe
+from rslwm.evals.progress import Progress
 from rslwm.evals.readout import StateTargets
 from rslwm.evals.rollouts import Rollouts, make_rollouts
 from rslwm.evals.rows import DTYPES, Rows
@@ -75,6 +78,9 @@ def exact(
         "inverse-1": ReadAction(),
         "goal": ReadGoal(),
         "geometry": ReadGeometry(*unit(GeometryTargets.of(corpus), corpus)),
+        "inverse-pooled-1": ReadAction(),
+        "progress": Recalls(corpus, latents, progress(corpus)),
+        "success-instructed": Recalls(corpus, latents, what_is_done(corpus)),
         "state": ReadState(*StateTargets.of(corpus).moments(corpus.train)),
         "success": ReadSuccess(),
     }
@@ -84,6 +90,19 @@ def exact(
     return Subject(
         corpus, latents, model, config.seed, compute, label, source=source, config=config, probes=dict(probes)
     )
+
+
+def progress(corpus: Corpus) -> list[torch.Tensor]:
+    """What a progress probe should say of every frame."""
+    known, lengths = Progress.of(corpus), corpus.dataset.lengths.tolist()
+    return [known.at(np.array([(e, t) for t in range(length)])) for e, length in enumerate(lengths)]
+
+
+def what_is_done(corpus: Corpus) -> list[torch.Tensor]:
+    """What an instructed success probe should say of every frame: an episode's instruction, negated if it failed."""
+    told, dataset = Instructions.of(corpus).embeddings, corpus.dataset
+    signs = [1 if success else -1 for success in dataset.success]
+    return [(sign * e).expand(int(n), -1) for sign, e, n in zip(signs, told, dataset.lengths, strict=True)]
 
 
 CHANCY = {"calibration"}
@@ -139,3 +158,18 @@ def with_constant_rollouts(evaluation: Subject) -> Subject:
     """The same, but the world model generates the same latents whatever it starts from and whatever is done."""
     evaluation.main = replace(evaluation.main, generated=torch.zeros_like(evaluation.main.generated))
     return evaluation
+
+
+def with_latents(evaluation: Subject, change: Callable[[Tensor], Tensor], folder: Path) -> Subject:
+    """The same with other latents of every episode (T, h, w, C)."""
+    store, keys = evaluation.latents, evaluation.corpus.dataset.ids
+    changed = [(key, change(store.read([(key, range(store.shape(key)[0]))])[0].float())) for key in keys]
+    return replace(evaluation, latents=TensorStore.write(folder, changed, {"of": "changed"}))
+
+
+def swapped(corpus: Corpus) -> Corpus:
+    """The same latents with the actions of another episode, the fifth one on, which is as long."""
+    moved = [corpus.actions[(i + 5) % len(corpus.actions)] for i in range(len(corpus.actions))]
+    assert [len(actions) for actions in moved] == corpus.dataset.lengths.tolist()
+    vars(corpus)["actions"] = moved  # a cached property
+    return corpus

@@ -121,11 +121,9 @@ def play(actor: Actor, environment: Environment[State], state: State, steps: int
 
 
 def _joined(observations: Sequence[Observation]) -> Observation:
-    """Observations after each other as one of all their frames."""
-
-    def joined(name: str) -> Any:
-        parts = [getattr(one, name) for one in observations]
-        return None if parts[0] is None else torch.cat(parts, 1)
-
-    truth = {name: torch.cat([one.truth[name] for one in observations], 1) for name in observations[0].truth}
-    return Observation(joined("actions"), joined("latents"), joined("frames"), truth, joined("success"))
+    """Observations after each other as one of all their frames, with what a kind of its own adds to them."""
+    last = observations[-1]
+    shown = [name for name, value in vars(last).items() if isinstance(value, Tensor)]
+    joined: dict[str, Any] = {name: torch.cat([getattr(one, name) for one in observations], 1) for name in shown}
+    truth = {name: torch.cat([one.truth[name] for one in observations], 1) for name in last.truth}
+    return replace(last, **joined, truth=truth)

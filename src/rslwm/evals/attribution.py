@@ -160,8 +160,8 @@ def telling(change: Tensor, actions: Tensor, m: int) -> Directions:
     of the whitened changes' covariance with actions, (C, cells A) since an action may be told where the gripper is and
     nowhere else. Without them no linear reader tells anything; how loud a channel is doesn't matter.
     """
-    side = tuple(min(size, _COARSE) for size in change.shape[1:3])
-    cells = F.adaptive_avg_pool2d(rearrange(change, "N h w C -> N C h w"), side).flatten(2).double()
+    h, w = (min(size, _COARSE) for size in change.shape[1:3])
+    cells = F.adaptive_avg_pool2d(rearrange(change, "N h w C -> N C h w"), (h, w)).flatten(2).double()
     cells, actions = cells - cells.mean(0), actions.double() - actions.double().mean(0)
     values, vectors = torch.linalg.eigh(
         torch.einsum("N C i, N D i -> C D", cells, cells) / (len(cells) * cells.shape[2])

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rslwm.data.clips import ClipBatch
 from rslwm.data.corpus import Corpus
 from rslwm.data.store import Readable
 from rslwm.evals.aggregates import PEARSON, R2
@@ -24,13 +25,15 @@ from rslwm.types import Role
 R_ENCODER = MetricInfo(
     name="idm_r",
     axis="representation",
+    question="Which action was it?",
+    rung=3,
     higher_is_better=True,
     unit="Pearson r",
     aggregate=PEARSON,
     floor="actions of other windows",
     ceiling="the true actions",
-    description="Correlation of the actions that a probe reads from two encoder latents with the true ones; mean over "
-    "dimensions.",
+    description="Correlation of the actions that a probe reads from all tokens of two frozen encoder latents (protocol "
+    "`nilaksh2026`) with the true ones; mean over dimensions.",
     ceiling_value=1.0,
 )
 R2_ENCODER = replace(
@@ -104,6 +107,11 @@ class InverseDynamicsConfig:
     """Kept frames between the two, a probe each."""
 
 
+def pairs(evaluation: Evaluation, k: int, count: int) -> ClipBatch:
+    """The held-out clips between whose first and last frame actions are read, the same for every way to read."""
+    return evaluation.batch(k + 1, count, f"inverse dynamics {k}")
+
+
 @METRICS.register("inverse_dynamics")
 class InverseDynamics(Metric):
     infos = (R_ENCODER, R2_ENCODER, R_GENERATED, R2_GENERATED)
@@ -135,7 +143,7 @@ class InverseDynamics(Metric):
         def rows(info: MetricInfo, windows: np.ndarray, role: Role, found: Tensor, actions: Tensor) -> Rows:
             return evaluation.rows(info, windows, found, k=k, dim=names, role=role, target=actions)
 
-        batch = evaluation.batch(k + 1, self.config.windows, f"inverse dynamics {k}")
+        batch = pairs(evaluation, k, self.config.windows)
         found = read(batch.x[:, [0, -1]])
         shuffled = batch.actions[strangers(batch.windows, 1, evaluation.seed)[:, 0]]
         yield rows(R_ENCODER, batch.windows, "value", found, batch.actions)

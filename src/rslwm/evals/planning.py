@@ -24,6 +24,8 @@ from rslwm.types import ActionSpec, Role
 CEM_ERROR = MetricInfo(
     name="cem_error",
     axis="planning",
+    question="Can actions be found by planning?",
+    rung=4,
     higher_is_better=False,
     unit="of the bounds",
     aggregate=MEAN,

@@ -28,6 +28,8 @@ from rslwm.serialisation import OPERATIONAL
 ONE_STEP = MetricInfo(
     name="one_step_error",
     axis="representation",
+    question="How well is the next frame predicted?",
+    rung=2,
     higher_is_better=False,
     unit="x copy-last",
     aggregate=RATIO,
@@ -54,6 +56,8 @@ the right prediction to score by squared error, where a sample would pay for its
 IDENTIFICATION = MetricInfo(
     name="action_identification",
     axis="planning",
+    question="Does the action matter?",
+    rung=4,
     higher_is_better=True,
     unit="of pairs",
     aggregate=MEAN,
@@ -69,6 +73,8 @@ ACTION_EFFECT = replace(
     ONE_STEP,
     name="action_effect",
     axis="planning",
+    question=IDENTIFICATION.question,
+    rung=IDENTIFICATION.rung,
     unit="x other actions",
     floor="actions of other episodes",
     description="One-step error under the true action relative to that under the others. What can't be predicted "

@@ -47,6 +47,59 @@ class ProbeConfig:
     optim: OptimConfig = field(default_factory=lambda: OptimConfig(steps=400, batch_size=96, lr=4e-3))
 
 
+class Reader(nn.Module):
+    """A probe's network: (B, T, h, w, C) latents to (B, out) numbers. Built again from ``arguments`` and ``config``."""
+
+    def __init__(self, frames: int, channels: int, grid: tuple[int, int], out: int, config: ProbeConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.arguments: dict[str, Any] = {"frames": frames, "channels": channels, "grid": grid, "out": out}
+
+
+class GridProbe(Reader):
+    """The network of nearly every probe: convolutions over the grid, frames stacked along channels.
+
+    It has the same weights to learn with whatever the latents' grid and channels are, or a probe's error would tell the
+    size of its reader.
+
+    Latents are brought to ``config.grid`` cells a side: what a cell covers of a finer grid becomes its channels, so no
+    position is lost, and a coarser grid is interpolated. Of more than ``config.channels`` channels the probe sees as
+    many mixtures, drawn at random once and not trained; of fewer, the rest of the embedding's weights lie idle.
+    """
+
+    def __init__(self, frames: int, channels: int, grid: tuple[int, int], out: int, config: ProbeConfig) -> None:
+        super().__init__(frames, channels, grid, out, config)
+        self.side, width = config.grid, config.width
+        self.fold = (-(-grid[0] // self.side), -(-grid[1] // self.side))
+        folded = channels * self.fold[0] * self.fold[1]
+        self.used = min(folded, config.channels)
+        self.embed = nn.Conv2d(frames * config.channels, width, 1)
+        with torch.no_grad():  # as if the idle ones weren't there
+            self.embed.weight.mul_((config.channels / self.used) ** 0.5)
+        mixing = torch.randn(folded, self.used) / folded**0.5 if folded > self.used else None
+        self.register_buffer("mixing", mixing)
+        self.mixing: Tensor | None
+        self.fine, self.down, self.coarse = ResidualBlock(width), nn.Conv2d(width, width, 3, 2, 1), ResidualBlock(width)
+        cells = (-(-self.side // 2)) ** 2
+        self.head = nn.Sequential(nn.Linear(cells * width, _HIDDEN), nn.SiLU(), nn.Linear(_HIDDEN, out))
+
+    def forward(self, latents: Tensor) -> Tensor:
+        T = latents.shape[1]
+        cells = rearrange(self._cells(latents), "(B T) C h w -> B (T C) h w", T=T)
+        weight = rearrange(self.embed.weight, "D (T C) 1 1 -> D T C 1 1", T=T)[:, :, : self.used].flatten(1, 2)
+        x = F.conv2d(cells, weight, self.embed.bias)
+        return self.head(self.coarse(self.down(self.fine(x))).flatten(1)).float()
+
+    def _cells(self, latents: Tensor) -> Tensor:
+        """(B, T, h, w, C) -> (B T, used, side, side)."""
+        x = rearrange(latents, "B T h w C -> (B T) C h w")
+        a, b = self.fold
+        if x.shape[2:] != (a * self.side, b * self.side):
+            x = F.interpolate(x, (a * self.side, b * self.side), mode="bilinear")
+        x = rearrange(x, "N C (h a) (w b) -> N (C a b) h w", a=a, b=b)
+        return x if self.mixing is None else torch.einsum("N C h w, C D -> N D h w", x, self.mixing.to(x.dtype))
+
+
 @dataclass(frozen=True)
 class Probe:
     """What a probe reads and from what; a subclass beside its metric adds settings as fields. Equal ones are trained
@@ -54,6 +107,8 @@ class Probe:
 
     version: ClassVar[int] = 1
     """Of the weights; raise it when they change, see :mod:`rslwm.study.versions`."""
+    reader: ClassVar[type[Reader]] = GridProbe
+    """Its network, of its own where it reads in another way."""
     reads: ClassVar[int] = 1
     """T, the frames that it is given."""
     noise: float | None = field(default=None, kw_only=True)
@@ -96,52 +151,6 @@ class Probe:
         return (error * weight).sum() / weight.sum().clamp_min(1)
 
 
-class GridProbe(nn.Module):
-    """The network of every probe: (B, T, h, w, C) latents, frames stacked along channels, to ``out`` numbers.
-
-    It has the same weights to learn with whatever the latents' grid and channels are, or a probe's error would tell the
-    size of its reader.
-
-    Latents are brought to ``config.grid`` cells a side: what a cell covers of a finer grid becomes its channels, so no
-    position is lost, and a coarser grid is interpolated. Of more than ``config.channels`` channels the probe sees as
-    many mixtures, drawn at random once and not trained; of fewer, the rest of the embedding's weights lie idle.
-    """
-
-    def __init__(self, frames: int, channels: int, grid: tuple[int, int], out: int, config: ProbeConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.arguments: dict[str, Any] = {"frames": frames, "channels": channels, "grid": grid, "out": out}
-        self.side, width = config.grid, config.width
-        self.fold = (-(-grid[0] // self.side), -(-grid[1] // self.side))
-        folded = channels * self.fold[0] * self.fold[1]
-        self.used = min(folded, config.channels)
-        self.embed = nn.Conv2d(frames * config.channels, width, 1)
-        with torch.no_grad():  # as if the idle ones weren't there
-            self.embed.weight.mul_((config.channels / self.used) ** 0.5)
-        mixing = torch.randn(folded, self.used) / folded**0.5 if folded > self.used else None
-        self.register_buffer("mixing", mixing)
-        self.mixing: Tensor | None
-        self.fine, self.down, self.coarse = ResidualBlock(width), nn.Conv2d(width, width, 3, 2, 1), ResidualBlock(width)
-        cells = (-(-self.side // 2)) ** 2
-        self.head = nn.Sequential(nn.Linear(cells * width, _HIDDEN), nn.SiLU(), nn.Linear(_HIDDEN, out))
-
-    def forward(self, latents: Tensor) -> Tensor:
-        T = latents.shape[1]
-        cells = rearrange(self._cells(latents), "(B T) C h w -> B (T C) h w", T=T)
-        weight = rearrange(self.embed.weight, "D (T C) 1 1 -> D T C 1 1", T=T)[:, :, : self.used].flatten(1, 2)
-        x = F.conv2d(cells, weight, self.embed.bias)
-        return self.head(self.coarse(self.down(self.fine(x))).flatten(1)).float()
-
-    def _cells(self, latents: Tensor) -> Tensor:
-        """(B, T, h, w, C) -> (B T, used, side, side)."""
-        x = rearrange(latents, "B T h w C -> (B T) C h w")
-        a, b = self.fold
-        if x.shape[2:] != (a * self.side, b * self.side):
-            x = F.interpolate(x, (a * self.side, b * self.side), mode="bilinear")
-        x = rearrange(x, "N C (h a) (w b) -> N (C a b) h w", a=a, b=b)
-        return x if self.mixing is None else torch.einsum("N C h w, C D -> N D h w", x, self.mixing.to(x.dtype))
-
-
 @dataclass(frozen=True)
 class TrainedProbe:
     """A network that reads latents or, where the data couldn't train it, why there is none."""
@@ -171,14 +180,14 @@ class TrainedProbe:
     def save(self, folder: Path) -> None:
         """Write weights and all that is needed to build the network again."""
         record: dict[str, Any] = {"absent": self.absent}
-        if isinstance(self.network, GridProbe):
+        if isinstance(self.network, Reader):
             write_tensors(self.network.state_dict(), folder / WEIGHTS)
             record |= self.network.arguments | {"config": to_dict(self.network.config)}
         (folder / RECORD).write_text(json.dumps(record, indent=1))
 
     @classmethod
-    def load(cls, folder: Path) -> TrainedProbe:
-        """Inverse of :meth:`save`, strictly.
+    def load(cls, folder: Path, reader: type[Reader] = GridProbe) -> TrainedProbe:
+        """Inverse of :meth:`save`, strictly; ``reader`` is the probe's.
 
         Raises:
             DataError: the weights are missing, damaged or another network's.
@@ -187,7 +196,7 @@ class TrainedProbe:
         if absent := record.pop("absent"):
             return cls(None, absent)
         config = from_dict(ProbeConfig, record.pop("config"))
-        network = GridProbe(**{**record, "grid": tuple(record["grid"])}, config=config)
+        network = reader(**{**record, "grid": tuple(record["grid"])}, config=config)
         load_weights(network, folder / WEIGHTS)
         return cls(network)
 
@@ -212,7 +221,7 @@ def train_probe(
     except NotAvailable as reason:
         return TrainedProbe(None, str(reason))
     with seeded(seed, f"probe {name} {C}"):
-        network = GridProbe(probe.reads, C, (h, w), out, config).to(where)
+        network = probe.reader(probe.reads, C, (h, w), out, config).to(where)
 
     def loss(step: int) -> tuple[Tensor, dict[str, Tensor]]:
         z, target, weight = draw(generator(seed, f"probe {name} batch", step))

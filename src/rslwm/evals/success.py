@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 SUCCESS_AUC = MetricInfo(
     name="success_auc",
     axis="representation",
+    question="Is the task done?",
+    rung=3,
     higher_is_better=True,
     unit="AUC",
     aggregate=AUC,
@@ -65,7 +67,7 @@ ACCURACY_GENERATED = replace(
 )
 
 
-_SLACK = 4
+SLACK = 4
 """A training clip ends at most this many recorded steps before its episode."""
 _RIDGE = 0.1
 """Penalty on the slopes of a control's standardised features, as a share of what the data weigh."""
@@ -92,7 +94,7 @@ class SuccessProbe(Probe):
         if short := left_out(corpus, self.frames, range(len(corpus.dataset))):
             log.warning(short)
         clips = corpus.clips(latents, self.frames)
-        places = final_windows(clips, episodes, _SLACK)
+        places = final_windows(clips, episodes, SLACK)
         share = labels_of(corpus, places).astype(np.float32).mean()
 
         def draw(g: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from rslwm.data.sources.opening import open_source
 from rslwm.evals.base import METRICS, ROLLOUTS, Metric, MetricInfo, NotAvailable, measure, split
 from rslwm.evals.evaluation import Evaluation, Label
-from rslwm.evals.probe import GridProbe, Probe, ProbeConfig, TrainedProbe, train_probe
+from rslwm.evals.probe import Probe, ProbeConfig, Reader, TrainedProbe, train_probe
 from rslwm.evals.rollouts import Rollouts, RolloutsConfig, generating, keep_clips, make_rollouts
 from rslwm.evals.rows import Rows
 from rslwm.evals.truth import Recording
@@ -146,8 +146,9 @@ class ProbeStage(OnEpisodes[TrainedProbe]):
     def demand(self, sizes: Sizes) -> Demand:
         """As if the data had what it predicts."""
         spec, optim = self.latents.spec, self.settings.optim
-        one = probing(spec.grid, spec.channels, self.probe.reads, self.probe.about, self.settings)
-        return self.reading(optim.samples * self.probe.span, training(optim, one))
+        probe = self.probe
+        one = probing(probe.reader, spec.grid, spec.channels, probe.reads, probe.about, self.settings)
+        return self.reading(optim.samples * probe.span, training(optim, one))
 
     def run(self, work: Workspace) -> None:
         corpus, latents = self.corpus(work), work.open(self.latents)
@@ -157,14 +158,17 @@ class ProbeStage(OnEpisodes[TrainedProbe]):
         train_probe(self.probe, corpus, latents, settings, seed, work.out, compute, work.progress).save(work.out)
 
     def open(self, work: Workspace) -> TrainedProbe:
-        return TrainedProbe.load(work.out)
+        return TrainedProbe.load(work.out, self.probe.reader)
 
 
 @cache
-def probing(grid: tuple[int, int], channels: int, frames: int, out: int, config: ProbeConfig) -> Pass:
+def probing(
+    reader: type[Reader], grid: tuple[int, int], channels: int, frames: int, out: int, config: ProbeConfig
+) -> Pass:
     """One sample through a probe."""
     return count(
-        lambda: GridProbe(frames, channels, grid, out, config), lambda probe: probe(blank(1, frames, *grid, channels))
+        lambda: reader(frames, channels, grid, out, config),
+        lambda probe: probe.eval()(blank(1, frames, *grid, channels)),
     )
 
 
