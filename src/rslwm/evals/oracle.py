@@ -52,8 +52,11 @@ STATE = CHANNELS - len(NOWHERE)
 
 
 class States:
-    """The true states of all frames as latents (T, 1, 1, C) float32: every number standardised over the training
-    episodes; a :class:`rslwm.data.store.Readable`. ``names`` are those that the data record and the world tells.
+    """The true states of all frames as latents (T, 1, 1, C) float32; a :class:`rslwm.data.store.Readable`.
+
+    ``names`` are the state vectors that the data record and the world tells. Each is centred, and divided by the
+    deviation of its dimensions over the training episodes, all by the same: were every dimension divided by its own, a
+    joint that hardly moves in the data would outweigh all others in the distances that planners look at.
 
     Raises:
         DataError: there are none, or more numbers than fit.
@@ -71,8 +74,9 @@ class States:
             raise DataError(f"{corpus.dataset.root} records {width} numbers of state; the oracle needs 1 to {STATE}")
         seen = torch.from_numpy(np.concatenate([vectors[e] for e in corpus.train])).double()
         self._widths = [corpus.states[0][name].shape[1] for name in self.names]
-        self._mean, std = seen.mean(0), seen.std(0, correction=0)
-        self._std = torch.where(std > 1e-6, std, 1.0)  # what never changes in training
+        self._mean, deviations = seen.mean(0), seen.std(0, correction=0).split(self._widths)
+        scales = (x.square().mean().sqrt().expand(len(x)) for x in deviations)
+        self._std = torch.cat([torch.where(scale > 1e-6, scale, 1.0) for scale in scales])
         self._latents = {
             key: self._latent(torch.from_numpy(vector), [Address(e, t) for t in range(len(vector))])
             for e, (key, vector) in enumerate(zip(self.keys, vectors, strict=True))
@@ -130,6 +134,7 @@ class Oracle(Reference):
         super().__init__(space, truth.blind.spec, max_frames)
         self.truth, self.states = truth, states
         self._moments: OrderedDict[Address, Any] = OrderedDict()
+        self._actions: dict[tuple[int, int], Tensor] = {}
         self._numbers = 0
 
     @cached_property
@@ -188,10 +193,13 @@ class Oracle(Reference):
 
     def _recorded(self, place: Address) -> Tensor:
         """The action (A,) of a clip that was recorded there; NaN after the last."""
-        step = place.step + place.since * self._clips.skip
-        if step + self._clips.skip >= self._clips.lengths[place.episode]:
+        clips, step = self._clips, place.step + place.since * self._clips.skip
+        at = place.episode, step
+        if step + clips.skip >= clips.lengths[place.episode]:
             return torch.full((self.action_spec.dims,), torch.nan)
-        return self._clips.batch(np.array([[place.episode, step]])).actions[0, 0]
+        if at not in self._actions:
+            self._actions[at] = clips.batch(np.array([at])).actions[0, 0]
+        return self._actions[at]
 
     def _moment(self, place: Address) -> Any:
         if place not in self._moments:

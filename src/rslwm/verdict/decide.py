@@ -83,6 +83,20 @@ class Verdict:
         overall = self.axes.get(OVERALL)
         return tuple(standing.latent for standing in overall.standings) if overall else self.spaces
 
+    @property
+    def references(self) -> dict[str, dict[str, float | None]]:
+        """Scores of sanity rows by axis, weighted as the spaces are; None if a metric is missing."""
+        found: dict[str, dict[str, float | None]] = {}
+        for name in dict.fromkeys(bar.latent for metric in self.metrics for bar in metric.references):
+            scores = {m.info.name: bar.score for m in self.metrics for bar in m.references if bar.latent == name}
+            of_axes: dict[str, float | None] = {}
+            for axis, verdict in self.axes.items():  # the overall one comes last
+                parts = [(part.weight, (scores | of_axes).get(part.name)) for part in verdict.parts if part.weight]
+                known = [weight * value for weight, value in parts if value is not None]
+                of_axes[axis] = sum(known) if len(known) == len(parts) else None
+            found[name] = of_axes
+        return found
+
     def save(self, path: Path) -> None:
         """Write ``verdict.json``."""
         path.write_text(json.dumps(to_dict(self), indent=1, allow_nan=False))

@@ -100,6 +100,11 @@ class OracleStage(OnEpisodes[WorldModel]):
 
 
 ORACLE, COPY_LAST, PIXELS = "oracle", "copy-last", "raw-pixels"
+SANITY = {
+    ORACLE: "true states, and the simulator itself as world model; it needs data of a simulator",
+    COPY_LAST: "raw pixels, and a world model in which nothing ever happens",
+}
+"""What the sanity rows are, for people."""
 REFERENCES: dict[str, dict[type[Stage], type[Stage]]] = {
     ORACLE: {WorldModelStage: OracleStage, LatentsStage: StatesStage},
     COPY_LAST: {WorldModelStage: CopyLastStage},
