@@ -24,7 +24,7 @@ from rslwm.dimensions import vectors
 
 ActionKind = Literal["translation", "rotation", "angle", "quaternion", "joint", "gripper", "other"]
 ActionMode = Literal["delta", "absolute", "velocity"]
-Family = Literal["reconstruction", "semantic", "floor"]
+Family = Literal["reconstruction", "semantic", "floor", "reference"]
 Axis = Literal["fidelity", "planning", "representation"]
 Role = Literal["value", "floor", "ceiling"]
 
@@ -32,6 +32,8 @@ Progress = Callable[[int, int, str], None]
 """Told how much of a long job is done: done, of how many, and what is to be shown beside the bar."""
 
 AXES: tuple[Axis, ...] = ("fidelity", "planning", "representation")
+REFERENCE: Family = "reference"
+"""Of sanity rows, which are shown beside the spaces of a study and never compared with them."""
 GRIPPERS = ("1 is open, 0 is closed", "0 is open, 1 is closed")
 """Conventions that mirror each other; a conversion turns one into the other."""
 

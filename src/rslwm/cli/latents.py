@@ -32,6 +32,7 @@ from rslwm.study.config import StudyConfig
 from rslwm.study.entry import Entry
 from rslwm.study.graph import Study, Subject, Variant
 from rslwm.study.stages.base import DataStage
+from rslwm.study.stages.reference import SANITY
 from rslwm.study.stages.world_model import copy_folder
 from rslwm.types import DataError, LatentSpec
 
@@ -139,6 +140,9 @@ class List:
                 screen.print("", _all_about(encoder))
         else:
             screen.print("\nNAME+16 puts an adapter to 16 channels behind an encoder. More: rslwm latents list NAME")
+            screen.print("Sanity rows, beside these in `rslwm compare --latents`:")
+            for name, what in SANITY.items():
+                screen.print(f"  {name}: {what}", highlight=False)
         for name, why in broken.items():
             screen.print(f"{name} can't be opened: {why}", markup=False)
 

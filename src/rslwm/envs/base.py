@@ -57,7 +57,8 @@ class Environment(ABC, Generic[State]):
         """K futures for every place: place b of B becomes the K places from b * K on."""
 
     def gathered(self, moments: Sequence[Any]) -> State:
-        """The state whose places are these, each as :meth:`rslwm.data.sources.base.Source.truth` gives it."""
+        """The state whose places are these, each as :meth:`rslwm.data.sources.base.Source.truth` gives it. Iterating
+        over a state gives them back."""
         raise NotImplementedError
 
     def cameras(self, state: State) -> Tensor:

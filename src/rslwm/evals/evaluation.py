@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -18,6 +18,7 @@ from rslwm.data.sources.base import Source
 from rslwm.data.store import Readable
 from rslwm.envs.imagined import imagine
 from rslwm.evals.base import MetricInfo
+from rslwm.evals.oracle import Oracle
 from rslwm.evals.rows import Rows
 from rslwm.evals.truth import Truth
 from rslwm.evals.windows import held_out
@@ -115,8 +116,15 @@ class Evaluation:
         """True frames (N, T, H, W, 3) in [0, 1]."""
         return to_float(self.corpus.clips(self.corpus.frames, frames).batch(windows).x)
 
-    def encode(self, frames: Tensor) -> Tensor:
-        """(N, T, H, W, 3) in [0, 1] -> (N, T, h, w, C)."""
+    def encode(self, frames: Tensor, truth: Mapping[str, Tensor] | None = None) -> Tensor:
+        """(N, T, H, W, 3) in [0, 1] -> (N, T, h, w, C).
+
+        Args:
+            truth: state vectors (N, T, n) of the same frames by name. Only the oracle looks at these, and at nothing
+                else: it raises :class:`NotAvailable` without.
+        """
+        if truth is not None and isinstance(self.world_model, Oracle):
+            return self.world_model.look(truth)
         return in_parts(self.world_model.encode, 8, self.compute, frames)
 
     def decode(self, latents: Tensor) -> Tensor:

@@ -62,6 +62,13 @@ class Truth:
         found = [source.truth(dataset, int(e), int(t)) for e, t in once]
         return environment.gathered([found[i] for i in which.reshape(-1)])
 
+    def course(self, episode: int) -> list[Any]:
+        """The moments of all recorded steps of an episode, each to be gathered to a state; raises like
+        :meth:`state`."""
+        _, source = self.blind, self.source
+        assert source is not None
+        return source.course(self.corpus.dataset, episode)
+
     def windows(self, frames: int, count: int, concern: str) -> np.ndarray:
         """See :func:`rslwm.evals.windows.held_out`: for equal arguments those of :meth:`Evaluation.windows`."""
         return held_out(self.corpus, frames, count, self.seed, concern)

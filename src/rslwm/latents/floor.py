@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 import torch
-from einops import rearrange, reduce
+from einops import rearrange, reduce, repeat
 from torch import Tensor
 
 from rslwm.compute import generator
@@ -46,6 +46,12 @@ class RawPixels(Encoder):
         pattern = "B T (h p y) (w q x) c -> B T h w (p q c)"
         means = reduce(frames, pattern, "mean", h=self.side, w=self.side, p=self.samples, q=self.samples)
         return 2 * means - 1
+
+    def show(self, latents: Tensor) -> Tensor:
+        """(B, T, h, w, C) -> (B, T, H, W, 3) in [0, 1]: every mean colour where it was taken."""
+        side = self.config.patch // self.samples
+        pattern = "B T h w (p q c) -> B T (h p a) (w q b) c"
+        return repeat((latents + 1) / 2, pattern, p=self.samples, q=self.samples, a=side, b=side)
 
 
 @dataclass(frozen=True)

@@ -119,6 +119,11 @@ def restore(config: SimConfig, episode: int, step: int = 0) -> Snapshot:
     raise IndexError(f"episode {episode} has {table.steps + 1} steps and no step {step}")
 
 
+def moments(config: SimConfig, episode: int) -> list[Snapshot]:
+    """Of every frame of an episode what :func:`restore` gives, simulated once; raises ConfigError like it."""
+    return [table.save() for table, *_ in demonstration(config, episode)]
+
+
 def record(config: SimConfig, processes: int | None = None) -> Iterator[Episode]:
     """All episodes in order, the same whatever the number of processes: None is one a core, 1 records in this one."""
     return spread(partial(record_episode, config), range(config.episodes), processes or cores())

@@ -49,7 +49,7 @@ def _train(study: Study, out: Path, jobs: int, executor: str, stage: type[Stage]
     study.check(runner.finished)
     with runner.alone():
         measure_peak(study.compute)
-        runner.run([variant.pull(stage) for variant in study.variants])
+        runner.run([variant.pull(stage) for variant in study.compared])
         return export(study, runner, stage)
 
 
@@ -57,8 +57,7 @@ def export(study: Study, runner: Runner, stage: type[Stage]) -> list[Path]:
     """Copy what this stage of a finished run made to a folder of its own, under the names of the latent spaces, and of
     their sizes where the study has several."""
     part, where = EXPORTED[stage]
-    variants = study.variants
-    return [copy_folder(runner.folder(v.pull(stage)) / part, runner.root / where / v.folder) for v in variants]
+    return [copy_folder(runner.folder(v.pull(stage)) / part, runner.root / where / v.folder) for v in study.compared]
 
 
 # ----------------------------------------------------------------------------------------------- a checkpoint on data

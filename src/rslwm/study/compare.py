@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from safetensors import safe_open
 
 from rslwm.compute import measure_peak
-from rslwm.evals.rows import TRUTH
+from rslwm.evals.rows import TRUTH, Rows
 from rslwm.run.runner import Outcome, Runner
 from rslwm.run.stage import StageRecord, Workspace, closure
 from rslwm.serialisation import dump
 from rslwm.study.checkpoint import export
 from rslwm.study.config import StudyConfig
-from rslwm.study.graph import Study, Variant
+from rslwm.study.graph import Reference, Study, Variant
 from rslwm.study.record import RunRecord, SpaceRecord, Timing, judge, missing, software
 from rslwm.study.stages.base import DataStage
 from rslwm.study.stages.encoder import EncoderStage
@@ -78,11 +79,27 @@ def run_of(folder: Path) -> Path:
 
 
 def _conclude(variants: Sequence[Variant], runner: Runner, outcome: Outcome, out: Path, command: str) -> Verdict:
-    measured = Measured.of([stage for v in variants for stage in v.metrics.values()], runner, outcome)
-    measured.rows.save(out / ROWS)
-    _write_clips(variants, runner, out / "clips")
-    describe(variants, measured, runner, command).save(out)
+    compared, beside = ([v for v in variants if isinstance(v, Reference) == known] for known in (False, True))
+    of = {v: Measured.of([*v.metrics.values()], runner, outcome) for v in beside}
+    measured = Measured.of([stage for v in compared for stage in v.metrics.values()], runner, outcome)
+    Rows.concatenate([measured.rows, *(found.rows for found in of.values())]).save(out / ROWS)
+    _write_clips(compared, runner, out / "clips")
+    record = describe(compared, measured, runner, command)
+    lacking = dict.fromkeys(note for v, found in of.items() for note in _lacking(v, found, record))
+    failed = [failure for found in of.values() for failure in found.failed]
+    replace(record, failed=(*record.failed, *failed), notes=(*record.notes, *lacking)).save(out)
     return judge(out)
+
+
+def _lacking(reference: Variant, measured: Measured, record: RunRecord) -> Iterator[str]:
+    """What a sanity row lacks that the spaces beside it don't."""
+    known = {entry.metric for entry in record.unavailable}
+    reasons: dict[str, list[str]] = {}
+    for entry in measured.unavailable:
+        if entry.metric not in known:
+            reasons.setdefault(entry.reason, []).append(entry.metric)
+    for reason, metrics in reasons.items():
+        yield f"{reference.entry.name} has no {', '.join(metrics)}: {reason}."
 
 
 def _write_clips(variants: Sequence[Variant], runner: Runner, folder: Path) -> None:

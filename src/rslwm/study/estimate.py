@@ -91,7 +91,7 @@ class FrameCost:
 def frame_costs(study: Study) -> dict[tuple[str, str], FrameCost]:
     """By space and size."""
     found = {}
-    for variant in study.variants:
+    for variant in study.compared:
         space, model = variant.pull(SpaceStage), variant.pull(WorldModelStage)
         flops = space.encode_flops, space.compress_flops, model.predict_flops, model.decoder.decode_flops
         found[variant.entry.name, variant.size] = FrameCost(space.spec, *flops)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import torch
 
@@ -31,9 +31,10 @@ from rslwm.study.stages.decoder import DecoderStage
 from rslwm.study.stages.encoder import EncoderStage
 from rslwm.study.stages.latents import AdapterStage, SpaceStage
 from rslwm.study.stages.metric import MetricStage, RolloutsStage
-from rslwm.study.stages.world_model import WorldModelStage, scaled
+from rslwm.study.stages.reference import ORACLE, PIXELS, REFERENCES
+from rslwm.study.stages.world_model import ScalingConfig, WorldModelStage, scaled
 from rslwm.train.pixel_loss import PixelLoss
-from rslwm.types import ActionSpec
+from rslwm.types import REFERENCE, ActionSpec
 
 S = TypeVar("S", bound=Stage)
 
@@ -62,11 +63,16 @@ class Study:
         """Every space, seed and size; raises what :func:`parse_entries` does."""
         entries, seeds = parse_entries(self.config), range(self.config.seeds)
         return tuple(
-            Variant(study=self, seed=entry.seed + number, entry=entry, size=size)
+            _variant(study=self, seed=entry.seed + number, entry=entry, size=size)
             for size in _sizes(self.config)
             for entry in entries
             for number in seeds
         )
+
+    @property
+    def compared(self) -> tuple[Variant, ...]:
+        """The variants without the sanity rows that are shown beside them."""
+        return tuple(variant for variant in self.variants if not isinstance(variant, Reference))
 
     @property
     def editions(self) -> dict[str, str]:
@@ -83,7 +89,14 @@ class Study:
         encoders that aren't what they say, see :class:`PixelLoss` and :meth:`Entry.check`."""
         if not self.config.data.uri:
             raise ConfigError(f"data.uri is empty: this study brings no data; give --data {URIS}")
-        for stage, variant in {variant.pull(EncoderStage): variant for variant in self.variants}.items():
+        if not self.compared:
+            raise ConfigError(
+                f"latents: {', '.join(REFERENCES)} are shown beside latent spaces; name one of these, too"
+            )
+        if any(isinstance(v, Reference) and v.kind == ORACLE for v in self.variants) and not self.source.environment:
+            data = f"{self.config.data.uri} is a recording: there is no simulator behind it that could be asked"
+            raise ConfigError(f"latents: {data}. Leave {ORACLE} out")
+        for stage, variant in {variant.pull(EncoderStage): variant for variant in self.compared}.items():
             if not finished(stage):
                 variant.entry.check(self.config)
         if any(isinstance(s, DecoderStage) and s.latents and not finished(s) for s in closure(self.targets)):
@@ -249,6 +262,41 @@ class Variant(Subject):
     def decodes_itself(self) -> bool:
         """Whether pixels come from the encoder's own decoder, which isn't trained."""
         return self.study.config.decoder.own and self.entry.encoder.decodes
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Reference(Variant):
+    """A sanity row: what a metric says of it is known before. It is measured like any other and trains no world model;
+    what it sees, if anything, are raw pixels."""
+
+    kind: str
+    """A name of :data:`REFERENCES`."""
+
+    def pull(self, stage: type[S]) -> S:
+        return super().pull(cast(type[S], REFERENCES[self.kind].get(stage, stage)))
+
+    @property
+    def costly(self) -> list[Stage]:
+        return [self.pull(WorldModelStage)]
+
+    @property
+    def world_model(self) -> WorldModelConfig:
+        """That of the rows beside it."""
+        config = self.study.config
+        return scaled(config.world_model, ScalingConfig(), self.described.view_spec, self.size)
+
+    @property
+    def row(self) -> Label:
+        return replace(super().row, family=REFERENCE)
+
+
+def _variant(entry: Entry, **of: Any) -> Variant:
+    """Raises :class:`ConfigError` if a sanity row is to be compressed."""
+    if entry.reference not in REFERENCES:
+        return Variant(entry=entry, **of)
+    if entry.channels:
+        raise ConfigError(f"latents: {entry.name}: {entry.reference} takes no adapter; leave +{entry.channels} out")
+    return Reference(entry=replace(entry, reference=PIXELS), kind=entry.reference, **of)
 
 
 def _metrics(references: tuple[str, ...]) -> list[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import stats as distributions
@@ -38,6 +38,11 @@ class Resampling:
     trained: np.ndarray
     """Which space was trained under which seed, (L, S) bool."""
 
+    def beside(self, rows: Rows) -> Resampling:
+        """The same draws for the rows of other spaces, of episodes that are in them."""
+        seeds, spaces = tuple(np.unique(rows["seed"]).tolist()), rows.distinct("latent")
+        return replace(self, spaces=spaces, seeds=seeds, trained=_trained(rows, spaces, seeds))
+
     @classmethod
     def of(cls, rows: Rows, draws: int, confidence: float, seed: int) -> Resampling:
         """Draw episodes with replacement from those that occur in the rows."""
@@ -45,9 +50,14 @@ class Resampling:
         n = len(units)
         counts = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=draws)
         seeds, spaces = tuple(np.unique(rows["seed"]).tolist()), rows.distinct("latent")
-        trained = np.zeros((len(spaces), len(seeds)), bool)
-        trained[_positions(rows["latent"], spaces), _positions(rows["seed"], seeds)] = True
-        return cls(spaces, seeds, units, np.vstack([np.ones(n), counts]), confidence, trained)
+        weights = np.vstack([np.ones(n), counts])
+        return cls(spaces, seeds, units, weights, confidence, _trained(rows, spaces, seeds))
+
+
+def _trained(rows: Rows, spaces: Sequence, seeds: Sequence) -> np.ndarray:
+    trained = np.zeros((len(spaces), len(seeds)), bool)
+    trained[_positions(rows["latent"], spaces), _positions(rows["seed"], seeds)] = True
+    return trained
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +14,12 @@ from scipy import stats as distributions
 from rslwm.evals.base import MetricInfo
 from rslwm.evals.rows import Rows
 from rslwm.serialisation import ConfigError, from_dict, to_dict
-from rslwm.types import DataError, Unavailable
+from rslwm.types import REFERENCE, DataError, Unavailable
 from rslwm.verdict import wording
 from rslwm.verdict.axis import OVERALL, AxisScores, AxisVerdict, axis_scores, judge
-from rslwm.verdict.bootstrap import TIE, Resampling, measure
+from rslwm.verdict.bootstrap import TIE, Measurement, Resampling, measure
 from rslwm.verdict.combination import Member
-from rslwm.verdict.scale import Summary, find_scale, score, summarise
+from rslwm.verdict.scale import Bar, Scale, Summary, draw_bars, find_scale, score, summarise
 from rslwm.verdict.training_noise import TrainingNoise
 
 
@@ -83,6 +83,20 @@ class Verdict:
         overall = self.axes.get(OVERALL)
         return tuple(standing.latent for standing in overall.standings) if overall else self.spaces
 
+    @property
+    def references(self) -> dict[str, dict[str, float | None]]:
+        """Scores of sanity rows by axis, weighted as the spaces are; None if a metric is missing."""
+        found: dict[str, dict[str, float | None]] = {}
+        for name in dict.fromkeys(bar.latent for metric in self.metrics for bar in metric.references):
+            scores = {m.info.name: bar.score for m in self.metrics for bar in m.references if bar.latent == name}
+            of_axes: dict[str, float | None] = {}
+            for axis, verdict in self.axes.items():  # the overall one comes last
+                parts = [(part.weight, (scores | of_axes).get(part.name)) for part in verdict.parts if part.weight]
+                known = [weight * value for weight, value in parts if value is not None]
+                of_axes[axis] = sum(known) if len(known) == len(parts) else None
+            found[name] = of_axes
+        return found
+
     def save(self, path: Path) -> None:
         """Write ``verdict.json``."""
         path.write_text(json.dumps(to_dict(self), indent=1, allow_nan=False))
@@ -122,16 +136,21 @@ def decide(
     """
     if not len(rows):
         raise DataError("the table of measurements has no rows; measure a metric before asking for a verdict")
-    stored = rows.distinct("metric")
-    if unknown := sorted(set(stored) - {info.source for info in metrics.values()}):
+    if unknown := sorted(set(rows.distinct("metric")) - {info.source for info in metrics.values()}):
         raise DataError(f"rows of the metric {unknown[0]!r}, which isn't declared; declared: {', '.join(metrics)}")
+    known = rows["family"] == REFERENCE
+    rows, beside = rows.where(~known), rows.where(known)
+    if not len(rows):
+        raise DataError("all rows are of sanity rows, which are no latent spaces to compare")
+    stored = rows.distinct("metric")
     resampling = Resampling.of(rows, config.resamples, config.confidence, config.seed)
     elsewhere = noise.values if noise and not noise.unlike else {}
     summaries, scored, left_out = list[Summary](), dict[str, list[Member]](), list[Unavailable]()
     for info in sorted((i for i in metrics.values() if i.source in stored), key=lambda i: stored.index(i.source)):
         measurement = measure(rows, info, resampling)
         scale = find_scale(measurement, config.min_room)
-        summaries.append(summarise(measurement, scale, resampling))
+        references = _references(beside, measurement, scale, resampling)
+        summaries.append(replace(summarise(measurement, scale, resampling), references=references))
         if not info.scored:
             continue
         if isinstance(scale, Unavailable):
@@ -162,6 +181,18 @@ def decide(
             *wording.numerics(numerics or {}),
         ),
     )
+
+
+def _references(
+    rows: Rows, measurement: Measurement, scale: Scale | Unavailable, resampling: Resampling
+) -> tuple[Bar, ...]:
+    """What a metric measured of sanity rows, on the scale of the spaces, which they don't move."""
+    info = measurement.info
+    rows = rows.where((rows["metric"] == info.source) & np.isin(rows["unit"], resampling.units))
+    if not len(rows):
+        return ()
+    drawn = resampling.beside(rows)
+    return draw_bars(measure(rows, info, drawn), scale, drawn, measurement.ks, measurement.dims)
 
 
 def _missing(

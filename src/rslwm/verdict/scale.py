@@ -6,7 +6,7 @@ measured against its own ceiling, one whose encoder throws much away would be fl
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -119,10 +119,28 @@ class Summary(Coverage):
     bars: tuple[Bar, ...]
     dims: tuple[str, ...] = ()
     """Horizon and dimension, for metrics that are averaged over several: "k=1 x"."""
+    references: tuple[Bar, ...] = ()
+    """Of sanity rows, with scores on the scale of the spaces."""
 
 
 def summarise(measurement: Measurement, scale: Scale | Unavailable, resampling: Resampling) -> Summary:
     """Condense a measurement to what a report shows."""
+    reason = scale.reason if isinstance(scale, Unavailable) else ""
+    bounds = (float(scale.floor[0]), float(scale.ceiling[0])) if isinstance(scale, Scale) else None
+    unscored = reason if measurement.info.scored else "shown, not scored"
+    covered = {f.name: getattr(measurement, f.name) for f in fields(Coverage)}
+    bars = draw_bars(measurement, scale, resampling, measurement.ks, measurement.dims)
+    return Summary(**covered, scale=bounds, unscored=unscored, bars=bars, dims=measurement.dims)
+
+
+def draw_bars(
+    measurement: Measurement,
+    scale: Scale | Unavailable,
+    resampling: Resampling,
+    ks: Sequence[int],
+    dims: Sequence[str],
+) -> tuple[Bar, ...]:
+    """One for each space, with a curve over these horizons and values in these dimensions, None where it has none."""
     means = {role: mean_over_seeds(array, 2) for role, array in measurement.estimates.items()}
     low, high = interval(means["value"], resampling.confidence)
     columns = (means["value"][0], low, high, means["floor"][0], means["ceiling"][0])  # (L, O) each
@@ -130,16 +148,18 @@ def summarise(measurement: Measurement, scale: Scale | Unavailable, resampling: 
     bars = []
     for i, latent in enumerate(resampling.spaces):
         value, lower, upper, floor, ceiling, scored = _numbers([*(column[i, 0] for column in columns), scores[i]])
-        curve = Curve(*(_numbers(column[i, 1:]) for column in columns))
+        curve = Curve(*(_at(ks, measurement.ks, column[i, 1:]) for column in columns))
         trainings = measurement.estimates["value"][0, i, :, 0]
         trained = tuple(trainings[np.isfinite(trainings)].tolist())
-        by_dim = _numbers(measurement.by_dim[i])
+        by_dim = _at(dims, measurement.dims, measurement.by_dim[i])
         bars.append(Bar(latent, value, lower, upper, floor, ceiling, scored, trained, curve, by_dim))
-    reason = scale.reason if isinstance(scale, Unavailable) else ""
-    bounds = (float(scale.floor[0]), float(scale.ceiling[0])) if isinstance(scale, Scale) else None
-    unscored = reason if measurement.info.scored else "shown, not scored"
-    covered = {f.name: getattr(measurement, f.name) for f in fields(Coverage)}
-    return Summary(**covered, scale=bounds, unscored=unscored, bars=tuple(bars), dims=measurement.dims)
+    return tuple(bars)
+
+
+def _at(wanted: Sequence, known: Sequence, values: np.ndarray) -> Numbers:
+    """The values that belong to what is wanted, of those (N,) of what is known."""
+    found = dict(zip(known, _numbers(values), strict=True))
+    return tuple(found.get(name) for name in wanted)
 
 
 def _numbers(values: Iterable[float]) -> Numbers:

@@ -8,13 +8,14 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from rslwm.types import REFERENCE
 from rslwm.verdict.axis import AxisVerdict
 from rslwm.verdict.decide import Verdict
 from rslwm.verdict.wording import parts
 
 
 def render(verdict: Verdict, cost: Mapping[str, float] | None = None) -> Group:
-    """One line a latent space, best first, then the verdict in sentences.
+    """One line a latent space, best first, and one a sanity row, then the verdict in sentences.
 
     Args:
         cost: training seconds of each space; shown as multiples of the cheapest.
@@ -27,6 +28,9 @@ def render(verdict: Verdict, cost: Mapping[str, float] | None = None) -> Group:
         cells = [_cell(axis, latent) for axis in verdict.axes.values()]
         relative = [f"{cost[latent] / min(cost.values()):.1f}x" if latent in cost else "-"] if cost else []
         table.add_row(latent, family[latent], *cells, *relative)
+    for latent, scores in verdict.references.items():
+        known = ("-" if score is None else _short(score) for score in scores.values())
+        table.add_row(latent, REFERENCE, *known, *(["-"] if cost else []), style="dim")
     lines = [Text(sentence) for sentence in (*verdict.decisions.values(), *verdict.notes)]
     made = [f"{name} = {parts(axis)}" for name, axis in verdict.axes.items() if len(axis.parts) > 1]
     weights = f"Weights, and shares of the axis's noise: {'; '.join(made)}." if made else ""

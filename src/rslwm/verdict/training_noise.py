@@ -20,7 +20,7 @@ import numpy as np
 
 from rslwm.evals.base import MetricInfo
 from rslwm.evals.rows import Rows
-from rslwm.types import DataError
+from rslwm.types import REFERENCE, DataError
 from rslwm.verdict.bootstrap import Resampling, measure
 from rslwm.verdict.combination import deviations, freedom
 
@@ -98,6 +98,7 @@ def record(rows: Rows, metrics: Mapping[str, MetricInfo], made: Circumstances, n
     Raises:
         DataError: no space was trained under two seeds.
     """
+    rows = rows.where(rows["family"] != REFERENCE)
     resampling = Resampling.of(rows, 0, 0.95, 0)  # no draws: the sample itself
     measured = {m: measure(rows, metrics[m], resampling).estimates["value"][0, ..., 0] for m in rows.distinct("metric")}
     values = {metric: found for metric, found in measured.items() if freedom(found)}

@@ -135,6 +135,10 @@ class Source:
         """What was true at a recorded step, a :class:`rslwm.sim.tabletop.Snapshot`; None without a simulator."""
         return None
 
+    def course(self, dataset: EpisodeDataset, episode: int) -> list[Any]:
+        """The :meth:`truth` at every step of an episode."""
+        return [self.truth(dataset, episode, step) for step in range(int(dataset.lengths[episode]))]
+
     def location(self, dataset: EpisodeDataset, folder: Path) -> dict[str, Any]:
         """Where the episodes are that :meth:`open` has found, or made in ``folder``: what :meth:`located` needs."""
         root = dataset.root.absolute()

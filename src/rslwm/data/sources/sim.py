@@ -67,3 +67,8 @@ class Simulator(Source):
         from rslwm.sim.record import restore
 
         return restore(self.config.sim, dataset.info[episode]["seed"][-1], step)
+
+    def course(self, dataset: EpisodeDataset, episode: int) -> list[Any]:
+        from rslwm.sim.record import moments
+
+        return moments(self.config.sim, dataset.info[episode]["seed"][-1])

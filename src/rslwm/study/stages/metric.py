@@ -63,7 +63,8 @@ class HeldOut(OnEpisodes[T]):
     def predicting(self, passes: float, decoded: float = 0.0, memory: float = 0.0) -> Demand:
         """Of so many frames through the transformer, so many decoded, and bytes beside its weights."""
         model, spec = self.world_model, self.latents.spec
-        assert isinstance(model, WorldModelStage)
+        if not isinstance(model, WorldModelStage):
+            return Demand()  # a sanity row's, which has no transformer
         parameters = denoising(model.settings.dit, spec.grid, spec.channels, False).parameters
         flops = passes * model.predict_flops + decoded * model.decoder.decode_flops
         return Demand(flops=flops, memory=2 * parameters + memory)
@@ -210,7 +211,8 @@ class MetricStage(HeldOut[Rows]):
         return METRICS.get(self.reference)(self.settings)
 
     def demand(self, sizes: Sizes) -> Demand:
-        assert isinstance(self.world_model, WorldModelStage)
+        if not isinstance(self.world_model, WorldModelStage):
+            return Demand()
         rollouts = next((s.settings for s in self.given if isinstance(s, RolloutsStage)), RolloutsConfig())
         load = self.metric.load(self.world_model.settings.dit.max_frames - 1, rollouts)
         return self.reading(load.read, self.predicting(load.passes, load.decoded, load.memory))
