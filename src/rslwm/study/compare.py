@@ -10,7 +10,7 @@ import numpy as np
 from safetensors import safe_open
 
 from rslwm.compute import measure_peak
-from rslwm.evals.rows import TRUTH
+from rslwm.evals.rows import TRUTH, Rows
 from rslwm.run.runner import Outcome, Runner
 from rslwm.run.stage import StageRecord, Workspace, closure
 from rslwm.serialisation import dump
@@ -79,9 +79,10 @@ def run_of(folder: Path) -> Path:
 
 def _conclude(variants: Sequence[Variant], runner: Runner, outcome: Outcome, out: Path, command: str) -> Verdict:
     measured = Measured.of([stage for v in variants for stage in v.metrics.values()], runner, outcome)
-    measured.rows.save(out / ROWS)
+    out_there = Measured.of([stage for v in variants for stage in v.out_there], runner, outcome)
+    Rows.concatenate([measured.rows, out_there.rows]).save(out / ROWS)
     _write_clips(variants, runner, out / "clips")
-    describe(variants, measured, runner, command).save(out)
+    describe(variants, measured, out_there, runner, command).save(out)
     return judge(out)
 
 
@@ -99,8 +100,10 @@ def _write_clips(variants: Sequence[Variant], runner: Runner, folder: Path) -> N
 # ---------------------------------------------------------------------------------------------------------- its record
 
 
-def describe(variants: Sequence[Variant], measured: Measured, runner: Runner, command: str) -> RunRecord:
-    """The record of a finished comparison."""
+def describe(
+    variants: Sequence[Variant], measured: Measured, out_there: Measured, runner: Runner, command: str
+) -> RunRecord:
+    """The record of a finished comparison: what was measured of it, and what under perturbations."""
     study, work = variants[0].study, runner.workspace
     data = work.facts(variants[0].pull(DataStage))
     done = [stage for stage in closure([s for v in variants for s in v.targets]) if runner.finished(stage)]
@@ -110,7 +113,7 @@ def describe(variants: Sequence[Variant], measured: Measured, runner: Runner, co
         metrics=tuple(study.infos.values()),
         spaces=tuple(_space([v for v in variants if v.entry.name == name], runner) for name in names),
         unavailable=missing(measured.unavailable, measured.failed),
-        failed=tuple(measured.failed),
+        failed=(*measured.failed, *out_there.failed),
         notes=(*data.get("left_out", []), *_notes(variants, work)),
         data={key: value for key, value in data.items() if key not in ("root", "left_out")},
         timings=tuple(Timing(s.kind, s.label, r.seconds, r.peak_bytes / 2**20) for s, r in took.items()),
