@@ -29,7 +29,7 @@ from rslwm.study.record import Failure, RunRecord, judge, write_training_noise
 from rslwm.study.stages.base import DataStage
 from rslwm.train.track import Kind, tracking
 from rslwm.types import DataError
-from rslwm.verdict.table import render
+from rslwm.verdict.table import render, render_robustness
 
 
 def tracked(kind: Kind | None, config: StudyConfig, out: Path) -> AbstractContextManager[None]:
@@ -60,6 +60,7 @@ class Compare(Tracked):
       rslwm compare demo --data lerobot:my_robot --out runs/mine your own data
       rslwm compare demo --latents small-vae,my_encoder.py:Mine  your own encoder
       rslwm compare demo --seeds 3 --world-model.optim.steps 900 any field of the configuration is a flag
+      rslwm compare demo --robustness light,camera,distractors   what is lost where training never was
       rslwm compare demo --estimate                              what it would do and take, without doing it
     """
 
@@ -89,6 +90,8 @@ class Compare(Tracked):
             if folder != out:
                 screen.print(f"\nsize {folder.name}", style="bold")
             screen.print(render(verdict, {space.name: space.cost["training_seconds"] for space in record.spaces}))
+            if verdict.robustness:
+                screen.print("", render_robustness(verdict), "")
             for note in record.notes:
                 screen.print(note, markup=False)
             for missing in record.unavailable:
@@ -169,7 +172,9 @@ class Report:
             found = f"{len(noise.values)} metrics, {noise.freedom} degrees of freedom"
             console().print(f"training noise: {self.training_noise} ({found})", markup=False, soft_wrap=True)
         for folder in folders:
-            judge(folder)
+            verdict = judge(folder)
+            if verdict.robustness:
+                console().print(render_robustness(verdict), "")
             console().print(f"report: {build_report(folder)}", markup=False, soft_wrap=True)
 
 

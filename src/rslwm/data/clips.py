@@ -66,7 +66,8 @@ class Clips:
     """Clips of ``frames`` frames, cut from a store of frames or latents and the recorded actions.
 
     ``ids[i]`` is the store's key of episode i, ``actions[i]`` its (T, A) float32 in units of ``spec``, the spec of one
-    recorded step. Raises DataError: an episode is missing in the store or differs in length from its actions.
+    recorded step. Of an episode that isn't in the store no clip can be read. Raises DataError: one that is differs in
+    length from its actions.
     """
 
     store: Readable
@@ -82,8 +83,9 @@ class Clips:
     def __post_init__(self) -> None:
         if self.frames < 1 or self.skip < 1:
             raise ConfigError(f"clips of {self.frames} frames, {self.skip} steps apart: both must be at least 1")
+        held = set(self.store.keys)
         for name, actions in zip(self.ids, self.actions, strict=True):
-            frames = self.store.shape(name)[0]
+            frames = self.store.shape(name)[0] if name in held else len(actions)
             if actions.shape != (frames, self.spec.dims):
                 raise DataError(
                     f"{self.store}: episode {name!r} has {frames} frames for actions of shape {actions.shape}; "

@@ -157,16 +157,17 @@ def measure(metric: Metric, evaluation: Evaluation, needs: Mapping[str, Any]) ->
 _REFERENCE = re.compile(r"(?P<name>[^\[\]]+?)(?:\[(?P<options>[^\[\]]*)\])?")
 
 
-def split(reference: str) -> tuple[str, dict[str, Any]]:
-    """The name of a metric, a file's with its whole path, and its options, from ``NAME[FIELD=VALUE,...]``.
+def split(reference: str, where: str = "metrics") -> tuple[str, dict[str, Any]]:
+    """The name of a metric, a file's with its whole path, and its options, from ``NAME[FIELD=VALUE,...]``; ``where`` is
+    the field that it stands in.
 
     Raises:
         ConfigError: the text has another form.
     """
     match = _REFERENCE.fullmatch(reference.strip())
     if match is None:
-        form = "METRIC[FIELD=VALUE,...], for instance visual, planning[windows=48] or moving.py:Moving"
-        raise ConfigError(f"metrics: {reference!r} is not of the form {form}")
+        form = "NAME[FIELD=VALUE,...], for instance visual, planning[windows=48] or moving.py:Moving"
+        raise ConfigError(f"{where}: {reference!r} is not of the form {form}")
     name, options = match["name"], {}
     if ".py:" in name:
         path, _, attribute = name.rpartition(":")
@@ -174,7 +175,7 @@ def split(reference: str) -> tuple[str, dict[str, Any]]:
     for part in filter(str.strip, (match["options"] or "").split(",")):
         field, equals, value = (word.strip() for word in part.partition("="))
         if not (field and equals and value):
-            raise ConfigError(f"metrics: {reference!r}: {part!r} is not of the form FIELD=VALUE, such as windows=48")
+            raise ConfigError(f"{where}: {reference!r}: {part!r} is not of the form FIELD=VALUE, such as windows=48")
         options[field] = yaml.safe_load(value)
     return name, options
 

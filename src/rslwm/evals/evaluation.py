@@ -19,7 +19,7 @@ from rslwm.data.store import Readable
 from rslwm.envs.imagined import imagine
 from rslwm.evals.base import MetricInfo
 from rslwm.evals.oracle import Oracle
-from rslwm.evals.rows import Rows
+from rslwm.evals.rows import TEST, Rows
 from rslwm.evals.truth import Truth
 from rslwm.evals.windows import held_out
 from rslwm.latents.views import to_float
@@ -53,7 +53,9 @@ class Evaluation:
     label: Label
     costs: dict[str, float] = field(default_factory=dict)
     source: Source | None = None
-    """Where the episodes come from."""
+    """Where the episodes come from; None where that can't be asked what else would have happened."""
+    split: str = TEST
+    """Of its rows."""
 
     @cached_property
     def truth(self) -> Truth:
@@ -81,6 +83,7 @@ class Evaluation:
             **vars(self.label),
             metric=info.name,
             axis=info.axis,
+            split=self.split,
             unit=np.array(self.corpus.dataset.ids)[episodes],
             k=k,
             value=np.asarray(values),

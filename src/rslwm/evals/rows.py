@@ -25,7 +25,9 @@ DTYPES: dict[str, type] = {
 not means (correlations, AUC), the prediction that ``target`` is compared with. ``role`` says whether the row measures
 the space itself ("value"), its floor (knows nothing) or its ceiling (loses nothing).
 """
-_DEFAULTS = {"split": "test", "k": 0, "target": np.nan, "window": 0, "dim": "", "role": "value"}
+TEST = "test"
+"""The split of what is measured on held-out episodes as they were recorded; any other is the name of a perturbation."""
+_DEFAULTS = {"split": TEST, "k": 0, "target": np.nan, "window": 0, "dim": "", "role": "value"}
 
 TRUTH = "truth"
 """Stands for what really happened where clips are listed by latent space; no space can have this name."""

@@ -28,6 +28,7 @@ from rslwm.study.record import RunRecord
 from rslwm.types import AXES
 from rslwm.verdict.axis import MIN_UNITS, OVERALL, AxisVerdict
 from rslwm.verdict.decide import Verdict
+from rslwm.verdict.robustness import Drop
 from rslwm.verdict.scale import Summary
 
 QUESTIONS = {
@@ -100,6 +101,7 @@ def context(run: Run, environment: Environment) -> dict[str, Any]:
         "axes": [(axis, QUESTIONS[axis], _panels(verdict, axis, inks)) for axis in AXES],
         "pairs": _pairs(verdict, inks),
         "contrasts": _contrasts(axes),
+        "robustness": _robustness(verdict),
         "costs": _costs(run.record),
         "clips": _clips(run.clips, verdict.ranking) if run.clips else None,
         "config": run.config,
@@ -195,6 +197,29 @@ def _contrasts(axes: dict[str, AxisVerdict]) -> list[dict[str, Any]]:
     return [
         {"axis": axis, "difference": c, "known": known, "at": track.at(c.value), "span": track.span(c.low, c.high)}
         for axis, c, known in found
+    ]
+
+
+def _robustness(verdict: Verdict) -> list[dict[str, Any]]:
+    """By perturbation, a line for every metric with what each space loses."""
+    infos = {metric.info.name: metric.info for metric in verdict.metrics}
+    found: dict[str, dict[str, dict[str, Drop]]] = {}
+    for drop in verdict.robustness:
+        found.setdefault(drop.perturbation, {}).setdefault(drop.metric, {})[drop.latent] = drop
+    return [
+        {
+            "name": perturbation,
+            "units": max(drop.units for cells in lines.values() for drop in cells.values()),
+            "lines": [
+                {
+                    "info": infos[name],
+                    "cells": cells,
+                    "spread": max(abs(d.value.high - d.value.low) for d in cells.values()),
+                }
+                for name, cells in lines.items()
+            ],
+        }
+        for perturbation, lines in found.items()
     ]
 
 

@@ -8,7 +8,7 @@ failures do what successes do: only the place that they take for the goal is ano
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
 
@@ -45,8 +45,13 @@ _ROOM = 0.075  # least distance of an object that is put down from any other
 _HALFWAY = (0.030, 0.045)  # how far a drawer stops short of where it has to go
 
 
-def record_episode(config: SimConfig, index: int) -> Episode:
-    """Episode ``index`` of a recording, a pure function of the arguments.
+Change = Callable[[Tabletop, np.random.Generator], None]
+"""Changes what is on the table or how it looks, with a random stream of its own."""
+
+
+def record_episode(config: SimConfig, index: int, change: Change | None = None) -> Episode:
+    """Episode ``index`` of a recording, a pure function of the arguments; with a ``change``, its actions replayed in
+    another scene, see :func:`replay`.
 
     The actions are the executed ones; the last one follows the last frame, of which ``success`` is told: what was
     reached can be undone. Raises ConfigError: an unknown family or camera, an episode without steps, or more
@@ -55,7 +60,8 @@ def record_episode(config: SimConfig, index: int) -> Episode:
     frames: dict[str, list[np.ndarray]] = {camera: [] for camera in config.cameras}
     actions, states = [], []
     reached: int | None = None
-    for table, actor, state, action in demonstration(config, index):  # noqa: B007
+    moments = replay(config, index, change) if change else demonstration(config, index)
+    for table, actor, state, action in moments:  # noqa: B007
         for camera, video in frames.items():
             video.append(table.render(camera))
         actions.append(action)
@@ -87,16 +93,13 @@ def record_episode(config: SimConfig, index: int) -> Episode:
     )
 
 
-def demonstration(config: SimConfig, index: int) -> Iterator[tuple[Tabletop, Demonstrator, TableState, np.ndarray]]:
-    """An episode as it happens: the simulator, who acts, what is true, and the action (7,) that follows on it."""
-    if not config.families or not config.noise:
-        raise ConfigError("sim.families and sim.noise: each needs at least one entry")
-    fewest, most = config.min_steps, config.max_steps
-    if min(fewest, most) < 1:
-        raise ConfigError(f"sim.min_steps and sim.max_steps: {fewest} and {most} aren't 1 or more")
-    family = config.families[index % len(config.families)]
-    table = _tabletop(config.image_size, config.shadows, config.dynamics_noise)
-    state = table.reset((config.seed, index), family, config.distractors, config.appearance)
+Moment = tuple[Tabletop, "Demonstrator", TableState, np.ndarray]
+"""The simulator, who acts, what is true, and the action (7,) that follows on it."""
+
+
+def demonstration(config: SimConfig, index: int) -> Iterator[Moment]:
+    """An episode as it happens."""
+    table, state = _begin(config, index)
     actor = Demonstrator(table.save(), config)
     while True:
         action = actor.act(state)
@@ -104,6 +107,34 @@ def demonstration(config: SimConfig, index: int) -> Iterator[tuple[Tabletop, Dem
         if table.steps == actor.length - 1:
             return
         state = table.step(action)
+
+
+def replay(config: SimConfig, index: int, change: Change) -> Iterator[Moment]:
+    """The same actions, to the last bit, in a scene that is changed before the first of them.
+
+    Where only the look changes, so do only the pixels. An object that is added isn't among those that states tell of:
+    what was true of the episode is still what is asked.
+    """
+    course = [(actor, action) for _, actor, _, action in demonstration(config, index)]
+    table, state = _begin(config, index)
+    told = [*state.objects]
+    change(table, random_stream((config.seed, index), "perturbation"))
+    state = table.state()
+    for actor, action in course:
+        yield table, actor, replace(state, objects={colour: state.objects[colour] for colour in told}), action
+        if table.steps < len(course) - 1:
+            state = table.step(action)
+
+
+def _begin(config: SimConfig, index: int) -> tuple[Tabletop, TableState]:
+    if not config.families or not config.noise:
+        raise ConfigError("sim.families and sim.noise: each needs at least one entry")
+    fewest, most = config.min_steps, config.max_steps
+    if min(fewest, most) < 1:
+        raise ConfigError(f"sim.min_steps and sim.max_steps: {fewest} and {most} aren't 1 or more")
+    family = config.families[index % len(config.families)]
+    table = _tabletop(config.image_size, config.shadows, config.dynamics_noise)
+    return table, table.reset((config.seed, index), family, config.distractors, config.appearance)
 
 
 def restore(config: SimConfig, episode: int, step: int = 0) -> Snapshot:

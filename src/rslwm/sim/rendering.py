@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rslwm.sim.engine import EGL_REMEDY, mujoco
-from rslwm.sim.scene import TABLE_RGB
+from rslwm.sim.scene import COLOURS, TABLE_RGB
 
 SUPERSAMPLING = 2
 """Frames are drawn this many times larger and averaged: a software renderer's cheapest way to smooth edges."""
@@ -18,12 +18,13 @@ Triple = tuple[float, float, float]
 @dataclass(frozen=True)
 class Appearance:
     """A look. ``light_shift`` is added to the lamp's direction, ``camera_shift`` (metres) to the place of the fixed
-    cameras. Nothing here touches the physics."""
+    cameras; ``paint`` has other colours (name, rgb) of objects. Nothing here touches the physics."""
 
     light: float = 1.0
     light_shift: Triple = (0.0, 0.0, 0.0)
     table: Triple = TABLE_RGB
     camera_shift: Triple = (0.0, 0.0, 0.0)
+    paint: tuple[tuple[str, Triple], ...] = ()
 
     @classmethod
     def random(cls, strength: float, rng: np.random.Generator) -> Appearance:
@@ -33,6 +34,10 @@ class Appearance:
         table = np.clip(TABLE_RGB + 0.25 * strength * rng.uniform(-1, 1, 3), 0.05, 1)
         camera_shift = 0.05 * strength * rng.uniform(-1, 1, 3)
         return cls(float(light), *(tuple(shift.tolist()) for shift in (light_shift, table, camera_shift)))
+
+    def rgb(self, colour: str) -> Triple:
+        """How objects look that go by the name of this colour."""
+        return dict(self.paint).get(colour, COLOURS[colour])
 
     def apply(self, model: mujoco.MjModel, built: mujoco.MjModel) -> None:
         """Make a model look so; ``built`` is the same model as it was built."""

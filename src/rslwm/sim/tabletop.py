@@ -28,7 +28,8 @@ _REACH = np.array([[0.16, -0.20, 0.014], [0.44, 0.20, 0.24]])  # lowest and high
 _UPRIGHT = 0.9  # cosine of the tilt up to which an object hasn't toppled
 _RAMPS, _SUBSTEPS = 10, 5  # a control step moves the joint targets in ramps, each of some physics steps of 4 ms
 
-_CONCERNS = ("layout", "language", "distractors", "appearance", "robot", "dynamics", "expert", "course", "afterwards")
+_CONCERNS = ("layout", "language", "distractors", "appearance", "robot", "dynamics", "expert", "course", "afterwards",
+             "perturbation")  # fmt: skip
 
 
 def random_stream(seed: int | Sequence[int], concern: str) -> np.random.Generator:
@@ -100,11 +101,7 @@ class Tabletop:
         others = tasks.draw_distractors(self.task, self.layout, distractors, self._stream("distractors"))
         self.objects = self.layout.objects | others
         for colour in COLOURS:
-            joint, placed = self.data.joint(colour), self.objects.get(colour)
-            joint.qvel[:] = 0.0
-            joint.qpos[:] = (*PARKED, 1, 0, 0, 0)
-            if placed:
-                joint.qpos[:] = (placed.x, placed.y, HALF, np.cos(placed.yaw / 2), 0, 0, np.sin(placed.yaw / 2))
+            self._place(colour, self.objects.get(colour))
         self.appearance = Appearance.random(appearance, self._stream("appearance"))
         self._show()
         for _ in range(_RAMPS):
@@ -113,6 +110,26 @@ class Tabletop:
 
     def _stream(self, concern: str) -> np.random.Generator:
         return random_stream(self.seed, concern)
+
+    def repaint(self, appearance: Appearance) -> None:
+        """Look otherwise from now on."""
+        self.appearance = appearance
+        self._show()
+
+    def add(self, objects: Mapping[str, Placed]) -> TableState:
+        """Put more objects on the table, of colours that aren't there yet."""
+        self.objects = {**self.objects, **objects}
+        for colour, placed in objects.items():
+            self._place(colour, placed)
+        self._show()
+        return self._settled()
+
+    def _place(self, colour: str, placed: Placed | None) -> None:
+        joint = self.data.joint(colour)
+        joint.qvel[:] = 0.0
+        joint.qpos[:] = (*PARKED, 1, 0, 0, 0)
+        if placed:
+            joint.qpos[:] = (placed.x, placed.y, HALF, np.cos(placed.yaw / 2), 0, 0, np.sin(placed.yaw / 2))
 
     def _place_furniture(self) -> None:
         for name in ("zone", "plate", "cabinet"):
@@ -204,13 +221,14 @@ class Tabletop:
         """Make what is on the table visible and solid, and nothing else, in its light."""
         self.appearance.apply(self.model, self._built)
         if self.layout.zone:
-            self.model.geom_rgba[self.model.geom("zone").id, :3] = COLOURS[self.task.goal]
+            self.model.geom_rgba[self.model.geom("zone").id, :3] = self.appearance.rgb(self.task.goal)
         for colour in COLOURS:
             placed = self.objects.get(colour)
             for shape in SHAPES:
                 present = placed is not None and placed.shape == shape
                 geom = self.model.geom(f"{colour}_{shape}").id
                 self.model.geom_group[geom] = 0 if present else 4
+                self.model.geom_rgba[geom, :3] = self.appearance.rgb(colour)
                 self.model.geom_contype[geom] = self.model.geom_conaffinity[geom] = present
             # A hidden object floats, so that it costs no contacts.
             self.model.body_gravcomp[self.model.body(colour).id] = 0.0 if placed else 1.0

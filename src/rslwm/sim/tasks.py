@@ -10,7 +10,11 @@ import numpy as np
 from rslwm.serialisation import ConfigError
 from rslwm.sim.scene import CABINET_HALF, COLOURS, HALF, HANDLE_HEIGHT, HANDLE_OFFSET, PLATE_HEIGHT, SHAPES
 
-WORKSPACE = ((0.215, 0.360), (-0.120, 0.120))  # bounds of x and y, in metres, of the places of objects' centres
+Area = tuple[tuple[float, float], tuple[float, float]]
+"""Bounds of x and y in metres."""
+
+WORKSPACE: Area = ((0.215, 0.360), (-0.120, 0.120))  # of the places of objects' centres
+IN_SIGHT: Area = ((0.200, 0.390), (-0.170, 0.170))  # of what the front camera sees of the table, a little less
 HELD_OUT_SHARE = 0.15  # of the episodes have an instruction whose phrasing the others never use
 DRAWER_OPEN, DRAWER_CLOSED = 0.070, 0.012  # openings in metres above and below which the drawer counts as such
 
@@ -162,16 +166,18 @@ def handle_position(layout: Layout, opening: float) -> np.ndarray:
     return np.array([x + CABINET_HALF[0] + HANDLE_OFFSET + opening, y, HANDLE_HEIGHT])
 
 
-def draw_distractors(task: Task, layout: Layout, count: int, rng: np.random.Generator) -> dict[str, Placed]:
+def draw_distractors(
+    task: Task, layout: Layout, count: int, rng: np.random.Generator, area: Area = WORKSPACE
+) -> dict[str, Placed]:
     """Objects of other colours, clear of the task's things and of the way between them. Raises ConfigError: more
     distractors than there are colours left, or than the table has room for."""
-    free = [colour for colour in COLOURS if colour not in (task.target, task.goal)]
+    free = [colour for colour in COLOURS if colour not in (task.target, task.goal, *layout.objects)]
     if count > len(free):
         raise ConfigError(f"sim.distractors: {count} asked for, but {task.family!r} leaves only {len(free)} colours")
     colours = [str(colour) for colour in rng.permutation(free)[:count]]
     avoid = (*layout.keep_clear, *((placed.x, placed.y, 3 * HALF) for placed in layout.objects.values()))
     for _ in range(50):
-        spots = _scatter(rng, count, _DISTRACTOR_GAP, avoid)
+        spots = _scatter(rng, count, _DISTRACTOR_GAP, avoid, area)
         if spots is not None:
             return {colour: _placed(rng, spot) for colour, spot in zip(colours, spots, strict=True)}
     raise ConfigError(f"sim.distractors: no room for {count} beside a {task.family!r} task; ask for fewer")
@@ -181,9 +187,11 @@ _DISTRACTOR_GAP = 0.072
 _CLEAR = 0.090  # between two centres: an object's half, an open finger's outside, and some air
 
 
-def _scatter(rng: np.random.Generator, count: int, gap: float, avoid: Sequence[Circle] = ()) -> list[Spot] | None:
-    """Points in the workspace, ``gap`` apart and outside the circles; None if the table turned out too crowded."""
-    (x0, x1), (y0, y1) = WORKSPACE
+def _scatter(
+    rng: np.random.Generator, count: int, gap: float, avoid: Sequence[Circle] = (), area: Area = WORKSPACE
+) -> list[Spot] | None:
+    """Points in an area, ``gap`` apart and outside the circles; None if the table turned out too crowded."""
+    (x0, x1), (y0, y1) = area
     spots: list[Spot] = []
     for _ in range(60 * count):
         if len(spots) == count:

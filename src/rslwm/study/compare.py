@@ -82,9 +82,10 @@ def _conclude(variants: Sequence[Variant], runner: Runner, outcome: Outcome, out
     compared, beside = ([v for v in variants if isinstance(v, Reference) == known] for known in (False, True))
     of = {v: Measured.of([*v.metrics.values()], runner, outcome) for v in beside}
     measured = Measured.of([stage for v in compared for stage in v.metrics.values()], runner, outcome)
-    Rows.concatenate([measured.rows, *(found.rows for found in of.values())]).save(out / ROWS)
+    out_there = Measured.of([stage for v in compared for stage in v.out_there], runner, outcome)
+    Rows.concatenate([measured.rows, out_there.rows, *(found.rows for found in of.values())]).save(out / ROWS)
     _write_clips(compared, runner, out / "clips")
-    record = describe(compared, measured, runner, command)
+    record = describe(compared, measured, out_there, runner, command)
     lacking = dict.fromkeys(note for v, found in of.items() for note in _lacking(v, found, record))
     failed = [failure for found in of.values() for failure in found.failed]
     replace(record, failed=(*record.failed, *failed), notes=(*record.notes, *lacking)).save(out)
@@ -116,8 +117,10 @@ def _write_clips(variants: Sequence[Variant], runner: Runner, folder: Path) -> N
 # ---------------------------------------------------------------------------------------------------------- its record
 
 
-def describe(variants: Sequence[Variant], measured: Measured, runner: Runner, command: str) -> RunRecord:
-    """The record of a finished comparison."""
+def describe(
+    variants: Sequence[Variant], measured: Measured, out_there: Measured, runner: Runner, command: str
+) -> RunRecord:
+    """The record of a finished comparison: what was measured of it, and what under perturbations."""
     study, work = variants[0].study, runner.workspace
     data = work.facts(variants[0].pull(DataStage))
     done = [stage for stage in closure([s for v in variants for s in v.targets]) if runner.finished(stage)]
@@ -127,7 +130,7 @@ def describe(variants: Sequence[Variant], measured: Measured, runner: Runner, co
         metrics=tuple(study.infos.values()),
         spaces=tuple(_space([v for v in variants if v.entry.name == name], runner) for name in names),
         unavailable=missing(measured.unavailable, measured.failed),
-        failed=tuple(measured.failed),
+        failed=(*measured.failed, *out_there.failed),
         notes=(*data.get("left_out", []), *_notes(variants, work)),
         data={key: value for key, value in data.items() if key not in ("root", "left_out")},
         timings=tuple(Timing(s.kind, s.label, r.seconds, r.peak_bytes / 2**20) for s, r in took.items()),

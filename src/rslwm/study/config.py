@@ -47,6 +47,13 @@ class StudyConfig:
     metrics: tuple[str, ...] = ("all",)
     """What is measured: all (that are installed), NAME or path/to/file.py:Class, each optionally with settings behind
     it, NAME[FIELD=VALUE,...]."""
+    robustness: tuple[str, ...] = ()
+    """What held-out episodes are perturbed by, beside being measured as they are: light, camera, colours, distractors,
+    family, all (that the data allow), or path/to/file.py:Class, each optionally as NAME[FIELD=VALUE,...]."""
+    robustness_metrics: tuple[str, ...] = (
+        "visual", "gripper_readout", "object_readout", "inverse_dynamics", "action_identification",
+    )  # fmt: skip
+    """Of the metrics, those that are measured on perturbed episodes, too; all takes every one."""
     scaling: ScalingConfig = field(default_factory=ScalingConfig)
     data_size: DataSizeConfig = field(default_factory=DataSizeConfig)
     data: DataConfig = field(default_factory=DataConfig)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, ClassVar, TypeVar, cast
 
 import torch
 
@@ -17,6 +17,7 @@ from rslwm.data.sources.base import Source
 from rslwm.data.sources.opening import URIS, open_source
 from rslwm.evals.base import METRICS, Metric, MetricInfo, named, split
 from rslwm.evals.evaluation import Label
+from rslwm.evals.perturbations import Perturbation, perturbations
 from rslwm.latents.space import LatentSpace, SpaceConfig
 from rslwm.latents.stored import too_wide
 from rslwm.model.dit import SIZES, DiTConfig, size_of
@@ -26,11 +27,12 @@ from rslwm.run.stage import Stage, closure
 from rslwm.serialisation import ConfigError
 from rslwm.study.config import StudyConfig
 from rslwm.study.entry import Entry, parse_entries
-from rslwm.study.stages.base import DataStage
+from rslwm.study.stages.base import DataStage, FramesStage
 from rslwm.study.stages.decoder import DecoderStage
-from rslwm.study.stages.encoder import EncoderStage
-from rslwm.study.stages.latents import AdapterStage, SpaceStage
+from rslwm.study.stages.encoder import EncoderStage, FeaturesStage
+from rslwm.study.stages.latents import AdapterStage, LatentsStage, SpaceStage
 from rslwm.study.stages.metric import MetricStage, RolloutsStage
+from rslwm.study.stages.perturbed import PerturbedData, PerturbedFrames
 from rslwm.study.stages.reference import ORACLE, PIXELS, REFERENCES
 from rslwm.study.stages.world_model import ScalingConfig, WorldModelStage, scaled
 from rslwm.train.pixel_loss import PixelLoss
@@ -57,6 +59,10 @@ class Study:
         self.metrics = {name: named(name, config.evaluation.settings) for name in _metrics(config.metrics)}
         self.infos = _declared(self.metrics)
         """What is measured, by name."""
+        self.perturbations = perturbations(config.robustness, config.data) if config.robustness else {}
+        asked = config.robustness_metrics
+        self.perturbed = [name for name in self.metrics if "all" in asked or split(name)[0] in asked]
+        """References of the metrics that are measured on perturbed episodes, too."""
 
     @cached_property
     def variants(self) -> tuple[Variant, ...]:
@@ -127,6 +133,11 @@ class Subject:
             self.pulled[stage] = stage.of(self)  # type: ignore[attr-defined]
         return cast(S, self.pulled[stage])
 
+    @property
+    def trained(self) -> Subject:
+        """Of whose latents probes are trained."""
+        return self
+
     @cached_property
     def metrics(self) -> dict[str, MetricStage]:
         """By reference."""
@@ -169,12 +180,23 @@ class Variant(Subject):
     @property
     def targets(self) -> list[Stage]:
         """What its results are put together from."""
-        return [*self.metrics.values(), *map(self.pull, (DataStage, RolloutsStage)), *self.costly]
+        return [*self.metrics.values(), *map(self.pull, (DataStage, RolloutsStage)), *self.costly, *self.out_there]
 
     @property
     def of_a_size(self) -> list[Stage]:
         """The stages that depend on the size of the transformer."""
-        return [self.pull(WorldModelStage), self.pull(RolloutsStage), *self.metrics.values()]
+        rollouts = [subject.pull(RolloutsStage) for subject in (self, *self.perturbed)]
+        return [self.pull(WorldModelStage), *rollouts, *self.metrics.values(), *self.out_there]
+
+    @cached_property
+    def perturbed(self) -> tuple[Perturbed, ...]:
+        """The same in worlds that training never showed."""
+        return tuple(Perturbed.by(name, found, self) for name, found in self.study.perturbations.items())
+
+    @property
+    def out_there(self) -> list[MetricStage]:
+        """Its metrics in all of these."""
+        return [stage for subject in self.perturbed for stage in subject.metrics.values()]
 
     @property
     def costly(self) -> list[Stage]:
@@ -289,6 +311,10 @@ class Reference(Variant):
     def row(self) -> Label:
         return replace(super().row, family=REFERENCE)
 
+    @property
+    def out_there(self) -> list[MetricStage]:
+        return []
+
 
 def _variant(entry: Entry, **of: Any) -> Variant:
     """Raises :class:`ConfigError` if a sanity row is to be compressed."""
@@ -297,6 +323,60 @@ def _variant(entry: Entry, **of: Any) -> Variant:
     if entry.channels:
         raise ConfigError(f"latents: {entry.name}: {entry.reference} takes no adapter; leave +{entry.channels} out")
     return Reference(entry=replace(entry, reference=PIXELS), kind=entry.reference, **of)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Perturbed(Subject):
+    """A variant that is measured on perturbed episodes. Only these, their latents and what the world model makes of
+    them are its own; whatever is trained comes from the variant as it is."""
+
+    variant: Variant
+    reference: str
+
+    OWN: ClassVar = (DataStage, FramesStage, FeaturesStage, LatentsStage, RolloutsStage)
+
+    @classmethod
+    def by(cls, reference: str, perturbation: Perturbation, variant: Variant) -> Perturbed:
+        """A variant under a perturbation."""
+        data = PerturbedData.of_perturbation(reference, perturbation, variant)
+        pulled: dict[type[Stage], Stage] = {DataStage: data, FramesStage: PerturbedFrames.of_data(data, variant)}
+        return cls(study=variant.study, seed=variant.seed, pulled=pulled, variant=variant, reference=reference)
+
+    def pull(self, stage: type[S]) -> S:
+        return super().pull(stage) if stage in self.OWN else self.variant.pull(stage)
+
+    @property
+    def trained(self) -> Variant:
+        return self.variant
+
+    @property
+    def native(self) -> Variant:
+        """The variant without an adapter, whose encoder is the same."""
+        return self.variant.native
+
+    @cached_property
+    def metrics(self) -> dict[str, MetricStage]:
+        return {name: MetricStage.of_metric(name, self) for name in self.study.perturbed}
+
+    @property
+    def label(self) -> str:
+        return f"{self.variant.label} {self.reference}"
+
+    @property
+    def sized(self) -> str:
+        return f"{self.variant.sized} {self.reference}"
+
+    @property
+    def row(self) -> Label:
+        return self.variant.row
+
+    @property
+    def streamed(self) -> bool:
+        return self.variant.streamed
+
+    @property
+    def compressed(self) -> bool:
+        return self.variant.compressed
 
 
 def _metrics(references: tuple[str, ...]) -> list[str]:

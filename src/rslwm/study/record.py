@@ -12,7 +12,7 @@ from typing import Any
 
 from rslwm import __version__
 from rslwm.evals.base import MetricInfo
-from rslwm.evals.rows import Rows
+from rslwm.evals.rows import TEST, Rows
 from rslwm.serialisation import ConfigError, from_dict, load, to_dict
 from rslwm.study.config import StudyConfig
 from rslwm.types import DataError, LatentSpec, Unavailable
@@ -120,8 +120,13 @@ class Judged:
     def metrics(self) -> dict[str, MetricInfo]:
         return {info.name: info for info in self.record.metrics}
 
+    @property
+    def tested(self) -> Rows:
+        """Without those on perturbed episodes."""
+        return self.rows.where(self.rows["split"] == TEST)
+
     def circumstances(self) -> Circumstances:
-        return Circumstances.of(self.rows, to_dict(self.config), self.record.results)
+        return Circumstances.of(self.tested, to_dict(self.config), self.record.results)
 
 
 def judge(folder: Path) -> Verdict:
@@ -129,7 +134,7 @@ def judge(folder: Path) -> Verdict:
     :meth:`Judged.load` does."""
     run = Judged.load(folder)
     named = training_noise.kept(folder, run.config.verdict.training_noise)
-    usual = Circumstances.of(run.rows, to_dict(StudyConfig()), {})
+    usual = Circumstances.of(run.tested, to_dict(StudyConfig()), {})
     noise = training_noise.find(named, run.circumstances(), usual)
     numerics = {space.name: space.numerics for space in run.record.spaces if space.numerics}
     verdict = decide(run.rows, run.metrics, run.config.verdict, noise, run.record.unavailable, numerics)
@@ -141,6 +146,6 @@ def write_training_noise(folder: Path, out: Path) -> TrainingNoise:
     """Record the training noise of a run with several seeds, for runs of its configuration with one; raises what
     :meth:`Judged.load` does, and :class:`DataError` if every space was trained once."""
     run = Judged.load(folder)
-    noise = training_noise.record(run.rows, run.metrics, run.circumstances(), out.stem)
+    noise = training_noise.record(run.tested, run.metrics, run.circumstances(), out.stem)
     noise.save(out, {name: info.unit for name, info in run.metrics.items()})
     return noise

@@ -12,13 +12,14 @@ import numpy as np
 from scipy import stats as distributions
 
 from rslwm.evals.base import MetricInfo
-from rslwm.evals.rows import Rows
+from rslwm.evals.rows import TEST, Rows
 from rslwm.serialisation import ConfigError, from_dict, to_dict
 from rslwm.types import REFERENCE, DataError, Unavailable
 from rslwm.verdict import wording
 from rslwm.verdict.axis import OVERALL, AxisScores, AxisVerdict, axis_scores, judge
 from rslwm.verdict.bootstrap import TIE, Measurement, Resampling, measure
 from rslwm.verdict.combination import Member
+from rslwm.verdict.robustness import Drop, drops
 from rslwm.verdict.scale import Bar, Scale, Summary, draw_bars, find_scale, score, summarise
 from rslwm.verdict.training_noise import TrainingNoise
 
@@ -76,6 +77,8 @@ class Verdict:
     training: str
     decisions: dict[str, str]
     notes: tuple[str, ...]
+    robustness: tuple[Drop, ...] = ()
+    """What every metric loses under every perturbation; no part of a score or a decision."""
 
     @property
     def ranking(self) -> tuple[str, ...]:
@@ -99,7 +102,10 @@ class Verdict:
 
     def save(self, path: Path) -> None:
         """Write ``verdict.json``."""
-        path.write_text(json.dumps(to_dict(self), indent=1, allow_nan=False))
+        values = to_dict(self)
+        if not self.robustness:
+            del values["robustness"]
+        path.write_text(json.dumps(values, indent=1, allow_nan=False))
 
     @classmethod
     def load(cls, path: Path) -> Verdict:
@@ -124,7 +130,7 @@ def decide(
     unavailable: Sequence[Unavailable] = (),
     numerics: Mapping[str, Mapping[str, str]] | None = None,
 ) -> Verdict:
-    """Compare the latent spaces of a study.
+    """Compare the latent spaces of a study on its held-out episodes; what they lose on perturbed ones stands beside it.
 
     Args:
         noise: record of training noise, used where the rows have a single seed and its configuration is theirs.
@@ -134,6 +140,7 @@ def decide(
     Raises:
         DataError: there are no rows, or a row's metric isn't declared in ``metrics``.
     """
+    everything, rows = rows, rows.where(rows["split"] == TEST)
     if not len(rows):
         raise DataError("the table of measurements has no rows; measure a metric before asking for a verdict")
     if unknown := sorted(set(rows.distinct("metric")) - {info.source for info in metrics.values()}):
@@ -146,9 +153,10 @@ def decide(
     resampling = Resampling.of(rows, config.resamples, config.confidence, config.seed)
     elsewhere = noise.values if noise and not noise.unlike else {}
     summaries, scored, left_out = list[Summary](), dict[str, list[Member]](), list[Unavailable]()
+    scales = dict[str, Scale | Unavailable]()
     for info in sorted((i for i in metrics.values() if i.source in stored), key=lambda i: stored.index(i.source)):
         measurement = measure(rows, info, resampling)
-        scale = find_scale(measurement, config.min_room)
+        scale = scales[info.name] = find_scale(measurement, config.min_room)
         references = _references(beside, measurement, scale, resampling)
         summaries.append(replace(summarise(measurement, scale, resampling), references=references))
         if not info.scored:
@@ -180,6 +188,7 @@ def decide(
             *wording.omissions(summaries),
             *wording.numerics(numerics or {}),
         ),
+        robustness=drops(everything, {summary.info.name: summary.info for summary in summaries}, scales, resampling),
     )
 
 

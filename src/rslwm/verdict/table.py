@@ -41,6 +41,23 @@ def render(verdict: Verdict, cost: Mapping[str, float] | None = None) -> Group:
     return Group(table, Text(), *lines)
 
 
+def render_robustness(verdict: Verdict) -> Table:
+    """One line a perturbation and metric, a column a space: what is lost of the score or, where the metric has none, in
+    its own unit."""
+    table = Table(box=None, pad_edge=False, header_style="dim", title="out of distribution", title_justify="left")
+    for column in ("perturbation", "metric", "", *verdict.ranking):
+        table.add_column(column, no_wrap=True)
+    units = {metric.info.name: metric.info.unit for metric in verdict.metrics}
+    lines: dict[tuple[str, str, str], dict[str, str]] = {}
+    for drop in verdict.robustness:
+        change = drop.score or drop.value
+        place = drop.perturbation, drop.metric, "score" if drop.score else units[drop.metric]
+        lines.setdefault(place, {})[drop.latent] = f"{change.value:+.2f} [{change.low:+.2f} {change.high:+.2f}]"
+    for place, cells in lines.items():
+        table.add_row(*place, *(cells.get(latent, "-") for latent in verdict.ranking))
+    return table
+
+
 def _cell(axis: AxisVerdict, latent: str) -> Text:
     standing = next(s for s in axis.standings if s.latent == latent)
     text = f"{_short(standing.score)} [{_short(standing.low)} {_short(standing.high)}]"

@@ -14,6 +14,7 @@ from rslwm.data.frames import DecodedFrames, build_frame_store
 from rslwm.data.sources.base import Source
 from rslwm.data.sources.opening import located, open_source
 from rslwm.data.store import Readable, TensorStore
+from rslwm.evals.rows import TEST
 from rslwm.flops import Pass, training_disk, training_flops, training_memory
 from rslwm.latents.adapters.base import AdapterConfig
 from rslwm.latents.space import LatentSpace, SpaceConfig, describe
@@ -80,6 +81,16 @@ class DataStage(StudyStage[EpisodeDataset]):
         return open_source(self.settings)
 
     @property
+    def world(self) -> Source | None:
+        """Whom to ask what else would have happened."""
+        return self.source
+
+    @property
+    def split(self) -> str:
+        """Of the rows that are measured on these episodes."""
+        return TEST
+
+    @property
     def exclusive(self) -> bool:
         return self.source.exclusive
 
@@ -118,6 +129,11 @@ class FramesStage(StudyStage[TensorStore]):
     data: DataStage
     settings: DataConfig
     stored: bool
+
+    @property
+    def share(self) -> float:
+        """How many of the recorded frames these are."""
+        return 1.0
 
     @classmethod
     def of(cls, subject: Subject) -> FramesStage:
@@ -189,8 +205,9 @@ class Encoded(StudyStage[Readable]):
         disk = saved_bytes(space)
         if self.streamed:
             return Demand(disk=disk)
-        disk += sizes.frames * self.spec.bytes_per_frame
-        return self.reading(sizes.frames, Demand(sizes.frames * flops, disk, 2 * self.spec.parameters))
+        frames = sizes.frames * self.frames.share
+        disk += frames * self.spec.bytes_per_frame
+        return self.reading(frames, Demand(frames * flops, disk, 2 * self.spec.parameters))
 
     def open(self, work: Workspace) -> Readable:
         return open_latents(work.out, work.open(self.frames), self.compute)

@@ -22,7 +22,7 @@ from rslwm.train.latents import train_encoder
 from rslwm.types import LatentSpec
 
 if TYPE_CHECKING:
-    from rslwm.study.graph import Variant
+    from rslwm.study.graph import Perturbed, Variant
 
 
 WEIGHTS = "encoder.safetensors"
@@ -110,7 +110,7 @@ class FeaturesStage(Encoded):
     encoder: EncoderStage
 
     @classmethod
-    def of(cls, variant: Variant) -> FeaturesStage:
+    def of(cls, variant: Variant | Perturbed) -> FeaturesStage:
         native, frames = variant.native, variant.pull(FramesStage)
         encoder, compute = native.pull(EncoderStage), variant.study.compute
         return cls(label=native.label, frames=frames, encoder=encoder, compute=compute, streamed=native.streamed)

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from rslwm.data.sources.opening import open_source
 from rslwm.evals.base import METRICS, ROLLOUTS, Metric, MetricInfo, NotAvailable, measure, split
 from rslwm.evals.evaluation import Evaluation, Label
 from rslwm.evals.probe import Probe, ProbeConfig, Reader, TrainedProbe, train_probe
@@ -57,8 +56,10 @@ class HeldOut(OnEpisodes[T]):
         corpus = self.corpus(work).for_model(model.action_spec)
         left_out = frozenset(i for i, name in enumerate(corpus.dataset.ids) if name in self.left_out)
         corpus = replace(corpus, left_out=left_out)
-        latents, source = work.open(self.latents), open_source(self.data.settings)
-        return Evaluation(corpus, latents, model, self.seed, self.compute, self.row, source=source)
+        latents, data = work.open(self.latents), self.data
+        return Evaluation(
+            corpus, latents, model, self.seed, self.compute, self.row, source=data.world, split=data.split
+        )
 
     def predicting(self, passes: float, decoded: float = 0.0, memory: float = 0.0) -> Demand:
         """Of so many frames through the transformer, so many decoded, and bytes beside its weights."""
@@ -240,7 +241,7 @@ def _stage(need: Any, subject: Subject) -> Stage:
         return subject.pull(RolloutsStage)
     if isinstance(need, Recording):
         return RecordingStage.of_recording(need, subject)
-    return ProbeStage.of_probe(need, subject) if isinstance(need, Probe) else subject.pull(need)
+    return ProbeStage.of_probe(need, subject.trained) if isinstance(need, Probe) else subject.pull(need)
 
 
 @dataclass(frozen=True)

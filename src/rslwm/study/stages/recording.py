@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from rslwm.data.sources.opening import open_source
 from rslwm.evals.base import NotAvailable
 from rslwm.evals.truth import Recording, Truth
 from rslwm.registry import code_of
@@ -49,7 +48,7 @@ class RecordingStage(OnEpisodes[Any]):
     def run(self, work: Workspace) -> None:
         corpus = self.corpus(work)
         left_out = frozenset(i for i, name in enumerate(corpus.dataset.ids) if name in self.left_out)
-        truth = Truth(replace(corpus, left_out=left_out), open_source(self.data.settings), self.seed)
+        truth = Truth(replace(corpus, left_out=left_out), self.data.world, self.seed)
         try:
             self.recording.make(truth, work.out, work.progress)
         except NotAvailable as why:
