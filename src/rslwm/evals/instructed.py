@@ -156,7 +156,7 @@ class InstructedSuccess(Metric):
         done, own = labels_of(corpus, windows) > 0, windows[:, 0]
         asked = probe.apply(spread(clips.batch(windows).x), evaluation.compute)
         swapped = instructions.another(own, told, generator(evaluation.seed, "other instructions"))
-        pairs = [(slice(None), own, done), (done, swapped[done], 0.0)]
+        pairs: list[tuple[Any, np.ndarray, Any]] = [(slice(None), own, done), (done, swapped[done], 0.0)]
         roles: tuple[tuple[Role, Tensor], ...] = ("value", asked), ("floor", asked.mean(0).expand_as(asked))
         for which, given, target in pairs:
             for role, vectors in roles:

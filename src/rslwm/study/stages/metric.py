@@ -149,7 +149,7 @@ class ProbeStage(OnEpisodes[TrainedProbe]):
         """As if the data had what it predicts."""
         spec, optim = self.latents.spec, self.settings.optim
         probe = self.probe
-        one = probing(probe.reader, spec.grid, spec.channels, probe.reads, probe.about, self.settings)
+        one = probing(probe.reader, spec.grid, spec.channels, probe.reads, probe.about, self.settings)  # type: ignore[arg-type] # modules hash
         return self.reading(optim.samples * probe.span, training(optim, one))
 
     def run(self, work: Workspace) -> None:
