@@ -42,7 +42,7 @@ class RecordingStage(OnEpisodes[Any]):
             recording=recording,
             seed=subject.study.config.evaluation.seed,
             left_out=subject.left_out,
-            source=f"{recording.version}{code_of(type(recording))}",
+            source=f"{type(recording).__qualname__} {recording.version}{code_of(type(recording))}",
         )
 
     def run(self, work: Workspace) -> None:
