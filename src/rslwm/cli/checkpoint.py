@@ -134,7 +134,8 @@ class Evaluate(CheckpointCommand):
     jobs: int = 0
     """Stages that run side by side; 0 is as many as fit the cores."""
     metrics: tuple[str, ...] = StudyConfig.metrics
-    """Metrics: all (that are installed), NAME, path/to/file.py:Class, each optionally as NAME[FIELD=VALUE,...]."""
+    """Metrics: core (those that cost little), all (that are installed), NAME, path/to/file.py:Class, each optionally as
+    NAME[FIELD=VALUE,...]."""
     evaluation: EvalConfig = field(default_factory=EvalConfig)
     verdict: VerdictConfig = field(default_factory=VerdictConfig)
     compute: ComputeConfig = field(default_factory=ComputeConfig)

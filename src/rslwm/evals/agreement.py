@@ -62,6 +62,7 @@ class TrustConfig:
 @METRICS.register("trust")
 class Trust(Metric):
     infos = (TRUST_AUC, TRUST_ERROR)
+    core = False
     Config = TrustConfig
     config: TrustConfig
 

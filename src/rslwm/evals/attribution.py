@@ -202,6 +202,7 @@ def blocks(grid: tuple[int, int], most: int) -> dict[str, tuple[slice, slice]]:
 @METRICS.register("attribution")
 class Attribution(Metric):
     infos = (ACTIONS, STATE, DECODED, MAP)
+    core = False
     Config = AttributionConfig
     config: AttributionConfig
 

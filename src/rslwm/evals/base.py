@@ -105,6 +105,8 @@ class Metric:
     """
 
     infos: ClassVar[tuple[MetricInfo, ...]]
+    core: ClassVar[bool] = True
+    """Whether a study measures it unless it is told what to measure."""
     version: ClassVar[int] = 1
     """Of the rows; raise it when they change, see :mod:`rslwm.study.versions`."""
     Config: ClassVar[type] = NoConfig

@@ -149,6 +149,7 @@ class Calibration(Metric):
     infos = (
         CRPS, CRPS_OBJECT, ENERGY, CLIMATOLOGY, CERTAIN, SPREAD, *COVERAGE.values(), RANKS, *ONE_STEP,
     )  # fmt: skip
+    core = False
     Config = CalibrationConfig
     config: CalibrationConfig
 

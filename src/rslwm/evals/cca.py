@@ -82,6 +82,7 @@ def _whitening(x: np.ndarray, components: int) -> tuple[np.ndarray, np.ndarray]:
 @METRICS.register("cca")
 class CanonicalCorrelation(Metric):
     infos = (CCA,)
+    core = False
     Config = CcaConfig
     config: CcaConfig
 

@@ -139,6 +139,7 @@ class ClosedLoopConfig:
 @METRICS.register("closed_loop")
 class ClosedLoop(Metric):
     infos = (SUCCESS, BY_INVERSE, STEPS, LEFT, UNSEEING, SOLVED)
+    core = False
     Config = ClosedLoopConfig
     config: ClosedLoopConfig
 

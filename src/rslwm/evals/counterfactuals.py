@@ -146,6 +146,7 @@ class Counterfactuals(Metric):
     """
 
     infos = (MATCHING, IDENTIFICATION, EFFECT, GRIPPER, OBJECTS, REGRET, NEAR, NEAR_EFFECT)
+    core = False
     Config = CounterfactualsConfig
     config: CounterfactualsConfig
 

@@ -74,6 +74,7 @@ class Frechet(Metric):
     the clip, or in another one, count as right."""
 
     infos = (FD, CHANGE)
+    core = False
     Config = FrechetConfig
     config: FrechetConfig
 

@@ -230,6 +230,7 @@ class Geometry(Metric):
     """The geometry probe on encoder latents, and frozen on generated ones against what really happened."""
 
     infos = (*ENCODER.values(), *GENERATED.values(), KEPT)
+    core = False
     Config = GeometryConfig
     config: GeometryConfig
 

@@ -140,6 +140,7 @@ class InstructedProbe(SuccessProbe):
 @METRICS.register("success_instructed")
 class InstructedSuccess(Metric):
     infos = (INSTRUCTED_AUC,)
+    core = False
     Config = SuccessConfig
     config: SuccessConfig
 

@@ -130,6 +130,7 @@ class Keypoints(Metric):
     """A keypoint is the projected true position of the gripper or of an object, in every view that stands still."""
 
     infos = (PCK, ERROR, STAYED)
+    core = False
     Config = KeypointsConfig
     config: KeypointsConfig
 

@@ -41,6 +41,7 @@ class Lpips(Metric):
     """Not scored: whether it can be measured depends on the machine, and scores must not."""
 
     infos = (LPIPS,)
+    core = False
     Config = LpipsConfig
     config: LpipsConfig
 

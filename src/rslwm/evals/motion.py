@@ -110,6 +110,7 @@ class Motion(Metric):
     """Where the true frames change too little, only ``ms_ssim`` is measured; that is the same for every space."""
 
     infos = (MS_SSIM, PSNR_MOVING, SSIM_MOVING, MATCH, TEMPORAL, FLOW, DEGREE)
+    core = False
     Config = MotionConfig
     config: MotionConfig
 

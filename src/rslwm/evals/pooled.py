@@ -100,6 +100,7 @@ class PooledConfig:
 @METRICS.register("inverse_dynamics_pooled")
 class PooledInverseDynamics(Metric):
     infos = (R2_POOLED, R_POOLED)
+    core = False
     Config = PooledConfig
     config: PooledConfig
 

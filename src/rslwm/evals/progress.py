@@ -114,6 +114,7 @@ class ProgressConfig:
 @METRICS.register("progress")
 class TaskProgress(Metric):
     infos = (PROGRESS,)
+    core = False
     Config = ProgressConfig
     config: ProgressConfig
 

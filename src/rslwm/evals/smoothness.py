@@ -44,6 +44,7 @@ class SmoothnessConfig:
 @METRICS.register("smoothness")
 class Smoothness(Metric):
     infos = (SMOOTHNESS,)
+    core = False
     Config = SmoothnessConfig
     config: SmoothnessConfig
 

@@ -44,9 +44,10 @@ class StudyConfig:
     """Latents that take more than this for a frame aren't stored, but encoded whenever they are read; 0 stores all."""
     sizes: tuple[str, ...] = ()
     """Sizes of the transformer (S, B, L, XL), each compared by itself; without any it is as world_model.dit says."""
-    metrics: tuple[str, ...] = ("all",)
-    """What is measured: all (that are installed), NAME or path/to/file.py:Class, each optionally with settings behind
-    it, NAME[FIELD=VALUE,...]."""
+    metrics: tuple[str, ...] = ("core",)
+    """What is measured: core (those that cost little and whose training noise is on record), all (that are installed;
+    rslwm metrics list shows them), NAME or path/to/file.py:Class, each optionally with settings behind it,
+    NAME[FIELD=VALUE,...]. Of two with the same name the later one counts."""
     robustness: tuple[str, ...] = ()
     """What held-out episodes are perturbed by, beside being measured as they are: light, camera, colours, distractors,
     family, all (that the data allow), or path/to/file.py:Class, each optionally as NAME[FIELD=VALUE,...]."""

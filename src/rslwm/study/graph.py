@@ -380,9 +380,15 @@ class Perturbed(Subject):
 
 
 def _metrics(references: tuple[str, ...]) -> list[str]:
-    """``all`` stands for every registered one, in the order of their names."""
-    listed = [name for reference in references for name in (sorted(METRICS) if reference == "all" else [reference])]
-    return list(dict.fromkeys(listed))
+    """``all`` stands for every registered one, in the order of their names, ``core`` for those of them that are; of two
+    of the same name the later one counts."""
+    found: dict[str, str] = {}
+    for reference in references:
+        if reference in ("all", "core"):
+            found |= {name: name for name in sorted(METRICS) if reference == "all" or METRICS.get(name).core}
+        else:
+            found[split(reference)[0]] = reference
+    return [*found.values()]
 
 
 def _declared(metrics: Mapping[str, Metric]) -> dict[str, MetricInfo]:
