@@ -17,7 +17,7 @@ def test_a_sound_machine_passes(capsys):
 
 
 def test_a_machine_that_can_not_render_is_told_what_to_install(monkeypatch, capsys):
-    from rslwm.sim import EGL_REMEDY
+    from rslwm.sim.engine import EGL_REMEDY
 
     def failing():
         yield doctor.Fact("simulator", "MuJoCo can't draw", EGL_REMEDY, fatal=True)

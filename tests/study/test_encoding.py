@@ -78,7 +78,7 @@ def test_the_number_of_processes_changes_no_byte(encoding: Encoding, tmp_path: P
 def test_what_does_not_fit_on_the_disk_is_refused(
     corpus: Corpus, encoding: Encoding, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    usage, (space, _) = namedtuple("usage", "free"), encoding.open()
+    usage, space = namedtuple("usage", "free"), LatentSpace.load(encoding.space)
     needed = int(corpus.dataset.lengths.sum()) * space.spec.bytes_per_frame
     monkeypatch.setattr(shutil, "disk_usage", lambda place: usage(needed - 1))
     with pytest.raises(DataError, match=r"the latents need .* but its disk has .* free"):

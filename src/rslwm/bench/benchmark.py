@@ -71,7 +71,7 @@ class Benchmark:
         with TemporaryDirectory(prefix="rslwm-bench-") as folder:
             shown, found = self.measure(Path(folder))
         record = {"machine": machine, "settings": asdict(self), **found}
-        publish(type(self).__name__.lower(), shown, record, self.out)
+        publish(type(self).__name__.removesuffix("Benchmark").lower(), shown, record, self.out)
 
 
 def facts(compute: ComputeConfig) -> dict[str, Any]:
