@@ -82,7 +82,7 @@ def test_a_trained_probe_learns_and_permuted_labels_give_chance(
     if permuted:
         labels = np.random.default_rng(0).permutation(np.array(wide.corpus.dataset.success)).tolist()
         monkeypatch.setattr(wide.corpus.dataset, "success", labels)
-    config = ProbeConfig(width=8, optim=OptimConfig(steps=60, batch_size=32, lr=1e-2, warmup=5))
+    config = ProbeConfig(width=8, optim=OptimConfig(steps=200, batch_size=32, lr=1e-2, warmup=5))
     probe = InstructedProbe(7, noise=0.5)
     wide.probes["success-instructed"] = train_probe(
         probe, wide.corpus, wide.latents, config, 0, tmp_path / "probe", compute

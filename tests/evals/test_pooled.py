@@ -95,15 +95,12 @@ def in_x(rows: list, metric: str) -> float:
 def test_what_stands_only_in_where_things_are_is_lost_in_the_mean(
     wide: Subject, read: Callable[..., TrainedProbe], tmp_path: Path
 ) -> None:
-    """The two papers' disagreement: tokens tell the action, their mean doesn't. And half a picture tells less."""
+    """The two papers' disagreement: tokens tell the action, their mean doesn't."""
     spots = with_latents(wide, as_a_spot, tmp_path / "spots")
     spots.probes |= {"inverse-1": read(spots, InverseProbe(1)), "inverse-pooled-1": read(spots, PooledInverseProbe(1))}
     tokens, pooled = measure(TOKENS, spots), measure(POOLED, spots)
     assert in_x(tokens, "idm_r") > 0.7
     assert in_x(pooled, "idm_r2_pooled") < 0.05
-    half = with_latents(wide, lambda z: as_a_spot(z) * torch.tensor([1.0, 1, 0, 0])[:, None], tmp_path / "half")
-    half.probes |= {"inverse-1": read(half, InverseProbe(1))}
-    assert in_x(measure(TOKENS, half), "idm_r") < in_x(tokens, "idm_r") - 0.05
 
 
 @pytest.mark.parametrize("channels", [3, 16, 300, 1024])

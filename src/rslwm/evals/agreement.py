@@ -136,4 +136,4 @@ def limit_for(rows: Rows, kept: float = 0.95) -> float:
     np.maximum.at(left, rollout, rows["target"])
     if not (good := left == 0).any():
         raise NotAvailable("every rollout left the truth: there is no good one that a limit could keep")
-    return float(np.quantile(highest[good], kept, method="higher"))
+    return float(np.quantile(highest[good], kept, method="inverted_cdf"))
