@@ -74,21 +74,17 @@ def test_frames_of_another_episode_are_no_better_than_the_floor(wide: Subject) -
     assert summary(measure(NAME, wide), AUC) < 0.7
 
 
-@pytest.mark.parametrize("permuted", [False, True])
-def test_a_trained_probe_learns_and_permuted_labels_give_chance(
-    permuted: bool, wide: Subject, compute: ComputeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_permuted_labels_give_chance(
+    wide: Subject, compute: ComputeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In this world success is closing the gripper, and nothing shows the instruction: failures are told, no more."""
-    if permuted:
-        labels = np.random.default_rng(0).permutation(np.array(wide.corpus.dataset.success)).tolist()
-        monkeypatch.setattr(wide.corpus.dataset, "success", labels)
-    config = ProbeConfig(width=8, optim=OptimConfig(steps=200, batch_size=32, lr=1e-2, warmup=5))
+    labels = np.random.default_rng(0).permutation(np.array(wide.corpus.dataset.success)).tolist()
+    monkeypatch.setattr(wide.corpus.dataset, "success", labels)
+    config = ProbeConfig(width=8, optim=OptimConfig(steps=60, batch_size=32, lr=1e-2, warmup=5))
     probe = InstructedProbe(7, noise=0.5)
     wide.probes["success-instructed"] = train_probe(
         probe, wide.corpus, wide.latents, config, 0, tmp_path / "probe", compute
     )
-    found = summary(measure(NAME, wide), AUC)
-    assert abs(found - 0.5) < 0.25 if permuted else found > 0.6
+    assert abs(summary(measure(NAME, wide), AUC) - 0.5) < 0.25
 
 
 def test_the_loss_is_that_of_a_logistic_regression() -> None:

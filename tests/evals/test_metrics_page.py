@@ -14,7 +14,7 @@ PAGE = (Path(__file__).parents[2] / "docs/metrics.md").read_text()
 def test_a_metric_of_your_own(evaluation: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     ((name, code),) = re.findall(r"^```python\n# (\w+\.py)\n(.*?)^```$", PAGE, re.M | re.S)
-    (plain, set_to) = re.findall(r"--metrics '?all,(\S+?)'? --out", PAGE)
+    (plain, set_to) = re.findall(r"--metrics '?core,(\S+?)'? --out", PAGE)
     Path(name).write_text(code)
     rows = table(plain, evaluation)
     assert rows.distinct("metric") == ("moving",)

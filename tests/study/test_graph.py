@@ -26,10 +26,9 @@ CONFIG = StudyConfig(
     data=DataConfig(image_size=32),
     encoder=EncoderConfig(width=16, depth=1, heads=2, channels=4),
 )
-METRIC = {f"metric {name}" for name in METRICS}
+METRIC = {f"metric {name}" for name in METRICS if METRICS.get(name).core}
 ROLLED = {"visual", "rollout_error", "inverse_dynamics", "gripper_readout", "object_readout", "success"}
-RECORDED = {"recording goals"}
-PROBES = {"probe goal", "probe inverse-1", "probe inverse-4", "probe state", "probe success"}
+PROBES = {"probe inverse-1", "probe inverse-4", "probe state", "probe success"}
 MEASURED = {"rollouts", *METRIC, *PROBES}
 Change = Callable[[StudyConfig], StudyConfig]
 
@@ -60,7 +59,7 @@ def test_a_twin_of_the_same_seed_shares_everything_but_its_rows() -> None:
 def test_another_seed_shares_nothing_but_the_data() -> None:
     first, twin = variants("small-vae", "twin=small-vae@1")
     shared = set(keys(first).items()) & set(keys(twin).items())
-    assert {name for name, _ in shared} == {"data", "frames", *RECORDED}
+    assert {name for name, _ in shared} == {"data", "frames"}
 
 
 def test_seeds_of_a_study_count_from_the_entrys_own() -> None:
@@ -109,14 +108,14 @@ def test_the_teacher_is_the_studys_own_of_the_same_seed() -> None:
         ),
         (
             lambda c: replace(c, evaluation=replace(c.evaluation, probe=replace(c.evaluation.probe, width=8))),
-            {*PROBES, *(f"metric {name}" for name in ROLLED - {"visual", "rollout_error"}), "metric closed_loop"},
+            {*PROBES, *(f"metric {name}" for name in ROLLED - {"visual", "rollout_error"})},
         ),
-        (lambda c: replace(c, evaluation=replace(c.evaluation, seed=5)), {"rollouts", *RECORDED, *METRIC}),
+        (lambda c: replace(c, evaluation=replace(c.evaluation, seed=5)), {"rollouts", *METRIC}),
         (
             lambda c: replace(c, decoder=replace(c.decoder, noise=0.5)),
             {"decoder", "world-model", "rollouts", *METRIC},
         ),
-        (lambda c: replace(c, data=replace(c.data, frame_skip=3)), {"world-model", *RECORDED, *MEASURED}),
+        (lambda c: replace(c, data=replace(c.data, frame_skip=3)), {"world-model", *MEASURED}),
         (lambda c: replace(c, verdict=replace(c.verdict, resamples=9), note="other"), set()),
         (lambda c: replace(c, adapter=replace(c.adapter, kl_weight=0.5)), set()),
     ],
@@ -154,7 +153,7 @@ def test_an_edited_plugin_is_trained_anew(tmp_path: Path, plugin: Path) -> None:
     before = keys(variants(f"{file}:PatchMean")[0])
     file.write_text(plugin.read_text() + "# edited\n")
     after = keys(variants(f"{file}:PatchMean")[0])
-    assert {name for name in before if before[name] == after[name]} == {"data", "frames", *RECORDED}
+    assert {name for name in before if before[name] == after[name]} == {"data", "frames"}
 
 
 def test_what_results_are_put_together_from_is_made_again_where_it_was_deleted() -> None:
@@ -222,7 +221,7 @@ def test_other_published_weights_are_encoded_anew(published: StudyConfig) -> Non
     content[len(content) // 2] ^= 1
     file.write_bytes(content)
     after = keys(variants(config=published)[0])
-    assert {name for name in before if before[name] == after[name]} == {"data", "frames", *RECORDED}
+    assert {name for name in before if before[name] == after[name]} == {"data", "frames"}
 
 
 def test_a_graph_needs_no_weights_but_a_run_does() -> None:

@@ -85,7 +85,7 @@ def test_estimate_finds_finished_metrics(tmp_path: Path, capsys: pytest.CaptureF
     (made / "stage.json").touch()
     estimate(config, tmp_path, jobs=1, gpu="H100", utilisation=0.2)
     (line,) = (line for line in capsys.readouterr().out.splitlines() if line.strip().startswith("metric"))
-    assert line.split()[2:4] == [str(len([*METRICS])), "1"]  # jobs, finished
+    assert line.split()[2:4] == [str(sum(METRICS.get(name).core for name in METRICS)), "1"]  # jobs, finished
 
 
 def test_the_order_in_which_metrics_were_registered_moves_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
