@@ -139,10 +139,9 @@ class Compared:
 
 @METRICS.register("counterfactuals")
 class Counterfactuals(Metric):
-    """Pairs are matched rather than one future found among all eight: in a small trained space 90 % of the pairs were,
-    19 to 35 standard errors above chance by horizon, and 39 % of the branches found, 4 to 14 above theirs. A model's
-    mean moves less than the truth, which matching doesn't mind; asked which true future is nearest to an imagined one,
-    16 % were found, since that is mostly the one of standing still.
+    """Pairs are matched rather than one future found among all eight: a model's mean moves less than the truth, which
+    matching doesn't mind, while the true future nearest to it is mostly the one of standing still (figures in LOG.md,
+    2026-11-27).
     """
 
     infos = (MATCHING, IDENTIFICATION, EFFECT, GRIPPER, OBJECTS, REGRET, NEAR, NEAR_EFFECT)
