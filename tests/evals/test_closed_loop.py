@@ -180,7 +180,7 @@ def test_the_probe_learns_the_first_of_several_actions(corpus: Corpus, point_lat
 
 @pytest.mark.slow
 def test_perfect_predictions_reach_more_goals_in_the_simulator_than_blind_actors(tmp_path: Path) -> None:
-    from rslwm.sim.state import STATE_NAMES
+    from rslwm.sim.tasks import STATE_NAMES
 
     from rslwm.sim.record import record
     from rslwm.sim.tabletop import SPEC
