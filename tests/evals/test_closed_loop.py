@@ -180,10 +180,9 @@ def test_the_probe_learns_the_first_of_several_actions(corpus: Corpus, point_lat
 
 @pytest.mark.slow
 def test_perfect_predictions_reach_more_goals_in_the_simulator_than_blind_actors(tmp_path: Path) -> None:
-    from rslwm.sim.tasks import STATE_NAMES
-
     from rslwm.sim.record import record
     from rslwm.sim.tabletop import SPEC
+    from rslwm.sim.tasks import STATE_NAMES
 
     sim = SimConfig(episodes=4, image_size=32, min_steps=16, max_steps=16)
     config = DataConfig(sim=sim, image_size=32, test_fraction=0.5)
