@@ -21,7 +21,7 @@ from rslwm.evals.base import measure as rows_of
 from rslwm.evals.closed_loop import ClosedLoop, ClosedLoopConfig, GoalProbe
 from rslwm.evals.goals import KINDS, GoalRecording, Goals, GoalsConfig
 from rslwm.evals.probe import TrainedProbe
-from rslwm.evals.reaching import Oracle
+from rslwm.evals.reaching import TruePlanner
 from rslwm.evals.rows import DTYPES
 from rslwm.evals.truth import Truth
 from rslwm.plan.base import Evaluate
@@ -150,7 +150,7 @@ def test_all_spaces_have_the_same_goals(corpus: Corpus, goals: Goals, tmp_path: 
         assert torch.equal(getattr(again, name), getattr(goals, name))
 
 
-class Foreseeing(Oracle):
+class Foreseeing(TruePlanner):
     """Tries its candidates in the very course that chance will take."""
 
     def _costs(self, state: Any) -> Evaluate:
@@ -161,8 +161,8 @@ class Foreseeing(Oracle):
 def test_the_oracle_does_not_foresee_chance(corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(RandomPointEnvironment, "sigma", 0.3)
     endless, left = replace(SETTINGS, windows=6, distances=(2,), tolerance=0.0), []
-    for name, oracle in (("blind", Oracle), ("foreseeing", Foreseeing)):
-        monkeypatch.setattr("rslwm.evals.goals.Oracle", oracle)
+    for name, oracle in (("blind", TruePlanner), ("foreseeing", Foreseeing)):
+        monkeypatch.setattr("rslwm.evals.goals.TruePlanner", oracle)
         (tmp_path / name).mkdir()
         left.append(recorded(corpus, tmp_path / name, endless, RandomPointSource).attempts("oracle").left.mean())
     assert left[0] > 1.5 * left[1]

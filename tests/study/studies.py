@@ -31,7 +31,7 @@ from rslwm.plan.base import PlanConfig
 from rslwm.run.runner import Runner
 from rslwm.run.stage import RECORD, Stage, Workspace, closure
 from rslwm.study.config import StudyConfig
-from rslwm.study.graph import Variant
+from rslwm.study.subjects import Variant
 
 OPTIM = OptimConfig(steps=3, batch_size=8, warmup=1)
 

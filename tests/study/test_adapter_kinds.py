@@ -9,9 +9,10 @@ import torch
 from rslwm.data.corpus import Corpus
 from rslwm.latents.adapters.base import AdapterConfig
 from rslwm.run.stage import Workspace
-from rslwm.study.graph import Study, Variant
+from rslwm.study.graph import Study
 from rslwm.study.stages.encoder import FeaturesStage
 from rslwm.study.stages.latents import AdapterStage, LatentsStage, SpaceStage
+from rslwm.study.subjects import Variant
 from studies import OPTIM, run, tiny
 
 KINDS = ["svae", "mlp", "pca"]

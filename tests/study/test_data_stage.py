@@ -12,8 +12,9 @@ from foreign import NAMES, Foreign, shown
 from rslwm.data.config import DataConfig
 from rslwm.data.store import Readable
 from rslwm.study.config import StudyConfig
-from rslwm.study.graph import Study, Subject
+from rslwm.study.graph import Study
 from rslwm.study.stages.base import DataStage, FramesStage
+from rslwm.study.subjects import Subject
 from rslwm.types import DataError
 from studies import run
 

@@ -17,8 +17,9 @@ from rslwm.latents.stored import SPACE, Encoding, require_room
 from rslwm.serialisation import ConfigError
 from rslwm.study.config import StudyConfig
 from rslwm.study.entry import Entry
-from rslwm.study.graph import Study, Variant
+from rslwm.study.graph import Study
 from rslwm.study.stages.latents import LatentsStage, SpaceStage
+from rslwm.study.subjects import Variant
 from rslwm.types import DataError
 from studies import run
 from tiny_checkpoints import sd3

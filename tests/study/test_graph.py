@@ -15,10 +15,11 @@ from rslwm.model.dit import DiTConfig
 from rslwm.run.stage import closure
 from rslwm.serialisation import ConfigError
 from rslwm.study.config import StudyConfig
-from rslwm.study.graph import Study, Variant
+from rslwm.study.graph import Study
 from rslwm.study.stages.decoder import DecoderStage
 from rslwm.study.stages.encoder import EncoderStage
 from rslwm.study.stages.latents import AdapterStage, LatentsStage
+from rslwm.study.subjects import Variant
 from tiny_checkpoints import vjepa
 
 CONFIG = StudyConfig(

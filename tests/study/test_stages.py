@@ -12,13 +12,14 @@ from rslwm.data.corpus import Corpus
 from rslwm.latents.space import LatentSpace
 from rslwm.latents.views import to_float
 from rslwm.run.stage import Workspace
-from rslwm.study.graph import Study, Variant
+from rslwm.study.graph import Study
 from rslwm.study.stages.base import FramesStage
 from rslwm.study.stages.decoder import DecoderStage
 from rslwm.study.stages.encoder import EncoderStage, FeaturesStage
 from rslwm.study.stages.latents import SPACE, LatentsStage, SpaceStage
 from rslwm.study.stages.metric import CLIPS, RolloutsStage
 from rslwm.study.stages.world_model import WorldModelStage
+from rslwm.study.subjects import Variant
 from studies import rows_of, run, tiny
 
 Run = tuple[Study, Workspace]

@@ -18,10 +18,11 @@ from rslwm.run.stage import Stage, Workspace, closure
 from rslwm.serialisation import ConfigError
 from rslwm.study.checkpoint import evaluate
 from rslwm.study.config import StudyConfig
-from rslwm.study.graph import Study, Variant
+from rslwm.study.graph import Study
 from rslwm.study.stages.latents import LatentsStage
 from rslwm.study.stages.metric import CLIPS, RolloutsStage
 from rslwm.study.stages.world_model import CHECKPOINT, WorldModelStage
+from rslwm.study.subjects import Variant
 from rslwm.types import AXES
 from studies import OPTIM, rows_of, run, tiny
 from two_views import SIZE, open_corpus, write_dataset

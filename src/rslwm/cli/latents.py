@@ -30,10 +30,11 @@ from rslwm.run.runner import Runner
 from rslwm.serialisation import ConfigError, load
 from rslwm.study.config import StudyConfig
 from rslwm.study.entry import Entry
-from rslwm.study.graph import Study, Subject, Variant
+from rslwm.study.graph import Study
 from rslwm.study.stages.base import DataStage
 from rslwm.study.stages.reference import SANITY
 from rslwm.study.stages.world_model import copy_folder
+from rslwm.study.subjects import Subject, Variant
 from rslwm.types import DataError, LatentSpec
 
 

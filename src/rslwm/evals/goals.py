@@ -18,7 +18,7 @@ from rslwm.actors.blind import Recorded
 from rslwm.actors.planner import PlannerConfig
 from rslwm.compute import generator
 from rslwm.envs.base import Environment, play
-from rslwm.evals.reaching import Layout, Oracle, Reached, reach
+from rslwm.evals.reaching import Layout, Reached, TruePlanner, reach
 from rslwm.evals.truth import Recording, Truth
 from rslwm.plan.base import PlanConfig, stand_still
 from rslwm.serialisation import ConfigError
@@ -230,7 +230,7 @@ def _attempted(starts: _Starts, kind: int, seen: Observation, settings: GoalsCon
     one_by_one = []  # whoever is at the goal needs no further plan
     for place, state in enumerate(starts.alone):
         here = slice(place, place + 1)
-        one_by_one.append(attempt(Oracle(world, goal[here], settings.search, drawn), state, here))
+        one_by_one.append(attempt(TruePlanner(world, goal[here], settings.search, drawn), state, here))
     attempts.append(Reached(torch.cat([one.steps for one in one_by_one]), torch.cat([one.left for one in one_by_one])))
     return Goals(
         starts.windows,

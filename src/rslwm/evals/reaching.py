@@ -109,7 +109,7 @@ def reach(
     return Reached(steps, left, taken / max(1, decisions * len(steps)))
 
 
-class Oracle(Actor):
+class TruePlanner(Actor):
     """A planner whose model is the true world: what its search makes of perfect predictions.
 
     It is told the true layout of the goal, and costs are centimetres. Chance takes another course than in the world

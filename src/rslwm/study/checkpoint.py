@@ -16,12 +16,13 @@ from rslwm.run.runner import Runner
 from rslwm.run.stage import Stage
 from rslwm.serialisation import ConfigError
 from rslwm.study.config import StudyConfig
-from rslwm.study.graph import Study, Subject
+from rslwm.study.graph import Study
 from rslwm.study.stages.base import DataStage, FramesStage
 from rslwm.study.stages.decoder import DecoderStage
 from rslwm.study.stages.latents import SPACE, SpaceStage
 from rslwm.study.stages.metric import Measured
 from rslwm.study.stages.world_model import CHECKPOINT, CheckpointSpace, CheckpointStage, WorldModelStage, copy_folder
+from rslwm.study.subjects import Subject
 from rslwm.types import DataError
 
 EXPORTED = {WorldModelStage: (CHECKPOINT, "checkpoints"), DecoderStage: (SPACE, "spaces")}

@@ -17,13 +17,14 @@ from rslwm.run.stage import StageRecord, Workspace, closure
 from rslwm.serialisation import dump
 from rslwm.study.checkpoint import export
 from rslwm.study.config import StudyConfig
-from rslwm.study.graph import Reference, Study, Variant
+from rslwm.study.graph import Study
 from rslwm.study.record import RunRecord, SpaceRecord, Timing, judge, missing, software
 from rslwm.study.stages.base import DataStage
 from rslwm.study.stages.encoder import EncoderStage
 from rslwm.study.stages.latents import SpaceStage
 from rslwm.study.stages.metric import CLIPS, ROWS, Measured, RolloutsStage
 from rslwm.study.stages.world_model import WorldModelStage
+from rslwm.study.subjects import Reference, Variant
 from rslwm.tensors import write_tensors
 from rslwm.verdict.decide import Verdict
 

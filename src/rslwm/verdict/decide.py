@@ -140,15 +140,7 @@ def decide(
     Raises:
         DataError: there are no rows, or a row's metric isn't declared in ``metrics``.
     """
-    everything, rows = rows, rows.where(rows["split"] == TEST)
-    if not len(rows):
-        raise DataError("the table of measurements has no rows; measure a metric before asking for a verdict")
-    if unknown := sorted(set(rows.distinct("metric")) - {info.source for info in metrics.values()}):
-        raise DataError(f"rows of the metric {unknown[0]!r}, which isn't declared; declared: {', '.join(metrics)}")
-    known = rows["family"] == REFERENCE
-    rows, beside = rows.where(~known), rows.where(known)
-    if not len(rows):
-        raise DataError("all rows are of sanity rows, which are no latent spaces to compare")
+    everything, (rows, beside) = rows, _sides(rows, metrics)
     stored = rows.distinct("metric")
     resampling = Resampling.of(rows, config.resamples, config.confidence, config.seed)
     elsewhere = noise.values if noise and not noise.unlike else {}
@@ -190,6 +182,19 @@ def decide(
         ),
         robustness=drops(everything, {summary.info.name: summary.info for summary in summaries}, scales, resampling),
     )
+
+
+def _sides(rows: Rows, metrics: Mapping[str, MetricInfo]) -> tuple[Rows, Rows]:
+    """Rows of unperturbed episodes: those of the spaces, and those of the sanity rows beside them."""
+    rows = rows.where(rows["split"] == TEST)
+    if not len(rows):
+        raise DataError("the table of measurements has no rows; measure a metric before asking for a verdict")
+    if unknown := sorted(set(rows.distinct("metric")) - {info.source for info in metrics.values()}):
+        raise DataError(f"rows of the metric {unknown[0]!r}, which isn't declared; declared: {', '.join(metrics)}")
+    known = rows["family"] == REFERENCE
+    if known.all():
+        raise DataError("all rows are of sanity rows, which are no latent spaces to compare")
+    return rows.where(~known), rows.where(known)
 
 
 def _references(

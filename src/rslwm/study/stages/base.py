@@ -25,7 +25,7 @@ from rslwm.serialisation import content_hash
 from rslwm.types import LatentSpec
 
 if TYPE_CHECKING:
-    from rslwm.study.graph import Subject
+    from rslwm.study.subjects import Subject
 
 T = TypeVar("T")
 

@@ -21,7 +21,7 @@ from rslwm.train.latents import train_decoder
 from rslwm.types import LatentSpec
 
 if TYPE_CHECKING:
-    from rslwm.study.graph import Variant
+    from rslwm.study.subjects import Variant
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

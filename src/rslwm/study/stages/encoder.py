@@ -22,7 +22,7 @@ from rslwm.train.latents import train_encoder
 from rslwm.types import LatentSpec
 
 if TYPE_CHECKING:
-    from rslwm.study.graph import Perturbed, Variant
+    from rslwm.study.subjects import Perturbed, Variant
 
 
 WEIGHTS = "encoder.safetensors"

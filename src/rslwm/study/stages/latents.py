@@ -32,8 +32,8 @@ from rslwm.train.latents import NORMALISED, fit_normaliser, train_adapter
 from rslwm.types import LatentSpec
 
 if TYPE_CHECKING:
-    from rslwm.study.graph import Subject, Variant
     from rslwm.study.stages.world_model import CheckpointSpace
+    from rslwm.study.subjects import Subject, Variant
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -27,8 +27,8 @@ from rslwm.study.stages.world_model import WorldModelStage, denoising
 from rslwm.types import ActionSpec, Unavailable
 
 if TYPE_CHECKING:
-    from rslwm.study.graph import Subject
     from rslwm.study.stages.world_model import CheckpointStage
+    from rslwm.study.subjects import Subject
 
 T = TypeVar("T")
 

@@ -25,7 +25,7 @@ from rslwm.study.stages.base import DataStage, FramesStage
 from rslwm.types import Episode
 
 if TYPE_CHECKING:
-    from rslwm.study.graph import Subject
+    from rslwm.study.subjects import Subject
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -12,7 +12,7 @@ from rslwm.run.stage import Workspace
 from rslwm.study.stages.base import OnEpisodes, on_episodes
 
 if TYPE_CHECKING:
-    from rslwm.study.graph import Subject
+    from rslwm.study.subjects import Subject
 
 ABSENT = "absent"
 

@@ -20,7 +20,7 @@ from rslwm.study.stages.world_model import WorldModelStage
 from rslwm.types import REFERENCE, DataError, LatentSpec
 
 if TYPE_CHECKING:
-    from rslwm.study.graph import Variant
+    from rslwm.study.subjects import Variant
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -28,7 +28,7 @@ from rslwm.train.world_model import start_from, train_world_model
 from rslwm.types import DataError, LatentSpec
 
 if TYPE_CHECKING:
-    from rslwm.study.graph import Variant
+    from rslwm.study.subjects import Variant
 
 
 CHECKPOINT = "checkpoint"
