@@ -30,6 +30,8 @@ class Observation:
     """What is true by name, (B, T, n), as recorded episodes hold it in their states."""
     success: Tensor | None = None
     """(B, T) bool, whether the task is done"""
+    instructions: tuple[str, ...] = ()
+    """What is to be done, of every place; empty where nobody says."""
     state: Any = None
     """Where the environment stands; it goes on from there when reset to it."""
 

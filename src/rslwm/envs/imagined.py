@@ -24,6 +24,8 @@ class Imagination:
     actions: Tensor
     """Between the frames, normalised (B, T-1, A)"""
     rollout: RolloutState | None = None
+    instructions: tuple[str, ...] = ()
+    """What is to be done, of every place, where somebody says."""
 
 
 @dataclass(eq=False)
@@ -49,6 +51,7 @@ class Imagined(Environment[Imagination]):
     def reset(self, state: Imagination) -> Observation:
         rollout = state.rollout or self.model.start(state.latents, state.actions, self.sampling.full_window)
         self._noise: list[Tensor] = []
+        self._instructions = state.instructions
         return self._at(rollout, state.latents, state.actions)
 
     def step(self, actions: Tensor, following: Tensor | None = None) -> Observation:
@@ -62,14 +65,16 @@ class Imagined(Environment[Imagination]):
     def _at(self, rollout: RolloutState, latents: Tensor, actions: Tensor) -> Observation:
         self._rollout, self._latent = rollout, latents.shape[2:]
         frames = self.model.decode(latents).float() if self.decode else None
-        state = Imagination(latents, actions[:, 1 + actions.shape[1] - latents.shape[1] :], rollout)
-        return Observation(actions, latents, frames, state=state)
+        past = actions[:, 1 + actions.shape[1] - latents.shape[1] :]
+        state = Imagination(latents, past, rollout, self._instructions)
+        return Observation(actions, latents, frames, instructions=self._instructions, state=state)
 
     def fork(self, state: Imagination, candidates: int) -> Imagination:
         """The context isn't copied."""
         assert state.rollout is not None
         latents, actions = (x.repeat_interleave(candidates, 0) for x in (state.latents, state.actions))
-        return Imagination(latents, actions, state.rollout.fork(candidates))
+        instructions = tuple(words for words in state.instructions for _ in range(candidates))
+        return Imagination(latents, actions, state.rollout.fork(candidates), instructions)
 
 
 def imagine(

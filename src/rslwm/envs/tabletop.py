@@ -101,6 +101,7 @@ class SimulatedTabletop(Environment[Snapshots]):
             frames=torch.from_numpy(np.stack(frames))[:, None].float() / 255 if frames else None,
             truth={name: torch.from_numpy(np.stack([v[name] for v in vectors]))[:, None] for name in vectors[0]},
             success=torch.tensor([[place.success] for place in reached]),
+            instructions=tuple(place.task.instruction for place in reached),
             state=self._places,
         )
 
