@@ -6,6 +6,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from filelock import FileLock
+
 COMMAND = (sys.executable, "-m", "rslwm")
 ENVIRONMENT = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
 
@@ -17,6 +19,11 @@ class Run:
     folder: Path
     output: str
     progress: str
+
+    @property
+    def undisturbed(self) -> FileLock:
+        """Held by whoever writes into a folder that several tests share, or copies it."""
+        return FileLock(self.folder.with_suffix(".lock"))
 
     @property
     def made(self) -> list[str]:

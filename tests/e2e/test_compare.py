@@ -64,14 +64,16 @@ def test_the_terminal_shows_verdict_and_report(smoke: Run):
 
 def test_run_again_it_repeats_nothing_and_says_the_same(smoke: Run):
     before = (smoke.folder / "rows.parquet").read_bytes()
-    again = rslwm("compare", "smoke", out=smoke.folder)
+    with smoke.undisturbed:
+        again = rslwm("compare", "smoke", out=smoke.folder)
     assert again.made == []
     assert (smoke.folder / "rows.parquet").read_bytes() == before
     assert again.output == smoke.output
 
 
 def test_its_own_configuration_repeats_the_run(smoke: Run):
-    assert rslwm("compare", str(smoke.folder / "config.yaml"), out=smoke.folder).made == []
+    with smoke.undisturbed:
+        assert rslwm("compare", str(smoke.folder / "config.yaml"), out=smoke.folder).made == []
 
 
 def test_killed_in_the_middle_it_ends_with_the_same_rows_and_repeats_no_finished_stage(smoke: Run, tmp_path: Path):

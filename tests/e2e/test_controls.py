@@ -53,8 +53,6 @@ LEARNING = {
     "world-model.optim.steps": "60",
     "evaluation.probe.optim.steps": "150",
     "evaluation.rollouts.clips": "24",
-    "evaluation.action-identification.windows": "128",
-    "evaluation.inverse-dynamics.windows": "128",
     "evaluation.readout.windows": "128",
     "evaluation.planning.windows": "16",
 }
@@ -69,7 +67,9 @@ def verdict(tmp_path_factory: pytest.TempPathFactory) -> dict:
     file.write_text(ENCODERS)
     spaces = f"clean={file}:Patches,twin={file}:Patches@1,blurred={file}:Blurred,blind={file}:Blind"
     flags = [word for name, value in LEARNING.items() for word in (f"--{name}", value)]
-    run = rslwm("compare", "smoke", "--seeds", "2", "--latents", spaces, *flags, out=folder / "run")
+    measured = "visual,gripper_readout,object_readout,planning"
+    words = ("--seeds", "2", "--latents", spaces, "--metrics", measured)
+    run = rslwm("compare", "smoke", *words, *flags, out=folder / "run")
     return json.loads((run.folder / "verdict.json").read_text())
 
 

@@ -1,12 +1,13 @@
 """The README's commands: every fenced ``bash`` block runs, in order, in one folder. ``console`` blocks are not run."""
 
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from terminal import ENVIRONMENT
+from terminal import ENVIRONMENT, Run
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
@@ -26,7 +27,10 @@ def small(block: str) -> str:
 
 
 @pytest.mark.skipif(not README.is_file(), reason=f"{README} does not exist")
-def test_its_commands_run(tmp_path: Path):
+def test_its_commands_run(smoke: Run, tmp_path: Path):
+    """Beside a finished run: what comparing from nothing does, other tests see."""
+    with smoke.undisturbed:
+        shutil.copytree(smoke.folder, tmp_path / "runs/smoke")
     commands = [small(block) for block in blocks(README.read_text())]
     assert commands, "the README shows no command"
     for block in commands:

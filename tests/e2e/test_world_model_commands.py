@@ -17,7 +17,8 @@ from terminal import Run, rslwm
 @pytest.fixture(scope="module")
 def run(smoke: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the smoke run's folder, to write into."""
-    return shutil.copytree(smoke.folder, tmp_path_factory.mktemp("used") / "run")
+    with smoke.undisturbed:
+        return shutil.copytree(smoke.folder, tmp_path_factory.mktemp("used") / "run")
 
 
 def test_every_space_leaves_a_checkpoint_that_loads_from_its_path(run: Path):

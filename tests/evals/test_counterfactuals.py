@@ -200,7 +200,8 @@ def test_effects_are_measured_against_standing_still_and_near_misses_against_wha
     assert targets == pytest.approx(sum(apart(way, STILL) for way in range(8)).flatten().tolist())  # type: ignore[union-attr]
     ends = {row.window: row.target for row in select(rows, "near_miss_effect_error") if row.dim == "0.8"}
     assert len(ends) > 4
-    assert set(np.float32([*ends.values()])) <= {*apart(11, RECORDED)[:, -1].numpy()}
+    known = apart(11, RECORDED)[:, -1].numpy()
+    assert all(np.isclose(known, end, rtol=1e-5).any() for end in ends.values())
 
 
 def test_noise_in_the_latents_never_looks_like_following(evaluation: Subject) -> None:

@@ -34,7 +34,7 @@ def horizon(axes: Axes, metric: Summary, inks: Inks) -> None:
     for bar in metric.bars:
         ink, value, low, high = inks[bar.latent], *map(_array, (bar.curve.value, bar.curve.low, bar.curve.high))
         (line,) = axes.plot(metric.ks, value, color=ink.light, marker=ink.marker, ms=3.5, lw=1.6, label=bar.latent)
-        _mark(ink, line, axes.fill_between(metric.ks, low, high, color=ink.light, alpha=0.12, lw=0))
+        mark(ink, line, axes.fill_between(metric.ks, low, high, color=ink.light, alpha=0.12, lw=0))
     best = np.fmax if metric.info.higher_is_better else np.fmin
     floors, ceilings = (np.stack([_array(getattr(bar.curve, role)) for bar in metric.bars]) for role in BOUNDS)
     known = np.isfinite(floors)
@@ -60,7 +60,7 @@ def tradeoff(axes: Axes, x_axis: AxisVerdict, y_axis: AxisVerdict, inks: Inks) -
             *axes.plot([x.score] * 2, [y.low, y.high], color=ink.light, lw=1.3, alpha=0.55),
             *axes.plot(x.score, y.score, ink.marker, color=ink.light, ms=6.5),
         ]
-        _mark(ink, *lines)
+        mark(ink, *lines)
     bottom, top = axes.get_ylim()
     heights = spread([(ys[name].score - bottom) / (top - bottom) for name in inks], 0.07)
     for (name, ink), height in zip(inks.items(), heights, strict=True):
@@ -69,7 +69,7 @@ def tradeoff(axes: Axes, x_axis: AxisVerdict, y_axis: AxisVerdict, inks: Inks) -
             weight="bold", fontsize=8.5, zorder=0,
             arrowprops={"arrowstyle": "-", "color": RULE, "shrinkA": 0, "shrinkB": 0},
         )  # fmt: skip
-        _mark(ink, label)
+        mark(ink, label)
     axes.locator_params(axis="x", nbins=6)
     axes.set_xlabel(f"{x_axis.axis} →")
     axes.set_ylabel(f"{y_axis.axis} →")
@@ -128,7 +128,8 @@ def inline(figure: Figure, title: str, inks: Inks) -> Markup:
     return Markup(f'<svg viewBox="{box[1]}" role="img" aria-label="{name}"><title>{name}</title>{body.strip()}</svg>')
 
 
-def _mark(ink: Ink, *artists: Artist) -> None:
+def mark(ink: Ink, *artists: Artist) -> None:
+    """Let the page's style sheet colour what belongs to a space."""
     for artist in artists:
         artist.set_gid(f"{SPACE}{ink.index}")
 

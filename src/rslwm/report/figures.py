@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from rslwm.evals.rows import TRUTH
-from rslwm.report import charts
+from rslwm.report import answers, charts
 from rslwm.report.charts import Inks
 from rslwm.report.palette import RULE, SOFT, STYLE
 from rslwm.report.run import Clips, Run
@@ -43,6 +43,8 @@ def _figures(verdict: Verdict, inks: Inks, clips: Clips | None) -> Iterator[tupl
         figure = Figure(figsize=(5.6, 4), layout="constrained")
         charts.tradeoff(figure.subplots(), axes["fidelity"], axes["planning"], inks)
         yield "tradeoff", figure
+    for answer in answers.draw(verdict, inks):
+        yield answer.name, answer.figure
     scored = [axes[name] for name in AXES if name in axes]
     if scored and clips:
         yield "summary", _summary(scored, axes.get(OVERALL, scored[0]), clips, inks)

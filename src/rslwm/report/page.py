@@ -20,7 +20,7 @@ from PIL import Image
 
 import rslwm
 from rslwm.evals.rows import TRUTH
-from rslwm.report import charts, figures
+from rslwm.report import answers, charts, figures
 from rslwm.report.charts import Inks
 from rslwm.report.palette import STYLE
 from rslwm.report.run import Clips, Run
@@ -98,7 +98,7 @@ def context(run: Run, environment: Environment) -> dict[str, Any]:
         "cards": [_card(verdict, verdict.axes[name]) for name in (OVERALL, *AXES) if name in axes],
         "scores": {name: _cells(axis, track) for name, axis in axes.items()},
         "track": track,
-        "axes": [(axis, QUESTIONS[axis], _panels(verdict, axis, inks)) for axis in AXES],
+        "axes": [(axis, QUESTIONS[axis], _questions(verdict, axis, inks)) for axis in AXES],
         "pairs": _pairs(verdict, inks),
         "contrasts": _contrasts(axes),
         "robustness": _robustness(verdict),
@@ -146,11 +146,22 @@ def _cells(axis: AxisVerdict, track: Track) -> dict[str, dict[str, Any]]:
     return cells
 
 
-def _panels(verdict: Verdict, axis: str, inks: Inks) -> list[dict[str, Any]]:
-    """The axis's metrics, the scored ones first."""
+def _questions(
+    verdict: Verdict, axis: str, inks: Inks
+) -> list[tuple[str, list[dict[str, Any]], dict[str, Any] | None]]:
+    """What an axis asks, with its metrics and the figure that answers it, the scored ones first."""
     weights = {part.name: part.weight for part in verdict.axes[axis].parts} if axis in verdict.axes else {}
     found = sorted((m for m in verdict.metrics if m.info.axis == axis), key=lambda metric: bool(metric.unscored))
-    return [_panel(metric, weights.get(metric.info.name), inks) for metric in found]
+    asked: dict[str, list[dict[str, Any]]] = {}
+    for metric in found:
+        asked.setdefault(metric.info.question, []).append(_panel(metric, weights.get(metric.info.name), inks))
+    drawn = {answer.question: answer for answer in answers.draw(verdict, inks)}
+    shown = {
+        question: {"chart": charts.inline(answer.figure, question, inks), "caption": answer.caption}
+        for question, answer in drawn.items()
+        if question in asked
+    }
+    return [(question, panels, shown.get(question)) for question, panels in asked.items()]
 
 
 def _panel(metric: Summary, weight: float | None, inks: Inks) -> dict[str, Any]:

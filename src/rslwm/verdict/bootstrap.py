@@ -78,7 +78,7 @@ class Measurement(Coverage):
 
     L runs over spaces, S over seeds and O over outputs: output 0 is the mean over all horizons, output 1 + i is horizon
     ``ks[i]``. ``complete`` says whether every training of the study has the metric. For a metric with dimensions (of
-    the action, say), ``by_dim`` is (L, cells), the sample's value in each cell that ``dims`` names.
+    the action, say), ``by_dim`` is (N + 1, L, cells), the value in each cell that ``dims`` names.
     """
 
     estimates: dict[Role, np.ndarray]
@@ -122,7 +122,8 @@ def measure(rows: Rows, info: MetricInfo, resampling: Resampling) -> Measurement
     measured = values[~np.isnan(values).all(-1)]
     undefined = tuple(_name(cells[i]) for i in np.flatnonzero(np.isnan(measured).any(0)))
     named = [i for i, (_, _, dim) in enumerate(cells) if dim]
-    dims, by_dim = tuple(_name(cells[i]) for i in named), mean_over_seeds(values, axis=1)[:, named]
+    dims = tuple(_name(cells[i]) for i in named)
+    by_dim = mean_over_seeds(table[:, ROLES.index("value")][..., named], axis=2)
     complete = bool(np.isfinite(estimates["value"][0, ..., 0])[resampling.trained].all())
     return Measurement(info, ks, units, dropped, undefined, estimates, dims, by_dim, complete)
 

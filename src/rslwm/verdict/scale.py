@@ -94,6 +94,15 @@ class Curve:
 
 
 @dataclass(frozen=True)
+class Cells:
+    """One space's measurement in each of the summary's ``dims``, in the metric's unit."""
+
+    value: Numbers = ()
+    low: Numbers = ()
+    high: Numbers = ()
+
+
+@dataclass(frozen=True)
 class Bar:
     """One space's measurement in the metric's unit, with its interval and its own floor and ceiling, where known."""
 
@@ -106,8 +115,7 @@ class Bar:
     score: float | None
     trainings: tuple[float, ...]
     curve: Curve
-    by_dim: Numbers = ()
-    """The value in each of the summary's ``dims``."""
+    by_dim: Cells = Cells()
 
 
 @dataclass(frozen=True)
@@ -121,6 +129,15 @@ class Summary(Coverage):
     """Horizon and dimension, for metrics that are averaged over several: "k=1 x"."""
     references: tuple[Bar, ...] = ()
     """Of sanity rows, with scores on the scale of the spaces."""
+
+    @property
+    def cells(self) -> dict[str, dict[int, int]]:
+        """By dimension the places in ``dims`` of its horizons."""
+        found: dict[str, dict[int, int]] = {}
+        for place, name in enumerate(self.dims):
+            k, _, dim = name.partition(" ")
+            found.setdefault(dim, {})[int(k.removeprefix("k="))] = place
+        return found
 
 
 def summarise(measurement: Measurement, scale: Scale | Unavailable, resampling: Resampling) -> Summary:
@@ -144,6 +161,7 @@ def draw_bars(
     means = {role: mean_over_seeds(array, 2) for role, array in measurement.estimates.items()}
     low, high = interval(means["value"], resampling.confidence)
     columns = (means["value"][0], low, high, means["floor"][0], means["ceiling"][0])  # (L, O) each
+    cells = (measurement.by_dim[0], *interval(measurement.by_dim, resampling.confidence))  # (L, cells) each
     scores = score(measurement, scale).estimates[0] if isinstance(scale, Scale) else np.full(len(low), np.nan)
     bars = []
     for i, latent in enumerate(resampling.spaces):
@@ -151,7 +169,7 @@ def draw_bars(
         curve = Curve(*(_at(ks, measurement.ks, column[i, 1:]) for column in columns))
         trainings = measurement.estimates["value"][0, i, :, 0]
         trained = tuple(trainings[np.isfinite(trainings)].tolist())
-        by_dim = _at(dims, measurement.dims, measurement.by_dim[i])
+        by_dim = Cells(*(_at(dims, measurement.dims, column[i]) for column in cells))
         bars.append(Bar(latent, value, lower, upper, floor, ceiling, scored, trained, curve, by_dim))
     return tuple(bars)
 
