@@ -93,6 +93,7 @@ def strand(axes: Axes, metric: Summary, bar: Bar, dim: str, ink: Ink, band: bool
     style = STYLES.get(dim.split()[0], "-")
     drawn = axes.plot([*cells], value, style, color=ink.light, lw=1.4, label=dim)
     mark(ink, *drawn, *([axes.fill_between([*cells], low, high, color=ink.light, alpha=0.12, lw=0)] if band else []))
+    axes.set_xticks([*cells][:: -(-len(cells) // 8)])
     axes.grid(axis="y", lw=0.8)
     axes.set_axisbelow(True)
 

@@ -107,6 +107,13 @@ def spread(heights: Sequence[float], gap: float) -> list[float]:
     return [height - drift for height in placed]
 
 
+def lay_out(figure: Figure) -> None:
+    """Place everything for good: matplotlib would do it again for every file."""
+    if figure.get_layout_engine():
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
+
+
 def inline(figure: Figure, title: str, inks: Inks) -> Markup:
     """The figure as SVG for the page: text in the page's font, colours and marks of spaces from its style sheet."""
     buffer = io.StringIO()

@@ -19,6 +19,7 @@ from rslwm.report.run import Clips, Run
 from rslwm.types import AXES
 from rslwm.verdict.axis import OVERALL, AxisVerdict
 from rslwm.verdict.decide import Verdict
+from rslwm.verdict.scale import Summary
 
 
 def draw_all(run: Run, folder: Path) -> None:
@@ -27,18 +28,19 @@ def draw_all(run: Run, folder: Path) -> None:
     folder.mkdir(parents=True)
     with matplotlib.rc_context(STYLE):
         for name, figure in _figures(run.verdict, run.inks, run.clips):
+            charts.lay_out(figure)
             for suffix in (".svg", ".png"):
                 # No date, so that the same run gives the same file.
                 metadata = {"Date": None} if suffix == ".svg" else None
-                figure.savefig((folder / name).with_suffix(suffix), bbox_inches="tight", metadata=metadata)
+                figure.savefig((folder / name).with_suffix(suffix), metadata=metadata)
 
 
 def _figures(verdict: Verdict, inks: Inks, clips: Clips | None) -> Iterator[tuple[str, Figure]]:
     axes = verdict.axes
     if axes:
         yield "scores", _scores(verdict, inks)
-    if any(len(metric.ks) > 1 for metric in verdict.metrics):
-        yield "horizons", _horizons(verdict, inks)
+    if curves := [metric for metric in verdict.metrics if len(metric.ks) > 1 and metric.info.scored]:
+        yield "horizons", _horizons(curves, inks)
     if "fidelity" in axes and "planning" in axes:
         figure = Figure(figsize=(5.6, 4), layout="constrained")
         charts.tradeoff(figure.subplots(), axes["fidelity"], axes["planning"], inks)
@@ -59,8 +61,7 @@ def _scores(verdict: Verdict, inks: Inks) -> Figure:
     return figure
 
 
-def _horizons(verdict: Verdict, inks: Inks) -> Figure:
-    found = [metric for metric in verdict.metrics if len(metric.ks) > 1]
+def _horizons(found: list[Summary], inks: Inks) -> Figure:
     columns = min(3, len(found))
     rows = -(-len(found) // columns)
     figure = Figure(figsize=(3.6 * columns, 2.6 * rows + 0.4), layout="constrained")
