@@ -108,6 +108,7 @@ class DiT(nn.Module):
             raise ConfigError(f"dit.max_frames is {config.max_frames}; a new frame needs at least one of context: 2")
         self.config = config
         self.checkpoint_activations = False
+        self._tables = rotary_tables
         width, patch = config.width, config.patch
         self.x_proj = nn.Conv2d(channels, width, patch, patch)
         self.timestep_mlp = nn.Sequential(nn.Linear(TIME_CHANNELS, width), nn.SiLU(), nn.Linear(width, width))
@@ -139,7 +140,7 @@ class DiT(nn.Module):
         grid, frames = self._grid(x), x.shape[1]
         if past.frames + frames > self.config.max_frames:
             raise ValueError(f"{past.frames} + {frames} frames exceed dit.max_frames = {self.config.max_frames}")
-        space, time = rotary_tables(self.config, grid, past.end, frames, x.device)
+        space, time = self._tables(self.config, grid, past.end, frames, x.device)
         tokens = self._patchify(x.to(self.dtype))
         keep = frames if keep is None else keep
         new: list[KeyValues] = []
@@ -157,6 +158,7 @@ class DiT(nn.Module):
 
     def compile(self) -> None:
         """Compile in place; the names of the parameters stay."""
+        self._tables = torch.compiler.disable(rotary_tables)  # importing this takes a second, so only here
         # Without gradients inductor's pattern for attention matches ours, which has an axis more, and fails.
         super().compile(options={"pattern_matcher": False})
 

@@ -199,7 +199,6 @@ def rotate(x: Tensor, table: Tensor) -> Tensor:
     return torch.view_as_real(torch.view_as_complex(pairs) * table).flatten(-2).to(x.dtype)
 
 
-@torch.compiler.disable
 @lru_cache(maxsize=64)
 def rotary_tables(
     config: DiTConfig, grid: tuple[int, int], start: int, frames: int, device: torch.device
