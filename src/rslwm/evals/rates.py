@@ -103,19 +103,20 @@ def paired(first: Any, second: Any, confidence: float = CONFIDENCE) -> Paired:
     empty where both always have the same outcome. Raises ValueError: they aren't equally many, or none.
     """
     one, other = _alike(first, second)
-    table = [int((one & other).sum()), int((one & ~other).sum()), int((~one & other).sum()), int((~one & ~other).sum())]
-    both, only_first, only_second, neither = table
+    both, only_first = int((one & other).sum()), int((one & ~other).sum())
+    only_second, neither = int((~one & other).sum()), int((~one & ~other).sum())
     a, b = Rate.of(one).estimate(confidence), Rate.of(other).estimate(confidence)
     margins = np.prod([float(both + only_first), only_second + neither, both + only_second, only_first + neither])
-    covered = both * neither - only_first * only_second
-    covered = max(covered - len(one) / 2, 0) if covered > 0 else covered
+    covered = float(both * neither - only_first * only_second)
+    covered = max(covered - len(one) / 2, 0.0) if covered > 0 else covered
     phi = covered / np.sqrt(margins) if margins else 0.0
     down, up = (a.value - a.low, b.high - b.value), (a.high - a.value, b.value - b.low)
     low, high = (np.sqrt(max(x * x - 2 * phi * x * y + y * y, 0.0)) for x, y in (down, up))
     value = a.value - b.value
     differing = only_first + only_second
     p = float(binomtest(only_first, differing).pvalue) if differing else 1.0
-    return Paired(*table, Estimate(value, float(value - low), float(value + high)), p)
+    found = Estimate(value, float(value - low), float(value + high))
+    return Paired(both, only_first, only_second, neither, found, p)
 
 
 def paired_bootstrap(

@@ -114,7 +114,7 @@ class Agreement:
         imagined: Counts,
         policies: Sequence[str],
         tasks: Sequence[str],
-        config: AgreementConfig = AgreementConfig(),  # noqa: B008
+        config: AgreementConfig = AgreementConfig(),
     ) -> Agreement:
         """Of counts of the same policies in the same tasks.
 
@@ -135,15 +135,14 @@ class Agreement:
             raise DataError(f"agreement: {held}; play at least {FEWEST} policies in one task, truly and in the model")
         rates = np.stack([counts.rates[:, kept] for counts in (true, imagined)])
         estimates = _resampled(rates, config)
-        means = rates.mean(2)
-        checks = Checks.of(
-            policies, *means, true.trials[:, kept], config.confidence, config.leverage, config.enough, config.ties
-        )
+        mean, imagined_mean = rates.mean(2)
+        limits = config.confidence, config.leverage, config.enough, config.ties
+        checks = Checks.of(policies, mean, imagined_mean, true.trials[:, kept], *limits)
         found = {key: _summary(key[0], draws, checks, config) for key, draws in estimates.items()}
         return cls(
             tuple(policies),
-            tuple(task for task, is_kept in zip(tasks, kept, strict=True) if is_kept),
-            tuple(task for task, is_kept in zip(tasks, kept, strict=True) if not is_kept),
+            tuple(task for task, keep in zip(tasks, kept.tolist(), strict=True) if keep),
+            tuple(task for task, keep in zip(tasks, kept.tolist(), strict=True) if not keep),
             tuple(Statistic(name, scope, found[name, scope]) for name, scope in found if name != "bias"),
             found["bias", "cells"],
             checks,
@@ -165,14 +164,14 @@ def _resampled(rates: np.ndarray, config: AgreementConfig) -> dict[tuple[str, Sc
     step = max(1, CHUNK // (P * K) ** 2)
     parts = []
     for i in range(0, len(policy), step):
-        drawn = rates[:, policy[i : i + step, :, None], task[i : i + step, None, :]]
-        parts.append(dict(_statistics(*drawn, config.ties)))
+        parts.append(
+            dict(_statistics(rates[:, policy[i : i + step, :, None], task[i : i + step, None, :]], config.ties))
+        )
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def _statistics(true: np.ndarray, imagined: np.ndarray, ties: Ties) -> Iterator[tuple[tuple[str, Scope], np.ndarray]]:
-    """Of rates (N, P, K)."""
-    pair = np.stack([true, imagined])
+def _statistics(pair: np.ndarray, ties: Ties) -> Iterator[tuple[tuple[str, Scope], np.ndarray]]:
+    """Of rates (2, N, P, K)."""
     of_policy, of_task = pair.mean(3, keepdims=True), pair.mean(2, keepdims=True)
     residual = pair - of_policy - of_task + pair.mean((2, 3), keepdims=True)
     views: dict[Scope, np.ndarray] = {
@@ -189,7 +188,7 @@ def _statistics(true: np.ndarray, imagined: np.ndarray, ties: Ties) -> Iterator[
                 found[label] = violations(a, b, gap, ties)
         for name, values in found.items():
             yield (name, scope), mean_over_seeds(values, 1) if values.ndim == 2 else values
-    yield ("bias", "cells"), (imagined - true).mean((1, 2))
+    yield ("bias", "cells"), (pair[1] - pair[0]).mean((1, 2))
 
 
 def spearman(true: np.ndarray, imagined: np.ndarray) -> np.ndarray:
@@ -225,7 +224,7 @@ def by_episodes(
     episodes: Sequence[int],
     shared: bool = True,
     draws: int = 500,
-    config: AgreementConfig = AgreementConfig(),  # noqa: B008
+    config: AgreementConfig = AgreementConfig(),
 ) -> list[Point]:
     """How agreement grows with the number of trials, by leaving trials of these out at random.
 

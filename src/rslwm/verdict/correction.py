@@ -42,8 +42,8 @@ def corrected(
         specificity: of trials that truly failed, those that it calls a failure.
 
     Returns:
-        The corrected rate or, for a judge that may be no better than chance (the interval of sensitivity + specificity
-        - 1 includes 0), why there is none.
+        The corrected rate or why there is none: the judge may be no better than chance (the interval of sensitivity +
+        specificity - 1 includes 0), or no true rate would make it judge like this, so that it errs otherwise here.
     """
     for name, rate in (("judged", judged), ("sensitivity", sensitivity), ("specificity", specificity)):
         if not rate.trials:
@@ -59,7 +59,12 @@ def corrected(
         for rate in (judged, sensitivity, specificity)
     )
     better = se + sp > 1
-    found = np.clip((q + sp - 1)[better] / (se + sp - 1)[better], 0, 1)
-    low, high = np.quantile(found, [(1 - confidence) / 2, (1 + confidence) / 2])
+    found = (q + sp - 1)[better] / (se + sp - 1)[better]
+    tail = (1 - confidence) / 2
+    if ((found >= 0) & (found <= 1)).mean() < tail:
+        allowed = f"{false_positives.value:.2f} (a failure) to {sensitivity.value:.2f} (a success)"
+        why = f"it judges {judged.value:.2f} successful, where its errors allow {allowed}: here it errs otherwise"
+        return Unavailable("corrected success", f"inconsistent: cannot be corrected ({why})")
+    low, high = np.quantile(np.clip(found, 0, 1), [tail, 1 - tail])
     value = float(np.clip((judged.value + specificity.value - 1) / skill.value, 0, 1))
     return Corrected(Estimate(value, min(float(low), value), max(float(high), value)), judged, sensitivity, specificity)

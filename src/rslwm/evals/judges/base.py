@@ -124,8 +124,12 @@ class Calibration:
         truth, says = np.asarray(truth, bool), verdicts.success
         if truth.shape != says.shape:
             raise DataError(f"Calibration: {truth.shape} labels of {says.shape} verdicts; give one each")
-        counts = ((verdicts.judged & (truth == t) & (says == s)).sum() for t in (True, False) for s in (True, False))
-        return cls(*map(int, counts), verdicts.unjudged)
+
+        def count(done: bool, said: bool) -> int:
+            return int((verdicts.judged & (truth == done) & (says == said)).sum())
+
+        counts = count(True, True), count(True, False), count(False, True), count(False, False)
+        return cls(*counts, unjudged=verdicts.unjudged)
 
     @property
     def sensitivity(self) -> Rate:
