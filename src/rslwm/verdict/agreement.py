@@ -129,7 +129,7 @@ class Agreement:
         for name, counts in (("true", true), ("imagined", imagined)):
             if counts.trials.shape != shape:
                 raise DataError(f"agreement: {name} counts have shape {counts.trials.shape}; the names say {shape}")
-        kept = (true.trials > 0).all(0) & (imagined.trials > 0).all(0)
+        kept: np.ndarray = np.all((true.trials > 0) & (imagined.trials > 0), axis=0)
         if shape[0] < FEWEST or not kept.any():
             held = f"{shape[0]} policies and {int(kept.sum())} tasks that all were tried in"
             raise DataError(f"agreement: {held}; play at least {FEWEST} policies in one task, truly and in the model")
@@ -141,8 +141,8 @@ class Agreement:
         found = {key: _summary(key[0], draws, checks, config) for key, draws in estimates.items()}
         return cls(
             tuple(policies),
-            tuple(task for task, keep in zip(tasks, kept.tolist(), strict=True) if keep),
-            tuple(task for task, keep in zip(tasks, kept.tolist(), strict=True) if not keep),
+            tuple(task for task, keep in zip(tasks, kept, strict=True) if keep),
+            tuple(task for task, keep in zip(tasks, kept, strict=True) if not keep),
             tuple(Statistic(name, scope, found[name, scope]) for name, scope in found if name != "bias"),
             found["bias", "cells"],
             checks,

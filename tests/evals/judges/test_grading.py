@@ -1,8 +1,8 @@
 """The score of a written answer, and the one that its probabilities give."""
 
 import pytest
-
 from chat_server import token
+
 from rslwm.evals.judges.grading import graded, stated
 
 HALVES, WHOLE = (0.0, 0.5, 1.0), (0.0, 1.0)

@@ -14,9 +14,22 @@ from typing import Any
 
 import numpy as np
 import pytest
+from chat_server import (
+    Chat,
+    Handler,
+    body,
+    breaks_off,
+    completion,
+    drips,
+    fails,
+    hangs_up,
+    says,
+    serving,
+    sleeps,
+    token,
+)
 from PIL import Image
 
-from chat_server import Chat, Handler, body, breaks_off, completion, drips, fails, hangs_up, says, serving, sleeps, token
 from rslwm.evals.judges.base import Footage, Verdicts, concord, consensus
 from rslwm.evals.judges.endpoint import EndpointConfig
 from rslwm.evals.judges.vision_language import VisionLanguageConfig, VisionLanguageJudge, still_times
@@ -83,7 +96,9 @@ def test_a_partial_criterion_brings_the_half(chat: Chat, tmp_path: Path) -> None
     words = {"put the red cube on the plate": "the cube was lifted"}
     graded = VisionLanguageJudge(replace(asks.config, partial=words)).judge(footage())
     assert (graded.score, graded.success) == (0.5, True)
-    assert "0.5: partly accomplished, that is: the cube was lifted" in chat.asked[1]["messages"][0]["content"][-1]["text"]
+    assert (
+        "0.5: partly accomplished, that is: the cube was lifted" in chat.asked[1]["messages"][0]["content"][-1]["text"]
+    )
 
 
 def test_probabilities_grade_the_score_and_the_word_decides(chat: Chat, tmp_path: Path) -> None:
@@ -178,11 +193,11 @@ def test_what_passes_is_waited_for(trouble: Any, chat: Chat, tmp_path: Path) -> 
 
 
 def test_it_waits_as_long_as_the_server_says(chat: Chat, tmp_path: Path) -> None:
-    later = format_datetime(datetime.now(UTC) + timedelta(seconds=2), usegmt=True)
-    for value, least in (("1", 1.0), (later, 0.3)):
-        chat.script = [fails(429, Retry_After=value)]
+    for form, least in (("seconds", 1.0), ("date", 0.7)):  # a date has whole seconds
+        later = format_datetime(datetime.now(UTC) + timedelta(seconds=2), usegmt=True)
+        chat.script = [fails(429, Retry_After="1" if form == "seconds" else later)]
         begin = time.monotonic()
-        assert judge(chat, tmp_path / value[:1]).judge(footage()).success.all()
+        assert judge(chat, tmp_path / form).judge(footage()).success.all()
         assert least <= time.monotonic() - begin < 3
 
 
@@ -210,7 +225,9 @@ def test_nobody_there_is_no_failure_of_the_policy(tmp_path: Path) -> None:
     assert "refused" in verdicts.raw[0]
 
 
-@pytest.mark.parametrize("usual", [sleeps(0.4), drips(30.0), fails(429, Retry_After="60")], ids=["slow", "drips", "429"])
+@pytest.mark.parametrize(
+    "usual", [sleeps(0.4), drips(30.0), fails(429, Retry_After="60")], ids=["slow", "drips", "429"]
+)
 def test_the_deadline_is_that_of_all_trials(usual: Any, chat: Chat, tmp_path: Path) -> None:
     chat.usual = usual
     begin = time.monotonic()
@@ -298,7 +315,10 @@ def test_what_is_kept_tells_who_said_what_to_which_question(chat: Chat, tmp_path
 def test_a_model_that_changes_under_its_name_is_noticed(
     chat: Chat, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    chat.script = [says("Final Score: 1", model="judge-1-2026-01-01"), says("Final Score: 1", model="judge-1-2026-09-01")]
+    chat.script = [
+        says("Final Score: 1", model="judge-1-2026-01-01"),
+        says("Final Score: 1", model="judge-1-2026-09-01"),
+    ]
     judge(chat, tmp_path).judge(footage(2))
     assert "answers as judge-1-2026-01-01, judge-1-2026-09-01" in caplog.text
 
