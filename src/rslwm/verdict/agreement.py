@@ -10,7 +10,7 @@ import numpy as np
 from scipy.stats import rankdata
 
 from rslwm.evals.aggregates import CHUNK
-from rslwm.evals.rates import Estimate
+from rslwm.evals.rates import CONFIDENCE, Estimate
 from rslwm.types import DataError
 from rslwm.verdict.bootstrap import interval, mean_over_seeds, small_sample_factor
 from rslwm.verdict.checks import Checks, pearson
@@ -19,7 +19,7 @@ from rslwm.verdict.ranks import Ties, mmrv, violations
 Scope = Literal["policies", "cells", "within", "residual"]
 SCOPES: dict[Scope, str] = {
     "policies": "over policies, each the mean over tasks",
-    "cells": "over all cells of policy and task, most of which is how hard the tasks are",
+    "cells": "over all cells of policy and task, where hard tasks beside easy ones count for agreement",
     "within": "over policies within a task, mean over tasks",
     "residual": "over cells without the means of their policy and task",
 }
@@ -66,7 +66,7 @@ class AgreementConfig:
 
     draws: int = 2000
     """Resamples of policies and tasks."""
-    confidence: float = 0.95
+    confidence: float = CONFIDENCE
     seed: int = 0
     ties: Ties = "xor"
     """Convention of MMRV, see :func:`rslwm.verdict.ranks.mmrv`."""
@@ -152,8 +152,9 @@ class Agreement:
         """For people: the statistics, the bias and the checks."""
         what = f"{len(self.policies)} policies in {len(self.tasks)} tasks"
         without = f", without {', '.join(self.left_out)}, which some policy wasn't tried in" if self.left_out else ""
-        bias = f"The model's success rates lie {self.bias} above the true ones on average."
-        return [f"{what}{without}.", *(f"{statistic}." for statistic in self.statistics), bias, *self.checks.lines()]
+        bias = f"The model's success rates minus the true ones are {self.bias} on average."
+        defined = [f"{one}." for one in self.statistics if np.isfinite(one.estimate.value)]
+        return [f"{what}{without}.", *defined, bias, *self.checks.lines()]
 
 
 def _resampled(rates: np.ndarray, config: AgreementConfig) -> dict[tuple[str, Scope], np.ndarray]:
@@ -164,9 +165,8 @@ def _resampled(rates: np.ndarray, config: AgreementConfig) -> dict[tuple[str, Sc
     step = max(1, CHUNK // (P * K) ** 2)
     parts = []
     for i in range(0, len(policy), step):
-        parts.append(
-            dict(_statistics(rates[:, policy[i : i + step, :, None], task[i : i + step, None, :]], config.ties))
-        )
+        drawn = rates[:, policy[i : i + step, :, None], task[i : i + step, None, :]]
+        parts.append(dict(_statistics(drawn, config.ties)))
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 

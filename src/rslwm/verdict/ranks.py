@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from scipy.stats import rankdata
 
+from rslwm.evals.aggregates import THRESHOLD
 from rslwm.verdict.bootstrap import TIE
 
 Gap = Literal["real", "simulated"]
@@ -81,7 +82,7 @@ def borda(scores: Any, sharing: Sharing = "best") -> np.ndarray:
     return ranks(scores, sharing).sum(0)
 
 
-def consensus_ranks(scores: Any, threshold: float = 0.5, sharing: Sharing = "best") -> np.ndarray:
+def consensus_ranks(scores: Any, threshold: float = THRESHOLD, sharing: Sharing = "best") -> np.ndarray:
     """Ranks (k,) of models by consensus success: the share of trials that every judge gives ``threshold`` or more.
 
     Args:

@@ -28,6 +28,7 @@ def test_the_unjudged_are_neither_successes_nor_failures() -> None:
     assert (found.specificity.successes, found.specificity.trials) == (1, 2)
     assert "2 trials are unjudged" in found.line("x")
     assert verdicts(1, NAN, 0).rate.trials == 2
+    np.testing.assert_array_equal(verdicts(1, NAN, 0).outcomes, [1, NAN, 0])
 
 
 def test_labels_of_other_trials_are_refused() -> None:

@@ -17,9 +17,6 @@ from rslwm.registry import Registry
 from rslwm.sim.tasks import Task
 from rslwm.types import DataError
 
-SUCCESS = 0.5
-"""A score from here on is a success."""
-
 
 @dataclass(frozen=True)
 class Footage:
@@ -76,6 +73,11 @@ class Verdicts:
     def unjudged(self) -> int:
         """How many trials weren't."""
         return int((~self.judged).sum())
+
+    @property
+    def outcomes(self) -> np.ndarray:
+        """(B,) 1 where it is a success and 0 where it is a failure, NaN where unjudged."""
+        return np.where(self.judged, self.success.astype(float), np.nan)
 
     @property
     def rate(self) -> Rate:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from rslwm.compute import ComputeConfig
-from rslwm.evals.judges.base import JUDGES, SUCCESS, Footage, Judge, Verdicts
+from rslwm.evals.aggregates import THRESHOLD
+from rslwm.evals.judges.base import JUDGES, Footage, Judge, Verdicts
 from rslwm.evals.probe import TrainedProbe
 from rslwm.evals.success import spread
 from rslwm.types import DataError
@@ -22,7 +23,7 @@ class ProbeJudge(Judge):
     probe: TrainedProbe
     frames: int
     compute: ComputeConfig
-    threshold: float = SUCCESS
+    threshold: float = THRESHOLD
     """Both outcomes weighed the same when it was trained, so that this is the middle."""
 
     @property

@@ -19,7 +19,8 @@ import numpy as np
 from PIL import Image
 
 from rslwm.caches import cache_folder
-from rslwm.evals.judges.base import JUDGES, SUCCESS, Footage, Judge, Verdicts
+from rslwm.evals.aggregates import THRESHOLD
+from rslwm.evals.judges.base import JUDGES, Footage, Judge, Verdicts
 from rslwm.evals.judges.endpoint import EndpointConfig, NoAnswer, Spent, ask
 from rslwm.evals.judges.grading import graded, stated
 from rslwm.files import read_json, write_whole
@@ -120,7 +121,7 @@ class VisionLanguageJudge(Judge):
             if (number := stated(text, question.rubric)) is not None:
                 fine = graded(tokens, question.rubric)
                 said[b], score[b] = number, number if fine is None else fine
-        verdicts = Verdicts(score, said >= SUCCESS, nan, tuple(raw))
+        verdicts = Verdicts(score, said >= THRESHOLD, nan, tuple(raw))
         if verdicts.unjudged:
             log.warning("judge %s: %d of %d trials are unjudged", self.name, verdicts.unjudged, len(questions))
         if len(self.models) > 1:
