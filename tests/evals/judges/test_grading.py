@@ -38,7 +38,7 @@ def test_the_last_line_counts(text: str, score: float) -> None:
         "Final Score: -1",
         "Final Score: 1/1",
         "Final Score: 1\nOn reflection, Final Score: unclear",
-        "<think>Final Score: 1",
+        "<think>\nFinal Score: 1",
         "My final score: it is 1",
     ],
 )

@@ -284,13 +284,16 @@ def test_a_key_that_isn_t_set_is_missed_before_anything_is_sent(chat: Chat, tmp_
     assert not chat.asked
 
 
-def test_no_redirection_takes_the_key_elsewhere(chat: Chat, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("status", [302, 307])
+def test_no_redirection_takes_the_key_elsewhere(
+    status: int, chat: Chat, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("THEIR_KEY", "sk-secret")
     with serving(DONE) as other:
-        chat.usual = fails(307, Location=f"{other.url}/chat/completions")
-        with pytest.raises(ConfigError, match="HTTP 307"):
+        chat.usual = fails(status, Location=f"{other.url}/chat/completions")
+        with pytest.raises(ConfigError, match=f"HTTP {status}"):
             judge(chat, tmp_path, key_variable="THEIR_KEY").judge(footage())
-        assert not other.asked
+        assert not other.paths
 
 
 def test_tokens_and_cost_are_logged(chat: Chat, tmp_path: Path) -> None:

@@ -178,6 +178,6 @@ def consensus(verdicts: Sequence[Verdicts]) -> Verdicts:
     """The verdict of several judges together: success where each of them says so (the paper, section 6.2 of its
     protocol: both give 0.5 or more), unjudged where one of them didn't judge."""
     score = np.stack([v.score for v in verdicts]).min(0)  # NaN where one is
-    success = np.stack([v.success for v in verdicts]).all(0) & np.isfinite(score)
+    success: np.ndarray = np.all([v.success for v in verdicts], axis=0)
     progress = np.stack([v.progress for v in verdicts]).min(0)
     return Verdicts(score, success, progress)
