@@ -306,6 +306,15 @@ def test_tokens_and_cost_are_logged(chat: Chat, tmp_path: Path) -> None:
     assert "3 requests, 3 answers, 3000 tokens in, 150 out, cost 0.0075" in str(asks.spent)
 
 
+def test_a_server_that_counts_no_tokens_is_no_trouble(chat: Chat, tmp_path: Path) -> None:
+    answer = json.loads(completion("Final Score: 1"))
+    for usage in (None, {"prompt_tokens": "many"}, {}):
+        chat.usual = body(json.dumps({**answer, "usage": usage}).encode())
+        asks = judge(chat, tmp_path / str(usage))
+        assert asks.judge(footage()).success.all()
+        assert asks.spent.tokens_in == 0
+
+
 def test_what_is_kept_tells_who_said_what_to_which_question(chat: Chat, tmp_path: Path) -> None:
     judge(chat, tmp_path).judge(footage())
     (path,) = tmp_path.glob("??/*.json")

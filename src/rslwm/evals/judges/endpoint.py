@@ -101,7 +101,8 @@ class Spent:
         with self._lock:
             self.requests += requests
             if usage is not None and config is not None:
-                tokens_in, tokens_out = (int(usage.get(f"{kind}_tokens") or 0) for kind in ("prompt", "completion"))
+                said = [usage.get(f"{kind}_tokens") for kind in ("prompt", "completion")]
+                tokens_in, tokens_out = (number if isinstance(number, int) else 0 for number in said)
                 self.answers += 1
                 self.tokens_in += tokens_in
                 self.tokens_out += tokens_out
