@@ -158,3 +158,16 @@ def test_a_floor_may_be_measured_on_other_windows_than_the_value():
     )
     found = measure(table, info(floor_value=None), Resampling.of(table, 9, 0.95, 0)).estimates
     assert (found["value"][0, 0, 0, 0], found["floor"][0, 0, 0, 0]) == (2, 1)
+
+
+def test_what_else_is_counted_is_drawn_by_itself_and_moves_no_episode():
+    values = np.arange(float(len(EPISODES)))
+    table = rows(latent="a", metric="skill", unit=EPISODES, value=values)
+    names = [f"policy {i}" for i in range(5)]
+    both = Rows.concatenate([table, rows(latent="a", metric="agreement", unit=names, value=np.arange(5.0))])
+    alone = Resampling.of(table, 20, 0.95, 0)
+    drawn = Resampling.of(both, 20, 0.95, 0, {"agreement": "policies"})
+    assert drawn.units == (*alone.units, *names)
+    assert drawn.episodes == len(alone.units) == alone.episodes
+    np.testing.assert_array_equal(drawn.weights[:, : drawn.episodes], alone.weights)
+    assert (drawn.weights[:, drawn.episodes :].sum(1) == 5).all()

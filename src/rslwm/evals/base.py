@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from rslwm.run.stage import Stage
 
 
+EPISODES: Final = "episodes"
+
+
 @dataclass(frozen=True)
 class MetricInfo:
     """A metric as data: direction, unit, and how its rows become one number.
@@ -35,7 +38,8 @@ class MetricInfo:
     ``ceiling_value`` hold them, and rows of that role don't count. ``rows_of`` names the metric whose rows this one is
     another aggregate of: the same predictions are stored once. ``question`` is what its axis asks with it: an axis is
     an average over questions, however many metrics ask one. ``rung`` is that of the ladder of arXiv 2606.15032: 0 to 3
-    look and read out, 4 intervenes, 5 to 7 decide with the model.
+    look and read out, 4 intervenes, 5 to 7 decide with the model. ``counts`` says what the units of its rows are, which
+    the bootstrap draws.
 
     Raises:
         ConfigError: there is no such axis, or the aggregate is none.
@@ -55,6 +59,7 @@ class MetricInfo:
     rows_of: str = ""
     question: str = ""
     rung: int | None = None
+    counts: str = EPISODES
 
     def __post_init__(self) -> None:
         if self.axis not in AXES:

@@ -8,13 +8,13 @@ estimate and its uncertainty can't come apart.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import stats as distributions
 
-from rslwm.evals.base import MetricInfo
+from rslwm.evals.base import EPISODES, MetricInfo
 from rslwm.evals.rows import Rows
 from rslwm.types import Role
 
@@ -33,10 +33,13 @@ class Resampling:
     spaces: tuple[str, ...]
     seeds: tuple[int, ...]
     units: tuple[str, ...]
+    """Episodes first, then what else metrics count."""
     weights: np.ndarray
     confidence: float
     trained: np.ndarray
     """Which space was trained under which seed, (L, S) bool."""
+    episodes: int
+    """How many of the units are."""
 
     def beside(self, rows: Rows) -> Resampling:
         """The same draws for the rows of other spaces, of episodes that are in them."""
@@ -44,14 +47,23 @@ class Resampling:
         return replace(self, spaces=spaces, seeds=seeds, trained=_trained(rows, spaces, seeds))
 
     @classmethod
-    def of(cls, rows: Rows, draws: int, confidence: float, seed: int) -> Resampling:
-        """Draw episodes with replacement from those that occur in the rows."""
-        units = tuple(np.unique(rows["unit"]).tolist())
-        n = len(units)
-        counts = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=draws)
+    def of(
+        cls, rows: Rows, draws: int, confidence: float, seed: int, counts: Mapping[str, str] | None = None
+    ) -> Resampling:
+        """Draw episodes with replacement from those that occur in the rows, and so what else a metric, by name,
+        ``counts``."""
+        other = counts or {}
+        kinds = [other.get(metric, EPISODES) for metric in rows.distinct("metric")]
+        kind = np.array([other.get(metric, EPISODES) for metric in rows["metric"].tolist()])
+        random, units, drawn = np.random.default_rng(seed), list[str](), [np.zeros((1 + draws, 0))]
+        for name in sorted({*kinds}, key=lambda name: (name != EPISODES, name)):
+            own = np.unique(rows["unit"][kind == name]).tolist()
+            times = random.multinomial(len(own), np.full(len(own), 1 / len(own)), size=draws)
+            units += own
+            drawn.append(np.vstack([np.ones(len(own)), times]))
         seeds, spaces = tuple(np.unique(rows["seed"]).tolist()), rows.distinct("latent")
-        weights = np.vstack([np.ones(n), counts])
-        return cls(spaces, seeds, units, weights, confidence, _trained(rows, spaces, seeds))
+        trained, episodes = _trained(rows, spaces, seeds), len(np.unique(rows["unit"][kind == EPISODES]))
+        return cls(spaces, seeds, tuple(units), np.hstack(drawn), confidence, trained, episodes)
 
 
 def _trained(rows: Rows, spaces: Sequence, seeds: Sequence) -> np.ndarray:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rslwm.evals.base import EPISODES
 from rslwm.verdict.bootstrap import mean_over_seeds
 
 MOST = 0.5
@@ -30,8 +31,9 @@ class Member:
     """What has a score on every space: a metric, a question that several ask, or an axis made of them.
 
     ``estimates`` (N + 1, L) hold the chance of episodes only; ``trainings`` (L, S) are the scores of single trainings
-    in this study, NaN where a space has fewer; ``elsewhere`` those on record of another study, or None. ``units``
-    counts episodes. Metrics of one ``question`` count together; one that states none is a question of its own.
+    in this study, NaN where a space has fewer; ``elsewhere`` those on record of another study, or None. There are so
+    many ``units`` of what it ``counts``. Metrics of one ``question`` count together; one that states none is a question
+    of its own.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Member:
     elsewhere: np.ndarray | None
     units: int
     question: str = ""
+    counts: str = EPISODES
 
 
 @dataclass(frozen=True)
@@ -85,12 +88,14 @@ def _weighed(members: Sequence[Member], alike: bool) -> tuple[np.ndarray, np.nda
 
 def _mean(name: str, members: Sequence[Member], weights: np.ndarray) -> Member:
     elsewhere = [m.elsewhere for m in members if m.elsewhere is not None]
+    counts = EPISODES if any(m.counts == EPISODES for m in members) else members[0].counts
     return Member(
         name=name,
         estimates=np.tensordot(weights, [m.estimates for m in members], 1),
         trainings=np.tensordot(weights, [m.trainings for m in members], 1),
         elsewhere=np.tensordot(weights, elsewhere, 1) if len(elsewhere) == len(members) else None,
-        units=min(m.units for m in members),
+        units=min(m.units for m in members if m.counts == counts),
+        counts=counts,
     )
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from scipy import stats as distributions
 
-from rslwm.evals.base import MetricInfo
+from rslwm.evals.base import EPISODES, MetricInfo
 from rslwm.evals.rows import TEST, Rows
 from rslwm.serialisation import ConfigError, from_dict, to_dict
 from rslwm.types import REFERENCE, DataError, Unavailable
@@ -142,7 +142,7 @@ def decide(
     """
     everything, (rows, beside) = rows, _sides(rows, metrics)
     stored = rows.distinct("metric")
-    resampling = Resampling.of(rows, config.resamples, config.confidence, config.seed)
+    resampling = Resampling.of(rows, config.resamples, config.confidence, config.seed, counted(metrics))
     elsewhere = noise.values if noise and not noise.unlike else {}
     summaries, scored, left_out = list[Summary](), dict[str, list[Member]](), list[Unavailable]()
     scales = dict[str, Scale | Unavailable]()
@@ -165,7 +165,7 @@ def decide(
         spaces=resampling.spaces,
         families=families,
         seeds=len(resampling.seeds),
-        units=len(resampling.units),
+        units=resampling.episodes,
         confidence=config.confidence,
         axes=verdicts,
         metrics=tuple(summaries),
@@ -182,6 +182,11 @@ def decide(
         ),
         robustness=drops(everything, {summary.info.name: summary.info for summary in summaries}, scales, resampling),
     )
+
+
+def counted(metrics: Mapping[str, MetricInfo]) -> dict[str, str]:
+    """What units are, by the name of the metric whose rows hold them, where they aren't episodes."""
+    return {info.source: info.counts for info in metrics.values() if info.counts != EPISODES}
 
 
 def _sides(rows: Rows, metrics: Mapping[str, MetricInfo]) -> tuple[Rows, Rows]:

@@ -78,6 +78,7 @@ def score(measurement: Measurement, scale: Scale, elsewhere: np.ndarray | None =
         trainings=(value[0] - scale.floor[0]) / room[0],
         elsewhere=None if elsewhere is None else (elsewhere - scale.floor[0]) / room[0],
         units=measurement.units,
+        counts=measurement.info.counts,
         question=measurement.info.question,
     )
 
