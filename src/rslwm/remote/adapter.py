@@ -66,7 +66,7 @@ class Adapter:
         return np.ascontiguousarray(np.moveaxis(fitted, 2, 0) if seen.order == "CHW" else fitted)
 
     def actions(self, reply: np.ndarray) -> np.ndarray:
-        """Of a reply (D,) or (n, D) the actions (m, A) that are done before the policy is asked again, at its rate and in
+        """The actions (m, A) of a reply (D,) or (n, D) that are done before the policy is asked again, at its rate, in
         the units of ``spec``. Raises ProtocolError: another number of columns."""
         done = self.mapping.actions
         rows = np.atleast_2d(reply)

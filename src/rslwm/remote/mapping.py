@@ -96,6 +96,7 @@ class PolicyMapping:
         _require_all(found, spec)
         _require_columns(found.actions, spec)
         _require_meaning(found.actions, spec)
+        found.steps(spec)
         return found
 
     def steps(self, spec: ActionSpec) -> int:

@@ -9,7 +9,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
@@ -62,8 +62,16 @@ class Session(ABC):
         return {"Authorization": f"{_AUTHORIZATION[self.mapping.protocol]} {token}"}
 
     @contextmanager
-    def in_time(self, seconds: float, what: str, cut: Callable[[], None]) -> Iterator[None]:
-        """Cuts the connection when the time is up, however slowly a server goes on sending; what fails is named."""
+    def named(self, what: str) -> Iterator[None]:
+        """What fails is a ProtocolError that says where and at what."""
+        try:
+            yield
+        except _failures() as error:
+            raise ProtocolError(f"{self.mapping.address}: {what}: {error or type(error).__name__}") from None
+
+    @contextmanager
+    def in_time(self, seconds: float, what: str, cut: Callable[[], None] = lambda: None) -> Iterator[None]:
+        """:meth:`named`, and cut when the time is up, however slowly a server goes on sending."""
         late = threading.Event()
 
         def end() -> None:
@@ -72,17 +80,18 @@ class Session(ABC):
 
         timer = threading.Timer(seconds, end)
         timer.daemon = True
-        timer.start()
-        try:
-            yield
-            if late.is_set():  # what was cut short may look whole
-                raise TimeoutError
-        except _failures() as error:
-            overdue = late.is_set() or isinstance(error, TimeoutError)
-            reason = f"not done within {seconds:g} s" if overdue else _reason(error)
-            raise ProtocolError(f"{self.mapping.address}: {what}: {reason}") from None
-        finally:
-            timer.cancel()
+        with self.named(what):
+            timer.start()
+            try:
+                yield
+                if late.is_set():  # what was cut short may look whole
+                    raise TimeoutError
+            except _failures() as error:
+                if late.is_set() or isinstance(error, TimeoutError):
+                    raise TimeoutError(f"not done within {seconds:g} s") from None
+                raise
+            finally:
+                timer.cancel()
 
 
 class ActSession(Session):
@@ -99,7 +108,7 @@ class ActSession(Session):
     def ask(self, observation: dict[str, Any]) -> np.ndarray:
         sent = {"encoded": to_json(observation)} if self.mapping.double_encoded else observation
         text = self._post("/act", sent, self.mapping.timeout_s, (200,))
-        with self.in_time(self.mapping.timeout_s, "its reply", lambda: None):
+        with self.named("its reply"):
             return _reply(text)
 
     def _post(self, path: str, content: dict[str, Any], seconds: float, fine: tuple[int, ...]) -> bytes:
@@ -118,6 +127,10 @@ class ActSession(Session):
                 text = response.read(MAX_BYTES + 1)
             finally:
                 connection.close()
+            if len(text) > MAX_BYTES:
+                raise ProtocolError(f"a reply of more than {MAX_BYTES} bytes, which is the limit")
+            if response.length:  # of which nobody is told when only so many bytes are asked for
+                raise ProtocolError(f"the reply ends {response.length} bytes early")
             if response.status not in fine:
                 raise ProtocolError(f"status {response.status}: {text[:300].decode(errors='replace')}")
         return text
@@ -131,13 +144,19 @@ class _Websocket(Session):
 
     _socket: Any = None
 
+    def __init__(self, mapping: PolicyMapping) -> None:
+        super().__init__(mapping)
+        self._open = ExitStack()
+
     def connect(self) -> None:
         self.close()
         connect = needs("websockets.sync.client").connect
-        with self.in_time(self.mapping.connect_s + 1, "connecting", lambda: None):
-            self._socket = connect(
-                self.mapping.address, compression=None, max_size=MAX_BYTES, additional_headers=self.headers, proxy=None,
-                open_timeout=self.mapping.connect_s, close_timeout=1, ping_interval=None,
+        with self.in_time(self.mapping.connect_s, "connecting"):
+            self._socket = self._open.enter_context(
+                connect(
+                    self.mapping.address, compression=None, max_size=MAX_BYTES, additional_headers=self.headers,
+                    open_timeout=self.mapping.connect_s, close_timeout=1, ping_interval=None, proxy=None,
+                )
             )  # fmt: skip
 
     def send(self, data: bytes) -> None:
@@ -145,17 +164,15 @@ class _Websocket(Session):
             self._socket.send(data)
 
     def receive(self, what: str, seconds: float) -> bytes:
-        with self.in_time(seconds + 1, what, lambda: _cut(self._socket.socket)):
-            message = self._socket.recv(timeout=seconds)
+        with self.in_time(seconds, what, lambda: _cut(self._socket.socket)):
+            message = self._socket.recv()
             if isinstance(message, str):
                 raise ProtocolError(f"text instead of a binary message: {_last_line(message)}")
         return message
 
     def close(self) -> None:
-        if self._socket is not None:
-            with suppress(*_failures()):
-                self._socket.close()
-            self._socket = None
+        with suppress(*_failures()):
+            self._open.close()
 
 
 class OpenPiSession(_Websocket):
@@ -164,12 +181,13 @@ class OpenPiSession(_Websocket):
     def begin(self, instruction: str) -> dict[str, Any]:
         self.connect()
         metadata = self.receive("its metadata", self.mapping.connect_s)
-        return _map(unpack_openpi(metadata), "its metadata")
+        with self.named("its metadata"):
+            return _map(unpack_openpi(metadata), "it")
 
     def ask(self, observation: dict[str, Any]) -> np.ndarray:
         self.send(pack_openpi(observation))
         message = self.receive("its reply", self.mapping.timeout_s)
-        with self.in_time(self.mapping.timeout_s, "its reply", lambda: None):
+        with self.named("its reply"):
             reply = _map(unpack_openpi(message), "it")
             if "actions" not in reply:
                 raise ProtocolError(f"it has no 'actions'; it has {', '.join(map(repr, reply)) or 'nothing'}")
@@ -192,7 +210,7 @@ class VlaEvalSession(_Websocket):
     def ask(self, observation: dict[str, Any]) -> np.ndarray:
         self._say("observation", observation)
         payload = self._hear("action", "its reply", self.mapping.timeout_s)
-        with self.in_time(self.mapping.timeout_s, "its reply", lambda: None):
+        with self.named("its reply"):
             if "actions" not in payload:
                 raise ProtocolError(f"it has no 'actions'; it has {', '.join(map(repr, payload)) or 'nothing'}")
             return numbers(payload["actions"], "'actions'")
@@ -204,7 +222,7 @@ class VlaEvalSession(_Websocket):
     def _hear(self, kind: str, what: str, seconds: float) -> dict[str, Any]:
         """The payload of the next message, which must be of this kind and answer the last one."""
         data = self.receive(what, seconds)
-        with self.in_time(seconds, what, lambda: None):
+        with self.named(what):
             message = read_message(data)
             if message["type"] == "error":
                 raise ProtocolError(f"an error: {_last_line(str(message['payload'].get('error')))}")
@@ -267,10 +285,6 @@ def _last_line(text: str) -> str:
     """Of a traceback what matters."""
     lines = text.strip().splitlines() or [""]
     return lines[-1][:300]
-
-
-def _reason(error: BaseException) -> str:
-    return str(error) or type(error).__name__
 
 
 def _cut(*sockets: Any) -> None:
