@@ -76,7 +76,7 @@ def test_what_cant_be_turned_into_the_worlds_actions_is_refused(changes: dict, r
 
 
 def test_a_gripper_of_which_nobody_knows_how_it_opens_is_refused() -> None:
-    with pytest.raises(ConfigError, match="nobody knows which way 'gripper'.*'as recorded'"):
+    with pytest.raises(ConfigError, match=r"nobody knows which way 'gripper'.*'as recorded'"):
         ACT.resolved(replace(SPEC, gripper="as recorded"))
 
 
@@ -133,7 +133,7 @@ def test_a_server_that_says_something_else_is_an_error_that_names_both(spec: dic
 def test_what_a_word_of_vla_eval_leaves_open_the_file_must_say() -> None:
     known = told(hello(gripper={"dims": 1, "format": "continuous_01"}))
     assert (known.gripper, known.grippers) == (None, ("1 is open, 0 is closed", "0 is open, 1 is closed"))
-    with pytest.raises(ConfigError, match="(?s)Add these lines.*\n  gripper: "):
+    with pytest.raises(ConfigError, match=r"(?s)Add these lines.*\n  gripper: "):
         replace(ACT, actions=replace(ACT.actions, gripper=None)).resolved(SPEC, known)
     assert told({"protocol_version": 1}) == Told()
 
