@@ -331,7 +331,7 @@ def answer(kind: str, payload: Any, number: int) -> bytes:
 
 
 VLA_EVAL: dict[str, tuple[Callable[[dict], bytes | str], str]] = {
-    "error": (lambda m: answer("error", {"error": "observation_failed: KeyError: 'state'"}, m["seq"]), "KeyError: 'state'"),
+    "error": (lambda m: answer("error", {"error": "failed: KeyError: 'state'"}, m["seq"]), "KeyError: 'state'"),
     "other number": (lambda m: answer("action", {"actions": FINE[0]}, m["seq"] - 1), "expected 'action' to message 3"),
     "other kind": (lambda m: answer("hello", {}, m["seq"]), "expected 'action' to message 3"),
     "unknown": (lambda m: pack_vla_eval({"type": "action", "payload": {}}), "'seq' is None"),
@@ -381,7 +381,7 @@ def test_an_address_where_nobody_is_fails_at_once_and_says_so() -> None:
     "address", ["127.0.0.1:8000", "http://127.0.0.1:8000", "ws://", "ws://127.0.0.1:port", "ws://127.0.0.1:0", ""]
 )
 def test_what_is_no_address_of_the_protocol_is_refused(address: str) -> None:
-    with pytest.raises(ConfigError, match="isn't one of openpi, such as ws://127.0.0.1:8000"):
+    with pytest.raises(ConfigError, match=r"isn't one of openpi, such as ws://127\.0\.0\.1:8000"):
         RemotePolicy(mapping("openpi", address), SPEC).start(shown(1))
 
 

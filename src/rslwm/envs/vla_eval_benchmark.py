@@ -50,7 +50,8 @@ class Tabletop(StepBenchmark):
         seed: of what the world model imagines.
 
     Raises:
-        ConfigError: an unknown field or dimension, or a checkpoint of another robot.
+        ConfigError: an unknown field or dimension.
+        DataError: a checkpoint of another robot, or one that shows no frames.
     """
 
     render_backends: ClassVar[frozenset[str]] = frozenset({"cpu", "gpu"})
@@ -76,6 +77,7 @@ class Tabletop(StepBenchmark):
         self.spec = self.table.spec
         if self.model:
             self.spec.require(self.model.action_spec, "the simulator", checkpoint)
+            self.model.decode(self.model.encode(torch.zeros(1, 1, shown, shown * len(self.sim.cameras), 3)))
         known = told({"protocol_version": 1, "action_spec": action_spec(self.spec)})
         scale = {"translation": 1.0, "rotation": 1.0} | (scale or {})
         done = ActionMapping(scale=scale, frame=self.spec.frame, execute=1, hz=self.spec.hz)

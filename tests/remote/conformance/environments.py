@@ -28,9 +28,9 @@ def python(requirement: str) -> Path:
     found, whole = folder / "bin" / "python", folder / "whole"
     if not whole.exists():
         venv.create(folder, clear=True, with_pip=True)
-        command = [str(found), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *requirement.split()]
+        command = [str(found), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--retries", "1"]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+            done = subprocess.run([*command, *requirement.split()], capture_output=True, text=True, timeout=600)
         except subprocess.TimeoutExpired:
             raise Unbuilt("pip took more than 10 minutes") from None
         if done.returncode:

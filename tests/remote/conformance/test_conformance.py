@@ -187,7 +187,7 @@ def test_our_simulator_in_their_harness_is_the_simulator(tmp_path: Path) -> None
 
 
 def test_a_world_model_in_their_harness(plugin: Path, tmp_path: Path) -> None:
-    space = LatentSpace(SpaceConfig(reference=f"{plugin}:PatchMean", image_size=64))
+    space = LatentSpace(SpaceConfig(reference=f"{plugin}:PatchMean", image_size=64, decode=True))
     WorldModel(space, SPEC, WorldModelConfig(), torch.Generator().manual_seed(0)).save(tmp_path / "model")
     params = {"checkpoint": str(tmp_path / "model"), "max_steps": 3, "sampling": {"steps": 1}}
     actor = Recording()
