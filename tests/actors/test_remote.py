@@ -3,11 +3,13 @@
 import json
 import re
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,7 +24,7 @@ from rslwm.actors.remote import RemotePolicy
 from rslwm.actors.served import serve
 from rslwm.envs.base import play
 from rslwm.remote.arrays import MAX_BYTES, ProtocolError
-from rslwm.remote.codecs import pack_openpi, pack_vla_eval, unpack_vla_eval
+from rslwm.remote.codecs import pack_openpi, pack_vla_eval, unpack_openpi, unpack_vla_eval
 from rslwm.remote.mapping import PolicyMapping, Protocol
 from rslwm.serialisation import ConfigError
 
@@ -199,6 +201,61 @@ def test_requests_of_all_places_go_out_at_once() -> None:
         act_once(policy, moving(4))
         policy.close()
     assert policy.failures == {}
+
+
+def test_so_many_requests_at_a_time_as_allowed() -> None:
+    busy, most, lock = [0], [0], threading.Lock()
+
+    def talk(connection: ServerConnection) -> None:
+        connection.send(pack_openpi({}))
+        for _ in connection:
+            with lock:
+                busy[0] += 1
+                most[0] = max(most[0], busy[0])
+            time.sleep(0.05)
+            with lock:
+                busy[0] -= 1
+            connection.send(pack_openpi({"actions": FINE}))
+
+    with websocket(talk) as address:
+        policy = RemotePolicy(mapping("openpi", address), SPEC, sessions=2)
+        act_once(policy, moving(5))
+        policy.close()
+    assert most == [2]
+    assert policy.failures == {}
+
+
+def test_it_is_shown_no_more_than_the_mapping_names() -> None:
+    seen: list[dict] = []
+
+    def talk(connection: ServerConnection) -> None:
+        connection.send(pack_openpi({}))
+        for data in connection:
+            seen.append(unpack_openpi(data))  # type: ignore[arg-type]
+            connection.send(pack_openpi({"actions": FINE}))
+
+    truth = {"gripper_position": torch.tensor([[[1.0, 2.0, 3.0]]]), "object_position": torch.ones(1, 1, 3)}
+    with websocket(talk) as address:
+        file = mapping("openpi", address)
+        act_once(RemotePolicy(file, SPEC), replace(moving(), truth=truth))
+        states = replace(file, observation=replace(file.observation, states={"state": "gripper_position"}))
+        act_once(RemotePolicy(states, SPEC), replace(moving(), truth=truth))
+        with pytest.raises(ConfigError, match="no state 'gripper_position'"):
+            act_once(RemotePolicy(states, SPEC), moving())
+    assert [*seen[0]] == ["observation/image", "prompt"]
+    assert seen[1]["state"].tolist() == [1.0, 2.0, 3.0]
+
+
+@pytest.mark.parametrize("package", ["msgpack", "websockets"])
+def test_a_missing_package_is_named_with_the_extra(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] == package]:
+        monkeypatch.setitem(sys.modules, name, None)
+    remote = RemotePolicy(mapping("openpi", "ws://127.0.0.1:1"), SPEC)
+    with serve(Painter, SPEC, "act", port=0) as server:  # which needs neither
+        act_once(RemotePolicy(mapping("act", server.address), SPEC), shown(1))
+    asked = partial(pack_openpi, {}) if package == "msgpack" else partial(remote.start, shown(1))
+    with pytest.raises(ConfigError, match=rf"the package '{package}': pip install 'rslwm\[policies\]'"):
+        asked()
 
 
 # ----------------------------------------------------------------------------------------------------- as it should not

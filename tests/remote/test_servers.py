@@ -5,7 +5,7 @@ import socket
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import Any
 
 import msgpack
@@ -18,7 +18,7 @@ from websockets.sync.client import connect
 from policies import SPEC, Painter, shown
 from rslwm.actors.base import Actor, Observation
 from rslwm.actors.served import serve
-from rslwm.remote.codecs import from_json, pack_openpi, to_json, unpack_openpi
+from rslwm.remote.codecs import from_json, pack_openpi, pack_vla_eval, to_json, unpack_openpi
 from rslwm.remote.mapping import Protocol
 from rslwm.remote.server import Server
 from rslwm.serialisation import ConfigError
@@ -179,7 +179,7 @@ class Broken(Painter):
         raise RuntimeError("no memory")
 
 
-def test_a_defect_of_the_policy_is_told_and_the_server_goes_on(servers: Any, capfd: Any) -> None:
+def test_a_defect_of_the_policy_is_told_and_the_server_goes_on(servers: Any) -> None:
     body = to_json({"image": PICTURE, "instruction": WORDS}).encode()
     address = servers("act", Broken).address
     for _ in range(2):
@@ -205,3 +205,37 @@ def test_with_a_token_only_who_has_it_may_ask(servers: Any, header: str) -> None
 def test_nobody_else_can_connect_without_a_token(host: str) -> None:
     with pytest.raises(ConfigError, match="give a token"):
         serve(Painter, SPEC, "openpi", host=host, port=0)
+
+
+def mutations(whole: bytes, count: int) -> Iterator[bytes]:
+    rng = np.random.default_rng(2)
+    for _ in range(count):
+        data, place = bytearray(whole), int(rng.integers(len(whole)))
+        data[place : place + int(rng.integers(0, 9))] = rng.bytes(int(rng.integers(0, 9)))
+        yield bytes(data)
+
+
+@pytest.mark.parametrize("protocol", ["act", "openpi", "vla-eval"])
+def test_a_server_outlives_whatever_is_sent_to_it(servers: Any, protocol: Protocol) -> None:
+    server = servers(protocol)
+    if protocol == "act":
+        whole = to_json({"image": PICTURE, "instruction": WORDS}).encode()
+        found = {post(f"{server.address}/act", data)[0] for data in mutations(whole, 60)}
+        assert found <= {200, 400}
+        assert post(f"{server.address}/act", whole)[0] == 200
+        return
+    if protocol == "vla-eval":
+        payload = {"images": {"a": PICTURE}, "task_description": WORDS}
+        whole = pack_vla_eval({"type": "observation", "payload": payload, "seq": 1, "timestamp": 1.0})
+    else:
+        whole = pack_openpi({"observation/image": PICTURE, "prompt": WORDS})
+    for data in [*mutations(whole, 60), b"", "text", whole]:
+        with connect(server.address, compression=None) as it:
+            if protocol == "openpi":
+                it.recv(timeout=10)
+            it.send(data)
+            reply: Any = b"silence"
+            with suppress(TimeoutError):
+                reply = it.recv(timeout=0.5)
+    assert isinstance(reply, bytes)
+    assert b"actions" in reply

@@ -101,9 +101,9 @@ class RemotePolicy(Actor):
 
     def close(self) -> None:
         """Leave every server."""
-        for place in self._places:
-            place.session.close()
         if self._pool is not None:
+            for place in self._places:
+                self._pool.submit(place.session.close)  # at once: a server that stalls isn't quick at this either
             self._pool.shutdown()
         self._places, self._pool = [], None
 
@@ -118,7 +118,7 @@ class RemotePolicy(Actor):
             except DataError as error:
                 self.failures[p] = f"action {self._steps}: {error}"
                 log.warning("place %d stands still from action %d on: %s", p, self._steps, error)
-                self._places[p].session.close()
+                self._pool.submit(self._places[p].session.close)
         return done
 
 

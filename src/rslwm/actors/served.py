@@ -11,7 +11,7 @@ import torch
 from rslwm.actors.base import Actor, Observation
 from rslwm.remote.mapping import Protocol
 from rslwm.remote.server import Served, Server
-from rslwm.types import ActionSpec
+from rslwm.types import ActionSpec, DataError
 
 
 class ActorPolicy:
@@ -19,8 +19,9 @@ class ActorPolicy:
 
     def __init__(self, factory: Callable[[], Actor], spec: ActionSpec) -> None:
         self.actor, self.spec = factory(), spec
-        if self.actor.spec is not None:
-            spec.require(self.actor.spec, "the server", "the actor")
+        if self.actor.spec not in (None, spec):
+            both = f"{self.actor.spec} of the actor, {spec} of the server"
+            raise DataError(f"the action specs differ: {both}. Serve the actor's own")
 
     def start(self) -> None:
         self._done: torch.Tensor | None = None

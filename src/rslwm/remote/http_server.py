@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 import threading
 from http import HTTPStatus
@@ -15,6 +16,9 @@ from rslwm.types import DataError
 
 if TYPE_CHECKING:
     from rslwm.remote.server import Served
+
+
+log = logging.getLogger(__name__)
 
 
 class ActServer(ThreadingHTTPServer):
@@ -35,12 +39,13 @@ class ActServer(ThreadingHTTPServer):
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that leaves in the middle is nothing to report; a defect is."""
         if not isinstance(sys.exception(), OSError):
-            super().handle_error(request, client_address)
+            log.exception("a request failed")
 
 
 class _Handler(BaseHTTPRequestHandler):
     server: ActServer
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # head and body are two packets, and the second wouldn't wait for the first
     timeout = 60  # seconds of silence after which a connection is dropped
 
     def do_GET(self) -> None:

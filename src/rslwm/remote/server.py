@@ -130,7 +130,8 @@ def _listener(served: Served, host: str, port: int) -> Any:
             log.info("a client left")
 
     return needs("websockets.sync.server").serve(
-        handle, host, port, compression=None, max_size=MAX_BYTES, ping_interval=None, close_timeout=1,
+        handle, host, port, origins=[None],  # no page in a browser
+        compression=None, max_size=MAX_BYTES, ping_interval=None, close_timeout=1,
         process_request=lambda connection, request: _http(served, connection, request), server_header=None,
     )  # fmt: skip
 
