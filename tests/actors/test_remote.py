@@ -248,7 +248,7 @@ def test_it_is_shown_no_more_than_the_mapping_names() -> None:
 
 @pytest.mark.parametrize("package", ["msgpack", "websockets"])
 def test_a_missing_package_is_named_with_the_extra(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in sys.modules if name.partition(".")[0] == package]:
+    for name in {package, *(name for name in sys.modules if name.partition(".")[0] == package)}:
         monkeypatch.setitem(sys.modules, name, None)
     remote = RemotePolicy(mapping("openpi", "ws://127.0.0.1:1"), SPEC)
     with serve(Painter, SPEC, "act", port=0) as server:  # which needs neither
