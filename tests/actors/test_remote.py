@@ -1,104 +1,27 @@
-"""A policy at an address: the same actions as in this process, and every way in which a server can fail."""
+"""A policy at an address: the same actions as in this process."""
 
 import json
-import re
-import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from websockets.sync.server import ServerConnection
-from websockets.sync.server import serve as listen
 
 from policies import SPEC, Painter, mapping, shown
-from rslwm.actors.base import ACTORS, Observation
+from policy_servers import AFTER_FINE, FINE, act_once, answer, http, moving, ok, vla_eval, websocket
+from rslwm.actors.base import ACTORS
 from rslwm.actors.remote import RemotePolicy
 from rslwm.actors.served import serve
 from rslwm.envs.base import play
-from rslwm.remote.arrays import MAX_BYTES, ProtocolError
-from rslwm.remote.codecs import pack_openpi, pack_vla_eval, unpack_openpi, unpack_vla_eval
+from rslwm.remote.codecs import pack_openpi, unpack_openpi
 from rslwm.remote.mapping import PolicyMapping, Protocol
 from rslwm.serialisation import ConfigError
-
-FINE = np.full((1, 7), 0.05, np.float32)
-AFTER_FINE = [1.0, 1.0, 1.0, 0.2, 0.2, 0.2, -0.9]
-STILL = torch.tensor([0.0] * 6 + [-0.2])
-
-
-def moving(places: int = 1) -> Observation:
-    """After an action that left the gripper a little closed: standing still keeps it so."""
-    return shown(places, done=STILL.expand(places, 1, 7).clone())
-
-
-@contextmanager
-def http(answer: Callable[[bytes], bytes | None]) -> Iterator[str]:
-    """A server of raw bytes: what it answers to a request's first line; None is nothing at all, ever."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    held: list[socket.socket] = []
-
-    def run() -> None:
-        while True:
-            try:
-                connection, _ = listener.accept()
-            except OSError:
-                return
-            held.append(connection)
-            threading.Thread(target=talk, args=(connection,), daemon=True).start()
-
-    def talk(connection: socket.socket) -> None:
-        data = b""
-        while b"\r\n\r\n" not in data:
-            data += connection.recv(2**16)
-        head, _, body = data.partition(b"\r\n\r\n")
-        length = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0])
-        while len(body) < length:
-            body += connection.recv(2**16)
-        reply = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n" if b"/reset" in head else answer(head)
-        if reply is None:
-            return
-        try:
-            connection.sendall(reply)
-            connection.shutdown(socket.SHUT_WR)
-        except OSError:
-            return
-
-    threading.Thread(target=run, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    finally:
-        listener.close()
-        for connection in held:
-            connection.close()
-
-
-def ok(body: str) -> bytes:
-    return f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
-
-
-@contextmanager
-def websocket(talk: Callable[[ServerConnection], object]) -> Iterator[str]:
-    with listen(talk, "127.0.0.1", 0, compression=None, max_size=None, close_timeout=0.2) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        yield f"ws://127.0.0.1:{server.socket.getsockname()[1]}"
-        server.shutdown()
-        thread.join()
-
-
-def act_once(policy: RemotePolicy, observation: Observation) -> list[float]:
-    policy.start(observation)
-    return policy.act(observation)[0].tolist()
-
-
-# ------------------------------------------------------------------------------------------------------ as it should be
 
 
 @pytest.mark.parametrize("protocol", ["act", "openpi", "vla-eval"])
@@ -258,196 +181,12 @@ def test_a_missing_package_is_named_with_the_extra(package: str, monkeypatch: py
         asked()
 
 
-# ----------------------------------------------------------------------------------------------------- as it should not
-
-
-def stall(connection: ServerConnection) -> None:
-    time.sleep(3)
-
-
-OPENPI: dict[str, tuple[Callable[[ServerConnection], object], str]] = {
-    "stall": (stall, "not done within 1 s"),
-    "closed": (lambda c: c.close(1011, "no memory"), "1011"),
-    "cut": (lambda c: c.socket.shutdown(socket.SHUT_RDWR), "no close frame"),
-    "traceback": (lambda c: c.send("Traceback:\n  File\nKeyError: 'state'"), "text instead .* KeyError: 'state'"),
-    "no msgpack": (lambda c: c.send(b"\xc1"), "not msgpack"),
-    "no map": (lambda c: c.send(pack_openpi([1])), "expected a map"),
-    "no actions": (lambda c: c.send(pack_openpi({"action": FINE})), "no 'actions'; it has 'action'"),
-    "NaN": (lambda c: c.send(pack_openpi({"actions": FINE * np.nan})), "isn't finite"),
-    "infinite": (lambda c: c.send(pack_openpi({"actions": FINE / 0})), "isn't finite"),
-    "width": (lambda c: c.send(pack_openpi({"actions": FINE[:, :6]})), "6 numbers, the mapping says 7"),
-    "batch": (lambda c: c.send(pack_openpi({"actions": FINE[None]})), "shape .1, 1, 7."),
-    "none": (lambda c: c.send(pack_openpi({"actions": FINE[:0]})), "shape .0, 7."),
-    "too large": (lambda c: c.send(bytes(MAX_BYTES + 1)), "1009"),
-    "object": (
-        lambda c: c.send(pack_openpi({"actions": {b"__ndarray__": True, b"dtype": "O", b"data": b""}})),
-        "plain numbers",
-    ),
-}
-
-
-@pytest.mark.filterwarnings("ignore:.*divide by zero")
-@pytest.mark.parametrize("fault", OPENPI)
-def test_a_failing_server_leaves_the_other_places_alone(fault: str, caplog: pytest.LogCaptureFixture) -> None:
-    """The second of three episodes fails with its second action."""
-    fails, reason = OPENPI[fault]
-
-    def talk(connection: ServerConnection) -> None:
-        connection.send(pack_openpi({}))
-        for number, message in enumerate(connection):
-            if number and b"cube!" in message and b"cube!!" not in message:
-                fails(connection)
-                return
-            connection.send(pack_openpi({"actions": FINE}))
-
-    with websocket(talk) as address:
-        policy = RemotePolicy(mapping("openpi", address, timeout_s=1.0), SPEC)
-        policy.start(moving(3))
-        assert torch.allclose(policy.act(moving(3)), torch.tensor([AFTER_FINE] * 3), atol=1e-5)
-        for _ in range(2):
-            actions = policy.act(moving(3))
-            assert torch.allclose(actions[[0, 2]], torch.tensor([AFTER_FINE] * 2), atol=1e-5)
-            assert torch.allclose(actions[1], STILL, atol=1e-6)
-        policy.close()
-    assert [*policy.failures] == [1]
-    assert policy.failures[1].startswith("action 2: ")
-    assert re.search(reason, policy.failures[1]), policy.failures[1]
-    assert "place 1 stands still from action 2 on" in caplog.text
-
-
-def head(status: str = "200 OK", **headers: str) -> bytes:
-    return "\r\n".join(
-        [f"HTTP/1.1 {status}", *(f"{k.replace('_', '-')}: {v}" for k, v in headers.items()), "", ""]
-    ).encode()
-
-
-ACT: dict[str, tuple[bytes | None, str]] = {
-    "stall": (None, "not done within 1 s"),
-    "refused": (head("400 Bad Request", Content_Length="9") + b"no image!", "status 400: no image!"),
-    "error": (ok('"error"'), "text instead of an action: error"),
-    "message": (ok('{"error": "no memory"}'), "a map without an action; it has 'error'"),
-    "no JSON": (ok("<html>"), "not JSON"),
-    "NaN": (ok("[0, 0, 0, 0, 0, 0, NaN]"), "isn't finite"),
-    "width": (ok("[0, 0, 0]"), "3 numbers, the mapping says 7"),
-    "text": (ok('[0, 0, 0, 0, 0, 0, "open"]'), "isn't made of numbers"),
-    "short": (head(Content_Length="100") + b"[0", "ends 98 bytes early"),
-    "no HTTP": (b"hello\r\n", "hello"),
-    "closed": (b"", "closed connection without response"),
-    "too large": (head(Content_Length=str(MAX_BYTES + 9)) + b" " * (MAX_BYTES + 9), "which is the limit"),
-}
-
-
-@pytest.mark.parametrize("fault", ACT)
-def test_every_fault_over_http_is_named(fault: str) -> None:
-    reply, reason = ACT[fault]
-    with http(lambda head: reply) as address:
-        policy = RemotePolicy(mapping("act", address, timeout_s=1.0), SPEC)
-        assert act_once(policy, moving()) == pytest.approx(STILL.tolist(), abs=1e-6)
-    assert reason in policy.failures[0]
-
-
-def test_a_server_that_goes_on_sending_is_cut_off_in_time() -> None:
-    listener = socket.create_server(("127.0.0.1", 0))
-
-    def talk() -> None:
-        reset, _ = listener.accept()
-        reset.recv(2**16)
-        reset.sendall(head(Content_Length="2") + b"{}")
-        connection, _ = listener.accept()
-        connection.sendall(head()[:-2])
-        try:
-            for _ in range(100):
-                connection.sendall(b"X: y\r\n")
-                time.sleep(0.05)
-        except OSError:
-            return
-
-    threading.Thread(target=talk, daemon=True).start()
-    policy = RemotePolicy(mapping("act", f"http://127.0.0.1:{listener.getsockname()[1]}", timeout_s=1.0), SPEC)
-    began = time.monotonic()
-    act_once(policy, moving())
-    listener.close()
-    assert time.monotonic() - began < 3
-    assert "not done within 1 s" in policy.failures[0]
-
-
-def vla_eval(reply: Callable[[dict], bytes | str], hello: dict | None = None) -> Callable[[ServerConnection], object]:
-    def talk(connection: ServerConnection) -> None:
-        for data in connection:
-            message = unpack_vla_eval(data)  # type: ignore[arg-type]
-            if message["type"] == "hello":
-                connection.send(answer("hello", hello or {"protocol_version": 1}, message["seq"]))
-            elif message["type"] == "observation":
-                connection.send(reply(message))
-
-    return talk
-
-
-def answer(kind: str, payload: Any, number: int) -> bytes:
-    return pack_vla_eval({"type": kind, "payload": payload, "seq": number, "timestamp": 1.0})
-
-
-VLA_EVAL: dict[str, tuple[Callable[[dict], bytes | str], str]] = {
-    "error": (lambda m: answer("error", {"error": "failed: KeyError: 'state'"}, m["seq"]), "KeyError: 'state'"),
-    "other number": (lambda m: answer("action", {"actions": FINE[0]}, m["seq"] - 1), "expected 'action' to message 3"),
-    "other kind": (lambda m: answer("hello", {}, m["seq"]), "expected 'action' to message 3"),
-    "unknown": (lambda m: pack_vla_eval({"type": "action", "payload": {}}), "'seq' is None"),
-    "no actions": (lambda m: answer("action", {}, m["seq"]), "no 'actions'; it has nothing"),
-    "text": (lambda m: "busy", "text instead of a binary message: busy"),
-    "NaN": (lambda m: answer("action", {"actions": [float("nan")] * 7}, m["seq"]), "isn't finite"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("fault", VLA_EVAL)
-def test_every_fault_of_vla_eval_is_named(fault: str) -> None:
-    reply, reason = VLA_EVAL[fault]
-    with websocket(vla_eval(reply)) as address:
-        policy = RemotePolicy(mapping("vla-eval", address, timeout_s=2.0), SPEC)
-        act_once(policy, moving())
-        policy.close()
-    assert reason in policy.failures[0]
-
-
 def test_vla_eval_may_answer_steps_or_chunks() -> None:
     for rows in (FINE[0], FINE, np.concatenate([FINE, FINE])):
         with websocket(vla_eval(lambda m, rows=rows: answer("action", {"actions": rows}, m["seq"]))) as address:
             policy = RemotePolicy(mapping("vla-eval", address), SPEC)
             assert act_once(policy, moving())[:6] == pytest.approx(AFTER_FINE[:6], abs=1e-5)
             policy.close()
-
-
-def test_a_server_of_vla_eval_that_means_something_else_is_an_error_of_the_whole() -> None:
-    spec = {"position": {"dims": 3, "format": "absolute_xyz"}, "rest": {"dims": 4, "format": "raw"}}
-    with websocket(vla_eval(lambda m: b"", {"protocol_version": 1, "action_spec": spec})) as address:
-        policy = RemotePolicy(mapping("vla-eval", address), SPEC)
-        with pytest.raises(ConfigError, match=f"says 'delta', {address} says 'absolute'"):
-            policy.start(moving(2))
-        policy.close()
-
-
-def test_an_address_where_nobody_is_fails_at_once_and_says_so() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    for protocol, scheme in (("act", "http"), ("openpi", "ws"), ("vla-eval", "ws")):
-        address = f"{scheme}://127.0.0.1:{port}"
-        with pytest.raises(ProtocolError, match=f"no place has a policy: action 0: {address}: .*refused"):
-            RemotePolicy(mapping(protocol, address), SPEC).start(shown(2))  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
-    "address", ["127.0.0.1:8000", "http://127.0.0.1:8000", "ws://", "ws://127.0.0.1:port", "ws://127.0.0.1:0", ""]
-)
-def test_what_is_no_address_of_the_protocol_is_refused(address: str) -> None:
-    with pytest.raises(ConfigError, match=r"isn't one of openpi, such as ws://127\.0\.0\.1:8000"):
-        RemotePolicy(mapping("openpi", address), SPEC).start(shown(1))
-
-
-def test_it_needs_frames_and_instructions() -> None:
-    policy = RemotePolicy(mapping("act", "http://127.0.0.1:1"), SPEC)
-    with pytest.raises(ConfigError, match="shows none; let it decode them"):
-        policy.start(replace(shown(1), frames=None))
-    with pytest.raises(ConfigError, match="has no instructions"):
-        policy.start(replace(shown(1), instructions=()))
 
 
 def test_what_is_recorded_is_the_mapping_as_it_was_resolved() -> None:
