@@ -26,6 +26,7 @@ SAYS = {
     "envs": "where: imagined worlds, the simulator, and the loop",
     "actors": "who acts: recorded, planner, expert, random, yours",
     "plan": "planners over any world model",
+    "remote": "policies at an address",
     "train": "one loop for all that is trained",
     "model": "the action-conditioned diffusion transformer",
     "latents": "latent spaces: encoder, adapter, normaliser, pixels",

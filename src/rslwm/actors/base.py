@@ -56,7 +56,7 @@ class Actor(ABC):
 
 
 def _load_builtin() -> None:
-    for module in ("blind", "planner", "inverse", "expert"):
+    for module in ("blind", "planner", "inverse", "expert", "remote"):
         importlib.import_module(f"rslwm.actors.{module}")
 
 

@@ -32,6 +32,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "latents train": ("cli.compare:TrainSpaces", "train a latent space: encoder, adapter, pixel decoder"),
     "latents encode": ("cli.latents:Encode", "write the latents of a data set to disk"),
     "metrics list": ("cli.metrics:List", "list what can be measured, or say all about one metric"),
+    "policy serve": ("cli.policy:Serve", "serve an actor as a policy at an address"),
+    "policy check": ("cli.policy:Check", "ask a policy at an address one question, and say what it answers"),
     "bench sim": ("bench.sim:Sim", "measure how fast the simulator is on one core"),
     "bench rollout": ("bench.generation:Rollout", "measure how fast a world model rolls out on this machine"),
     "bench plan": ("bench.generation:Plan", "measure how fast plans are found, and in how much memory"),
