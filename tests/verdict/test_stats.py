@@ -164,7 +164,7 @@ def test_what_else_is_counted_is_drawn_by_itself_and_moves_no_episode():
     values = np.arange(float(len(EPISODES)))
     table = rows(latent="a", metric="skill", unit=EPISODES, value=values)
     names = [f"policy {i}" for i in range(5)]
-    both = Rows.concatenate([table, rows(latent="a", metric="agreement", unit=names, value=np.arange(5.0))])
+    both = join(table, rows(latent="a", metric="agreement", unit=names, value=np.arange(5.0)))
     alone = Resampling.of(table, 20, 0.95, 0)
     drawn = Resampling.of(both, 20, 0.95, 0, {"agreement": "policies"})
     assert drawn.units == (*alone.units, *names)
