@@ -32,6 +32,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "latents train": ("cli.compare:TrainSpaces", "train a latent space: encoder, adapter, pixel decoder"),
     "latents encode": ("cli.latents:Encode", "write the latents of a data set to disk"),
     "metrics list": ("cli.metrics:List", "list what can be measured, or say all about one metric"),
+    "policy train": ("cli.policy_train:Train", "train policies of the ladder and count their true successes"),
     "bench sim": ("bench.sim:Sim", "measure how fast the simulator is on one core"),
     "bench rollout": ("bench.generation:Rollout", "measure how fast a world model rolls out on this machine"),
     "bench plan": ("bench.generation:Plan", "measure how fast plans are found, and in how much memory"),
