@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,6 +16,8 @@ from torch import Tensor
 from rslwm.actors.words import forgotten, numbered
 from rslwm.serialisation import content_hash
 from rslwm.sim.lessons import Lesson, LessonConfig, lessons
+from rslwm.sim.sight import places
+from rslwm.sim.tabletop import Tabletop
 from rslwm.tensors import opened, read_weights, write_tensors
 from rslwm.types import Progress, silent
 
@@ -27,16 +30,27 @@ _NOISE = 0.03  # highest standard deviation
 _GAIN = 0.05  # how much brighter or darker
 
 
+class Batch(NamedTuple):
+    """Rows of :class:`Lessons`: ``frames`` (B, pictures, 3, H, W) in [0, 1], the present one last."""
+
+    frames: Tensor
+    words: Tensor
+    actions: Tensor
+    facts: Tensor
+    places: Tensor
+
+
 @dataclass(frozen=True)
 class Lessons:
     """``frames`` (N, 3, H, W) uint8, ``before`` (N,) the row of the frame before each, ``words`` (N, LENGTH),
-    ``actions`` (N, A) normalised, ``facts`` (N, WIDTH)."""
+    ``actions`` (N, A) normalised, ``facts`` (N, WIDTH), ``places`` (N, 3, 2) as of :func:`rslwm.sim.sight.places`."""
 
     frames: Tensor
     before: Tensor
     words: Tensor
     actions: Tensor
     facts: Tensor
+    places: Tensor
 
     @classmethod
     def recorded(cls, config: LessonConfig, indices: range, folder: Path, progress: Progress = silent) -> Lessons:
@@ -56,18 +70,19 @@ class Lessons:
             found.append({name: x[wanted] for name, x in tensors.items()})
             progress(min(start + FILE, indices.stop) - indices.start, len(indices), "lessons")
         whole = {name: torch.cat([part[name] for part in found]) for name in found[0]}
+        camera = Tabletop(config.image_size).camera(config.camera)
+        whole["places"] = torch.from_numpy(places(whole["facts"].numpy(), camera))
         return cls(before=torch.arange(len(whole["first"])) - (~whole.pop("first")).long(), **whole)
 
     def __len__(self) -> int:
         return len(self.frames)
 
-    def sample(self, count: int, pictures: int, draw: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Frames (B, pictures, 3, H, W) in [0, 1], words, actions and facts of rows drawn at random. The frames are
-        blurred and noisy in part: those that a world model makes are."""
+    def sample(self, count: int, pictures: int, draw: torch.Generator) -> Batch:
+        """Rows drawn at random. The frames are blurred and noisy in part: those that a world model makes are."""
         rows = torch.randint(len(self), (count,), generator=draw)
         seen = self.frames[rows[:, None] if pictures == 1 else torch.stack([self.before[rows], rows], 1)]
         words = forgotten(self.words[rows], _UNKNOWN, draw)
-        return _spoilt(seen.float() / 255, draw), words, self.actions[rows], self.facts[rows]
+        return Batch(_spoilt(seen.float() / 255, draw), words, self.actions[rows], self.facts[rows], self.places[rows])
 
 
 def _spoilt(frames: Tensor, draw: torch.Generator) -> Tensor:

@@ -14,7 +14,7 @@ from rslwm.actors.behaviour_cloning import BehaviourCloning
 from rslwm.actors.lessons import Lessons
 from rslwm.actors.perceiving_expert import PerceivingExpert
 from rslwm.actors.policy import Policy
-from rslwm.actors.sight import SightConfig
+from rslwm.actors.sight import SightConfig, misplaced
 from rslwm.compute import ComputeConfig, generator, seeded
 from rslwm.files import read_json, write_whole
 from rslwm.optim import OptimConfig
@@ -30,6 +30,8 @@ SHIPPED = Path(__file__).parent / "ladder"
 
 COMPUTE = ComputeConfig(device="cpu", dtype="float32")
 """What policies are trained with: small networks, and the same weights everywhere."""
+
+_PLACING = 0.05  # weight of the maps' loss
 
 KINDS: dict[str, type[Policy]] = {"cloning": BehaviourCloning, "perceiving": PerceivingExpert}
 
@@ -63,8 +65,13 @@ def learn(config: PolicyConfig, folder: Path, lessons: Path, progress: Progress 
 
     def loss(batch: int) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         draw = generator(config.seed, "policy", batch)
-        frames, words, actions, facts = seen.sample(config.optim.batch_size, config.sight.frames, draw)
-        return policy.loss(network(frames, network.read(words)), actions, facts), {}
+        shown = seen.sample(config.optim.batch_size, config.sight.frames, draw)
+        numbers, maps = network(shown.frames, network.read(shown.words))
+        acting = policy.loss(numbers, shown.actions, shown.facts)
+        if maps is None:
+            return acting, {"acting": acting}
+        placing = misplaced(maps, shown.places)
+        return acting + _PLACING * placing, {"acting": acting, "placing": placing}
 
     trained = fit(network, loss, config.optim, folder, COMPUTE, progress)
     weights = (trained.average or network).state_dict()

@@ -60,7 +60,8 @@ class Policy(Actor):
         if shown.shape[1] == 1:  # nothing was seen before the very first frame
             shown = torch.cat([shown if self._before is None else self._before, shown], 1)
         self._before = shown[:, -1:]
-        action = self.decide(self.network(shown[:, 2 - self.network.config.frames :], self._said))
+        numbers, _ = self.network(shown[:, 2 - self.network.config.frames :], self._said)
+        action = self.decide(numbers)
         return action.to(observation.frames.device)
 
 

@@ -23,10 +23,17 @@ FACTS: dict[str, int] = {
 """Facts and how many numbers each is. The thing is the object that has to move, or the drawer's handle."""
 
 WIDTH = sum(FACTS.values())
+METRES = 0.1
+"""Metres that are 1 among the facts."""
 
 _CENTRE = np.array([0.29, 0.0, 0.05])  # of the places on the table, in metres
-_SCALE = 0.1  # metres that are 1 among the facts
 _THING = "thing"  # the name of the object that the instruction means, whatever its colour
+
+
+def where(fact: str) -> slice:
+    """The numbers of one fact."""
+    start = sum([*FACTS.values()][: [*FACTS].index(fact)])
+    return slice(start, start + FACTS[fact])
 
 
 def facts(task: Task, state: TableState) -> np.ndarray:
@@ -46,13 +53,21 @@ def facts(task: Task, state: TableState) -> np.ndarray:
         "thing": _scaled(thing),
         "thing_yaw": [np.cos(4 * turn), np.sin(4 * turn)],  # the same after a quarter turn
         "goal": _scaled(state.goal_position),
-        "opening": state.drawer_opening / _SCALE,
+        "opening": state.drawer_opening / METRES,
         "held": name in state.held,
         "touched": name in state.touched,
         "family": [task.family == family for family in FAMILIES],
         "open": task.goal == "open",
     }
     return np.concatenate([np.atleast_1d(np.asarray(values[fact], np.float32)) for fact in FACTS])
+
+
+def places(numbers: np.ndarray, camera: np.ndarray) -> np.ndarray:
+    """Where the gripper, the thing and the goal of facts (N, WIDTH) are in the picture of a camera, a matrix (3, 4) of
+    :meth:`rslwm.sim.tabletop.Tabletop.camera`: (N, 3, 2), right and down from its corner, its side being 1."""
+    scaled = np.stack([numbers[:, where(name)] for name in ("gripper", "thing", "goal")], 1)
+    seen = _metres(scaled) @ camera[:, :3].T + camera[:, 3]
+    return (seen[..., :2] / seen[..., 2:]).astype(np.float32)
 
 
 def as_seen(numbers: np.ndarray) -> tuple[Task, TableState]:
@@ -78,7 +93,7 @@ def as_seen(numbers: np.ndarray) -> tuple[Task, TableState]:
         joint_position=np.zeros(6),
         objects={} if drawer else {_THING: Pose(thing, turn, True)},
         goal_position=_metres(seen["goal"]),
-        drawer_opening=float(seen["opening"][0]) * _SCALE if drawer else 0.0,
+        drawer_opening=float(seen["opening"][0]) * METRES if drawer else 0.0,
         handle_position=thing if drawer else np.zeros(3),
         touched=frozenset([name] if seen["touched"][0] > 0.5 else []),
         held=frozenset([name] if seen["held"][0] > 0.5 else []),
@@ -87,8 +102,8 @@ def as_seen(numbers: np.ndarray) -> tuple[Task, TableState]:
 
 
 def _scaled(position: np.ndarray) -> np.ndarray:
-    return (position - _CENTRE) / _SCALE
+    return (position - _CENTRE) / METRES
 
 
 def _metres(scaled: np.ndarray) -> np.ndarray:
-    return scaled * _SCALE + _CENTRE
+    return scaled * METRES + _CENTRE
