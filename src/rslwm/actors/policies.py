@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -51,7 +51,7 @@ class PolicyConfig:
     seed: int = 0
     """Of its initial weights and of the order in which it sees things."""
     optim: OptimConfig = field(
-        default_factory=lambda: OptimConfig(steps=2000, lr=2e-3, warmup=100, ema=0.99, checkpoint_every=1000)
+        default_factory=lambda: OptimConfig(steps=1000, lr=4e-3, warmup=50, ema=0.99, checkpoint_every=500)
     )
 
 
@@ -112,4 +112,22 @@ def names(folder: Path = SHIPPED) -> list[str]:
     return sorted(found, key=lambda name: (card(name, folder)["success"]["all"]["rate"], name))
 
 
-LADDER: dict[str, PolicyConfig] = {}
+def _policy(
+    kind: Literal["cloning", "perceiving"], sight: SightConfig, lessons: tuple[int, int], steps: int, seed: int
+) -> PolicyConfig:
+    optim = replace(PolicyConfig().optim, steps=steps)
+    return PolicyConfig(kind, sight, first=lessons[0], episodes=lessons[1], seed=seed, optim=optim)
+
+
+_POINTS, _BOTH, _PATCHES = SightConfig("points", 40), SightConfig("points", 40, 2), SightConfig("patches", 48)
+
+LADDER: dict[str, PolicyConfig] = {
+    "sees-points-1000": _policy("perceiving", _POINTS, (0, 1000), 1500, 1),
+    "clones-points-1000": _policy("cloning", _POINTS, (500, 1000), 1200, 2),
+    "sees-points-400": _policy("perceiving", _POINTS, (1000, 400), 700, 3),
+    "clones-both-700": _policy("cloning", _BOTH, (800, 700), 800, 4),
+    "clones-points-300": _policy("cloning", _POINTS, (0, 300), 500, 5),
+    "sees-points-150": _policy("perceiving", _POINTS, (300, 150), 350, 6),
+    "clones-patches-800": _policy("cloning", _PATCHES, (0, 800), 900, 7),
+}
+"""The policies that are shipped, by name: what acts, what looks, and the number of its lessons."""
