@@ -31,7 +31,6 @@ class PerceivingExpert(Policy):
 
     def start(self, observation: Observation) -> None:
         super().start(observation)
-        self._believed: np.ndarray | None = None
         self._looks = 0
 
     def decide(self, out: Tensor) -> Tensor:
@@ -45,11 +44,10 @@ class PerceivingExpert(Policy):
 
     def _remembered(self, seen: np.ndarray) -> np.ndarray:
         """Facts (B, WIDTH) with the places of gripper and goal from all frames since the start."""
-        self._looks += 1
         places = np.concatenate([seen[:, where("gripper")], seen[:, where("goal")]], 1)
-        if self._believed is None:
-            self._believed = places
-        self._believed = self._believed + max(1 / self._looks, _LEAST) * (places - self._believed)
+        before = self._believed if self._looks else places
+        self._looks += 1
+        self._believed = before + max(1 / self._looks, _LEAST) * (places - before)
         known = seen.copy()
         known[:, where("gripper")], known[:, where("goal")] = np.split(self._believed, 2, 1)
         return known

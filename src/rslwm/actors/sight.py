@@ -20,7 +20,9 @@ SIDE = 64
 _HIDDEN = 256
 _SHARP = 4.0  # how much maps are scaled up: a softmax over a thousand places is flat to begin with
 _PLACES = 3  # whose maps are told where they are: gripper, thing and goal
-_WINDOW = [(x, y) for y in range(-26, 9, 3) for x in range(-10, 11, 3)]  # pixels around a place: an arm comes from above
+_WINDOW = [
+    (x, y) for y in range(-26, 9, 3) for x in range(-10, 11, 3)
+]  # pixels around a place: an arm comes from above
 _CLOSE = 6  # channels of what is seen there
 _PATCH = 8
 _DEEP = 4
@@ -42,8 +44,8 @@ class SightConfig:
 
 class Sight(nn.Module):
     """``read`` makes of words (B, LENGTH) what ``forward`` takes with frames (B, frames, 3, SIDE, SIDE) in [0, 1]; it
-    gives (B, out) and, of networks with maps, the logits (B, 3, h, w) of those that show where the gripper, the thing to
-    move and the goal are. An instruction is read once, and looked at with every frame. Raises ConfigError: it is to
+    gives (B, out) and, of networks with maps, the logits (B, 3, h, w) of those that show where the gripper, the thing
+    to move and the goal are. An instruction is read once, and looked at with every frame. Raises ConfigError: it is to
     see another number of frames than 1 or 2."""
 
     def __init__(self, config: SightConfig, out: int) -> None:
@@ -71,8 +73,13 @@ class Points(Sight):
         self.fine, self.coarse = nn.Conv2d(32, maps, 1), nn.Conv2d(width, 4 * maps, 1)
         self.film = nn.Linear(language, 2 * (32 + width))
         self.near = nn.Conv2d(32, _CLOSE, 1)
-        self.looks = nn.ModuleList(nn.Linear(_CLOSE * len(_WINDOW), 64) for _ in range(_PLACES))
-        layers = [nn.Linear(3 * maps + language + _PLACES * 64, _HIDDEN), nn.SiLU(), nn.Linear(_HIDDEN, _HIDDEN), nn.SiLU()]
+        self.looks = nn.ModuleList(nn.Linear(_CLOSE * len(_WINDOW), _CLOSER) for _ in range(_PLACES))
+        layers = [
+            nn.Linear(3 * maps + language + _PLACES * 64, _HIDDEN),
+            nn.SiLU(),
+            nn.Linear(_HIDDEN, _HIDDEN),
+            nn.SiLU(),
+        ]
         self.head = nn.Sequential(*layers, nn.Linear(_HIDDEN, out))
         nn.Module.to(self, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
