@@ -31,7 +31,7 @@ class PerceivingExpert(Policy):
 
     def start(self, observation: Observation) -> None:
         super().start(observation)
-        self._looks = 0
+        self._looks, self._believed = 0, np.zeros((len(observation.instructions), 6))
 
     def decide(self, out: Tensor) -> Tensor:
         from rslwm.sim.experts import expert_action

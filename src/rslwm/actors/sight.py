@@ -20,10 +20,8 @@ SIDE = 64
 _HIDDEN = 256
 _SHARP = 4.0  # how much maps are scaled up: a softmax over a thousand places is flat to begin with
 _PLACES = 3  # whose maps are told where they are: gripper, thing and goal
-_WINDOW = [
-    (x, y) for y in range(-26, 9, 3) for x in range(-10, 11, 3)
-]  # pixels around a place: an arm comes from above
-_CLOSE = 6  # channels of what is seen there
+_WINDOW = [(x, y) for y in range(-26, 9, 3) for x in range(-10, 11, 3)]  # pixels around a place; arms come from above
+_CLOSE, _CLOSER = 6, 64  # channels of what is seen there, and numbers that it becomes
 _PATCH = 8
 _DEEP = 4
 _HEADS = 4
@@ -74,13 +72,8 @@ class Points(Sight):
         self.film = nn.Linear(language, 2 * (32 + width))
         self.near = nn.Conv2d(32, _CLOSE, 1)
         self.looks = nn.ModuleList(nn.Linear(_CLOSE * len(_WINDOW), _CLOSER) for _ in range(_PLACES))
-        layers = [
-            nn.Linear(3 * maps + language + _PLACES * 64, _HIDDEN),
-            nn.SiLU(),
-            nn.Linear(_HIDDEN, _HIDDEN),
-            nn.SiLU(),
-        ]
-        self.head = nn.Sequential(*layers, nn.Linear(_HIDDEN, out))
+        known = nn.Linear(3 * maps + language + _PLACES * _CLOSER, _HIDDEN)
+        self.head = nn.Sequential(known, nn.SiLU(), nn.Linear(_HIDDEN, _HIDDEN), nn.SiLU(), nn.Linear(_HIDDEN, out))
         nn.Module.to(self, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def read(self, words: Tensor) -> Tensor:
