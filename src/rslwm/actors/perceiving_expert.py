@@ -11,16 +11,17 @@ from rslwm.actors.base import Observation
 from rslwm.actors.policy import FRAME_SKIP, SPEC, Policy
 from rslwm.sim.sight import METRES, WIDTH, where
 
-_LEAST = 0.15
-"""Weight of what is seen now against what was seen before, from when there is enough of that."""
+_LEAST = 0.15  # weight of what is seen now against what was seen before, from when there is enough of that
+_LINE = np.array([1.155, 0.0, 0.805]) / np.hypot(1.155, 0.805)  # from the middle of the table to the front camera
+_AWAY = np.outer(_LINE, _LINE)  # what of a vector goes that way
 
 
 class PerceivingExpert(Policy):
     """The network's numbers are facts about the table (:data:`rslwm.sim.sight.FACTS`); what follows from them, the
     expert knows. How well it does is how well it sees.
 
-    One camera hardly tells how high the hand is from how far away. But the hand goes where it is sent, so what earlier
-    frames showed, moved by what was done since, is averaged with what is seen now; so is where the goal is.
+    One camera hardly tells how far away the hand is. But the hand goes where it is sent, so in this direction what
+    earlier frames showed, moved by what was done since, is averaged with what is seen now; so is where the goal is.
     """
 
     out = WIDTH
@@ -31,7 +32,7 @@ class PerceivingExpert(Policy):
 
     def start(self, observation: Observation) -> None:
         super().start(observation)
-        self._looks, self._believed = 0, np.zeros((len(observation.instructions), 6))
+        self._looks, self._gripper, self._goal = 0, np.empty(0), np.empty(0)
 
     def decide(self, out: Tensor) -> Tensor:
         from rslwm.sim.experts import expert_action
@@ -39,15 +40,17 @@ class PerceivingExpert(Policy):
 
         known = self._remembered(out.double().numpy())
         actions = np.stack([expert_action(*as_seen(numbers), FRAME_SKIP) for numbers in known])
-        self._believed[:, :3] += actions[:, :3] / METRES
+        self._gripper = self._gripper + actions[:, :3] / METRES
         return torch.from_numpy(SPEC.normalise(actions)).clamp(-1, 1)
 
     def _remembered(self, seen: np.ndarray) -> np.ndarray:
-        """Facts (B, WIDTH) with the places of gripper and goal from all frames since the start."""
-        places = np.concatenate([seen[:, where("gripper")], seen[:, where("goal")]], 1)
-        before = self._believed if self._looks else places
-        self._looks += 1
-        self._believed = before + max(1 / self._looks, _LEAST) * (places - before)
+        """Facts (B, WIDTH) with the places of gripper and goal as all frames since the start tell them."""
+        gripper, goal = seen[:, where("gripper")], seen[:, where("goal")]
+        if self._looks:
+            weight = max(1 / (self._looks + 1), _LEAST)
+            gripper = gripper + (1 - weight) * (self._gripper - gripper) @ _AWAY
+            goal = goal + (1 - weight) * (self._goal - goal)
+        self._looks, self._gripper, self._goal = self._looks + 1, gripper, goal
         known = seen.copy()
-        known[:, where("gripper")], known[:, where("goal")] = np.split(self._believed, 2, 1)
+        known[:, where("gripper")], known[:, where("goal")] = gripper, goal
         return known
