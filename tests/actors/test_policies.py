@@ -70,9 +70,11 @@ def test_a_policy_looks_at_nothing_but_frames_and_instructions(learnt) -> None:
 def test_frames_and_instructions_make_a_difference(learnt) -> None:
     _, policy = learnt
     policy.start(OnlySeen(frames(1)))
-    out = policy.network(frames(policy.network.config.frames).permute(0, 1, 4, 2, 3), policy._said)
-    other = policy.network(frames(policy.network.config.frames, 1).permute(0, 1, 4, 2, 3), policy._said)
-    told = policy.network(frames(policy.network.config.frames).permute(0, 1, 4, 2, 3), policy._said.flip(0))
+    count = policy.network.config.frames
+    one, another = (frames(count, number).permute(0, 1, 4, 2, 3) for number in (0, 1))
+    out, _ = policy.network(one, policy._said)
+    other, _ = policy.network(another, policy._said)
+    told, _ = policy.network(one, policy._said.flip(0))
     assert not torch.allclose(out, other)
     assert not torch.allclose(out, told)
 
