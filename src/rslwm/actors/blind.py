@@ -24,6 +24,17 @@ class Random(Actor):
         return (2 * torch.rand((batch, dims), generator=self._draw) - 1).to(observation.actions.device)
 
 
+@ACTORS.register("still")
+class Still(Actor):
+    """Every number is 0, halfway between its bounds, but an open gripper: nothing moves where actions are deltas."""
+
+    def act(self, observation: Observation) -> Tensor:
+        batch, _, dims = observation.actions.shape
+        action = torch.zeros(batch, dims, device=observation.actions.device)
+        action[:, -1] = 1
+        return action
+
+
 @ACTORS.register("recorded")
 class Recorded(Actor):
     """Plays the actions (B, F, A), normalised, one after the other."""

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from rslwm.actors.base import ACTORS, Actor, Observation
 from rslwm.sim.config import SimConfig
+from rslwm.sim.scene import TRANSLATION_BOUND
 from rslwm.types import ActionSpec
 
 
@@ -18,16 +19,17 @@ class Expert(Actor):
     """Does what brings the task forward in the true state; it keeps no memory, so it takes over from anywhere.
 
     Args:
-        spec: of the tabletop that it acts on.
+        spec: of the tabletop that it acts on; its bounds tell how many control steps an action is made of.
     """
 
     def __init__(self, spec: ActionSpec) -> None:
         self.spec: ActionSpec = spec
+        self.steps = max(1, round(spec.high[0] / TRANSLATION_BOUND))
 
     def act(self, observation: Observation) -> Tensor:
         from rslwm.sim.experts import expert_action  # a machine that plays in world models needn't have a renderer
 
-        return self._normalised([expert_action(place.task, place.state) for place in observation.state])
+        return self._normalised([expert_action(place.task, place.state, self.steps) for place in observation.state])
 
     def _normalised(self, actions: Sequence[np.ndarray]) -> Tensor:
         """(A,) in units, of every place -> (B, A) float64: an action that is rounded leads elsewhere in the end."""

@@ -34,6 +34,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "metrics list": ("cli.metrics:List", "list what can be measured, or say all about one metric"),
     "policy serve": ("cli.policy:Serve", "serve an actor as a policy at an address"),
     "policy check": ("cli.policy:Check", "ask a policy at an address one question, and say what it answers"),
+    "policy train": ("cli.policy_train:Train", "train policies of the ladder and count their true successes"),
     "bench sim": ("bench.sim:Sim", "measure how fast the simulator is on one core"),
     "bench rollout": ("bench.generation:Rollout", "measure how fast a world model rolls out on this machine"),
     "bench plan": ("bench.generation:Plan", "measure how fast plans are found, and in how much memory"),

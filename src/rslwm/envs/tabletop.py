@@ -20,6 +20,8 @@ from rslwm.types import ActionSpec
 
 Snapshots = tuple[Snapshot, ...]
 
+_TRIALS = 1  # the third number of the seeds of trials: neither those of recordings nor those of lessons
+
 
 @ENVIRONMENTS.register("tabletop")
 class SimulatedTabletop(Environment[Snapshots]):
@@ -51,6 +53,21 @@ class SimulatedTabletop(Environment[Snapshots]):
     @property
     def random(self) -> bool:
         return self.config.dynamics_noise > 0
+
+    def starts(self, family: str, count: int, seed: int = 0, another: bool = False) -> Snapshots:
+        """Where that many episodes of a family begin, none of which any recording has.
+
+        The configuration's distractors and appearance are what the table has and looks like: those of no recording are
+        out of distribution. With ``another`` so is the task, on the same tables: what instruction and rule of success
+        ask for is another object, another place or a drawer moved the other way. Raises ConfigError: an unknown family,
+        or more distractors than fit, or too few for another task.
+        """
+        places = []
+        for number in range(count):
+            at = (seed, number, _TRIALS)
+            self.table.reset(at, family, self.config.distractors, self.config.appearance, another)
+            places.append(self.table.save())
+        return tuple(places)
 
     def reset(self, state: Snapshots) -> Observation:
         return self._visit(torch.zeros(len(state), 0, SPEC.dims), state, lambda place: None)

@@ -29,7 +29,7 @@ _UPRIGHT = 0.9  # cosine of the tilt up to which an object hasn't toppled
 _RAMPS, _SUBSTEPS = 10, 5  # a control step moves the joint targets in ramps, each of some physics steps of 4 ms
 
 _CONCERNS = ("layout", "language", "distractors", "appearance", "robot", "dynamics", "expert", "course", "afterwards",
-             "perturbation")  # fmt: skip
+             "perturbation", "another task")  # fmt: skip
 
 
 def random_stream(seed: int | Sequence[int], concern: str) -> np.random.Generator:
@@ -86,20 +86,29 @@ class Tabletop:
         self.reset(0)
 
     def reset(
-        self, seed: int | Sequence[int], family: str = "push", distractors: int = 2, appearance: float = 0.0
+        self,
+        seed: int | Sequence[int],
+        family: str = "push",
+        distractors: int = 2,
+        appearance: float = 0.0,
+        another: bool = False,
     ) -> TableState:
         """Start an episode that is a pure function of the arguments. Every concern has its own random stream: another
         number of distractors or strength of the appearance moves neither the robot nor the task's objects nor the goal.
-        Raises ConfigError: an unknown family, or more distractors than fit."""
+        With ``another`` the same table has another task, see :func:`rslwm.sim.tasks.another_task`. Raises ConfigError:
+        an unknown family, more distractors than fit, or nothing for another task."""
         self.seed = (seed,) if isinstance(seed, int) else tuple(seed)
         self.task, self.layout = tasks.draw_task(family, self._stream("layout"), self._stream("language"))
         self._dynamics = self._stream("dynamics")
         mujoco.mj_resetData(self.model, self.data)
         self.steps = self.held_for = 0
-        self._place_robot()
-        self._place_furniture()
         others = tasks.draw_distractors(self.task, self.layout, distractors, self._stream("distractors"))
         self.objects = self.layout.objects | others
+        if another:
+            stream = self._stream("another task")
+            self.task, self.layout = tasks.another_task(self.task, self.layout, self.objects, stream)
+        self._place_robot()
+        self._place_furniture()
         for colour in COLOURS:
             self._place(colour, self.objects.get(colour))
         self.appearance = Appearance.random(appearance, self._stream("appearance"))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -15,6 +15,7 @@ Area = tuple[tuple[float, float], tuple[float, float]]
 
 WORKSPACE: Area = ((0.215, 0.360), (-0.120, 0.120))  # of the places of objects' centres
 IN_SIGHT: Area = ((0.200, 0.390), (-0.170, 0.170))  # of what the front camera sees of the table, a little less
+_HALF_OPEN = 0.041  # metres, in the middle between an open and a closed drawer
 HELD_OUT_SHARE = 0.15  # of the episodes have an instruction whose phrasing the others never use
 DRAWER_OPEN, DRAWER_CLOSED = 0.070, 0.012  # openings in metres above and below which the drawer counts as such
 
@@ -139,12 +140,35 @@ def draw_task(family: str, layout: np.random.Generator, language: np.random.Gene
         raise ConfigError(f"sim.families: there is no task family {family!r}; known: {', '.join(FAMILIES)}")
     rules = FAMILIES[family]
     task, start = rules.draw(layout)
+    return instructed(task, start.objects, language), start
+
+
+def instructed(task: Task, objects: Mapping[str, Placed], language: np.random.Generator) -> Task:
+    """The task with an instruction that says it, where these objects are on the table."""
+    rules = FAMILIES[task.family]
     held_out = bool(language.random() < HELD_OUT_SHARE)
     phrasing = str(language.choice(rules.held_out if held_out else rules.phrasings))
     words = {"target": task.target, "goal": task.goal, "verb": "close" if task.goal == "closed" else "open"}
-    if task.target in start.objects:
-        words["shape"] = "cube" if start.objects[task.target].shape == "box" else "cylinder"
-    return Task(task.family, task.target, task.goal, phrasing.format(**words), held_out), start
+    if task.target in objects:
+        words["shape"] = "cube" if objects[task.target].shape == "box" else "cylinder"
+    return replace(task, instruction=phrasing.format(**words), held_out_phrasing=held_out)
+
+
+def another_task(
+    task: Task, layout: Layout, objects: Mapping[str, Placed], draw: np.random.Generator
+) -> tuple[Task, Layout]:
+    """Another task of the same family on the same table: another object goes to the same place, or the object onto
+    another cube; a drawer, half open then, has to be moved the other way. Raises ConfigError: nothing else is there."""
+    if task.family == "drawer":
+        other = replace(task, goal="closed" if task.goal == "open" else "open")
+        return instructed(other, objects, draw), replace(layout, opening=_HALF_OPEN)
+    free = [colour for colour in objects if colour not in (task.target, task.goal)]
+    choices = [replace(task, target=colour) for colour in free]
+    if task.family == "stack":
+        choices += [replace(task, goal=colour) for colour in free if objects[colour].shape == "box"]
+    if not choices:
+        raise ConfigError(f"another {task.family!r} task needs another object; ask for 1 distractor or more")
+    return instructed(choices[int(draw.integers(len(choices)))], objects, draw), layout
 
 
 def goal_position(task: Task, layout: Layout, objects: dict[str, Pose]) -> np.ndarray:

@@ -1,0 +1,134 @@
+"""The ladder: policies of every quality, each from a training of its own on lessons of its own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from rslwm.actors.behaviour_cloning import BehaviourCloning
+from rslwm.actors.lessons import Lessons
+from rslwm.actors.perceiving_expert import PerceivingExpert
+from rslwm.actors.policy import Policy
+from rslwm.actors.sight import SightConfig, misplaced
+from rslwm.compute import ComputeConfig, generator, seeded
+from rslwm.files import read_json, write_whole
+from rslwm.optim import OptimConfig
+from rslwm.registry import UnknownName
+from rslwm.serialisation import from_dict, to_dict
+from rslwm.sim.lessons import LessonConfig
+from rslwm.tensors import load_weights, write_tensors
+from rslwm.train.loop import Trained, fit
+from rslwm.types import Progress, silent
+
+SHIPPED = Path(__file__).parent / "ladder"
+"""The folder of the policies that come with the package."""
+
+COMPUTE = ComputeConfig(device="cpu", dtype="float32")
+"""What policies are trained with: small networks, and the same weights everywhere."""
+
+_PLACING = 0.05  # weight of the maps' loss
+
+KINDS: dict[str, type[Policy]] = {"cloning": BehaviourCloning, "perceiving": PerceivingExpert}
+
+
+@dataclass(frozen=True)
+class PolicyConfig:
+    """How a policy comes about."""
+
+    kind: Literal["cloning", "perceiving"] = "cloning"
+    """cloning: a network says what to do. perceiving: a network says what is on the table, the expert what to do."""
+    sight: SightConfig = field(default_factory=SightConfig)
+    lessons: LessonConfig = field(default_factory=LessonConfig)
+    first: int = 0
+    """The number of its first lesson."""
+    episodes: int = 1000
+    """How many lessons it has."""
+    seed: int = 0
+    """Of its initial weights and of the order in which it sees things."""
+    optim: OptimConfig = field(
+        default_factory=lambda: OptimConfig(steps=1000, lr=4e-3, warmup=50, ema=0.99, checkpoint_every=500)
+    )
+
+
+def learn(config: PolicyConfig, folder: Path, lessons: Path, progress: Progress = silent) -> tuple[Policy, Trained]:
+    """Train a policy; resumes from ``folder``, and takes or records its lessons in another one. The weights are the
+    moving average's, rounded to half precision, as they are saved. Raises what :func:`rslwm.train.loop.fit` raises."""
+    seen = Lessons.recorded(config.lessons, range(config.first, config.first + config.episodes), lessons, progress)
+    with seeded(config.seed, "policy"):
+        policy = KINDS[config.kind](config.sight)
+    network = policy.network
+
+    def loss(batch: int) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        draw = generator(config.seed, "policy", batch)
+        shown = seen.sample(config.optim.batch_size, config.sight.frames, draw)
+        numbers, maps = network(shown.frames, network.read(shown.words))
+        acting = policy.loss(numbers, shown.actions, shown.facts)
+        if maps is None:
+            return acting, {"acting": acting}
+        placing = misplaced(maps, shown.places)
+        return acting + _PLACING * placing, {"acting": acting, "placing": placing}
+
+    trained = fit(network, loss, config.optim, folder, COMPUTE, progress)
+    weights = (trained.average or network).state_dict()
+    network.load_state_dict({name: x.half().float() for name, x in weights.items()})
+    network.eval().requires_grad_(False)
+    return policy, trained
+
+
+def save(policy: Policy, name: str, config: PolicyConfig, card: dict[str, Any], folder: Path) -> None:
+    """Write NAME.safetensors in half precision, and the card NAME.json: how it came about and what else is known."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_tensors({key: x.half() for key, x in policy.network.state_dict().items()}, folder / f"{name}.safetensors")
+    write_whole(folder / f"{name}.json", json.dumps({"name": name, "config": to_dict(config), **card}, indent=1) + "\n")
+
+
+def load(name: str, folder: Path = SHIPPED) -> Policy:
+    """A policy of the ladder, or one that :func:`save` wrote to a folder. Raises UnknownName: there is none of that
+    name. Raises DataError: its files are damaged."""
+    config = from_dict(PolicyConfig, card(name, folder)["config"], f"{folder / name}.json")
+    policy = KINDS[config.kind](config.sight)
+    load_weights(policy.network, folder / f"{name}.safetensors")
+    policy.network.eval().requires_grad_(False)
+    return policy
+
+
+def card(name: str, folder: Path = SHIPPED) -> dict[str, Any]:
+    """What is known of a policy: its configuration, the command that trained it, its success in the simulator. Raises
+    what :func:`load` raises."""
+    path = folder / f"{name}.json"
+    if not path.exists():
+        raise UnknownName(f"no policy called {name!r} in {folder}. Known: {', '.join(names(folder)) or 'none'}.")
+    return read_json(path)
+
+
+def names(folder: Path = SHIPPED) -> list[str]:
+    """The policies in a folder, the least successful first."""
+    found: Iterable[str] = (path.stem for path in folder.glob("*.safetensors"))
+    return sorted(found, key=lambda name: (card(name, folder)["success"]["all"]["rate"], name))
+
+
+def _policy(
+    kind: Literal["cloning", "perceiving"], sight: SightConfig, lessons: tuple[int, int], steps: int, seed: int
+) -> PolicyConfig:
+    optim = replace(PolicyConfig().optim, steps=steps)
+    return PolicyConfig(kind, sight, first=lessons[0], episodes=lessons[1], seed=seed, optim=optim)
+
+
+_POINTS, _BOTH, _PATCHES = SightConfig("points", 40), SightConfig("points", 40, 2), SightConfig("patches", 48)
+
+LADDER: dict[str, PolicyConfig] = {
+    "sees-points-1000": _policy("perceiving", _POINTS, (0, 1000), 1500, 1),
+    "clones-points-1000": _policy("cloning", _POINTS, (500, 1000), 900, 2),
+    "sees-points-300": _policy("perceiving", _POINTS, (1000, 300), 350, 3),
+    "clones-both-600": _policy("cloning", _BOTH, (900, 600), 500, 4),
+    "clones-points-400": _policy("cloning", _POINTS, (0, 400), 400, 5),
+    "sees-points-100": _policy("perceiving", _POINTS, (300, 100), 200, 6),
+    "sees-patches-800": _policy("perceiving", _PATCHES, (0, 800), 700, 7),
+    "clones-patches-800": _policy("cloning", _PATCHES, (800, 800), 600, 8),
+}
+"""The policies that are shipped, by name: what acts, what looks, and the number of its lessons."""
