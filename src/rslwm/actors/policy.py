@@ -56,7 +56,7 @@ class Policy(Actor):
         """The next action. Raises DataError: the environment shows no frames."""
         if observation.frames is None:
             raise DataError("a policy looks at frames, and this environment shows none; decode its latents")
-        shown = _pictures(observation.frames[:, -2:])
+        shown = pictures(observation.frames[:, -2:])
         if shown.shape[1] == 1:  # nothing was seen before the very first frame
             shown = torch.cat([shown if self._before is None else self._before, shown], 1)
         self._before = shown[:, -1:]
@@ -65,7 +65,7 @@ class Policy(Actor):
         return action.to(observation.frames.device)
 
 
-def _pictures(frames: Tensor) -> Tensor:
+def pictures(frames: Tensor) -> Tensor:
     """(B, T, H, W, 3) -> (B, T, 3, SIDE, SIDE) on the CPU."""
     x = rearrange(frames.detach().float().cpu().clamp(0, 1), "B T H W c -> (B T) c H W")
     if x.shape[2:] != (SIDE, SIDE):

@@ -61,6 +61,11 @@ class Environment(ABC, Generic[State]):
         over a state gives them back."""
         raise NotImplementedError
 
+    def starts(self, family: str, count: int, seed: int = 0, another: bool = False) -> State:
+        """Where so many episodes of a kind of task begin that no recording has; ``another`` asks for something else
+        than the scenes were made for."""
+        raise NotImplementedError
+
     def cameras(self, state: State) -> Tensor:
         """Pinhole matrices (B, V, 3, 4) from metres in the base frame to the pixels of each view as it is shown, right
         and down from its corner; NaN of a camera that doesn't stand still."""

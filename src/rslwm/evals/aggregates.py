@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -198,6 +198,32 @@ class Uneven(Aggregate):
         return result
 
 
+@dataclass(frozen=True)
+class OfRates(Aggregate):
+    """A statistic of units' mean values against their mean targets: of what policies reach here and there."""
+
+    statistic: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray] = field(kw_only=True)
+    """Of values and targets (U,) under weights (N, U), (N,)."""
+
+    def evaluate(
+        self, value: np.ndarray, target: np.ndarray, group: np.ndarray, unit: np.ndarray, weights: np.ndarray
+    ) -> np.ndarray:
+        groups, units = int(group.max()) + 1 if len(group) else 0, weights.shape[1]
+        result = np.full((len(weights), groups), np.nan)
+        for g in range(groups):
+            here = group == g
+            count = np.bincount(unit[here], minlength=units)
+            known = count > 0
+            rate, wanted = (np.bincount(unit[here], x[here], units)[known] / count[known] for x in (value, target))
+            result[:, g] = self.statistic(rate, wanted, weights[:, known])
+        return result
+
+
+def _correlation(value: np.ndarray, target: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    units = np.arange(len(value))
+    return PEARSON.evaluate(value, target, np.zeros(len(value), int), units, weights)[:, 0]
+
+
 def _frechet(sums: np.ndarray) -> np.ndarray:
     count, v, t, vv, tt = sums
     mean_v, mean_t = v / count, t / count
@@ -237,10 +263,13 @@ FRECHET = Moments(
     standardise=True,
 )
 """Fréchet distance of the Gaussians with the moments of values and of targets, in units of the targets' variance."""
+RATES_PEARSON = OfRates("rates_pearson", (-1.0, 1.0), statistic=_correlation)
+BIAS = Moments("bias", features=lambda v, t: [v - t, np.ones_like(v)], finish=_quotient)
 AUC = Auc("auc", (0.0, 1.0))
 AVERAGE_PRECISION = AveragePrecision("average_precision", (0.0, 1.0))
 UNEVEN = Uneven("uneven_ranks", (0.0, np.inf))
 for _aggregate in (
-    MEAN, RATIO, ROOT_RATIO, PEARSON, R2, BALANCED_ACCURACY, FRECHET, AUC, AVERAGE_PRECISION, UNEVEN,
+    MEAN, RATIO, ROOT_RATIO, PEARSON, R2, BALANCED_ACCURACY, FRECHET, AUC, AVERAGE_PRECISION, UNEVEN, RATES_PEARSON,
+    BIAS,
 ):  # fmt: skip
     AGGREGATES.register(_aggregate.name)(_aggregate)

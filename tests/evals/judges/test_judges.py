@@ -82,7 +82,7 @@ def test_footage_has_one_of_each_a_trial() -> None:
 
 
 def test_judges_are_found_by_name() -> None:
-    assert {*JUDGES} == {"rule", "probe", "vision_language"}
+    assert {*JUDGES} == {"rule", "seen", "probe", "vision_language"}
     assert all(issubclass(JUDGES.get(name), Judge) for name in JUDGES)
 
 

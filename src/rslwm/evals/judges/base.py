@@ -103,7 +103,7 @@ class Judge(ABC):
 
 
 def _load_builtin() -> None:
-    for module in ("rule", "probe", "vision_language"):
+    for module in ("rule", "seen", "probe", "vision_language"):
         importlib.import_module(f"rslwm.evals.judges.{module}")
 
 

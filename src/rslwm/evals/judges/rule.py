@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from torch import Tensor
 
 from rslwm.evals.judges.base import JUDGES, Footage, Judge, Verdicts
@@ -40,7 +41,8 @@ class Tolerance:
 @JUDGES.register("rule")
 @dataclass(frozen=True)
 class RuleJudge(Judge):
-    """Success is that the task's rule is met in each of a trial's last ``hold`` frames, up to the family's tolerance.
+    """Success is that the task's rule is met in each of a trial's last ``hold`` frames, or of as many in a row at any
+    time, up to the family's tolerance.
 
     The score falls with the distance that lacks and is 0.5 at the tolerance; progress is how much of the distance at
     the start was ever made up for. Where the reader gives no number a trial is unjudged.
@@ -51,6 +53,8 @@ class RuleJudge(Judge):
     """By family of tasks; 0 for the others."""
     hold: int = HOLD
     """Frames. The simulator asks for as many control steps; with frame skip fewer frames cover them."""
+    ever: bool = False
+    """Whether it is enough that the rule is met in so many frames in a row at any time."""
 
     @property
     def name(self) -> str:
@@ -69,13 +73,13 @@ class RuleJudge(Judge):
         return Verdicts(np.array(scores), np.array(successes, bool), np.where(judged, np.clip(progress, 0, 1), np.nan))
 
     @classmethod
-    def fitted(cls, read: Read, footage: Footage, truth: Any, hold: int = HOLD) -> RuleJudge:
+    def fitted(cls, read: Any, footage: Footage, truth: Any, hold: int = HOLD, ever: bool = False) -> Self:
         """With the tolerances that tell these trials, of training episodes, apart best by balanced accuracy.
 
         A family all of whose trials ended alike keeps the simulator's rule. Raises DataError as :meth:`judge`, or if
         there aren't as many labels (B,) as trials.
         """
-        exact, truth = cls(read, hold=hold), np.asarray(truth, bool)
+        exact, truth = cls(read, hold=hold, ever=ever), np.asarray(truth, bool)
         if len(truth) != len(footage):
             raise DataError(f"RuleJudge.fitted: {len(truth)} labels of {len(footage)} trials; give one each")
         trials = [*exact._trials(footage)]
@@ -88,8 +92,25 @@ class RuleJudge(Judge):
         return replace(exact, tolerances=tolerances)
 
     def _lacking(self, task: Task, states: list[TableState], clear: float) -> float:
-        """Metres that the worst of the last frames lacks."""
-        return float(np.max([shortfall(task, _touching(task, state, clear)) for state in states[-self.hold :]]))
+        """Metres that the worst of the last frames lacks, or of the best so many in a row."""
+        return float(np.min(self._rows(task, states if self.ever else states[-self.hold :], clear)))
+
+    def _rows(self, task: Task, states: list[TableState], clear: float) -> np.ndarray:
+        """Metres that the worst of every ``hold`` frames in a row lacks."""
+        metres = np.array([shortfall(task, _touching(task, state, clear)) for state in states])
+        return np.max(sliding_window_view(metres, min(self.hold, len(metres))), axis=1)
+
+    def when(self, footage: Footage) -> np.ndarray:
+        """The frame (B,) with which each trial has met the rule for the first time, -1 where it never did, NaN where
+        the reader gives no number. Raises what :meth:`judge` raises."""
+        found = []
+        for task, states in self._trials(footage):
+            tolerance = self.tolerances.get(task.family, Tolerance())
+            lacking = self._rows(task, states, tolerance.clear) - tolerance.short
+            met = np.flatnonzero(lacking <= 0)
+            frame = float(met[0] + len(states) - len(lacking)) if len(met) else -1.0
+            found.append(frame if np.isfinite(lacking).all() or len(met) else np.nan)
+        return np.array(found)
 
     def _trials(self, footage: Footage) -> Iterator[tuple[Task, list[TableState]]]:
         """Of each trial the task, and the state in every frame."""
