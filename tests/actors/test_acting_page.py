@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from rslwm.actors import policies
 from rslwm.actors.base import ACTORS
 from rslwm.actors.blind import Random
 from rslwm.envs.base import play
@@ -36,8 +37,15 @@ def test_an_expert_acts_in_the_simulator_and_its_actions_in_a_world_model(
     assert names["otherwise"].seen.actions.shape == (1, 4, 7)
 
 
+def test_policies_of_the_ladder_act(capsys: pytest.CaptureFixture) -> None:
+    exec(compile(BLOCKS[2], str(PAGE), "exec"), {"SimulatedTabletop": SimulatedTabletop, "SimConfig": SimConfig})
+    *listed, count = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in listed] == policies.names()
+    assert "'trials': 4" in count
+
+
 def test_an_actor_in_a_file_of_ones_own(tmp_path: Path) -> None:
-    (tmp_path / "homing.py").write_text(BLOCKS[2])
+    (tmp_path / "homing.py").write_text(BLOCKS[3])
     config = SimConfig(cameras=())
     table = SimulatedTabletop(config)
     astray = play(Random(), table, (restore(config, 0), restore(config, 1)), 4)

@@ -33,8 +33,8 @@ def test_the_expert_succeeds_with_composed_actions_and_nobody_by_doing_nothing(f
 @pytest.mark.slow
 def test_the_expert_succeeds_in_95_percent_with_composed_actions(table) -> None:
     counts = true_success(Expert(table.spec), table, tuple(FAMILIES), trials=40, seed=3)
-    assert counts["all"].trials == 160
-    assert counts["all"].successes >= 152
+    assert len(counts["all"].outcomes) == 160
+    assert counts["all"].rate >= 0.95
 
 
 def test_starts_are_repeatable_and_those_of_no_recording(table) -> None:
@@ -78,7 +78,9 @@ def test_another_task_needs_another_object() -> None:
 
 def test_intervals_are_wilsons() -> None:
     # Newcombe (1998), table I: 81 of 263.
-    card = Successes(81, 263).card
+    card = Successes((True,) * 81 + (False,) * 182).card
     assert (card["low"], card["high"]) == (0.2553, 0.3662)
-    assert Successes(0, 50).card["low"] == 0.0
-    assert Successes(0, 50).card["high"] == pytest.approx(0.0713, abs=1e-4)
+    none = Successes((False,) * 50).card
+    assert none["low"] == 0.0
+    assert none["high"] == pytest.approx(0.0713, abs=1e-4)
+    assert Successes((True, False)).card["outcomes"] == "10"

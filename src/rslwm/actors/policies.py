@@ -128,6 +128,8 @@ LADDER: dict[str, PolicyConfig] = {
     "clones-both-600": _policy("cloning", _BOTH, (900, 600), 500, 4),
     "clones-points-400": _policy("cloning", _POINTS, (0, 400), 400, 5),
     "sees-points-100": _policy("perceiving", _POINTS, (300, 100), 200, 6),
+    "sees-points-600": _policy("perceiving", _POINTS, (1100, 600), 550, 9),
+    "sees-points-800": _policy("perceiving", _POINTS, (600, 800), 900, 10),
     "sees-patches-800": _policy("perceiving", _PATCHES, (0, 800), 700, 7),
     "clones-patches-800": _policy("cloning", _PATCHES, (800, 800), 600, 8),
 }

@@ -17,18 +17,23 @@ ACTIONS = 20
 
 @dataclass(frozen=True)
 class Successes:
-    """How many of so many trials succeeded, with Wilson's interval of 95 %."""
+    """Which of some trials succeeded."""
 
-    successes: int
-    trials: int
+    outcomes: tuple[bool, ...]
 
     @property
-    def card(self) -> dict[str, float]:
-        """Counts, rate and interval."""
-        interval = binomtest(self.successes, self.trials).proportion_ci(method="wilson")
-        rate = self.successes / self.trials
-        shown = {"rate": rate, "low": float(interval.low), "high": float(interval.high)}
-        return {"successes": self.successes, "trials": self.trials} | {k: round(v, 4) for k, v in shown.items()}
+    def rate(self) -> float:
+        return sum(self.outcomes) / len(self.outcomes)
+
+    @property
+    def card(self) -> dict[str, float | str]:
+        """Counts, rate, Wilson's interval of 95 %, and the outcome of every trial."""
+        successes, trials = sum(self.outcomes), len(self.outcomes)
+        interval = binomtest(successes, trials).proportion_ci(method="wilson")
+        shown = {"rate": self.rate, "low": float(interval.low), "high": float(interval.high)}
+        outcomes = "".join("1" if outcome else "0" for outcome in self.outcomes)
+        rounded = {name: round(value, 4) for name, value in shown.items()}
+        return {"successes": successes, "trials": trials, **rounded, "outcomes": outcomes}
 
 
 def succeeded(actor: Actor, table: SimulatedTabletop, starts: Snapshots, actions: int = ACTIONS) -> Tensor:
@@ -49,8 +54,8 @@ def true_success(
 ) -> dict[str, Successes]:
     """Of every family so many trials, and ``all`` of them together; starts are those of
     :meth:`rslwm.envs.tabletop.SimulatedTabletop.starts`."""
-    counts = {
-        family: Successes(int(succeeded(actor, table, table.starts(family, trials, seed, another)).sum()), trials)
-        for family in families
-    }
-    return counts | {"all": Successes(sum(c.successes for c in counts.values()), len(families) * trials)}
+    counts = {}
+    for family in families:
+        done = succeeded(actor, table, table.starts(family, trials, seed, another))
+        counts[family] = Successes(tuple(done.tolist()))
+    return counts | {"all": Successes(tuple(done for count in counts.values() for done in count.outcomes))}

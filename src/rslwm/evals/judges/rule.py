@@ -109,7 +109,7 @@ class RuleJudge(Judge):
             lacking = self._rows(task, states, tolerance.clear) - tolerance.short
             met = np.flatnonzero(lacking <= 0)
             frame = float(met[0] + len(states) - len(lacking)) if len(met) else -1.0
-            found.append(frame if np.isfinite(lacking).all() or len(met) else np.nan)
+            found.append(np.nan if np.isnan(lacking).any() and not len(met) else frame)
         return np.array(found)
 
     def _trials(self, footage: Footage) -> Iterator[tuple[Task, list[TableState]]]:
