@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +15,11 @@ from rslwm.evals.base import EPISODES, MetricInfo
 from rslwm.evals.rows import TEST, Rows
 from rslwm.serialisation import ConfigError, from_dict, to_dict
 from rslwm.types import REFERENCE, DataError, Unavailable
-from rslwm.verdict import wording
+from rslwm.verdict import policies, wording
 from rslwm.verdict.axis import OVERALL, AxisScores, AxisVerdict, axis_scores, judge
 from rslwm.verdict.bootstrap import TIE, Measurement, Resampling, measure
 from rslwm.verdict.combination import Member
+from rslwm.verdict.policies import PolicyReport
 from rslwm.verdict.robustness import Drop, drops
 from rslwm.verdict.scale import Bar, Scale, Summary, draw_bars, find_scale, score, summarise
 from rslwm.verdict.training_noise import TrainingNoise
@@ -79,6 +80,8 @@ class Verdict:
     notes: tuple[str, ...]
     robustness: tuple[Drop, ...] = ()
     """What every metric loses under every perturbation; no part of a score or a decision."""
+    policies: dict[str, PolicyReport] = field(default_factory=dict)
+    """Success of policies inside the world model of every space beside their true success, where they were tried."""
 
     @property
     def ranking(self) -> tuple[str, ...]:
@@ -103,8 +106,9 @@ class Verdict:
     def save(self, path: Path) -> None:
         """Write ``verdict.json``."""
         values = to_dict(self)
-        if not self.robustness:
-            del values["robustness"]
+        for part in ("robustness", "policies"):
+            if not values[part]:
+                del values[part]
         path.write_text(json.dumps(values, indent=1, allow_nan=False))
 
     @classmethod
@@ -181,6 +185,7 @@ def decide(
             *wording.numerics(numerics or {}),
         ),
         robustness=drops(everything, {summary.info.name: summary.info for summary in summaries}, scales, resampling),
+        policies=policies.reports(rows),
     )
 
 
