@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 
 from rslwm.report.palette import FAINT, RULE, SOFT, TEXT, Ink
 from rslwm.verdict.axis import AxisVerdict, Standing
+from rslwm.verdict.policies import PolicyReport
 from rslwm.verdict.scale import Summary
 
 Inks = Mapping[str, Ink]
@@ -90,6 +91,27 @@ def dots(axes: Axes, axis: AxisVerdict, order: Sequence[str], inks: Inks) -> Non
     axes.set_title(f"{axis.axis}: {axis.winner or 'no winner'}", loc="left")
     axes.tick_params(length=0)
     axes.grid(axis="x", lw=0.8)
+    axes.set_axisbelow(True)
+
+
+def agreement(axes: Axes, report: PolicyReport, ink: Ink) -> None:
+    """Success of policies inside a world model against true success: all tasks together large, each of them small."""
+    axes.plot([0, 1], [0, 1], ":", color=FAINT, lw=1)
+    pairs = [
+        (true, seen)
+        for of_policy in zip(report.true, report.imagined, strict=True)
+        for true, seen in zip(*of_policy, strict=True)
+        if true is not None and seen is not None
+    ]
+    small = axes.plot(*zip(*pairs, strict=True), ink.marker, color=ink.light, ms=3, alpha=0.35)
+    means = [[np.nanmean(_array(rates)) for rates in side] for side in (report.true, report.imagined)]
+    mark(ink, *small, *axes.plot(*means, ink.marker, color=ink.light, ms=7))
+    axes.set_xlim(-0.04, 1.04)
+    axes.set_ylim(-0.04, 1.04)
+    axes.set_aspect("equal")
+    axes.set_xlabel("true success")
+    axes.set_ylabel("success in the world model")
+    axes.grid(lw=0.8)
     axes.set_axisbelow(True)
 
 

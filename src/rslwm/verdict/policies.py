@@ -61,20 +61,19 @@ def reports(rows: Rows, config: AgreementConfig | None = None) -> dict[str, Poli
 def _report(trials: Rows, judged: Rows, config: AgreementConfig) -> PolicyReport:
     policies, tasks = trials.distinct("unit"), trials.distinct("dim")
     imagined, true = _outcomes(trials, policies, tasks)
-    pair = [Counts.of(outcomes) for outcomes in (true, imagined)]
-    agreement = Agreement.of(*pair, policies, tasks, config)
+    known, seen_rates = Counts.of(true), Counts.of(imagined)
+    agreement = Agreement.of(known, seen_rates, policies, tasks, config)
     calibration = _calibration(judged)
     seen = [Rate.of(imagined[i][np.isfinite(imagined[i])] > 0) for i in range(len(policies))]
     most = true.shape[2]
     counts = sorted({n for n in _STEPS if n < most} | {most})
     points = by_episodes(true, imagined, counts, config=config) if np.isfinite([true, imagined]).all() else []
-    rates = [tuple(map(_numbers, counts.rates)) for counts in pair]
     defined = [s for s in agreement.statistics if np.isfinite(s.estimate.value)]
     return PolicyReport(
         policies=policies,
         tasks=tasks,
-        true=rates[0],
-        imagined=rates[1],
+        true=tuple(map(_numbers, known.rates)),
+        imagined=tuple(map(_numbers, seen_rates.rates)),
         corrected=tuple(_corrected(name, rate, calibration) for name, rate in zip(policies, seen, strict=True)),
         statistics=(
             *(_line(f"{s.name}, {SCOPES[s.scope]}", *vars(s.estimate).values()) for s in defined),
