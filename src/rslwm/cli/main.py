@@ -37,6 +37,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "policy train": ("cli.policy_train:Train", "train policies of the ladder and count their true successes"),
     "bench sim": ("bench.sim:Sim", "measure how fast the simulator is on one core"),
     "bench rollout": ("bench.generation:Rollout", "measure how fast a world model rolls out on this machine"),
+    "bench policy": ("bench.policies:Policy", "measure how fast policies are tried inside a world model"),
     "bench plan": ("bench.generation:Plan", "measure how fast plans are found, and in how much memory"),
     "bench train": ("bench.training:Train", "measure how fast a world model trains from stored latents"),
     "bench data": ("bench.training:Data", "measure how fast clips come from stored latents"),

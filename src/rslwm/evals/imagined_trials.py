@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rslwm.actors.base import Actor, Observation
 from rslwm.actors.blind import Recorded
-from rslwm.compute import autocast, device, generator
+from rslwm.compute import ComputeConfig, autocast, device, generator
 from rslwm.envs.base import Environment, State, play
 from rslwm.envs.imagined import Imagination, Imagined
 from rslwm.evals.evaluation import Evaluation
@@ -19,6 +19,7 @@ from rslwm.evals.judges.base import Footage
 from rslwm.evals.trials import Beginnings, TrialsConfig, begin, seen_before, world_of
 from rslwm.latents.views import to_float
 from rslwm.model.sampler import SamplingConfig
+from rslwm.sim.tasks import Task
 from rslwm.types import ActionSpec
 
 
@@ -32,6 +33,30 @@ class Imaginations:
     actions: Tensor
 
 
+@torch.no_grad()
+def imagine(
+    actor: Actor,
+    world: Imagined,
+    frames: Tensor,
+    past: Tensor,
+    words: tuple[str, ...],
+    tasks: tuple[Task, ...],
+    compute: ComputeConfig,
+) -> Imaginations:
+    """Let an actor act on what a world model shows it, ``world.ahead`` times, from frames (B, T0, H, W, 3) uint8 on and
+    the actions (B, T0-1, A) between them."""
+    where = device(compute)
+    with autocast(compute):
+        latents = world.model.encode(to_float(frames).to(where)).float()
+        played = play(actor, world, Imagination(latents, past.to(where), instructions=words), world.ahead)
+    assert played.start.frames is not None
+    assert played.seen.frames is not None
+    assert played.seen.latents is not None
+    seen = torch.cat([played.start.frames, played.seen.frames], 1)
+    shown = torch.cat([latents, played.seen.latents], 1).float().cpu()
+    return Imaginations(Footage(words, as_bytes(seen), shown, tasks), shown, played.seen.actions.float().cpu())
+
+
 @dataclass(frozen=True)
 class Stage:
     """Where trials of one space take place."""
@@ -43,23 +68,11 @@ class Stage:
 
     def imagine(self, actor: Actor, kind: int, trials: slice = slice(None)) -> Imaginations:
         """Let a policy act on what the world model shows it. All policies meet the same noise."""
-        e, b, steps = self.evaluation, self.beginnings, self.settings.actions
-        where, family = device(e.compute), self.settings.families[kind]
-        noise = generator(e.seed, f"policies {family}")
-        model = e.world_model.for_inference(e.compute)
-        with torch.no_grad(), autocast(e.compute):
-            latents = model.encode(to_float(b.frames[kind, trials]).to(where)).float()
-            words = b.instructions[kind][trials]
-            start = Imagination(latents, b.past[kind, trials].to(where), instructions=words)
-            world = Imagined(model, self.sampling, noise, ahead=steps, decode=True)
-            played = play(actor, world, start, steps)
-        assert played.start.frames is not None
-        assert played.seen.frames is not None
-        assert played.seen.latents is not None
-        frames = torch.cat([played.start.frames, played.seen.frames], 1)
-        shown = torch.cat([latents, played.seen.latents], 1).float().cpu()
-        footage = Footage(words, as_bytes(frames), shown, b.tasks[kind][trials])
-        return Imaginations(footage, shown, played.seen.actions.float().cpu())
+        e, b = self.evaluation, self.beginnings
+        noise = generator(e.seed, f"policies {self.settings.families[kind]}")
+        world = Imagined(e.world_model, self.sampling, noise, ahead=self.settings.actions, decode=True)
+        words, tasks = b.instructions[kind][trials], b.tasks[kind][trials]
+        return imagine(actor, world, b.frames[kind, trials], b.past[kind, trials], words, tasks, e.compute)
 
     def replayed(self, actions: Tensor, kind: int) -> Footage:
         """What the world model makes of actions (B, F, A) that were chosen in truth."""

@@ -117,8 +117,8 @@ class PoliciesConfig:
     """Policies in the true world and in the world model."""
 
     policies: tuple[str, ...] = ()
-    """Who acts: names of the ladder, path/to/mapping.yaml of a policy at an address, another actor's name or
-    path/to/file.py:Class. Without any the whole ladder."""
+    """Who acts, parted by spaces: ladder (all policies that are shipped, which is the default) or some of their names,
+    path/to/mapping.yaml of a policy at an address, another actor's name or path/to/file.py:Class."""
     trials: TrialsConfig = field(default_factory=TrialsConfig)
     sampling: SamplingConfig = field(default_factory=lambda: SamplingConfig(steps=4))
     """How futures are sampled."""

@@ -112,6 +112,7 @@ def outcomes(done: Tensor, actions: int | None = None) -> Tensor:
 
 
 FAILED = -2
+LADDER = "ladder"
 
 
 def world_of(truth: Truth, config: TrialsConfig) -> Environment[Any]:
@@ -277,5 +278,7 @@ def digest(reference: str) -> str:
 
 
 def everyone(references: Sequence[str]) -> tuple[str, ...]:
-    """These policies, or all of the ladder."""
-    return tuple(references) or tuple(policies.names())
+    """These policies, of which each reference may name several, parted by spaces; ``ladder`` is all that are shipped,
+    as is no reference."""
+    names = [name for reference in references or (LADDER,) for name in reference.split()]
+    return tuple(dict.fromkeys(found for name in names for found in (policies.names() if name == LADDER else [name])))
