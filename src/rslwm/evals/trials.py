@@ -184,25 +184,26 @@ class TrialsRecording(Recording[Trials]):
         for number, family in enumerate(c.families):
             progress(number, len(c.families), family)
             if not (out / _file(family)).is_file():
-                self._try(actor, world, family).save(out / _file(family))
-
-    def _try(self, actor: Actor, world: Environment[Any], family: str) -> _Kind:
-        c = self.settings
-        seen = seen_before(begin(world, c, family, c.trials + c.filmed))
-        played = play(actor, world, seen.state, c.actions)
-        success = torch.cat([_success(seen)[:, -1:], _success(played.seen)], 1)
-        films = torch.cat([_frames(seen)[c.trials :], _frames(played.seen)[c.trials :]], 1)
-        failures = failed(actor)
-        return _Kind(first(success, failures), played.seen.actions.float(), _bytes(films), failures)
+                as_kind(actor, world, family, c).save(out / _file(family))
 
     def open(self, folder: Path) -> Trials:
-        kinds = [_Kind.load(folder / _file(family)) for family in self.settings.families]
+        kinds = [Kind.load(folder / _file(family)) for family in self.settings.families]
         done, actions, films = (torch.stack([getattr(k, name) for k in kinds]) for name in ("done", "actions", "films"))
         return Trials(done, actions, films, tuple(why for kind in kinds for why in kind.failures.values()))
 
 
+def as_kind(actor: Actor, world: Environment[Any], family: str, config: TrialsConfig) -> Kind:
+    """Trials of one kind of task."""
+    seen = seen_before(begin(world, config, family, config.trials + config.filmed))
+    played = play(actor, world, seen.state, config.actions)
+    success = torch.cat([_success(seen)[:, -1:], _success(played.seen)], 1)
+    films = torch.cat([_frames(seen)[config.trials :], _frames(played.seen)[config.trials :]], 1)
+    failures = failed(actor)
+    return Kind(first(success, failures), played.seen.actions.float(), _bytes(films), failures)
+
+
 @dataclass(frozen=True)
-class _Kind:
+class Kind:
     """One kind of task of :class:`Trials`."""
 
     done: Tensor
@@ -215,7 +216,7 @@ class _Kind:
         write_tensors(tensors, path, {"failures": json.dumps({str(k): v for k, v in self.failures.items()})})
 
     @classmethod
-    def load(cls, path: Path) -> _Kind:
+    def load(cls, path: Path) -> Kind:
         with safe_open(path, "pt") as file:
             failures = {int(k): v for k, v in json.loads(file.metadata()["failures"]).items()}
             done, actions, films = (file.get_tensor(name) for name in ("done", "actions", "films"))
@@ -249,7 +250,7 @@ def first(success: Tensor, failures: Mapping[int, str]) -> Tensor:
 
 def failed(actor: Actor) -> dict[int, str]:
     """In which places a policy failed to answer, and what happened there."""
-    return dict(actor.failures) if isinstance(actor, RemotePolicy) else {}
+    return dict(getattr(actor, "failures", {}))
 
 
 def named(reference: str, spec: ActionSpec) -> Actor:
