@@ -18,6 +18,7 @@ from rslwm.data.sources.base import Source
 from rslwm.data.store import Readable
 from rslwm.envs.imagined import imagine
 from rslwm.evals.base import MetricInfo
+from rslwm.evals.films import Film
 from rslwm.evals.oracle import Oracle
 from rslwm.evals.rows import TEST, Rows
 from rslwm.evals.truth import Truth
@@ -52,6 +53,8 @@ class Evaluation:
     compute: ComputeConfig
     label: Label
     costs: dict[str, float] = field(default_factory=dict)
+    films: list[Film] = field(default_factory=list)
+    """What a metric wants to be seen in the report."""
     source: Source | None = None
     """Where the episodes come from; None where that can't be asked what else would have happened."""
     split: str = TEST

@@ -91,6 +91,15 @@ class Stage:
         assert played.seen.frames is not None
         return seen.success[:, -1] | played.seen.success.any(1), as_bytes(played.seen.frames)
 
+    def watched(self, actions: Tensor, kind: int, number: int) -> np.ndarray:
+        """All frames (T0 + F, H, W, 3) uint8 of one trial under actions (F, A), as it truly goes."""
+        world = world_of(self.evaluation.truth, self.settings)
+        seen = seen_before(begin(world, self.settings, self.settings.families[kind], number + 1))
+        played = play(Recorded(actions[None]), world, seen.state[-1:], len(actions))
+        assert seen.frames is not None
+        assert played.seen.frames is not None
+        return as_bytes(torch.cat([seen.frames[-1], played.seen.frames[0]]))
+
 
 @dataclass(eq=False)
 class Decoded(Environment[State]):

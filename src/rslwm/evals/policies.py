@@ -20,6 +20,7 @@ from rslwm.actors.words import numbered
 from rslwm.envs.trusted import disagreement
 from rslwm.evals.aggregates import BALANCED_ACCURACY, BIAS, RATES_PEARSON
 from rslwm.evals.base import METRICS, Load, Metric, MetricInfo, Need
+from rslwm.evals.disagreements import Disagreements
 from rslwm.evals.evaluation import Evaluation
 from rslwm.evals.imagined_trials import Imaginations, Stage, as_bytes, footage_of, through
 from rslwm.evals.inverse_dynamics import InverseProbe
@@ -157,6 +158,7 @@ class Policies(Metric):
         stage = Stage(evaluation, beginnings, c.trials, c.sampling)
         judge = self._judge(beginnings, played)
         yield from self._calibrated(evaluation, judge, beginnings, played)
+        apart = Disagreements()
         for name, true in played.items():
             report = _Report(evaluation, name, c)
             for kind, family in enumerate(c.trials.families):
@@ -165,8 +167,10 @@ class Policies(Metric):
                 when = judge.when(imagined.footage)
                 when[[*failed(actor)]] = np.nan
                 yield from report.success(kind, family, _actions(when, c.trials.context), true)
+                apart.consider(f"{name}, {family}", kind, _ever(when), true, imagined)
                 if c.parts:
                     yield from self._parts(stage, judge, report, kind, true, imagined, when, inverse)
+        evaluation.films += apart.films(stage)
 
     def _judge(self, beginnings: Beginnings, played: Mapping[str, Trials]) -> SeenJudge:
         """Fitted to the first half of all films, as they are: one instrument for all spaces."""

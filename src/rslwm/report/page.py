@@ -20,7 +20,7 @@ from PIL import Image
 
 import rslwm
 from rslwm.evals.rows import TRUTH
-from rslwm.report import answers, charts, figures
+from rslwm.report import answers, charts, figures, trials
 from rslwm.report.charts import Inks
 from rslwm.report.palette import STYLE
 from rslwm.report.run import Clips, Run
@@ -70,7 +70,7 @@ def build_report(path: Path) -> Path:
         loader=PackageLoader("rslwm.report"), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters.update(cost=format_cost, number=number, prose=prose, mean_of=mean_of)
+    environment.filters.update(cost=format_cost, number=number, prose=prose, mean_of=trials.mean_of)
     page = out / "index.html"
     partial = out / "index.html.partial"
     with matplotlib.rc_context(STYLE):
@@ -102,7 +102,7 @@ def context(run: Run, environment: Environment) -> dict[str, Any]:
         "pairs": _pairs(verdict, inks),
         "contrasts": _contrasts(axes),
         "robustness": _robustness(verdict),
-        "policies": _policies(verdict, inks),
+        "policies": trials.policies(run),
         "costs": _costs(run.record),
         "clips": _clips(run.clips, verdict.ranking) if run.clips else None,
         "config": run.config,
@@ -235,20 +235,6 @@ def _robustness(verdict: Verdict) -> list[dict[str, Any]]:
     ]
 
 
-def _policies(verdict: Verdict, inks: Inks) -> list[dict[str, Any]]:
-    """Of every space a chart of success in its world model against true success, and what is to be said of it."""
-    found = []
-    for name, report in verdict.policies.items():
-        ink = inks.get(name)
-        if ink is None:
-            continue  # a sanity row's
-        figure = Figure(figsize=(3.6, 3.4), layout="constrained")
-        charts.agreement(figure.subplots(), report, ink)
-        title = f"{name}: success inside the world model against true success, a mark for every policy"
-        found.append({"ink": ink, "report": report, "chart": charts.inline(figure, title, inks)})
-    return found
-
-
 def _costs(record: RunRecord) -> dict[str, Any]:
     """Cost columns that some space has a figure for, with the cheapest of each."""
     costs = {space.name: space.cost for space in record.spaces}
@@ -319,12 +305,6 @@ def number(value: float | None, spread: float) -> str:
     decimals = min(max(2 - math.floor(math.log10(spread)), 0), 5) if spread > 0 else 2
     text = f"{value:,.{decimals}f}".replace("-", "−")
     return text.lstrip("−") if not any(c in "123456789" for c in text) else text
-
-
-def mean_of(rates: Sequence[float | None]) -> str:
-    """Of rates that are known."""
-    known = [rate for rate in rates if rate is not None]
-    return f"{sum(known) / len(known):.2f}" if known else "–"
 
 
 def format_cost(value: float | None, kind: str) -> str:

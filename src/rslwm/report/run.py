@@ -11,6 +11,8 @@ from einops import rearrange
 from PIL import Image
 from safetensors import safe_open
 
+from rslwm.evals import films
+from rslwm.evals.films import Film
 from rslwm.evals.rows import TRUTH
 from rslwm.report.palette import Ink, inks
 from rslwm.serialisation import load
@@ -73,6 +75,8 @@ class Run:
     config: str
     note: str
     clips: Clips | None
+    films: dict[str, list[Film]]
+    """By space what metrics want to be seen."""
 
     @property
     def inks(self) -> dict[str, Ink]:
@@ -94,4 +98,5 @@ class Run:
             config=config.read_text() if config.is_file() else "",
             note=load(StudyConfig, config).note if config.is_file() else "",
             clips=Clips.load(path / "clips"),
+            films={file.stem: films.load(file) for file in sorted((path / "films").glob("*.safetensors"))},
         )

@@ -11,6 +11,7 @@ import numpy as np
 from safetensors import safe_open
 
 from rslwm.compute import measure_peak
+from rslwm.evals import films
 from rslwm.evals.rows import TRUTH, Rows
 from rslwm.run.runner import Outcome, Runner
 from rslwm.run.stage import StageRecord, Workspace, closure
@@ -86,6 +87,7 @@ def _conclude(variants: Sequence[Variant], runner: Runner, outcome: Outcome, out
     out_there = Measured.of([stage for v in compared for stage in v.out_there], runner, outcome)
     Rows.concatenate([measured.rows, out_there.rows, *(found.rows for found in of.values())]).save(out / ROWS)
     _write_clips(compared, runner, out / "clips")
+    _write_films(compared, runner, out / "films")
     record = describe(compared, measured, out_there, runner, command)
     lacking = dict.fromkeys(note for v, found in of.items() for note in _lacking(v, found, record))
     failed = [failure for found in of.values() for failure in found.failed]
@@ -113,6 +115,16 @@ def _write_clips(variants: Sequence[Variant], runner: Runner, folder: Path) -> N
             metadata, frames, truth = file.metadata(), file.get_tensor("frames"), file.get_tensor("truth")
         write_tensors({"frames": frames}, folder / f"{name}.safetensors", metadata)
     write_tensors({"frames": truth}, folder / f"{TRUTH}.safetensors", metadata)
+
+
+def _write_films(variants: Sequence[Variant], runner: Runner, folder: Path) -> None:
+    """What metrics want to be seen of every space (its first seed), in place of what was there."""
+    shutil.rmtree(folder, ignore_errors=True)
+    for name, variant in {variant.entry.name: variant for variant in reversed(variants)}.items():
+        shown = (runner.folder(stage) / films.FILMS for stage in variant.metrics.values())
+        if found := [film for path in shown for film in films.load(path)]:
+            folder.mkdir(exist_ok=True)
+            films.save(found, folder / f"{name}.safetensors")
 
 
 # ---------------------------------------------------------------------------------------------------------- its record

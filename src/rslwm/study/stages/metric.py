@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from rslwm.evals import films
 from rslwm.evals.base import METRICS, ROLLOUTS, Metric, MetricInfo, NotAvailable, measure, split
 from rslwm.evals.evaluation import Evaluation, Label
 from rslwm.evals.probe import Probe, ProbeConfig, Reader, TrainedProbe, train_probe
@@ -226,6 +227,7 @@ class MetricStage(HeldOut[Rows]):
         except NotAvailable as why:
             rows, reason = Rows.concatenate([]), str(why)
         rows.save(work.out / ROWS)
+        films.save(evaluation.films, work.out / films.FILMS)
         missing = [i.name for i in self.metric.infos if reason or (i.scored and i.source not in rows["metric"])]
         reason = reason or "its metric returned no rows"
         unavailable = [{"metric": name, "reason": reason} for name in missing]
