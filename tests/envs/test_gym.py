@@ -15,8 +15,9 @@ from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 
 from rslwm.compute import ComputeConfig
-from rslwm.envs.gym import Places, register
-from rslwm.envs.worlds import Start
+from rslwm.envs.gym import register
+from rslwm.envs.imagined_world import Start
+from rslwm.envs.places import Places
 from rslwm.model.sampler import SamplingConfig
 from rslwm.model.world_model import WorldModel
 from rslwm.serialisation import ConfigError

@@ -63,6 +63,15 @@ class Imagined(Environment[Imagination]):
         self._rollout, self._latent, self._instructions = rollout, state.latents.shape[2:], state.instructions
         self._noise: list[Tensor] = []
 
+    def after(self, seen: Observation) -> Imagination:
+        """Where one stands who has seen this, whose frames (B, T, H, W, 3) are encoded as far back as the model looks:
+        ``begin`` of :class:`rslwm.actors.best_of.BestOf`."""
+        assert seen.frames is not None, "a world model goes on from frames, and none were seen"
+        frames = seen.frames[:, 1 - self.model.config.dit.max_frames :]
+        latents = self.model.encode(frames.to(self.model.device).float()).float()
+        actions = seen.actions[:, seen.actions.shape[1] - latents.shape[1] + 1 :].to(latents)
+        return Imagination(latents, actions, instructions=seen.instructions)
+
     def step(self, actions: Tensor, following: Tensor | None = None) -> Observation:
         noise = self._drawn(len(actions)).to(actions.device)
         rollout, frame = self.model.step(self._rollout, actions, self.sampling, noise, following)

@@ -9,8 +9,8 @@ from typing import Any
 from rslwm.caches import cache_folder
 from rslwm.compute import ComputeConfig
 from rslwm.data.corpus import Corpus, unseen
-from rslwm.envs.gym import Place, Places
-from rslwm.envs.worlds import ImaginedWorld, Judge, Start
+from rslwm.envs.imagined_world import ImaginedWorld, Judge, Start
+from rslwm.envs.places import Place, Places
 from rslwm.evals.rollouts import RolloutsConfig
 from rslwm.model.sampler import SamplingConfig
 from rslwm.model.world_model import WorldModel
