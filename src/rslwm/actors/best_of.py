@@ -44,6 +44,9 @@ class BestOfConfig:
     """Actions that are done before it thinks again."""
     noise: float = 0.3
     """Standard deviation of what is added to the policy's actions in the others, where the bounds are at -1 and 1."""
+    persistence: float = 0.9
+    """How much of an action's noise is that of the action before, from 0 to 1: a policy errs in the same way for long,
+    and what is drawn anew for every action averages out."""
     history: int = 1
     """Last frames that ``begin`` is shown."""
     seed: int = 0
@@ -63,7 +66,7 @@ class BestOf(Actor):
     Its world must not be the very object that it acts in, which imagining would move.
 
     Raises:
-        ConfigError: no candidate, or more actions to be done than are imagined.
+        ConfigError: no candidate, more actions to be done than are imagined, or a persistence outside its range.
         DataError: the policy's actions don't mean what the world takes.
     """
 
@@ -78,6 +81,8 @@ class BestOf(Actor):
 
     def __post_init__(self) -> None:
         config = self.config
+        if not 0 <= config.persistence <= 1:
+            raise ConfigError(f"best_of: persistence is {config.persistence}; choose from 0 to 1")
         if config.candidates < 1 or not 0 < config.execute <= config.horizon:
             given = f"candidates {config.candidates}, execute {config.execute}, horizon {config.horizon}"
             raise ConfigError(f"best_of: {given}; choose at least 1, and execute from 1 to the horizon")
@@ -114,6 +119,9 @@ class BestOf(Actor):
         config, (places, dims) = self.config, wanted.shape
         shape = (places, config.candidates, config.horizon, dims)
         noise = config.noise * torch.randn(shape, generator=self._draw)
+        kept = config.persistence
+        for step in range(1, config.horizon):
+            noise[:, :, step] = kept * noise[:, :, step - 1] + (1 - kept**2) ** 0.5 * noise[:, :, step]
         noise[:, 0] = 0
         added = noise.flatten(0, 1).to(wanted)
         policy = self.policy.fork(config.candidates)
