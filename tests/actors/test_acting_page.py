@@ -9,13 +9,16 @@ import torch
 from rslwm.actors import policies
 from rslwm.actors.base import ACTORS
 from rslwm.actors.blind import Random
+from rslwm.data.config import DataConfig
 from rslwm.envs.base import play
 from rslwm.envs.tabletop import SimulatedTabletop
+from rslwm.latents.decoder import DecoderConfig
 from rslwm.latents.space import LatentSpace, SpaceConfig
 from rslwm.model.world_model import WorldModel, WorldModelConfig
 from rslwm.sim.config import SimConfig
 from rslwm.sim.record import restore
 from rslwm.sim.tabletop import SPEC
+from tiny import TINY
 
 PAGE = Path(__file__).parents[2] / "docs/acting.md"
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
@@ -57,6 +60,21 @@ def test_an_actor_in_a_file_of_ones_own(tmp_path: Path) -> None:
         observation = table.step(homing.act(observation))
     near = (observation.truth["gripper_position"][:, -1] - home).norm(dim=1)
     assert (near < 0.3 * far).all()
+
+
+@pytest.mark.usefixtures("in_this_process")
+def test_both_worlds_are_played_through_gymnasium(
+    tmp_path: Path, plugin: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    space = SpaceConfig(reference=f"{plugin}:PatchMean", image_size=64, decode=True, decoder=DecoderConfig(width=16))
+    data = DataConfig(sim=SimConfig(episodes=2, min_steps=4, max_steps=4))
+    spec, drawn = SPEC.composed(data.frame_skip), torch.Generator().manual_seed(0)
+    model = WorldModel(LatentSpace(space), spec, WorldModelConfig(dit=TINY), drawn, data=data)
+    model.save(tmp_path / "runs/demo/checkpoints/small-vae")
+    monkeypatch.chdir(tmp_path)
+    exec(compile(BLOCKS[3], str(PAGE), "exec"), {})
+    shown = [line for line in capsys.readouterr().out.splitlines() if line.startswith("(")]
+    assert [line.partition(")")[0] for line in shown] == ["(4, 64, 64, 3", "(8, 64, 64, 3"]
 
 
 def test_the_table_has_the_actors() -> None:

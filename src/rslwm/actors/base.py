@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 from torch import Tensor
 
@@ -53,6 +53,11 @@ class Actor(ABC):
         """The action (B, A) after the one given last, where it is settled whatever will be seen. A world model of
         outgoing alignment looks at it."""
         return None
+
+    def fork(self, futures: int) -> Self:
+        """One that acts in K futures of every place, place b being those from b * K on, and remembers of each what this
+        one does. Raises NotImplementedError: it doesn't say what it remembers."""
+        raise NotImplementedError(f"{type(self).__name__} can't be forked; give it a fork(futures)")
 
 
 def _load_builtin() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
+from typing import Self
 
 import numpy as np
 import torch
@@ -31,6 +33,9 @@ class Expert(Actor):
 
         return self._normalised([expert_action(place.task, place.state, self.steps) for place in observation.state])
 
+    def fork(self, futures: int) -> Self:
+        return copy.copy(self)
+
     def _normalised(self, actions: Sequence[np.ndarray]) -> Tensor:
         """(A,) in units, of every place -> (B, A) float64: an action that is rounded leads elsewhere in the end."""
         low, high = np.array(self.spec.low), np.array(self.spec.high)
@@ -56,3 +61,8 @@ class Demonstrators(Expert):
     def act(self, observation: Observation) -> Tensor:
         places = zip(self._who, observation.state, strict=True)
         return self._normalised([who.act(place.state) for who, place in places])
+
+    def fork(self, futures: int) -> Self:
+        forked = super().fork(futures)
+        forked._who = [copy.deepcopy(who) for who in self._who for _ in range(futures)]
+        return forked

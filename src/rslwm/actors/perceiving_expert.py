@@ -25,6 +25,7 @@ class PerceivingExpert(Policy):
     """
 
     out = WIDTH
+    memory = (*Policy.memory, "_gripper", "_goal")
 
     @staticmethod
     def loss(out: Tensor, actions: Tensor, facts: Tensor) -> Tensor:

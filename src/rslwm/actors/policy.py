@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+import copy
+from typing import ClassVar, Self
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from einops import rearrange
@@ -29,6 +31,8 @@ class Policy(Actor):
 
     out: ClassVar[int]
     """Numbers that its network gives."""
+    memory: ClassVar[tuple[str, ...]] = ("_said", "_before")
+    """Names of what it remembers of every place, a row each."""
 
     def __init__(self, sight: SightConfig) -> None:
         self.spec = SPEC
@@ -63,6 +67,13 @@ class Policy(Actor):
         numbers, _ = self.network(shown[:, 2 - self.network.config.frames :], self._said)
         action = self.decide(numbers)
         return action.to(observation.frames.device)
+
+    def fork(self, futures: int) -> Self:
+        forked = copy.copy(self)
+        for name in self.memory:
+            if (rows := getattr(self, name)) is not None:
+                setattr(forked, name, rows[np.arange(len(rows)).repeat(futures)])
+        return forked
 
 
 def pictures(frames: Tensor) -> Tensor:

@@ -47,6 +47,10 @@ class Environment(ABC, Generic[State]):
     def reset(self, state: State) -> Observation:
         """Go to a state, and see what is there."""
 
+    def go(self, state: State) -> None:
+        """Go to a state without looking."""
+        self.reset(state)
+
     @abstractmethod
     def step(self, actions: Tensor, following: Tensor | None = None) -> Observation:
         """Do an action (B, A) everywhere. ``following`` (B, A) is the one after it, where that is settled already; a

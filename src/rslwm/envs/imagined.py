@@ -27,6 +27,12 @@ class Imagination:
     instructions: tuple[str, ...] = ()
     """What is to be done, of every place, where somebody says."""
 
+    def rows(self, chosen: Tensor) -> Imagination:
+        """The chosen places (N,), in memory of their own."""
+        rollout = self.rollout and self.rollout.rows(chosen)
+        instructions = tuple(self.instructions[row] for row in chosen.tolist()) if self.instructions else ()
+        return Imagination(self.latents[chosen], self.actions[chosen], rollout, instructions)
+
 
 @dataclass(eq=False)
 class Imagined(Environment[Imagination]):
@@ -49,18 +55,35 @@ class Imagined(Environment[Imagination]):
         return self.model.action_spec
 
     def reset(self, state: Imagination) -> Observation:
+        self.go(state)
+        return self._at(self._rollout, state.latents, state.actions)
+
+    def go(self, state: Imagination) -> None:
         rollout = state.rollout or self.model.start(state.latents, state.actions, self.sampling.full_window)
+        self._rollout, self._latent, self._instructions = rollout, state.latents.shape[2:], state.instructions
         self._noise: list[Tensor] = []
-        self._instructions = state.instructions
-        return self._at(rollout, state.latents, state.actions)
+
+    def after(self, seen: Observation) -> Imagination:
+        """Where one stands who has seen this, whose frames (B, T, H, W, 3) are encoded as far back as the model looks:
+        ``begin`` of :class:`rslwm.actors.best_of.BestOf`."""
+        assert seen.frames is not None, "a world model goes on from frames, and none were seen"
+        frames = seen.frames[:, 1 - self.model.config.dit.max_frames :]
+        latents = self.model.encode(frames.to(self.model.device).float()).float()
+        actions = seen.actions[:, seen.actions.shape[1] - latents.shape[1] + 1 :].to(latents)
+        return Imagination(latents, actions, instructions=seen.instructions)
 
     def step(self, actions: Tensor, following: Tensor | None = None) -> Observation:
-        if not self._noise:
-            shape = (len(actions), self.ahead, *self._latent)
-            drawn = torch.randn(shape, generator=self.generator, device=self.generator.device)
-            self._noise = [*drawn.to(actions.device).unbind(1)]
-        rollout, frame = self.model.step(self._rollout, actions, self.sampling, self._noise.pop(0), following)
+        noise = self._drawn(len(actions)).to(actions.device)
+        rollout, frame = self.model.step(self._rollout, actions, self.sampling, noise, following)
         return self._at(rollout, frame[:, None], actions[:, None])
+
+    def _drawn(self, places: int) -> Tensor:
+        """The noise (B, h, w, C) of the next frame."""
+        if not self._noise:
+            shape = (places, self.ahead, *self._latent)
+            drawn = torch.randn(shape, generator=self.generator, device=self.generator.device)
+            self._noise = [*drawn.unbind(1)]
+        return self._noise.pop(0)
 
     def _at(self, rollout: RolloutState, latents: Tensor, actions: Tensor) -> Observation:
         self._rollout, self._latent = rollout, latents.shape[2:]

@@ -72,6 +72,9 @@ class SimulatedTabletop(Environment[Snapshots]):
     def reset(self, state: Snapshots) -> Observation:
         return self._visit(torch.zeros(len(state), 0, SPEC.dims), state, lambda place: None)
 
+    def go(self, state: Snapshots) -> None:
+        self._places = state
+
     def step(self, actions: Tensor, following: Tensor | None = None) -> Observation:
         """The true outcome, after ``frame_skip`` control steps. Raises :class:`ValueError` for an action that isn't
         finite or of the wrong shape."""

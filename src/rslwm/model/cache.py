@@ -56,6 +56,14 @@ class Cache:
                 lengths.append(length - cut)
         return Cache(tuple(parts), tuple(lengths), self.end - sum(lengths))
 
+    def rows(self, chosen: torch.Tensor, batch: int) -> Cache:
+        """The chosen ones (N,) of ``batch`` rows, in memory of their own."""
+        parts = (
+            tuple((k[chosen // (batch // len(k))], v[chosen // (batch // len(v))]) for k, v in part)
+            for part in self.parts
+        )
+        return Cache(tuple(parts), self.lengths, self.first)
+
 
 EMPTY = Cache()
 

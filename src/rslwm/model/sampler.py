@@ -76,6 +76,12 @@ class RolloutState:
         latents, actions = (x.repeat_interleave(self.candidates, 0) for x in (self.latents, self.actions))
         return replace(self, latents=latents, actions=actions, candidates=1)
 
+    def rows(self, chosen: Tensor) -> Self:
+        """Those of its rows that are chosen (N,), in memory of their own."""
+        every = self.spread()
+        cache = self.cache.rows(chosen, self.batch)
+        return replace(every, latents=every.latents[chosen], actions=every.actions[chosen], cache=cache)
+
     def then(self, frame: Tensor, action: Tensor, sampler: Sampler) -> Self:
         """The state after one more frame (B, 1, h, w, C) and its action (B, 1, A); the cache covers all others."""
         cache = self.cache.tail(sampler.dit.config.max_frames - 2)
@@ -236,6 +242,10 @@ class FullWindow(RolloutState):
     def spread(self) -> Self:
         latents, actions = (x.repeat_interleave(self.candidates, 0) for x in self.window)
         return replace(super().spread(), window=(latents, actions))
+
+    def rows(self, chosen: Tensor) -> Self:
+        latents, actions = self.spread().window
+        return replace(super().rows(chosen), window=(latents[chosen], actions[chosen]))
 
     def then(self, frame: Tensor, action: Tensor, sampler: Sampler) -> Self:
         latents, actions = (torch.cat(pair, 1) for pair in zip(self.window, (frame, action), strict=True))
