@@ -15,6 +15,11 @@ from rslwm.data.store import TensorStore
 from rslwm.run.executors import EXECUTORS
 
 os.environ["RSLWM_CACHE"] = tempfile.mkdtemp(prefix="rslwm-cache-")  # nobody's own, and that of all workers of this one
+if "PYTEST_XDIST_WORKER" in os.environ and hasattr(os, "sched_setaffinity"):
+    # A core each: a study that a test starts then has one worker process instead of one a core, which would have to
+    # share it with those of the other tests, and take seconds to import everything.
+    _cores, _worker = sorted(os.sched_getaffinity(0)), int(os.environ["PYTEST_XDIST_WORKER"].removeprefix("gw"))
+    os.sched_setaffinity(0, {_cores[_worker % len(_cores)]})
 torch.set_num_threads(1)  # tensors this small are slower on two threads, much slower on a busy machine
 
 

@@ -41,7 +41,6 @@ INSTRUCTED_AUC = replace(
     floor_value=None,
     description="Area under the ROC curve of a success probe that is given an instruction: last frames of successful "
     "episodes with their own one, against the same frames with that of another task and those of failures.",
-    scored=False,  # no trained probe has been seen to learn it yet
 )
 DIMS = 128
 """Numbers of an instruction's embedding."""
