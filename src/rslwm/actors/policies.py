@@ -130,6 +130,8 @@ LADDER: dict[str, PolicyConfig] = {
     "sees-points-100": _policy("perceiving", _POINTS, (300, 100), 200, 6),
     "sees-points-600": _policy("perceiving", _POINTS, (1100, 600), 550, 9),
     "sees-points-800": _policy("perceiving", _POINTS, (600, 800), 900, 10),
+    "sees-both-400": _policy("perceiving", _BOTH, (200, 400), 450, 11),
+    "clones-points-150": _policy("cloning", _POINTS, (1450, 150), 250, 12),
     "sees-patches-800": _policy("perceiving", _PATCHES, (0, 800), 700, 7),
     "clones-patches-800": _policy("cloning", _PATCHES, (800, 800), 600, 8),
 }
