@@ -129,6 +129,7 @@ LADDER: dict[str, PolicyConfig] = {
     "clones-points-400": _policy("cloning", _POINTS, (0, 400), 400, 5),
     "sees-points-100": _policy("perceiving", _POINTS, (300, 100), 200, 6),
     "sees-points-600": _policy("perceiving", _POINTS, (1100, 600), 550, 9),
+    "sees-points-700": _policy("perceiving", _POINTS, (400, 700), 700, 13),
     "sees-points-800": _policy("perceiving", _POINTS, (600, 800), 900, 10),
     "sees-both-400": _policy("perceiving", _BOTH, (200, 400), 450, 11),
     "clones-points-150": _policy("cloning", _POINTS, (1450, 150), 250, 12),
