@@ -123,14 +123,17 @@ _POINTS, _BOTH, _PATCHES = SightConfig("points", 40), SightConfig("points", 40, 
 
 LADDER: dict[str, PolicyConfig] = {
     "sees-points-1000": _policy("perceiving", _POINTS, (0, 1000), 1500, 1),
-    "clones-points-1000": _policy("cloning", _POINTS, (500, 1000), 900, 2),
+    "clones-points-1000": _policy("cloning", _POINTS, (500, 1000), 700, 2),
     "sees-points-300": _policy("perceiving", _POINTS, (1000, 300), 350, 3),
-    "clones-both-600": _policy("cloning", _BOTH, (900, 600), 500, 4),
+    "clones-both-600": _policy("cloning", _BOTH, (900, 600), 550, 4),
     "clones-points-400": _policy("cloning", _POINTS, (0, 400), 400, 5),
     "sees-points-100": _policy("perceiving", _POINTS, (300, 100), 200, 6),
     "sees-points-600": _policy("perceiving", _POINTS, (1100, 600), 550, 9),
+    "sees-points-700": _policy("perceiving", _POINTS, (400, 700), 700, 13),
     "sees-points-800": _policy("perceiving", _POINTS, (600, 800), 900, 10),
-    "sees-patches-800": _policy("perceiving", _PATCHES, (0, 800), 700, 7),
-    "clones-patches-800": _policy("cloning", _PATCHES, (800, 800), 600, 8),
+    "sees-both-400": _policy("perceiving", _BOTH, (200, 400), 450, 11),
+    "clones-points-150": _policy("cloning", _POINTS, (1450, 150), 250, 12),
+    "sees-patches-800": _policy("perceiving", _PATCHES, (0, 800), 500, 7),
+    "clones-patches-800": _policy("cloning", _PATCHES, (800, 800), 350, 8),
 }
 """The policies that are shipped, by name: what acts, what looks, and the number of its lessons."""

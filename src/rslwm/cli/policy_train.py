@@ -42,11 +42,11 @@ class Train:
 
     For instance:
       rslwm policy train --out runs/policies
-      rslwm policy train clone-points-250 --out runs/policies --trials 10
+      rslwm policy train sees-points-100,still --out runs/policies --trials 10
     """
 
     names: tyro.conf.Positional[tuple[str, ...]] = ()
-    """All policies of the ladder, and the references, if none is named."""
+    """Names, as in sees-points-100,still; all policies of the ladder and the references if none is named."""
     out: Path = Path("runs/policies")
     """Where policies go; lessons and the trainings' states are kept beside them, in lessons and training."""
     trials: int = 50
