@@ -137,3 +137,7 @@ LADDER: dict[str, PolicyConfig] = {
     "clones-patches-800": _policy("cloning", _PATCHES, (800, 800), 350, 8),
 }
 """The policies that are shipped, by name: what acts, what looks, and the number of its lessons."""
+
+JUDGE = "judge"
+EYES = _policy("perceiving", SightConfig("points", 48), (20_000, 1200), 1500, 77)
+"""Whose network judges read frames with, in a folder of its own: no policy has its lessons."""

@@ -16,7 +16,7 @@ from rslwm.actors import policies
 from rslwm.actors.base import Actor
 from rslwm.actors.blind import Random, Still
 from rslwm.actors.expert import Expert
-from rslwm.actors.policies import LADDER, PolicyConfig
+from rslwm.actors.policies import EYES, JUDGE, LADDER, PolicyConfig
 from rslwm.actors.policy import FRAME_SKIP
 from rslwm.cli.output import console, counting
 from rslwm.envs.tabletop import SimulatedTabletop
@@ -25,6 +25,7 @@ from rslwm.files import write_whole
 from rslwm.registry import UnknownName
 from rslwm.sim.config import SimConfig
 
+KNOWN = {**LADDER, JUDGE: EYES}
 REFERENCES: dict[str, Callable[[SimulatedTabletop], Actor]] = {
     "still": lambda table: Still(),
     "random": lambda table: Random(),
@@ -56,13 +57,13 @@ class Train:
 
     def run(self) -> None:
         torch.set_num_threads(policies.COMPUTE.threads)
-        if unknown := [name for name in self.names if name not in (*LADDER, *REFERENCES)]:
-            raise UnknownName(f"no policy called {unknown[0]!r}. Known: {', '.join((*LADDER, *REFERENCES))}.")
+        if unknown := [name for name in self.names if name not in (*KNOWN, *REFERENCES)]:
+            raise UnknownName(f"no policy called {unknown[0]!r}. Known: {', '.join((*KNOWN, *REFERENCES))}.")
         for name in self.names or (*REFERENCES, *LADDER):
             if name in REFERENCES:
                 self._count_reference(name)
             elif not (self.out / f"{name}.json").exists():
-                self._train(name, LADDER[name])
+                self._train(name, KNOWN[name])
         console().print(self._table())
 
     def _train(self, name: str, config: PolicyConfig) -> None:

@@ -109,8 +109,6 @@ JUDGED = replace(
     "fitted to.",
 )
 _AT_ONCE = 256
-JUDGE = "judge"
-"""The network that judges read frames with; no policy has its lessons."""
 
 
 @dataclass(frozen=True)
@@ -299,7 +297,7 @@ def _disagreement(inverse: TrainedProbe, imagined: Imaginations, evaluation: Eva
 
 @cache
 def _eyes() -> Any:
-    network: Any = policies.load(JUDGE, policies.SHIPPED / JUDGE).network
+    network: Any = policies.load(policies.JUDGE, policies.SHIPPED / policies.JUDGE).network
     return network
 
 
