@@ -52,7 +52,8 @@ class Policy(Actor):
         """Read the instructions. Raises DataError: there aren't any."""
         if not observation.instructions:
             raise DataError("a policy has to be told what to do, and this environment gives no instructions")
-        self._said = self.network.read(numbered(observation.instructions))
+        with torch.autocast("cpu", enabled=False):  # a policy is the same wherever it acts
+            self._said = self.network.read(numbered(observation.instructions))
         self._before: Tensor | None = None
 
     @torch.no_grad()
@@ -64,7 +65,8 @@ class Policy(Actor):
         if shown.shape[1] == 1:  # nothing was seen before the very first frame
             shown = torch.cat([shown if self._before is None else self._before, shown], 1)
         self._before = shown[:, -1:]
-        numbers, _ = self.network(shown[:, 2 - self.network.config.frames :], self._said)
+        with torch.autocast("cpu", enabled=False):
+            numbers, _ = self.network(shown[:, 2 - self.network.config.frames :], self._said)
         action = self.decide(numbers)
         return action.to(observation.frames.device)
 

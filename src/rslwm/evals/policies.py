@@ -304,7 +304,7 @@ def _eyes() -> Any:
 def look(frames: np.ndarray, instructions: tuple[str, ...]) -> np.ndarray:
     """Facts (B, T, WIDTH) of frames (B, T, H, W, 3) uint8."""
     network, times = _eyes(), frames.shape[1]
-    with torch.no_grad():
+    with torch.no_grad(), torch.autocast("cpu", enabled=False):
         words = network.read(numbered(instructions)).repeat_interleave(times, 0)
         shown = torch.from_numpy(frames).flatten(0, 1)[:, None].split(_AT_ONCE)
         found = [
