@@ -51,6 +51,20 @@ def test_eval_measures_a_checkpoint_that_was_moved_away_from_its_run(run: Path, 
     assert all(metric in made.output for metric in set(rows["metric"]))
 
 
+def test_policies_are_tried_in_a_world_model_and_in_truth(run: Path, tmp_path: Path):
+    asked = "policies[policies=still random sees-points-100,trials.trials=2,trials.filmed=2,trials.actions=6,parts=1]"
+    made = rslwm("eval", str(run / "checkpoints/small-vae"), "--metrics", asked, out=tmp_path)
+    rows = Rows.load(tmp_path / "rows.parquet")
+    trials = rows.where(rows["metric"] == "policy_r_within")
+    assert set(trials["unit"]) == {"still", "random", "sees-points-100"}
+    assert set(trials["dim"]) == {"push", "pick", "stack", "drawer"}
+    assert len(trials) == 3 * 4 * 2
+    assert set(trials["target"]) <= {0.0, 1.0}
+    parts = set(rows.where(rows["metric"] == "policy_r_parts")["dim"])
+    assert {"nothing", "true dynamics", "true judge", "true frames", "trusted half"} <= parts
+    assert "policy_bias" in made.output
+
+
 def test_train_reuses_what_the_comparison_has_trained(run: Path):
     made = rslwm("train", "smoke", "--latents", "small-cosmos", out=run)
     assert made.made == []

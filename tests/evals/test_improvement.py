@@ -21,7 +21,9 @@ def test_continuations_are_scored_by_how_near_they_come(monkeypatch):
     task: Task = start.task
 
     def opened(metres: float) -> np.ndarray:
-        state = replace(start.state, drawer_opening=metres, handle_position=start.state.handle_position + [metres, 0, 0])
+        state = replace(
+            start.state, drawer_opening=metres, handle_position=start.state.handle_position + [metres, 0, 0]
+        )
         return facts(task, state)
 
     ways = (0.0, 0.03) if task.goal == "open" else (0.08, 0.02)
