@@ -22,7 +22,7 @@ def test_continuations_are_scored_by_how_near_they_come(monkeypatch):
 
     def opened(metres: float) -> np.ndarray:
         state = replace(
-            start.state, drawer_opening=metres, handle_position=start.state.handle_position + [metres, 0, 0]
+            start.state, drawer_opening=metres, handle_position=start.state.handle_position + np.array([metres, 0, 0])
         )
         return facts(task, state)
 
