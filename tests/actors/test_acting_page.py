@@ -72,7 +72,7 @@ def test_both_worlds_are_played_through_gymnasium(
     model = WorldModel(LatentSpace(space), spec, WorldModelConfig(dit=TINY), drawn, data=data)
     model.save(tmp_path / "runs/demo/checkpoints/small-vae")
     monkeypatch.chdir(tmp_path)
-    exec(compile(BLOCKS[3], str(PAGE), "exec"), {})
+    exec(compile(BLOCKS[4], str(PAGE), "exec"), {})
     shown = [line for line in capsys.readouterr().out.splitlines() if line.startswith("(")]
     assert [line.partition(")")[0] for line in shown] == ["(4, 64, 64, 3", "(8, 64, 64, 3"]
 

@@ -18,7 +18,7 @@ TINY = PolicyConfig(sight=SightConfig(width=16), episodes=4, optim=OptimConfig(s
 def ladder(monkeypatch: pytest.MonkeyPatch) -> None:
     """One policy that costs nothing."""
     monkeypatch.setattr("rslwm.actors.lessons.FILE", 4)
-    monkeypatch.setattr("rslwm.cli.policy_train.LADDER", {"tiny": TINY})
+    monkeypatch.setattr("rslwm.cli.policy_train.KNOWN", {"tiny": TINY})
 
 
 def test_a_policy_is_trained_and_counted_once(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
