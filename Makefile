@@ -22,7 +22,8 @@ demo: env  ## compare six latent spaces on the embedded simulator
 test: env  ## all tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-check: lint test  ## what continuous integration runs
+check: env  ## what continuous integration runs
+	$(MAKE) --jobs 2 --output-sync lint test
 
 lint: env  ## style, types and import rules
 	$(BIN)/ruff check src tests tools benchmarks

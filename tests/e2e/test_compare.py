@@ -71,11 +71,6 @@ def test_run_again_it_repeats_nothing_and_says_the_same(smoke: Run):
     assert again.output == smoke.output
 
 
-def test_its_own_configuration_repeats_the_run(smoke: Run):
-    with smoke.undisturbed:
-        assert rslwm("compare", str(smoke.folder / "config.yaml"), out=smoke.folder).made == []
-
-
 def test_killed_in_the_middle_it_ends_with_the_same_rows_and_repeats_no_finished_stage(smoke: Run, tmp_path: Path):
     words = ("compare", "smoke", "--latents", ",".join(SUBSET))
     stages = tmp_path / "stages"
@@ -112,7 +107,7 @@ def test_a_seventh_encoder_from_a_file_takes_part(smoke: Run, plugin: Path, tmp_
 
 @pytest.mark.skipif(not SAMPLE.is_dir(), reason=f"needs 25 BridgeData V2 episodes in {SAMPLE}")
 def test_real_robot_data_name_the_metrics_that_they_can_not_give(tmp_path: Path):
-    run = rslwm("compare", "smoke", "--data", f"rlds:{SAMPLE}", "--latents", "small-vae,small-cosmos", out=tmp_path)
+    run = rslwm("compare", "smoke", "--data", f"rlds:{SAMPLE}", "--latents", "small-vae", out=tmp_path)
     missing = {
         entry["metric"]: entry["reason"] for entry in json.loads((tmp_path / "study.json").read_text())["unavailable"]
     }

@@ -23,7 +23,8 @@ def small(block: str) -> str:
     """The same commands at the size of the smoke preset; ``make demo`` as what the Makefile does for it."""
     recipe = re.search(r"^demo:.*\n\t\$\(BIN\)/(.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert recipe is not None
-    return re.sub(r"\bdemo\b", "smoke", block.replace("make demo", recipe[1]))
+    made = re.sub(r"\bdemo\b", "smoke", block.replace("make demo", recipe[1]))
+    return made.replace("rslwm bench rollout", "rslwm bench rollout --rounds 1 --size demo")
 
 
 @pytest.mark.skipif(not README.is_file(), reason=f"{README} does not exist")
