@@ -32,6 +32,7 @@ def test_its_commands_run(smoke: Run, tmp_path: Path):
     """Beside a finished run: what comparing from nothing does, other tests see."""
     with smoke.undisturbed:
         shutil.copytree(smoke.folder, tmp_path / "runs/smoke")
+        shutil.copytree(smoke.folder / "stages", tmp_path / "runs/mine/stages")
     commands = [small(block) for block in blocks(README.read_text())]
     assert commands, "the README shows no command"
     for block in commands:
