@@ -154,6 +154,18 @@ def test_a_server_of_vla_eval_that_means_something_else_is_an_error_of_the_whole
         policy.close()
 
 
+def test_where_no_connection_is_required_all_places_fail_and_stand_still() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    policy = RemotePolicy(mapping("openpi", f"ws://127.0.0.1:{port}"), SPEC, required=False)
+    seen = moving(2)
+    policy.start(seen)
+    assert sorted(policy.failures) == [0, 1]
+    assert policy.act(seen).shape == (2, SPEC.dims)
+    assert all("refused" in why for why in policy.failures.values())
+    policy.close()
+
+
 def test_an_address_where_nobody_is_fails_at_once_and_says_so() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]

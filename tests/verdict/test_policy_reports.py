@@ -96,3 +96,17 @@ def test_the_page_shows_every_policy_and_the_films(verdict: Verdict, tmp_path: P
     assert shown[0]["films"][0]["shown"].startswith("data:image/webp;base64,")
     assert not shown[1]["films"]
     assert all("<svg" in part["chart"] for part in shown)
+
+
+def test_a_policy_whose_server_failed_is_left_out_and_costs_nobody_else_a_thing(verdict: Verdict):
+    parts, trial = [], np.arange(TRIALS)
+    for number, policy in enumerate(("a", "b", "c", "gone")):
+        for task, name in enumerate(TASKS):
+            truth = (trial < 4 * number).astype(float)
+            where = 100_000 * task + trial
+            seen = np.full(TRIALS, np.nan) if (policy, name) == ("gone", "drawer") else truth
+            parts.append(rows(WITHIN, policy, name, seen, truth, where, "a space"))
+            parts.append(rows(POLICY_R, policy, "", seen, truth, where, "a space"))
+    parts.append(rows(JUDGED, "a", "push", np.ones(4), np.array([1.0, 1, 0, 0]), np.arange(4), "a space"))
+    found = decide(Rows.concatenate(parts), INFOS, VerdictConfig(resamples=50))
+    assert found.policies["a space"].policies == ("a", "b", "c")

@@ -35,13 +35,14 @@ class RemotePolicy(Actor):
         mapping: what the server's words mean.
         spec: of the environment; actions are normalised by it.
         sessions: requests at a time; as many as there are places by default.
+        required: whether an episode must not begin where not one place has a connection; otherwise all of them fail.
 
     Raises:
         ConfigError: the mapping lacks something, or the policy's actions can't be turned into those of ``spec``.
     """
 
-    def __init__(self, mapping: PolicyMapping, spec: ActionSpec, sessions: int = 0) -> None:
-        self.mapping, self.sessions = mapping, sessions
+    def __init__(self, mapping: PolicyMapping, spec: ActionSpec, sessions: int = 0, required: bool = True) -> None:
+        self.mapping, self.sessions, self.required = mapping, sessions, required
         self.spec: ActionSpec = spec
         self.failures: dict[int, str] = {}
         """What happened in the places that stand still, in this episode."""
@@ -55,7 +56,7 @@ class RemotePolicy(Actor):
 
         Raises:
             ConfigError: the server says something else than the mapping, or there are no frames or instructions.
-            ProtocolError: not one place has a connection.
+            ProtocolError: not one place has a connection, which is required.
         """
         places = len(observation.actions)
         if observation.frames is None:
@@ -68,9 +69,9 @@ class RemotePolicy(Actor):
         self._places = [_Place(self.mapping, self.spec) for _ in range(places)]
         words = observation.instructions
         resolved = self._everywhere({p: partial(self._places[p].begin, words[p]) for p in range(places)})
-        if not resolved:
+        if not resolved and self.required:
             raise ProtocolError(f"no place has a policy: {self.failures[0]}")
-        self.resolved = next(iter(resolved.values()))
+        self.resolved = next(iter(resolved.values()), self.resolved)
 
     def act(self, observation: Observation) -> Tensor:
         """The policy's action, or none where it failed. Raises ConfigError: the mapping names a view or state that the

@@ -38,7 +38,7 @@ from rslwm.evals.trials import (
     TrialsRecording,
     digest,
     everyone,
-    failed,
+    left,
     named,
     outcomes,
 )
@@ -109,6 +109,8 @@ JUDGED = replace(
     "fitted to.",
 )
 _AT_ONCE = 256
+APART = 100_000
+"""Between the windows of two kinds of task, which are numbered by trial."""
 
 
 @dataclass(frozen=True)
@@ -163,7 +165,7 @@ class Policies(Metric):
                 actor = named(name, evaluation.world_model.action_spec)
                 imagined = stage.imagine(actor, kind, slice(c.trials.trials))
                 when = judge.when(imagined.footage)
-                when[[*failed(actor)]] = np.nan
+                when[[*left(actor)]] = np.nan
                 yield from report.success(kind, family, _actions(when, c.trials.context), true)
                 apart.consider(f"{name}, {family}", kind, _ever(when), true, imagined)
                 if c.parts:
@@ -262,7 +264,7 @@ class _Report:
             value=value,
             higher_is_better=info.higher_is_better,
             target=target,
-            window=kind * 100_000 + np.arange(len(value)),
+            window=kind * APART + np.arange(len(value)),
             dim=dim,
         )
 
@@ -310,4 +312,4 @@ def look(frames: np.ndarray, instructions: tuple[str, ...]) -> np.ndarray:
         found = [
             network(pictures(to_float(part)), said)[0] for part, said in zip(shown, words.split(_AT_ONCE), strict=True)
         ]
-    return torch.cat(found).unflatten(0, (-1, times)).double().numpy()
+    return torch.cat(found).unflatten(0, (len(frames), times)).double().numpy()

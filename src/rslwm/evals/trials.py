@@ -198,7 +198,7 @@ def as_kind(actor: Actor, world: Environment[Any], family: str, config: TrialsCo
     played = play(actor, world, seen.state, config.actions)
     success = torch.cat([_success(seen)[:, -1:], _success(played.seen)], 1)
     films = torch.cat([_frames(seen)[config.trials :], _frames(played.seen)[config.trials :]], 1)
-    failures = failed(actor)
+    failures = left(actor)
     return Kind(first(success, failures), played.seen.actions.float(), _bytes(films), failures)
 
 
@@ -248,8 +248,10 @@ def first(success: Tensor, failures: Mapping[int, str]) -> Tensor:
     return done
 
 
-def failed(actor: Actor) -> dict[int, str]:
-    """In which places a policy failed to answer, and what happened there."""
+def left(actor: Actor) -> dict[int, str]:
+    """In which places a policy failed to answer, and what happened there; its server is left."""
+    if isinstance(actor, RemotePolicy):
+        actor.close()
     return dict(getattr(actor, "failures", {}))
 
 
@@ -262,7 +264,7 @@ def named(reference: str, spec: ActionSpec) -> Actor:
         ConfigError: the mapping lacks something, or its actions can't be turned into those of ``spec``.
     """
     if reference.endswith(_YAML):
-        return RemotePolicy(read(Path(reference)), spec)
+        return RemotePolicy(read(Path(reference)), spec, required=False)
     if reference in policies.names():
         return policies.load(reference)
     return ACTORS.get(reference)()

@@ -177,13 +177,7 @@ def decide(
         agreements=_agreements(axes),
         training=wording.training(axes, noise),
         decisions={name: wording.decision(axis) for name, axis in verdicts.items()},
-        notes=(
-            *wording.disagreement(verdicts),
-            *wording.fragile(verdicts),
-            *wording.gaps(verdicts, missing),
-            *wording.omissions(summaries),
-            *wording.numerics(numerics or {}),
-        ),
+        notes=wording.notes(verdicts, missing, summaries, numerics or {}),
         robustness=drops(everything, {summary.info.name: summary.info for summary in summaries}, scales, resampling),
         policies=policies.reports(rows),
     )

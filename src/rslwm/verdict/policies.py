@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rslwm.evals.judges.base import Calibration, Verdicts
-from rslwm.evals.policies import JUDGED, WITHIN
+from rslwm.evals.policies import APART, JUDGED, WITHIN
 from rslwm.evals.rates import Rate
 from rslwm.evals.rows import Rows
 from rslwm.verdict.agreement import FEWEST, SCOPES, Agreement, AgreementConfig, Counts, by_episodes
@@ -46,16 +46,26 @@ class PolicyReport:
 
 
 def reports(rows: Rows, config: AgreementConfig | None = None) -> dict[str, PolicyReport]:
-    """By space; empty where fewer than three policies were tried. Trials of several trainings count together."""
+    """By space; empty where fewer than three policies were tried. Trials of several trainings count together. A policy
+    that has no outcome in one of the tasks, because its server failed, is left out."""
     config = config or AgreementConfig()
     rows = rows.where(rows["role"] == "value")
     found = {}
     for latent in rows.where(rows["metric"] == WITHIN.name).distinct("latent"):
         own = rows.where(rows["latent"] == latent)
         trials = own.where(own["metric"] == WITHIN.name)
+        trials = trials.where(np.isin(trials["unit"], _everywhere(trials)))
         if len(trials.distinct("unit")) >= FEWEST:
             found[latent] = _report(trials, own.where(own["metric"] == JUDGED.name), config)
     return found
+
+
+def _everywhere(trials: Rows) -> list[str]:
+    """The policies that have an outcome in every task."""
+    known = trials.where(np.isfinite(trials["value"]) & np.isfinite(trials["target"]))
+    pairs = {*zip(known["unit"].tolist(), known["dim"].tolist(), strict=True)}
+    tasks = trials.distinct("dim")
+    return [policy for policy in trials.distinct("unit") if all((policy, task) in pairs for task in tasks)]
 
 
 def _report(trials: Rows, judged: Rows, config: AgreementConfig) -> PolicyReport:
@@ -92,8 +102,8 @@ def _outcomes(trials: Rows, policies: tuple, tasks: tuple) -> tuple[np.ndarray, 
         [known.index(value) for value in trials[name].tolist()]
         for name, known in (("unit", policies), ("dim", tasks), ("seed", seeds))
     ]
-    windows = np.unique(trials["window"] % 100_000)
-    place = np.searchsorted(windows, trials["window"] % 100_000) + len(windows) * np.array(columns[2])
+    windows = np.unique(trials["window"] % APART)
+    place = np.searchsorted(windows, trials["window"] % APART) + len(windows) * np.array(columns[2])
     shape = (len(policies), len(tasks), len(windows) * len(seeds))
     found = []
     for name in ("value", "target"):

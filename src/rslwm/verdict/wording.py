@@ -63,6 +63,17 @@ def _advice(axis: AxisVerdict) -> str:
     return f"{more} episodes{seeds} would probably decide"
 
 
+def notes(
+    axes: Mapping[str, AxisVerdict],
+    missing: Mapping[str, Mapping[str, str]],
+    summaries: Sequence[Summary],
+    made: Mapping[str, Mapping[str, str]],
+) -> tuple[str, ...]:
+    """What else a reader has to know; the arguments are those of the functions below."""
+    known = disagreement(axes), fragile(axes), gaps(axes, missing), omissions(summaries), numerics(made)
+    return tuple(sentence for sentences in known for sentence in sentences)
+
+
 def disagreement(axes: Mapping[str, AxisVerdict]) -> list[str]:
     """A sentence if two axes have different winners."""
     winners = {name: axis.winner for name, axis in axes.items() if axis.winner and name != OVERALL}

@@ -33,7 +33,7 @@ from PIL import Image
 from rslwm.evals.judges.base import Footage, Verdicts, concord, consensus
 from rslwm.evals.judges.endpoint import EndpointConfig
 from rslwm.evals.judges.vision_language import VisionLanguageConfig, VisionLanguageJudge, still_times
-from rslwm.serialisation import ConfigError, from_dict, to_dict
+from rslwm.serialisation import ConfigError, to_dict
 from rslwm.types import DataError
 
 DONE, FAILED = says("It is there.\nFinal Score: 1"), says("It lies elsewhere.\nFinal Score: 0")
@@ -80,13 +80,6 @@ def test_it_is_asked_as_openai_s_protocol_has_it(chat: Chat, tmp_path: Path) -> 
         small = np.asarray(sent.resize((4, 4), Image.Resampling.BOX), float)
         true = np.asarray(Image.fromarray(trial.frames[0, t]).resize((4, 4), Image.Resampling.BOX), float)
         assert np.abs(small - true).mean() < 12  # of another frame it would be some 25
-
-
-def test_stills_are_the_paper_s() -> None:
-    """Ten over the whole and six over the second half, each frame once."""
-    assert still_times(1000) == sorted({*range(0, 1000, 111), 500, 600, 700, 799, 899, 999})
-    assert len(still_times(1000)) == 15  # the last frame is in both
-    assert still_times(3) == [0, 1, 2]
 
 
 def test_a_partial_criterion_brings_the_half(chat: Chat, tmp_path: Path) -> None:
@@ -348,15 +341,6 @@ def test_several_judges_agree_by_kappa_and_have_a_consensus(chat: Chat, tmp_path
     together = consensus([*verdicts.values()])
     assert together.judged.tolist() == [True, True, True, False]
     assert together.rate.successes == 1
-
-
-def test_settings_come_from_yaml_s_types_and_wrong_ones_are_named() -> None:
-    config = VisionLanguageConfig(EndpointConfig("http://localhost:8000/v1", "judge-1", body={"top_k": 1}))
-    assert from_dict(VisionLanguageConfig, to_dict(config)) == config
-    with pytest.raises(ConfigError, match=r"endpoint\.url: 'file:///etc/passwd'"):
-        EndpointConfig("file:///etc/passwd", "judge-1")
-    with pytest.raises(ConfigError, match=r"endpoint\.model is empty"):
-        EndpointConfig("http://localhost:8000/v1", "")
 
 
 def test_without_frames_there_is_nothing_to_show(chat: Chat, tmp_path: Path) -> None:
