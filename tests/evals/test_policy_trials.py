@@ -9,6 +9,7 @@ import pytest
 import torch
 from scipy import stats
 
+from rslwm.actors import policies
 from rslwm.actors.base import Actor, Observation
 from rslwm.actors.blind import Still
 from rslwm.actors.expert import Expert
@@ -18,6 +19,7 @@ from rslwm.evals.aggregates import BIAS, RATES_PEARSON
 from rslwm.evals.judges.base import Footage
 from rslwm.evals.judges.rule import Tolerance
 from rslwm.evals.judges.seen import SeenJudge
+from rslwm.evals.policies import look
 from rslwm.evals.trials import (
     FAILED,
     Beginnings,
@@ -31,7 +33,7 @@ from rslwm.evals.trials import (
     seen_before,
 )
 from rslwm.sim.config import SimConfig
-from rslwm.sim.sight import facts
+from rslwm.sim.sight import WIDTH, facts
 
 SETTINGS = TrialsConfig(families=("drawer",), trials=2, filmed=1, actions=12)
 
@@ -143,3 +145,22 @@ def test_a_model_that_ignores_policies_tells_nothing_of_them_and_an_optimist_kee
     assert measured(RATES_PEARSON, optimistic) == pytest.approx(1)
     assert measured(BIAS, optimistic) == pytest.approx(0.25)
     assert measured(BIAS, true) == 0
+
+
+def test_a_judge_of_no_trials_has_nothing_to_say():
+    assert look(np.zeros((0, 3, 64, 64, 3), np.uint8), ()).shape == (0, 3, WIDTH)
+
+
+@pytest.mark.slow
+def test_the_shipped_judge_knows_success_when_it_sees_it(table: SimulatedTabletop):
+    """On films of trials of a policy that succeeds about every second time."""
+    trials = TrialsConfig(trials=0, filmed=8, seed=5)
+    says, truth = [], []
+    for family in ("pick", "drawer"):
+        seen = seen_before(begin(table, trials, family, trials.filmed))
+        kind = as_kind(policies.load("sees-points-300"), table, family, trials)
+        film = Footage(seen.instructions, kind.films.numpy(), tasks=tuple(place.task for place in seen.state))
+        says += SeenJudge(look, hold=2, ever=True).judge(film).success.tolist()
+        truth += (kind.done >= 0).tolist()
+    assert 4 <= sum(truth) <= 12
+    assert sum(a == b for a, b in zip(says, truth, strict=True)) >= 15

@@ -44,6 +44,7 @@ from rslwm.evals.trials import (
 )
 from rslwm.latents.views import to_float
 from rslwm.model.sampler import SamplingConfig
+from rslwm.sim.sight import WIDTH
 
 POLICY_R = MetricInfo(
     name="policy_r",
@@ -186,7 +187,8 @@ class Policies(Metric):
         for name, true in played.items():
             for kind, family in enumerate(self.config.trials.families):
                 film, done = _filmed(beginnings, true, kind, slice(true.filmed // 2, None))
-                assert film.frames is not None
+                if film.frames is None or not len(done):
+                    continue  # the policy never answered
                 seen = through(evaluation, to_float(torch.from_numpy(film.frames)))
                 says = judge.judge(replace(film, frames=as_bytes(seen)))
                 yield report[name].rows(JUDGED, kind, says.outcomes, done, dim=family)
@@ -305,6 +307,8 @@ def _eyes() -> Any:
 
 def look(frames: np.ndarray, instructions: tuple[str, ...]) -> np.ndarray:
     """Facts (B, T, WIDTH) of frames (B, T, H, W, 3) uint8."""
+    if not len(frames):
+        return np.zeros((0, frames.shape[1], WIDTH))
     network, times = _eyes(), frames.shape[1]
     with torch.no_grad(), torch.autocast("cpu", enabled=False):
         words = network.read(numbered(instructions)).repeat_interleave(times, 0)
