@@ -63,6 +63,13 @@ def test_another_seed_shares_nothing_but_the_data() -> None:
     assert {name for name, _ in shared} == {"data", "frames"}
 
 
+def test_a_piece_of_a_study_has_the_very_stages_of_the_whole() -> None:
+    whole = variants("small-vae", config=replace(CONFIG, seeds=2))
+    piece = variants("small-vae", config=replace(CONFIG, first_seed=1))
+    assert [variant.seed for variant in piece] == [1]
+    assert keys(piece[0]) == keys(whole[1])
+
+
 def test_seeds_of_a_study_count_from_the_entrys_own() -> None:
     found = variants("small-vae@5", "small-cosmos", config=replace(CONFIG, seeds=2))
     assert [(variant.entry.name, variant.seed) for variant in found] == [

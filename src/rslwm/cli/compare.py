@@ -25,6 +25,7 @@ from rslwm.study.compare import compare, comparisons, run_of
 from rslwm.study.config import StudyConfig
 from rslwm.study.estimate import GPUS, FrameCost, Line, data_size, frame_costs, lines
 from rslwm.study.graph import Study
+from rslwm.study.join import join
 from rslwm.study.record import Failure, RunRecord, judge, write_training_noise
 from rslwm.study.stages.base import DataStage
 from rslwm.train.track import Kind, tracking
@@ -176,6 +177,32 @@ class Report:
             if verdict.robustness:
                 console().print(render_robustness(verdict), "")
             console().print(f"report: {build_report(folder)}", markup=False, soft_wrap=True)
+
+
+@dataclass
+class Join:
+    """Put finished runs together that are pieces of one study: other seeds or other latent spaces, the rest alike.
+
+    For instance:
+      rslwm compare demo --seeds 1 --out runs/a                 today, here
+      rslwm compare demo --first-seed 1 --seeds 2 --out runs/b  tomorrow, or on another machine
+      rslwm join runs/a,runs/b --out runs/demo3
+    """
+
+    run_folders: tyro.conf.Positional[tuple[Path, ...]]
+    """What `rslwm compare` was given as --out, two or more."""
+    out: Path
+    """Folder of what is joined: rows, verdict and report of all."""
+
+    def run(self) -> None:
+        from rslwm.report.page import build_report
+
+        if len(self.run_folders) < 2:
+            raise ConfigError("name two or more runs to join")
+        verdict = join(self.run_folders, self.out, shlex.join(["rslwm", *sys.argv[1:]]))
+        costs = {space.name: space.cost["training_seconds"] for space in RunRecord.load(self.out).spaces}
+        console().print(render(verdict, costs))
+        console().print(f"report: {build_report(self.out)}", markup=False, soft_wrap=True)
 
 
 # ------------------------------------------------------------------------------------------------------ its estimate

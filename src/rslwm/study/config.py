@@ -40,6 +40,9 @@ class StudyConfig:
     ALIAS=... and with @SEED behind it."""
     seeds: int = 1
     """How often every space is trained; encoders, world models and probes all change with the seed."""
+    first_seed: int = 0
+    """The first of these seeds. A study of many seeds can be run in pieces, each with other ones, that `rslwm join`
+    puts together."""
     stream_above_kb: float = 0.0
     """Latents that take more than this for a frame aren't stored, but encoded whenever they are read; 0 stores all."""
     sizes: tuple[str, ...] = ()

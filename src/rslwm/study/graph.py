@@ -58,12 +58,12 @@ class Study:
     @cached_property
     def variants(self) -> tuple[Variant, ...]:
         """Every space, seed and size; raises what :func:`parse_entries` does."""
-        entries, seeds = parse_entries(self.config), range(self.config.seeds)
+        entries, first = parse_entries(self.config), self.config.first_seed
         return tuple(
             row_of(study=self, seed=entry.seed + number, entry=entry, size=size)
             for size in _sizes(self.config)
             for entry in entries
-            for number in seeds
+            for number in range(first, first + self.config.seeds)
         )
 
     @property
