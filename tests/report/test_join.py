@@ -69,7 +69,7 @@ def test_another_configuration_is_no_piece(pieces, tmp_path):
 
 def test_a_seed_twice_is_refused(pieces, tmp_path):
     shutil.copytree(pieces[0], tmp_path / "again")
-    with pytest.raises(ConfigError, match="small-vae was trained under seed 0 in .*a and in .*again"):
+    with pytest.raises(ConfigError, match=r"small-vae was trained under seed 0 in .*a and in .*again"):
         join((*pieces, tmp_path / "again"), tmp_path / "joined")
 
 

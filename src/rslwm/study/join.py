@@ -14,7 +14,6 @@ from rslwm.evals.rows import Rows
 from rslwm.serialisation import ConfigError, dump, to_dict
 from rslwm.study.config import StudyConfig
 from rslwm.study.record import Judged, RunRecord, SpaceRecord, judge
-from rslwm.types import DataError
 from rslwm.verdict.decide import Verdict
 from rslwm.verdict.training_noise import Circumstances
 
