@@ -151,6 +151,11 @@ def generator(seed: int, concern: str, step: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
 
 
+def redrawn(seed: int, number: int) -> int:
+    """The seed of draw ``number`` of a concern under a study's seed, which is that of draw 0."""
+    return seed + 1_000_003 * number
+
+
 @contextlib.contextmanager
 def seeded(seed: int, concern: str) -> Iterator[None]:
     """Initial weights drawn inside depend on (seed, concern) only; the global stream is left as it was."""

@@ -13,6 +13,7 @@ from typing import ClassVar
 import tyro
 from rich.table import Table
 
+from rslwm.cli.budget import print_power
 from rslwm.cli.flags import StudyCommand
 from rslwm.cli.output import console, report_failures
 from rslwm.run.lock import locked
@@ -63,10 +64,16 @@ class Compare(Tracked):
       rslwm compare demo --seeds 3 --world-model.optim.steps 900 any field of the configuration is a flag
       rslwm compare demo --robustness light,camera,distractors   what is lost where training never was
       rslwm compare demo --estimate                              what it would do and take, without doing it
+      rslwm compare demo --seeds 3 --power                       which differences it would find, without doing it
     """
 
     estimate: bool = False
     """Print what there is to do and what it takes in FLOPs, GPU hours, disk and memory, and do nothing."""
+    power: bool = False
+    """Print the smallest differences that the study would detect with 80 % power, from a record of where chance comes
+    from (`rslwm budget`), and do nothing."""
+    budget: Path | None = None
+    """That record; without it the shipped one that fits best."""
     gpu: str = "H100"
     """Of the estimated hours: B200, H200, H100, MI300X, A100, L40S, L4, 4090 or 3090."""
     utilisation: float = 0.2
@@ -75,6 +82,8 @@ class Compare(Tracked):
     def run(self) -> None:
         if self.estimate:
             return estimate(self.config, self.folder, self.jobs, self.gpu, self.utilisation)
+        if self.power:
+            return print_power(self.config, self.budget)
         from rslwm.report.page import build_report
 
         out = self.folder

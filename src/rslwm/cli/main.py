@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "rollout": ("cli.checkpoint:Rollout", "let a world model continue recorded clips; videos, latents, PSNR"),
     "eval": ("cli.checkpoint:Evaluate", "measure one world model with every metric"),
     "report": ("cli.compare:Report", "write the report of a run again"),
+    "budget": ("cli.budget:MeasureBudget", "measure where chance comes from, and what a study can detect"),
     "join": ("cli.compare:Join", "put runs of other seeds or spaces together, and decide from all"),
     "data make": ("cli.data:Make", "record the embedded simulator as a LeRobot data set"),
     "data import": ("cli.data:Import", "turn an RLDS folder into a LeRobot data set"),

@@ -45,6 +45,8 @@ class ProbeConfig:
     noise: float = 0.05
     """Standard deviation of the noise added to the (normalised) latents in training; the success probe has its own."""
     optim: OptimConfig = field(default_factory=lambda: OptimConfig(steps=400, batch_size=96, lr=4e-3))
+    redraw: int = 0
+    """Another number trains other probes on the same latents."""
 
 
 class Reader(nn.Module):

@@ -55,6 +55,8 @@ class WorldModelConfig:
         default_factory=lambda: OptimConfig(steps=450, batch_size=30, lr=3e-3, final_lr=0.02, ema=0.995)
     )
     """Optimiser, schedule and length of the transformer's training."""
+    redraw: int = 0
+    """Another number trains another world model in the same latent space: other initial weights, clips and noise."""
 
 
 PIXELS_AT_ONCE = 2**21

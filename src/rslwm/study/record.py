@@ -6,6 +6,7 @@ import json
 import platform
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from rslwm.serialisation import ConfigError, from_dict, load, to_dict
 from rslwm.study.config import StudyConfig
 from rslwm.types import DataError, LatentSpec, Unavailable
 from rslwm.verdict import training_noise
+from rslwm.verdict.budget import REDRAWN, Piece
 from rslwm.verdict.decide import Verdict, decide
 from rslwm.verdict.training_noise import Circumstances, TrainingNoise
 
@@ -127,6 +129,14 @@ class Judged:
 
     def circumstances(self) -> Circumstances:
         return Circumstances.of(self.tested, to_dict(self.config), self.record.results)
+
+
+def piece(folder: Path) -> Piece:
+    """A run for :func:`rslwm.verdict.budget.budget`; raises what :meth:`Judged.load` does."""
+    run = Judged.load(folder)
+    config, made = to_dict(run.config), run.circumstances()
+    drawn = {field: reduce(lambda part, key: part[key], field.split("."), config) for field in REDRAWN}
+    return Piece(run.rows, run.metrics, made, made.config | drawn, run.config.verdict)
 
 
 def judge(folder: Path) -> Verdict:

@@ -26,7 +26,7 @@ from rslwm.verdict.combination import deviations, freedom
 
 READ = ("data", "encoder", "adapter", "decoder", "world_model", "evaluation", "sizes", "scaling")
 """Parts of a configuration on which training noise depends."""
-UNREAD = ("checkpoint_every", "keep", "log_every", "monitor_every", "memory_mb", "min_rank", "weights")
+UNREAD = ("checkpoint_every", "keep", "log_every", "monitor_every", "memory_mb", "min_rank", "weights", "redraw")
 """Fields in them on which it doesn't."""
 
 
@@ -42,8 +42,12 @@ class Circumstances:
     @classmethod
     def of(cls, rows: Rows, config: Mapping[str, Any], versions: Mapping[str, str]) -> Circumstances:
         """Of a study with this configuration, nested."""
-        size = str(rows["size"][0]) if len(rows) else ""
-        return cls(size, dict(_flat({part: config[part] for part in READ})), dict(versions))
+        return cls.planned(str(rows["size"][0]) if len(rows) else "", config, versions)
+
+    @classmethod
+    def planned(cls, size: str, config: Mapping[str, Any], versions: Mapping[str, str] | None = None) -> Circumstances:
+        """Of a study that hasn't been run."""
+        return cls(size, dict(_flat({part: config[part] for part in READ})), dict(versions or {}))
 
     def unlike(self, other: Circumstances, usual: Circumstances) -> tuple[str, ...]:
         """What is otherwise there; a field that one of them doesn't know yet has its ``usual`` value."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from rslwm.compute import redrawn
 from rslwm.evals import films
 from rslwm.evals.base import METRICS, ROLLOUTS, Metric, MetricInfo, NotAvailable, measure, split
 from rslwm.evals.evaluation import Evaluation, Label
@@ -137,7 +138,7 @@ class ProbeStage(OnEpisodes[TrainedProbe]):
             latents=subject.pull(LatentsStage),
             probe=probe,
             settings=subject.study.config.evaluation.probe,
-            seed=subject.seed,
+            seed=redrawn(subject.seed, subject.study.config.evaluation.probe.redraw),
             actions=subject.actions,
             source=f"{type(probe).__qualname__} {probe.version}{code_of(type(probe))}",
         )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from rslwm.compute import ComputeConfig, generator
+from rslwm.compute import ComputeConfig, generator, redrawn
 from rslwm.data.corpus import Corpus, SeenEpisodes
 from rslwm.data.fingerprint import files_key
 from rslwm.flops import PRECISION, Pass, blank, count
@@ -57,7 +57,7 @@ class WorldModelStage(OnEpisodes[WorldModel]):
             latents=variant.pull(LatentsStage),
             decoder=variant.pull(DecoderStage),
             settings=variant.world_model,
-            seed=variant.seed,
+            seed=redrawn(variant.seed, variant.world_model.redraw),
             init=variant.study.init,
         )
 
