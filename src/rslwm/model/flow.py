@@ -13,6 +13,10 @@ import torch
 from torch import Tensor
 
 
+LEAST_LEVEL = 0.1
+"""Noise level below which errors of predicted clean frames aren't weighted more."""
+
+
 @dataclass(frozen=True)
 class FlowConfig:
     """Flow matching: the transformer learns the velocity from data to noise, at its own noise level in every future
@@ -28,6 +32,13 @@ class FlowConfig:
     time_shift: Literal["dimension", "none"] = "dimension"
     """Whether noise levels are shifted towards noise by the square root of tokens x channels (paper section 4), since
     wide latents survive more noise, or not at all."""
+    prediction: Literal["velocity", "data", "change"] = "velocity"
+    """What the transformer's output is: the velocity from data to noise, as in the paper, the clean frame, or its change
+    since the last clean one. From the latter two the velocity follows; then narrow layers need not carry the noise (Li
+    and He, arXiv 2511.13720), nor what stays as it was."""
+    motion_weight: float = 0.0
+    """How much more a position counts in the loss where the clip moves: 1 plus this times its change since the last
+    frame, relative to the mean of all. It prefers futures in which more happens; 0 weighs all alike (the paper)."""
     shift_base: float = 16.0
     """Tokens x channels up to which nothing is shifted (the paper: 4096). Small grids are learned from nearly clean
     frames in no time, actions only from noisy ones: a strong shift is what makes a small model heed them."""
@@ -62,15 +73,18 @@ class NoisyClip:
     """(B, T), what the transformer is told"""
     target: Tensor
     """(B, T', h, w, C)"""
+    weight: Tensor | None = None
+    """What an error counts, broadcastable to the target; None is 1 everywhere."""
 
     def loss(self, output: Tensor) -> Tensor:
-        """Mean squared error of the transformer's output (B, T, h, w, C)."""
-        return (output[:, -self.target.shape[1] :].float() - self.target).square().mean()
+        """Mean squared error of the transformer's output (B, T, h, w, C), weighted."""
+        error = (output[:, -self.target.shape[1] :].float() - self.target).square()
+        return error.mean() if self.weight is None else (self.weight * error).mean()
 
 
 @dataclass(frozen=True)
 class FlowMatching:
-    """The paper's objective: the transformer predicts the velocity e - z."""
+    """The paper's objective, the velocity e - z, predicted as it is or by way of the clean frame z."""
 
     config: FlowConfig
     gamma: float = 1.0
@@ -91,17 +105,41 @@ class FlowMatching:
         levels = shift(draw_like(future[..., 0, 0, 0], generator).sigmoid(), self.gamma)
         noise = draw_like(future, generator)
         s = self.config.history_noise * draw_like(history[..., :1, :1, :1], generator)
+        weight = self._weight(levels, latents.float()[:, split - 1 :])
         history = (history + s * draw_like(history, generator)) / (1 + s.square()).sqrt()
         x = torch.cat([history, torch.lerp(future, noise, levels[..., None, None, None])], 1)
-        return NoisyClip(x, torch.cat([levels.new_zeros(history.shape[:2]), levels], 1), target=noise - future)
+        targets = {"velocity": noise - future, "data": future, "change": future - history[:, -1:]}
+        levels = torch.cat([levels.new_zeros(history.shape[:2]), levels], 1)
+        return NoisyClip(x, levels, targets[self.config.prediction], weight)
+
+    def _weight(self, levels: Tensor, clean: Tensor) -> Tensor | None:
+        """Of errors of T' frames: clean frames predicted at levels (B, T') stand for velocities, whose errors are
+        1 / level times theirs, and what moves from one of the ``clean`` frames (B, 1 + T', h, w, C) to the next counts
+        more."""
+        weight = None
+        if self.config.prediction != "velocity":
+            weight = levels.clamp_min(LEAST_LEVEL).square().reciprocal()[..., None, None, None]
+        if self.config.motion_weight:
+            moved = clean.diff(dim=1).square().mean(-1, keepdim=True).sqrt()
+            counts = 1 + self.config.motion_weight * moved / moved.mean((1, 2, 3, 4), keepdim=True).clamp_min(1e-3)
+            counts = counts / counts.mean()
+            weight = counts if weight is None else weight * counts
+        return weight
 
     def levels(self, steps: int) -> list[float]:
         """The noise levels from pure noise to data: linspace(1, 0, steps + 1) passed through the shift."""
         return shift(torch.linspace(1, 0, steps + 1, dtype=torch.float64), self.gamma).tolist()
 
-    def move(self, x: Tensor, output: Tensor, level: float, following: float) -> Tensor:
+    def velocity(self, x: Tensor, output: Tensor, level: float, last: Tensor) -> Tensor:
+        """What the transformer's output for x at a noise level above 0, after this ``last`` frame, says of the
+        velocity; (B, 1, h, w, C) each."""
+        if self.config.prediction == "velocity":
+            return output
+        return (x - (output + last if self.config.prediction == "change" else output)) / level
+
+    def move(self, x: Tensor, velocity: Tensor, level: float, following: float) -> Tensor:
         """One step from a noise level to the following one: Euler's."""
-        return x + (following - level) * output
+        return x + (following - level) * velocity
 
     @property
     def context_level(self) -> float:

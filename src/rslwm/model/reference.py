@@ -29,7 +29,8 @@ class Reference(WorldModel):
 
     def start(self, context: Tensor, actions: Tensor, full_window: bool = False) -> RolloutState:
         self._check(context, actions)
-        return RolloutState(context[:, -1:].float(), actions[:, -1:])
+        last = context[:, -1:].float()
+        return RolloutState(last, actions[:, -1:], last)
 
     def step(
         self,

@@ -68,10 +68,14 @@ class VPrediction:
         indices = torch.linspace(-1, self.config.timesteps - 1, steps + 1, dtype=torch.float64).long()
         return (indices.flip(0) / EMBEDDING_SCALE).tolist()
 
-    def move(self, x: Tensor, output: Tensor, level: float, following: float) -> Tensor:
+    def velocity(self, x: Tensor, output: Tensor, level: float, last: Tensor) -> Tensor:
+        """The output is one."""
+        return output
+
+    def move(self, x: Tensor, velocity: Tensor, level: float, following: float) -> Tensor:
         """One deterministic DDIM step."""
         signal, scale = self._amounts(level)
-        data, noise = signal * x - scale * output, scale * x + signal * output
+        data, noise = signal * x - scale * velocity, scale * x + signal * velocity
         signal, scale = self._amounts(following)
         return signal * data + scale * noise
 
