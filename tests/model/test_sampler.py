@@ -60,7 +60,7 @@ def denoised(sampler: Sampler, dit: DiT, frames: Tensor, actions: Tensor, x: Ten
         window = torch.cat([sampler.objective.context(frames), x], 1)
         levels = torch.full(window.shape[:2], sampler.objective.context_level)
         levels[:, -1] = level
-        velocity = sampler.objective.velocity(x, dit(window, levels, actions)[:, -1:], level, frames[:, -1:])
+        velocity = sampler.objective.velocity(x, dit(window, levels, actions)[:, -1:], level)
         x = sampler.objective.move(x, velocity, level, following)
     return torch.cat([frames, x], 1)
 
@@ -107,8 +107,8 @@ def remembered(
     return frames[:, past:]
 
 
-CHANGE = replace(FLOW, config=replace(FLOW.config, prediction="change"))
-OBJECTIVES = {"flow": FLOW, "change": CHANGE, "ddpm": VPrediction(DDPMConfig())}
+DATA = replace(FLOW, config=replace(FLOW.config, prediction="data"))
+OBJECTIVES = {"flow": FLOW, "data": DATA, "ddpm": VPrediction(DDPMConfig())}
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=OBJECTIVES)

@@ -12,7 +12,6 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-
 LEAST_LEVEL = 0.1
 """Noise level below which errors of predicted clean frames aren't weighted more."""
 
@@ -32,10 +31,9 @@ class FlowConfig:
     time_shift: Literal["dimension", "none"] = "dimension"
     """Whether noise levels are shifted towards noise by the square root of tokens x channels (paper section 4), since
     wide latents survive more noise, or not at all."""
-    prediction: Literal["velocity", "data", "change"] = "velocity"
-    """What the transformer's output is: the velocity from data to noise, as in the paper, the clean frame, or its change
-    since the last clean one. From the latter two the velocity follows; then narrow layers need not carry the noise (Li
-    and He, arXiv 2511.13720), nor what stays as it was."""
+    prediction: Literal["velocity", "data"] = "velocity"
+    """What the transformer's output is: the velocity from data to noise, as in the paper, or the clean frame, from which
+    the velocity follows; then narrow layers need not carry the noise (Li and He, arXiv 2511.13720)."""
     motion_weight: float = 0.0
     """How much more a position counts in the loss where the clip moves: 1 plus this times its change since the last
     frame, relative to the mean of all. It prefers futures in which more happens; 0 weighs all alike (the paper)."""
@@ -108,16 +106,15 @@ class FlowMatching:
         weight = self._weight(levels, latents.float()[:, split - 1 :])
         history = (history + s * draw_like(history, generator)) / (1 + s.square()).sqrt()
         x = torch.cat([history, torch.lerp(future, noise, levels[..., None, None, None])], 1)
-        targets = {"velocity": noise - future, "data": future, "change": future - history[:, -1:]}
-        levels = torch.cat([levels.new_zeros(history.shape[:2]), levels], 1)
-        return NoisyClip(x, levels, targets[self.config.prediction], weight)
+        target = future if self.config.prediction == "data" else noise - future
+        return NoisyClip(x, torch.cat([levels.new_zeros(history.shape[:2]), levels], 1), target, weight)
 
     def _weight(self, levels: Tensor, clean: Tensor) -> Tensor | None:
         """Of errors of T' frames: clean frames predicted at levels (B, T') stand for velocities, whose errors are
         1 / level times theirs, and what moves from one of the ``clean`` frames (B, 1 + T', h, w, C) to the next counts
         more."""
         weight = None
-        if self.config.prediction != "velocity":
+        if self.config.prediction == "data":
             weight = levels.clamp_min(LEAST_LEVEL).square().reciprocal()[..., None, None, None]
         if self.config.motion_weight:
             moved = clean.diff(dim=1).square().mean(-1, keepdim=True).sqrt()
@@ -130,12 +127,9 @@ class FlowMatching:
         """The noise levels from pure noise to data: linspace(1, 0, steps + 1) passed through the shift."""
         return shift(torch.linspace(1, 0, steps + 1, dtype=torch.float64), self.gamma).tolist()
 
-    def velocity(self, x: Tensor, output: Tensor, level: float, last: Tensor) -> Tensor:
-        """What the transformer's output for x at a noise level above 0, after this ``last`` frame, says of the
-        velocity; (B, 1, h, w, C) each."""
-        if self.config.prediction == "velocity":
-            return output
-        return (x - (output + last if self.config.prediction == "change" else output)) / level
+    def velocity(self, x: Tensor, output: Tensor, level: float) -> Tensor:
+        """What the transformer's output for x at a noise level above 0 says of the velocity."""
+        return (x - output) / level if self.config.prediction == "data" else output
 
     def move(self, x: Tensor, velocity: Tensor, level: float, following: float) -> Tensor:
         """One step from a noise level to the following one: Euler's."""

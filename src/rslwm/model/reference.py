@@ -29,8 +29,7 @@ class Reference(WorldModel):
 
     def start(self, context: Tensor, actions: Tensor, full_window: bool = False) -> RolloutState:
         self._check(context, actions)
-        last = context[:, -1:].float()
-        return RolloutState(last, actions[:, -1:], last)
+        return RolloutState(context[:, -1:].float(), actions[:, -1:])
 
     def step(
         self,

@@ -59,8 +59,6 @@ class RolloutState:
     """(B, P, h, w, C), the last frames, those that the cache doesn't cover"""
     actions: Tensor
     """(B, P, A); ``actions[:, t]`` conditions frame t"""
-    last: Tensor
-    """(B, 1, h, w, C), the last frame"""
     cache: Cache = EMPTY
     candidates: int = 1
 
@@ -75,21 +73,19 @@ class RolloutState:
 
     def spread(self) -> Self:
         """The candidates as rows of their own; the cache stays shared."""
-        frames = (self.latents, self.actions, self.last)
-        latents, actions, last = (x.repeat_interleave(self.candidates, 0) for x in frames)
-        return replace(self, latents=latents, actions=actions, last=last, candidates=1)
+        latents, actions = (x.repeat_interleave(self.candidates, 0) for x in (self.latents, self.actions))
+        return replace(self, latents=latents, actions=actions, candidates=1)
 
     def rows(self, chosen: Tensor) -> Self:
         """Those of its rows that are chosen (N,), in memory of their own."""
         every = self.spread()
         cache = self.cache.rows(chosen, self.batch)
-        latents, actions, last = (x[chosen] for x in (every.latents, every.actions, every.last))
-        return replace(every, latents=latents, actions=actions, last=last, cache=cache)
+        return replace(every, latents=every.latents[chosen], actions=every.actions[chosen], cache=cache)
 
     def then(self, frame: Tensor, action: Tensor, sampler: Sampler) -> Self:
         """The state after one more frame (B, 1, h, w, C) and its action (B, 1, A); the cache covers all others."""
         cache = self.cache.tail(sampler.dit.config.max_frames - 2)
-        return replace(self, latents=frame, actions=action, last=frame, cache=cache if cache.frames else EMPTY)
+        return replace(self, latents=frame, actions=action, cache=cache if cache.frames else EMPTY)
 
 
 @dataclass(frozen=True)
@@ -118,8 +114,7 @@ class Sampler:
 
     def start(self, context: Tensor, actions: Tensor) -> RolloutState:
         """A state after frames (B, T, h, w, C) with the actions (B, T-1, A) between them, its cache filled."""
-        latents, actions = self.window(context, self.align(actions))
-        return self.fill(RolloutState(latents, actions, latents[:, -1:]))
+        return self.fill(RolloutState(*self.window(context, self.align(actions))))
 
     def fill(self, state: RolloutState) -> RolloutState:
         """The state with keys and values of all its frames but the waiting; before forking, so that they are shared."""
@@ -154,7 +149,7 @@ class Sampler:
         if state.candidates > 1 or sampling.guidance != 1:
             state = self.fill(state).spread()
         state, action = self.informed(state, action), self.own(action, following)
-        levels, last = self.objective.levels(sampling.steps), state.last
+        levels = self.objective.levels(sampling.steps)
         branches = [_Branch(self, state, action, levels)]
         if sampling.guidance != 1 and self.null_action is not None:
             null = self.null_action.to(action).expand(len(action), -1)
@@ -164,7 +159,7 @@ class Sampler:
             """Velocity at step i, with classifier-free guidance (Ho and Salimans, arXiv 2207.12598)."""
             output, *nulls = (branch.evaluate(x, i) for branch in branches)
             output = nulls[0] + sampling.guidance * (output - nulls[0]) if nulls else output
-            return self.objective.velocity(x, output, levels[i], last)
+            return self.objective.velocity(x, output, levels[i])
 
         x = noise[:, None].float()
         for i, (level, following_level) in enumerate(pairwise(levels)):
@@ -256,9 +251,9 @@ class FullWindow(RolloutState):
     def then(self, frame: Tensor, action: Tensor, sampler: Sampler) -> Self:
         latents, actions = (torch.cat(pair, 1) for pair in zip(self.window, (frame, action), strict=True))
         if latents.shape[1] < sampler.dit.config.max_frames:
-            return replace(self, latents=frame, actions=action, last=frame, window=(latents, actions))
+            return replace(self, latents=frame, actions=action, window=(latents, actions))
         latents, actions = sampler.window(latents, actions)
-        return replace(self, latents=latents, actions=actions, last=frame, cache=EMPTY, window=(latents, actions))
+        return replace(self, latents=latents, actions=actions, cache=EMPTY, window=(latents, actions))
 
 
 class OutgoingSampler(Sampler):

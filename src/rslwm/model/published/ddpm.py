@@ -68,7 +68,7 @@ class VPrediction:
         indices = torch.linspace(-1, self.config.timesteps - 1, steps + 1, dtype=torch.float64).long()
         return (indices.flip(0) / EMBEDDING_SCALE).tolist()
 
-    def velocity(self, x: Tensor, output: Tensor, level: float, last: Tensor) -> Tensor:
+    def velocity(self, x: Tensor, output: Tensor, level: float) -> Tensor:
         """The output is one."""
         return output
 
