@@ -32,7 +32,7 @@ class FlowConfig:
     """Whether noise levels are shifted towards noise by the square root of tokens x channels (paper section 4), since
     wide latents survive more noise, or not at all."""
     prediction: Literal["velocity", "data"] = "velocity"
-    """What the transformer's output is: the velocity from data to noise, as in the paper, or the clean frame, from which
+    """What the transformer outputs: the velocity from data to noise, as in the paper, or the clean frame, from which
     the velocity follows; then narrow layers need not carry the noise (Li and He, arXiv 2511.13720)."""
     motion_weight: float = 0.0
     """How much more a position counts in the loss where the clip moves: 1 plus this times its change since the last
