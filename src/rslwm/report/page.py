@@ -28,6 +28,7 @@ from rslwm.study.record import RunRecord
 from rslwm.types import AXES
 from rslwm.verdict.axis import MIN_UNITS, OVERALL, AxisVerdict
 from rslwm.verdict.decide import Verdict
+from rslwm.verdict.predictors import Prediction
 from rslwm.verdict.robustness import Drop
 from rslwm.verdict.scale import Summary
 
@@ -53,6 +54,8 @@ COSTS = {
 """Cost figures that have a name and a format; others are shown under their key."""
 MAX_CLIPS = 6
 """Clips embedded in a page; a PNG of seven rows and ten 64-pixel frames is about 300 kB."""
+PREDICTORS = 8
+"""Metrics that are listed for what they predict."""
 PAIRS = (("fidelity", "planning"), ("fidelity", "representation"), ("representation", "planning"))
 
 
@@ -103,6 +106,7 @@ def context(run: Run, environment: Environment) -> dict[str, Any]:
         "contrasts": _contrasts(axes),
         "robustness": _robustness(verdict),
         "policies": trials.policies(run),
+        "predictors": _predictors(verdict),
         "costs": _costs(run.record),
         "clips": _clips(run.clips, verdict.ranking) if run.clips else None,
         "config": run.config,
@@ -110,6 +114,12 @@ def context(run: Run, environment: Environment) -> dict[str, Any]:
         "style": _asset(environment, "style.css"),
         "script": _asset(environment, "report.js"),
     }
+
+
+def _predictors(verdict: Verdict) -> dict[str, list[Prediction]]:
+    """By what they predict, the best ones."""
+    targets = dict.fromkeys(found.target for found in verdict.predictors)
+    return {name: [p for p in verdict.predictors if p.target == name][:PREDICTORS] for name in targets}
 
 
 def _asset(environment: Environment, name: str) -> Markup:

@@ -20,6 +20,7 @@ from rslwm.verdict.axis import OVERALL, AxisScores, AxisVerdict, axis_scores, ju
 from rslwm.verdict.bootstrap import TIE, Measurement, Resampling, measure
 from rslwm.verdict.combination import Member
 from rslwm.verdict.policies import PolicyReport
+from rslwm.verdict.predictors import Prediction, predictions
 from rslwm.verdict.robustness import Drop, drops
 from rslwm.verdict.scale import Bar, Scale, Summary, draw_bars, find_scale, score, summarise
 from rslwm.verdict.training_noise import TrainingNoise
@@ -82,6 +83,8 @@ class Verdict:
     """What every metric loses under every perturbation; no part of a score or a decision."""
     policies: dict[str, PolicyReport] = field(default_factory=dict)
     """Success of policies inside the world model of every space beside their true success, where they were tried."""
+    predictors: tuple[Prediction, ...] = ()
+    """How every metric orders trainings as those do that are dear to measure."""
 
     @property
     def ranking(self) -> tuple[str, ...]:
@@ -106,7 +109,7 @@ class Verdict:
     def save(self, path: Path) -> None:
         """Write ``verdict.json``."""
         values = to_dict(self)
-        for part in ("robustness", "policies"):
+        for part in ("robustness", "policies", "predictors"):
             if not values[part]:
                 del values[part]
         path.write_text(json.dumps(values, indent=1, allow_nan=False))
@@ -180,6 +183,7 @@ def decide(
         notes=wording.notes(verdicts, missing, summaries, numerics or {}),
         robustness=drops(everything, {summary.info.name: summary.info for summary in summaries}, scales, resampling),
         policies=policies.reports(rows),
+        predictors=predictions(rows, metrics),
     )
 
 
