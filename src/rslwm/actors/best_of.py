@@ -12,6 +12,7 @@ from torch import Tensor
 
 from rslwm.actors.base import Actor, Observation
 from rslwm.compute import generator
+from rslwm.latents.views import to_bytes
 from rslwm.serialisation import ConfigError
 from rslwm.types import ActionSpec, DataError
 
@@ -149,7 +150,7 @@ def judged(judge: Callable[[np.ndarray, tuple[str, ...]], Any]) -> Score:
         shown = [one.frames for one in seen if one.frames is not None]
         if not shown:
             raise DataError("a judge looks at frames, and the world shows none; decode its latents")
-        frames = (torch.cat(shown, 1).clamp(0, 1) * 255).round().byte().cpu().numpy()
+        frames = to_bytes(torch.cat(shown, 1)).numpy()
         return torch.as_tensor(np.asarray(judge(frames, seen[-1].instructions), float))
 
     return score

@@ -17,6 +17,7 @@ from rslwm.data.video import VideoWriter
 from rslwm.evals.config import EvalConfig
 from rslwm.evals.replay import Replay, replay
 from rslwm.evals.rollouts import RolloutsConfig
+from rslwm.latents.views import to_bytes
 from rslwm.model.sampler import SamplingConfig
 from rslwm.model.world_model import WorldModel
 from rslwm.serialisation import ConfigError
@@ -103,7 +104,7 @@ class Rollout(CheckpointCommand):
         self.out.mkdir(parents=True, exist_ok=True)
         pairs = torch.cat([result.truth, result.rollout], 3)  # (N, T, H, 2 W, 3)
         zoom = max(1, SHOWN_SIDE // pairs.shape[2])
-        frames = (pairs * 255).round().to(torch.uint8)
+        frames = to_bytes(pairs)
         frames = frames.repeat_interleave(zoom, 2).repeat_interleave(zoom, 3)
         for number, (clip, (episode, start)) in enumerate(zip(frames, result.clips, strict=True)):
             writer = VideoWriter(self.out / f"{number:02d}.mp4", hz, *clip.shape[1:3])

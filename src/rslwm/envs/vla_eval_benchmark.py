@@ -21,6 +21,7 @@ from rslwm.actors.base import Observation
 from rslwm.compute import generator
 from rslwm.envs.imagined import Imagination, Imagined
 from rslwm.envs.tabletop import SimulatedTabletop
+from rslwm.latents.views import to_bytes
 from rslwm.model.sampler import SamplingConfig
 from rslwm.model.world_model import WorldModel
 from rslwm.remote.adapter import Adapter
@@ -125,7 +126,7 @@ class Tabletop(StepBenchmark):
 
     def make_obs(self, raw_obs: Observation, task: dict[str, Any]) -> dict[str, Any]:
         assert raw_obs.frames is not None
-        frame = (raw_obs.frames[0, -1].clamp(0, 1) * 255).round().byte().cpu().numpy()
+        frame = to_bytes(raw_obs.frames[0, -1]).numpy()
         views = np.split(frame, frame.shape[1] // frame.shape[0], axis=1)
         names = ("primary", *self.sim.cameras[1:])
         return {

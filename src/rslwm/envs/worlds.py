@@ -12,6 +12,7 @@ from torch import Tensor
 
 from rslwm.actors.base import Observation
 from rslwm.envs.tabletop import SimulatedTabletop
+from rslwm.latents.views import to_bytes
 from rslwm.types import ActionSpec
 
 SEEDS = 2**31
@@ -108,4 +109,4 @@ def after(before: Moment, now: Moment) -> Moment:
 def pictures(seen: Observation) -> np.ndarray:
     """(B, T, H, W, 3) uint8"""
     assert seen.frames is not None
-    return (seen.frames.clamp(0, 1) * 255).round().byte().cpu().numpy()
+    return to_bytes(seen.frames).numpy()

@@ -16,6 +16,7 @@ from rslwm.compute import generator
 from rslwm.envs.base import Trajectory, play
 from rslwm.evals.truth import Recording, Truth
 from rslwm.evals.windows import strangers
+from rslwm.latents.views import to_bytes
 from rslwm.plan.base import stand_still
 from rslwm.tensors import write_tensors
 from rslwm.types import ActionSpec, Progress, silent
@@ -111,7 +112,7 @@ class BranchRecording(Recording[Branches]):
         def stacked(name: str) -> Tensor:
             return torch.stack([one.seen.truth[name] for one in played])
 
-        shown = [(one.seen.frames * 255).round().to(torch.uint8) for one in played if one.seen.frames is not None]
+        shown = [to_bytes(one.seen.frames) for one in played if one.seen.frames is not None]
         gripper, objects, present = map(stacked, ("gripper_position", "object_position", "object_present"))
         Branches(windows, past, actions, torch.stack(shown), gripper, objects, present, self.sizes).save(out)
 

@@ -17,7 +17,7 @@ from rslwm.envs.imagined import Imagination, Imagined
 from rslwm.evals.evaluation import Evaluation
 from rslwm.evals.judges.base import Footage
 from rslwm.evals.trials import Beginnings, TrialsConfig, begin, seen_before, world_of
-from rslwm.latents.views import to_float
+from rslwm.latents.views import to_bytes, to_float
 from rslwm.model.sampler import SamplingConfig
 from rslwm.sim.tasks import Task
 from rslwm.types import ActionSpec
@@ -54,7 +54,7 @@ def imagine(
     assert played.seen.latents is not None
     seen = torch.cat([played.start.frames, played.seen.frames], 1)
     shown = torch.cat([latents, played.seen.latents], 1).float().cpu()
-    return Imaginations(Footage(words, as_bytes(seen), shown, tasks), shown, played.seen.actions.float().cpu())
+    return Imaginations(Footage(words, to_bytes(seen).numpy(), shown, tasks), shown, played.seen.actions.float().cpu())
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Stage:
         assert seen.success is not None
         assert played.seen.success is not None
         assert played.seen.frames is not None
-        return seen.success[:, -1] | played.seen.success.any(1), as_bytes(played.seen.frames)
+        return seen.success[:, -1] | played.seen.success.any(1), to_bytes(played.seen.frames).numpy()
 
     def watched(self, actions: Tensor, kind: int, number: int) -> np.ndarray:
         """All frames (T0 + F, H, W, 3) uint8 of one trial under actions (F, A), as it truly goes."""
@@ -98,7 +98,7 @@ class Stage:
         played = play(Recorded(actions[None]), world, seen.state[-1:], len(actions))
         assert seen.frames is not None
         assert played.seen.frames is not None
-        return as_bytes(torch.cat([seen.frames[-1], played.seen.frames[0]]))
+        return to_bytes(torch.cat([seen.frames[-1], played.seen.frames[0]])).numpy()
 
 
 @dataclass(eq=False)
@@ -129,11 +129,6 @@ class Decoded(Environment[State]):
 def through(evaluation: Evaluation, frames: Tensor) -> Tensor:
     """Frames (B, T, H, W, 3) in [0, 1], encoded and decoded."""
     return evaluation.decode(evaluation.encode(frames))
-
-
-def as_bytes(frames: Tensor) -> np.ndarray:
-    """[0, 1] to uint8."""
-    return (frames.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
 
 
 def footage_of(films: Sequence[Footage]) -> Footage:

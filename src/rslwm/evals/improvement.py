@@ -18,13 +18,13 @@ from rslwm.envs.imagined import Imagined
 from rslwm.evals.aggregates import MEAN
 from rslwm.evals.base import METRICS, Load, Metric, MetricInfo, Need
 from rslwm.evals.evaluation import Evaluation
-from rslwm.evals.imagined_trials import as_bytes
 from rslwm.evals.judges.base import Footage
 from rslwm.evals.judges.seen import SeenJudge
 from rslwm.evals.policies import look
 from rslwm.evals.rollouts import RolloutsConfig, generating
 from rslwm.evals.rows import Rows
 from rslwm.evals.trials import Trials, TrialsConfig, TrialsRecording, begin, digest, named, seen_before, world_of
+from rslwm.latents.views import to_bytes
 from rslwm.model.sampler import SamplingConfig
 from rslwm.sim.tasks import Task
 
@@ -139,7 +139,7 @@ def nearest(tasks: Sequence[Task]) -> Score:
     judge = SeenJudge(look, hold=2, ever=True)
 
     def score(seen: Sequence[Observation]) -> Tensor:
-        frames = as_bytes(torch.cat([one.frames for one in seen if one.frames is not None], 1))
+        frames = to_bytes(torch.cat([one.frames for one in seen if one.frames is not None], 1)).numpy()
         verdicts = judge.judge(Footage(seen[-1].instructions, frames, tasks=tuple(tasks)))
         return torch.from_numpy(verdicts.progress + verdicts.score)
 

@@ -22,7 +22,7 @@ from rslwm.evals.aggregates import BALANCED_ACCURACY, BIAS, RATES_PEARSON
 from rslwm.evals.base import METRICS, Load, Metric, MetricInfo, Need
 from rslwm.evals.disagreements import Disagreements
 from rslwm.evals.evaluation import Evaluation
-from rslwm.evals.imagined_trials import Imaginations, Stage, as_bytes, footage_of, through
+from rslwm.evals.imagined_trials import Imaginations, Stage, footage_of, through
 from rslwm.evals.inverse_dynamics import InverseProbe
 from rslwm.evals.judges.base import Footage
 from rslwm.evals.judges.seen import SeenJudge
@@ -42,7 +42,7 @@ from rslwm.evals.trials import (
     named,
     outcomes,
 )
-from rslwm.latents.views import to_float
+from rslwm.latents.views import to_bytes, to_float
 from rslwm.model.sampler import SamplingConfig
 from rslwm.sim.sight import WIDTH
 
@@ -190,7 +190,7 @@ class Policies(Metric):
                 if film.frames is None or not len(done):
                     continue  # the policy never answered
                 seen = through(evaluation, to_float(torch.from_numpy(film.frames)))
-                says = judge.judge(replace(film, frames=as_bytes(seen)))
+                says = judge.judge(replace(film, frames=to_bytes(seen).numpy()))
                 yield report[name].rows(JUDGED, kind, says.outcomes, done, dim=family)
 
     def _parts(

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from rslwm.data.clips import ClipBatch
 from rslwm.evals.evaluation import Evaluation
+from rslwm.latents.views import to_bytes
 from rslwm.model.sampler import SamplingConfig
 from rslwm.serialisation import from_dict, to_dict
 from rslwm.tensors import write_tensors
@@ -132,12 +133,9 @@ def keep_clips(path: Path, evaluation: Evaluation, rollouts: Rollouts, count: in
     true = evaluation.pixels(windows, context + rollouts.future)
     generated = torch.cat([true[:, :context], evaluation.decode(rollouts.generated[chosen])], 1)
 
-    def to_uint8(frames: Tensor) -> Tensor:
-        return (frames * 255).round().clamp(0, 255).to(torch.uint8)
-
     metadata = {
         "context": json.dumps(context),
         "ids": json.dumps([f"{dataset.ids[e]}, step {t}" for e, t in windows]),
         "instructions": json.dumps([dataset.instructions[e] for e, _ in windows]),
     }
-    write_tensors({"frames": to_uint8(generated), "truth": to_uint8(true)}, path, metadata)
+    write_tensors({"frames": to_bytes(generated), "truth": to_bytes(true)}, path, metadata)

@@ -20,6 +20,7 @@ from rslwm.actors.remote import RemotePolicy
 from rslwm.envs.base import Environment, Trajectory, play
 from rslwm.evals.base import NotAvailable
 from rslwm.evals.truth import Recording, Truth
+from rslwm.latents.views import to_bytes
 from rslwm.plan.base import stand_still
 from rslwm.registry import code_of
 from rslwm.remote.mapping import read
@@ -155,7 +156,7 @@ class BeginningsRecording(Recording[Beginnings]):
         for number, family in enumerate(c.families):
             progress(number, len(c.families), family)
             seen = seen_before(begin(world, c, family, c.trials + c.filmed))
-            frames.append(_bytes(_frames(seen)))
+            frames.append(to_bytes(_frames(seen)))
             past.append(seen.actions.float())
             words.append(seen.instructions)
             tasks.append(tuple(place.task for place in seen.state))
@@ -199,7 +200,7 @@ def as_kind(actor: Actor, world: Environment[Any], family: str, config: TrialsCo
     success = torch.cat([_success(seen)[:, -1:], _success(played.seen)], 1)
     films = torch.cat([_frames(seen)[config.trials :], _frames(played.seen)[config.trials :]], 1)
     failures = left(actor)
-    return Kind(first(success, failures), played.seen.actions.float(), _bytes(films), failures)
+    return Kind(first(success, failures), played.seen.actions.float(), to_bytes(films), failures)
 
 
 @dataclass(frozen=True)
@@ -235,10 +236,6 @@ def _frames(seen: Observation) -> Tensor:
 def _success(seen: Observation) -> Tensor:
     assert seen.success is not None, "the true world doesn't say when a task is done"
     return seen.success
-
-
-def _bytes(frames: Tensor) -> Tensor:
-    return (frames * 255).round().to(torch.uint8)
 
 
 def first(success: Tensor, failures: Mapping[int, str]) -> Tensor:

@@ -14,6 +14,11 @@ def to_float(frames: Tensor) -> Tensor:
     return frames.float().div_(255)
 
 
+def to_bytes(frames: Tensor) -> Tensor:
+    """Frames in [0, 1], whatever lies beyond is cut, to uint8 on the CPU."""
+    return (frames.clamp(0, 1) * 255).round().to(torch.uint8).cpu()
+
+
 def apart(x: Tensor, views: int) -> Tensor:
     """Frames or latents (B, T, h, V w, C) -> (B V, T, h, w, C), the views of a clip one after the other."""
     return rearrange(x, "B T h (V w) C -> (B V) T h w C", V=views)
