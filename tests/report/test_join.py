@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from rslwm.cli.compare import Join
+from rslwm.cli.compare import Join, Report
 from rslwm.evals.rows import Rows
 from rslwm.serialisation import ConfigError, dump
 from rslwm.study.join import join
@@ -92,3 +92,12 @@ def test_the_command_writes_a_report(pieces, tmp_path, capsys):
 def test_one_run_is_nothing_to_join(pieces, tmp_path):
     with pytest.raises(ConfigError, match="two or more"):
         Join(pieces[:1], tmp_path / "joined").run()
+
+
+def test_what_is_published_is_judged_as_the_run_and_has_no_videos(whole, tmp_path, capsys):
+    Report(whole, publish=tmp_path / "there").run()
+    assert "published" in capsys.readouterr().out
+    assert judge(tmp_path / "there").axes == judge(whole).axes
+    assert not (tmp_path / "there/clips").exists()
+    page, own = (path / "report/index.html" for path in (tmp_path / "there", whole))
+    assert page.stat().st_size < own.stat().st_size

@@ -27,7 +27,7 @@ from rslwm.study.config import StudyConfig
 from rslwm.study.estimate import GPUS, FrameCost, Line, data_size, frame_costs, lines
 from rslwm.study.graph import Study
 from rslwm.study.join import join
-from rslwm.study.record import Failure, RunRecord, judge, write_training_noise
+from rslwm.study.record import Failure, RunRecord, judge, publish, write_training_noise
 from rslwm.study.stages.base import DataStage
 from rslwm.train.track import Kind, tracking
 from rslwm.types import DataError
@@ -158,6 +158,7 @@ class Report:
     For instance:
       rslwm report runs/demo
       rslwm report runs/seeds --training-noise noise.json
+      rslwm report runs/seeds --publish docs/results/seeds
     """
 
     run_folder: tyro.conf.Positional[Path]
@@ -165,6 +166,9 @@ class Report:
     training_noise: Path | None = None
     """Record here what a run with several seeds knows about training noise; runs of the same configuration with one
     seed take it as --verdict.training-noise."""
+    publish: Path | None = None
+    """Copy what others need to judge for themselves here: rows, record, configuration, verdict, and the page without
+    its videos."""
 
     def run(self) -> None:
         if not self.run_folder.is_dir():
@@ -175,17 +179,25 @@ class Report:
     def _write(self, folders: Sequence[Path]) -> None:
         from rslwm.report.page import build_report
 
+        if (self.training_noise or self.publish) and len(folders) > 1:
+            raise ConfigError(f"{self.run_folder} holds several sizes; name one of their folders: {folders[0]}")
         if self.training_noise:
-            if len(folders) > 1:
-                raise ConfigError(f"{self.run_folder} holds several sizes; name one of their folders: {folders[0]}")
-            noise = write_training_noise(folders[0], self.training_noise)
-            found = f"{len(noise.values)} metrics, {noise.freedom} degrees of freedom"
-            console().print(f"training noise: {self.training_noise} ({found})", markup=False, soft_wrap=True)
+            self._note(folders[0], self.training_noise)
         for folder in folders:
             verdict = judge(folder)
             if verdict.robustness:
                 console().print(render_robustness(verdict), "")
             console().print(f"report: {build_report(folder)}", markup=False, soft_wrap=True)
+        if self.publish:
+            copied = publish(folders[0], self.publish)
+            build_report(self.publish)
+            size = sum(path.stat().st_size for path in copied) / 1e6
+            console().print(f"published: {self.publish} ({size:.1f} MB and the page)", markup=False, soft_wrap=True)
+
+    def _note(self, folder: Path, to: Path) -> None:
+        noise = write_training_noise(folder, to)
+        found = f"{len(noise.values)} metrics, {noise.freedom} degrees of freedom"
+        console().print(f"training noise: {to} ({found})", markup=False, soft_wrap=True)
 
 
 @dataclass

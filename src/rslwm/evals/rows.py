@@ -78,7 +78,8 @@ class Rows:
     def save(self, path: Path) -> None:
         """Write parquet, atomically."""
         partial = path.with_name(path.name + ".partial")
-        pq.write_table(pa.table({name: pa.array(column) for name, column in self.columns.items()}), partial)
+        table = pa.table({name: pa.array(column) for name, column in self.columns.items()})
+        pq.write_table(table, partial, compression="zstd")
         os.replace(partial, path)
 
     @classmethod

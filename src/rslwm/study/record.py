@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
@@ -150,6 +151,16 @@ def judge(folder: Path) -> Verdict:
     verdict = decide(run.rows, run.metrics, run.config.verdict, noise, run.record.unavailable, numerics)
     verdict.save(folder / "verdict.json")
     return verdict
+
+
+PUBLISHED = ("rows.parquet", "study.json", "config.yaml", "verdict.json", "training_noise.json")
+"""Of a run's folder, what its report is made of, without stages and videos."""
+
+
+def publish(folder: Path, out: Path) -> list[Path]:
+    """Copy a run's rows, record, configuration and verdict; returns the copies."""
+    out.mkdir(parents=True, exist_ok=True)
+    return [Path(shutil.copyfile(folder / name, out / name)) for name in PUBLISHED if (folder / name).is_file()]
 
 
 def write_training_noise(folder: Path, out: Path) -> TrainingNoise:
