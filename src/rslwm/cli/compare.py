@@ -8,13 +8,15 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import tyro
 from rich.table import Table
 
 from rslwm.cli.flags import StudyCommand
 from rslwm.cli.output import console, report_failures
+from rslwm.reproduce import table as ledgers
+from rslwm.reproduce.against import Beside
 from rslwm.run.lock import locked
 from rslwm.run.progress import duration
 from rslwm.run.runner import LOCK, LOCK_SECONDS, Runner, Schedule
@@ -61,6 +63,7 @@ class Compare(Tracked):
       rslwm compare demo --latents small-vae,my_encoder.py:Mine  your own encoder
       rslwm compare demo --seeds 3 --world-model.optim.steps 900 any field of the configuration is a flag
       rslwm compare demo --robustness light,camera,distractors   what is lost where training never was
+      rslwm compare demo --against paper                         beside what the paper printed of such spaces
       rslwm compare demo --estimate                              what it would do and take, without doing it
     """
 
@@ -70,6 +73,9 @@ class Compare(Tracked):
     """Of the estimated hours: B200, H200, H100, MI300X, A100, L40S, L4, 4090 or 3090."""
     utilisation: float = 0.2
     """Share of that GPU's peak that the estimated hours assume. The hours of the paper's Table 6 come to 0.1 to 0.2."""
+    against: Literal["paper"] | None = None
+    """Put the numbers beside those printed in arXiv 2605.06388, with the differences of protocol, here and in the
+    report."""
 
     def run(self) -> None:
         if self.estimate:
@@ -80,7 +86,7 @@ class Compare(Tracked):
         screen, failed, pages = console(), list[Failure](), dict[Path, Path]()
 
         def finish(folder: Path) -> None:
-            pages[folder] = build_report(folder)
+            pages[folder] = build_report(folder, Beside.load(folder) if self.against else None)
 
         command = shlex.join(["rslwm", *sys.argv[1:]])
         with tracked(self.track, self.config, out):
@@ -92,6 +98,8 @@ class Compare(Tracked):
             screen.print(render(verdict, {space.name: space.cost["training_seconds"] for space in record.spaces}))
             if verdict.robustness:
                 screen.print("", render_robustness(verdict), "")
+            if self.against:
+                screen.print("", ledgers.beside(Beside.load(folder)), "", highlight=False)
             for note in record.notes:
                 screen.print(note, markup=False)
             for missing in record.unavailable:
@@ -148,6 +156,7 @@ class Report:
     For instance:
       rslwm report runs/demo
       rslwm report runs/seeds --training-noise noise.json
+      rslwm report runs/demo --against paper
     """
 
     run_folder: tyro.conf.Positional[Path]
@@ -155,6 +164,9 @@ class Report:
     training_noise: Path | None = None
     """Record here what a run with several seeds knows about training noise; runs of the same configuration with one
     seed take it as --verdict.training-noise."""
+    against: Literal["paper"] | None = None
+    """Put the numbers beside those printed in arXiv 2605.06388, with the differences of protocol, here and in the
+    report."""
 
     def run(self) -> None:
         if not self.run_folder.is_dir():
@@ -175,7 +187,10 @@ class Report:
             verdict = judge(folder)
             if verdict.robustness:
                 console().print(render_robustness(verdict), "")
-            console().print(f"report: {build_report(folder)}", markup=False, soft_wrap=True)
+            beside = Beside.load(folder) if self.against else None
+            if beside:
+                console().print(ledgers.beside(beside), "", highlight=False)
+            console().print(f"report: {build_report(folder, beside)}", markup=False, soft_wrap=True)
 
 
 # ------------------------------------------------------------------------------------------------------ its estimate

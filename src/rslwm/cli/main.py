@@ -43,6 +43,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "bench data": ("bench.training:Data", "measure how fast clips come from stored latents"),
     "bench encode": ("cli.latents:EncodeBenchmark", "measure how fast an encoder makes latents"),
     "bench decode": ("bench.latents:Decode", "measure how fast latents become pixels"),
+    "reproduce": ("cli.reproduce:Reproduce", "the paper's numbers and ours: how to get each, and whether it comes out"),
     "doctor": ("cli.doctor:Doctor", "check this machine and say what to install"),
 }
 """Where each command is and what it does. Modules are imported when their command is asked for: help must be quick."""
