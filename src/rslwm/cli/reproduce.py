@@ -43,7 +43,7 @@ class Reproduce:
 
     For instance:
       rslwm reproduce                                    the ledger of the paper's tables
-      rslwm reproduce --table 8 --row V-JEPA             rows of a table: command, expected value, state, what is missing
+      rslwm reproduce --table 8 --row V-JEPA             rows of a table: command, expected, state, what lacks
       rslwm reproduce --run                              compute again what follows from sizes: Table 4, the time shifts
       rslwm reproduce --ours                             measure the cheapest of our own results again
       rslwm reproduce --record docs/results/small/ledger.json --command 'rslwm eval CHECKPOINT --metrics visual'

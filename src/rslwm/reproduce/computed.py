@@ -43,7 +43,7 @@ def recompute(only: str = "", progress: Progress = silent) -> tuple[list[Result]
         except MissingLibrary as why:
             failed[space] = str(why)
             continue
-        found += [Result(space, size, name, values[name], COMMAND) for name in names]
+        found += [Result(space, name, float(f"{values[name]:.8g}"), COMMAND, size) for name in names]
     progress(len(wanted), len(wanted), "")
     return found, failed
 

@@ -70,12 +70,13 @@ class Line:
         asked = [machine.data("bridge")]
         if any(s.quantity.data == "soar" for s in self.open):
             asked.append(machine.data("soar"))
-        for space in [self.row.space] if self.row.space else []:
-            entry = Entry.parse(SPACES[space].published)
+        for name in [SPACES[self.row.space].published] if self.row.space else config.latents:
+            entry = Entry.parse(name)
             asked.append(machine.encoder(entry.reference))
             if not entry.encoder.decodes:  # its pixel decoder is trained
                 networks.add(config.decoder.perceptual)
-        return [what for what in (*asked, *map(machine.network, sorted(networks)), machine.gpu()) if what]
+        asked += [*map(machine.network, sorted(networks)), machine.gpu()]
+        return [*dict.fromkeys(filter(None, asked))]
 
 
 def lines(table: Table, results: Mapping[Key, Result] | None = None) -> list[Line]:

@@ -11,6 +11,7 @@ import torch
 from rslwm.data.config import split_uri
 from rslwm.latents.base import Encoder
 from rslwm.latents.perceptual import TRUNKS
+from rslwm.latents.published.base import PublishedEncoder
 from rslwm.latents.published.weights import MissingWeights, in_place
 from rslwm.study.config import PRESETS
 from rslwm.study.entry import Entry
@@ -34,8 +35,7 @@ class Machine:
         try:
             encoder.require_weights()
         except MissingWeights:
-            source = encoder.needed() if hasattr(encoder, "needed") else None
-            size = f" ({source.megabytes:,} MB)" if source else ""
+            size = f" ({encoder.needed().megabytes:,} MB)" if isinstance(encoder, PublishedEncoder) else ""
             return f"weights of {encoder.spec.name}{size}"
         return ""
 

@@ -159,8 +159,8 @@ def record(command: str, folder: Path, seconds: float, only: Iterable[str] = ())
         half = None if bar.low is None or bar.high is None else (bar.high - bar.low) / 2
         tolerance = WITHOUT * abs(bar.value) if half is None else SHARE * half
         tolerance = float(f"{max(tolerance, 10 ** (1 - DIGITS) * abs(bar.value)):.2g}")
-        value, low, high = (None if x is None else float(f"{x:.{DIGITS}g}") for x in (bar.value, bar.low, bar.high))
-        what = f"{metric} of {latent}"
+        value, what = float(f"{bar.value:.{DIGITS}g}"), f"{metric} of {latent}"
+        low, high = (None if x is None else float(f"{x:.{DIGITS}g}") for x in (bar.low, bar.high))
         found.append(Expected(what, command, metric, latent, value, tolerance, round(seconds, 1), low, high))
     if not found:
         asked = f"none of {', '.join(sorted(wanted))}" if wanted else "no number"

@@ -57,12 +57,12 @@ def measuring(reading: Reading) -> str:
 
 
 _TRIALS = (
-    "trials of OpenVLA-7B inside the world model from recorded first frames, judged by InternVL3.5-14B and Qwen3.6-27B; "
-    "our policies are tried where the data come from a simulator"
+    "trials of OpenVLA-7B inside the world model from recorded first frames, judged by InternVL3.5-14B and "
+    "Qwen3.6-27B; our policies are tried where the data come from a simulator"
 )
 _PROBE = (
-    "ours is trained for 20,000 steps at the preset's size; the paper doesn't say how its own is, and reads its windows "
-    "with or without the frames between"
+    "ours is trained for 20,000 steps at the preset's size; the paper doesn't say how its own is, and whether it reads "
+    "the frames between"
 )
 _SUCCESS = (
     "our probe reads three frames of an episode's end and no instruction; the paper's also sees SigLIP 2's text tokens "

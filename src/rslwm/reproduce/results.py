@@ -22,10 +22,10 @@ class Result:
     """Our number of a printed one. ``low`` and ``high`` are its 95 % interval, None for what is computed from sizes."""
 
     space: str
-    size: str
     quantity: str
     value: float
     command: str
+    size: str = ""
     setting: str = ""
     low: float | None = None
     high: float | None = None
@@ -66,5 +66,5 @@ def committed() -> dict[Key, Result]:
 
 def write(results: Iterable[Result], path: Path) -> None:
     """Write results as the package ships them, one a line."""
-    lines = [json.dumps(to_dict(result)) for result in results]
+    lines = [json.dumps({k: v for k, v in to_dict(result).items() if v not in ("", None)}) for result in results]
     path.write_text('{\n "results": [\n  ' + ",\n  ".join(lines) + "\n ]\n}\n")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from rich.console import Group, RenderableType
@@ -76,25 +76,29 @@ def full(table: Table, lines: Sequence[Line], machine: Machine) -> Group:
             cell, by = standing.cell, _measured(standing)
             numbers.add_row(f"  {standing.quantity.label}", str(cell), cell.kind, state, by)
         parts.append(numbers)
-    if notes := [*_definitions(lines)]:
-        parts += ["", Text("What differs", style="bold"), *(Text(f"  {note}") for note in notes)]
+    every = [standing for line in lines for standing in line.standings]
+    for title, notes in (
+        ("What differs", _gathered((s, s.quantity.differs) for s in every if s.state != "planned")),
+        ("What would be needed of what is planned", _gathered((s, s.why) for s in every if s.why)),
+    ):
+        if notes:
+            parts += ["", Text(title, style="bold"), *(Text(f"  {note}") for note in notes)]
     return Group(*parts)
 
 
 def _measured(standing: Standing) -> str:
     if standing.quantity.computed:
         return "sizes"
-    return standing.metric or standing.quantity.kept or f"needs {standing.why}"
+    return standing.metric or standing.quantity.kept or "-"
 
 
-def _definitions(lines: Sequence[Line]) -> Iterator[str]:
-    """Of the quantities that aren't planned, each once."""
-    open_ones = (s.quantity for line in lines for s in line.standings if s.state != "planned")
-    told: dict[str, list[str]] = {}
-    for quantity in open_ones:
-        if quantity.differs and quantity.label not in told.setdefault(quantity.differs, []):
-            told[quantity.differs].append(quantity.label)
-    yield from (f"{'; '.join(labels)}: {differs}" for differs, labels in told.items())
+def _gathered(told: Iterable[tuple[Standing, str]]) -> list[str]:
+    """Every note once, behind the quantities that it is about."""
+    found: dict[str, list[str]] = {}
+    for standing, note in told:
+        if note and standing.quantity.label not in found.setdefault(note, []):
+            found[note].append(standing.quantity.label)
+    return [f"{'; '.join(labels)}: {note}" for note, labels in found.items() if labels]
 
 
 def recomputed(ledger: Sequence[tuple[Table, Sequence[Line]]], results: Sequence[Result]) -> tuple[Grid, int]:
@@ -167,4 +171,4 @@ def agreement(comparison: Comparison) -> str:
     found, n = comparison.agreement, len({pair.space for pair in comparison.pairs})
     if found is None:
         return f"none of {n} spaces" if n < 4 else "none: one side is constant"
-    return f"{found.rho:+.2f}, n = {n}, p = {found.p:.2f} of {comparison.orders}"
+    return f"{found.rho:+.2f}, n = {n}, p = {found.p:.3f} of {comparison.orders}"
