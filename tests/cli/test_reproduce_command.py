@@ -29,12 +29,12 @@ def test_the_overview_has_every_table_and_says_what_is_missing(
 
 
 def test_a_table_in_full_has_command_expected_value_interval_and_state(capsys: pytest.CaptureFixture) -> None:
-    assert main(["reproduce", "--table", "10", "--row", "vjepa2.1+96"]) == 0
+    assert main(["reproduce", "vjepa2.1+96", "--table", "10"]) == 0
     printed = capsys.readouterr().out
     assert "V-JEPA2.1_d96, DiT-S: 10 planned" in printed
     assert "0.362 ± 0.038 binomial standard error, n = 160" in printed
     assert "VA-VAE" not in printed
-    assert main(["reproduce", "--table", "8", "--row", "VA-VAE"]) == 0
+    assert main(["reproduce", "VA-VAE", "--table", "8"]) == 0
     printed = capsys.readouterr().out
     assert "rslwm compare bridge --data rlds:bridge_dataset/1.0.0 --latents va-vae --sizes S" in printed
     assert "missing here: BridgeData V2" in printed
@@ -49,7 +49,7 @@ def test_words_are_shown_where_a_table_has_no_numbers(capsys: pytest.CaptureFixt
     ("words", "message"),
     [
         (["--table", "5"], "--table '5': there is none; tables: 1, 2, 3, 4, 6"),
-        (["--row", "nothing"], "--row 'nothing': no row's latent space has that in its name"),
+        (["nothing"], "'nothing': no row's latent space has that in its name"),
         (["--run", "--table", "8"], "nothing of --table 8 follows from sizes; tables 4 and gamma do"),
         (["--record", "x.json"], "--record: name what gives the numbers with --command"),
         (["--ours", "--results", "nowhere"], "nowhere is no folder, so there are no results of ours"),
@@ -174,7 +174,7 @@ def test_a_report_beside_the_paper(tmp_path: Path, capsys: pytest.CaptureFixture
     assert main(["report", str(tmp_path), "--against", "paper"]) == 0
     printed = capsys.readouterr().out
     assert "beside the paper (arXiv 2605.06388, DiT-S)" in printed
-    assert "+1.00, n = 6, p = 0.003 of all orders" in " ".join(printed.split())
+    assert "+1.00 (n 6, p 0.003)" in " ".join(printed.split())
     assert "pixels of a frame's side: 64 here, 256 there" in printed
     page = (tmp_path / "report/index.html").read_text()
     assert '<section id="paper">' in page

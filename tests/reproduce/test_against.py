@@ -85,14 +85,26 @@ def test_a_correlation_stands_beside_the_encoders_which_have_no_size(tmp_path: P
 
 def test_another_definition_is_called_so(tmp_path: Path) -> None:
     write_run(tmp_path, planted("cem_error", {"small-vae": 0.2}, (1,)), latents=("small-vae",))
-    definition = of(Beside.load(tmp_path), "cem_k1").definition
-    assert definition.startswith("another definition: our search begins at standing still, theirs at the true action")
+    (told,) = Beside.load(tmp_path).definitions
+    assert told.startswith("CEM, error of the action, k = 1: nearest; our search begins at standing still, theirs at")
+
+
+def test_probes_of_a_compressed_space_stand_beside_the_native_ones(tmp_path: Path) -> None:
+    write_run(tmp_path, planted("idm_r", {"small-dino+16": 1.0}, (1,)), latents=("small-dino+16",))
+    (pair,) = of(Beside.load(tmp_path), "idm_r_k1").pairs
+    assert (pair.space, pair.printed) == ("Web-DINO", "0.82 (native)")
+
+
+def test_what_several_quantities_share_is_told_once(verdict: Verdict) -> None:
+    told = Beside.of(verdict, PRESETS["demo"]).definitions
+    length = "the paper doesn't say how long these rollouts are"
+    assert told == [f"PSNR, dB; PSNR below encoding and decoding: {length}"]
 
 
 def test_metrics_that_would_give_more_are_named(verdict: Verdict) -> None:
     absent = Beside.of(verdict, PRESETS["demo"]).absent
-    assert any(text.startswith("lpips (LPIPS, AlexNet") for text in absent)
-    assert not any(text.startswith("visual (PSNR") for text in absent)
+    assert any(text.startswith("lpips for LPIPS, AlexNet") for text in absent)
+    assert not any(text.startswith("visual for PSNR") for text in absent)
 
 
 def test_spaces_that_stand_for_nothing_are_left_out(tmp_path: Path) -> None:

@@ -100,6 +100,10 @@ def test_the_spaces_of_both_presets_stand_for_nine_of_the_papers() -> None:
     assert small == ["VAE", "VA-VAE", "Cosmos", "V-JEPA2.1_d96", "Web-DINO_d96", "SigLIP2_d96"]
 
 
+def test_a_shipped_space_stands_for_what_it_is() -> None:
+    assert stands_for(Entry("small-dino+16", "small-dino+16@tabletop")) == "Web-DINO_d96"
+
+
 @pytest.mark.parametrize(
     ("text", "space"),
     [("sd3-vae[shift=no,posterior=sample]", "VAE"), ("mine=small-dino+16@2", "Web-DINO_d96"), ("small-dino+8", ""),

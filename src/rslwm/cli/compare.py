@@ -84,9 +84,12 @@ class Compare(Tracked):
 
         out = self.folder
         screen, failed, pages = console(), list[Failure](), dict[Path, Path]()
+        besides = dict[Path, Beside]()
 
         def finish(folder: Path) -> None:
-            pages[folder] = build_report(folder, Beside.load(folder) if self.against else None)
+            if self.against:
+                besides[folder] = Beside.load(folder)
+            pages[folder] = build_report(folder, besides.get(folder))
 
         command = shlex.join(["rslwm", *sys.argv[1:]])
         with tracked(self.track, self.config, out):
@@ -99,7 +102,7 @@ class Compare(Tracked):
             if verdict.robustness:
                 screen.print("", render_robustness(verdict), "")
             if self.against:
-                screen.print("", ledgers.beside(Beside.load(folder)), "", highlight=False)
+                screen.print("", ledgers.beside(besides[folder]), "", highlight=False)
             for note in record.notes:
                 screen.print(note, markup=False)
             for missing in record.unavailable:

@@ -43,16 +43,16 @@ class Reproduce:
 
     For instance:
       rslwm reproduce                                    the ledger of the paper's tables
-      rslwm reproduce --table 8 --row V-JEPA             rows of a table: command, expected, state, what lacks
+      rslwm reproduce V-JEPA --table 8                   rows of a table: command, expected, state, what lacks
       rslwm reproduce --run                              compute again what follows from sizes: Table 4, the time shifts
       rslwm reproduce --ours                             measure the cheapest of our own results again
       rslwm reproduce --record docs/results/small/ledger.json --command 'rslwm eval CHECKPOINT --metrics visual'
     """
 
+    row: tyro.conf.Positional[str] = ""
+    """Show in full the rows whose latent space has this in its name, the paper's or ours."""
     table: str = ""
     """Show this table in full (1 to 16, 'figures 2, 10', judges or gamma), or all."""
-    row: str = ""
-    """Of these tables, only the rows whose latent space has this in its name, the paper's or ours."""
     again: Annotated[bool, tyro.conf.arg(name="run")] = False
     """Compute again what follows from sizes alone, which needs no weights and no data, and compare."""
     ours: bool = False
@@ -107,7 +107,7 @@ class Reproduce:
         if self.row:
             found = [(table, chosen) for table, chosen in found if chosen]
         if not found:
-            raise ConfigError(f"--row {self.row!r}: no row's latent space has that in its name; {', '.join(SPACES)}")
+            raise ConfigError(f"{self.row!r}: no row's latent space has that in its name; {', '.join(SPACES)}")
         return found
 
     def _wants(self, line: Line) -> bool:

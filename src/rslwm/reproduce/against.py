@@ -11,17 +11,17 @@ import numpy as np
 from rslwm.evals.rates import Estimate
 from rslwm.reproduce.paper import Cell, printed
 from rslwm.reproduce.protocol import differences
-from rslwm.reproduce.quantities import QUANTITIES, Quantity, measuring
+from rslwm.reproduce.quantities import QUANTITIES, Quantity, gathered, measuring
 from rslwm.reproduce.readings import read
-from rslwm.reproduce.spaces import stands_for
+from rslwm.reproduce.spaces import native, stands_for
+from rslwm.serialisation import load
 from rslwm.study.config import StudyConfig
 from rslwm.study.entry import parse_entries
-from rslwm.study.record import Judged
 from rslwm.verdict.decide import Agreement, Verdict, agreement
 
 SIZES = ("S", "B", "L")
 EXACT = 7
-"""Spaces up to which the p value counts every order of them; beyond, it samples orders."""
+"""Spaces up to which :func:`agreement` counts every order of them; beyond, it samples orders."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,12 @@ class Pair:
     space: str
     cell: Cell
     table: str
+    bare: bool = False
+    """Whether the paper prints it only of the space without its adapter."""
+
+    @property
+    def printed(self) -> str:
+        return f"{self.cell} (native)" if self.bare else str(self.cell)
 
 
 @dataclass(frozen=True)
@@ -48,19 +54,8 @@ class Comparison:
         return next((pair for pair in self.pairs if pair.latent == latent), None)
 
     @property
-    def definition(self) -> str:
-        """Whether both define the quantity alike."""
-        same = "the same definition" if self.quantity.measured else "another definition"
-        return f"{same}: {self.quantity.differs}" if self.quantity.differs else same
-
-    @property
     def tables(self) -> str:
         return ", ".join(dict.fromkeys(pair.table for pair in self.pairs))
-
-    @property
-    def orders(self) -> str:
-        """What the p value counts."""
-        return "all orders" if len(self.pairs) <= EXACT else "a sample of orders"
 
 
 @dataclass(frozen=True)
@@ -74,10 +69,24 @@ class Beside:
     differences: tuple[str, ...]
     absent: tuple[str, ...]
 
+    @property
+    def definitions(self) -> list[str]:
+        """What of each quantity differs, "nearest" where ours is another one that asks the same."""
+        told = ((one.quantity, one.quantity.differs) for one in self.comparisons)
+        return gathered((q, note if q.measured else f"nearest; {note}") for q, note in told)
+
+    @property
+    def legend(self) -> str:
+        """How the table is read."""
+        orders = "all orders" if len({*self.spaces.values()}) <= EXACT else "a sample of the orders"
+        correlation = f"Rank correlation: Spearman's over n spaces; p is the share of {orders} that agree as strongly"
+        return f"{correlation}. In brackets intervals over episodes; (native) is printed without adapter only."
+
     @classmethod
     def load(cls, folder: Path) -> Beside:
         """Of the folder of a finished comparison; raises :class:`rslwm.types.DataError` if it holds no verdict."""
-        verdict, config = Verdict.load(folder / "verdict.json"), Judged.load(folder).config
+        verdict, path = Verdict.load(folder / "verdict.json"), folder / "config.yaml"
+        config = load(StudyConfig, path) if path.is_file() else StudyConfig()
         return cls.of(verdict, config, _size(config, folder))
 
     @classmethod
@@ -95,7 +104,7 @@ class Beside:
             elif not ours and (metric := measuring(quantity.reading)):
                 absent.setdefault(metric, []).append(quantity.label)
         told = differences(config, spaces, size)
-        lacking = tuple(f"{metric} ({', '.join(labels)})" for metric, labels in absent.items())
+        lacking = tuple(f"{metric} for {', '.join(labels)}" for metric, labels in absent.items())
         return cls(size, spaces, tuple(compared), tuple(told), lacking)
 
 
@@ -107,13 +116,14 @@ def _size(config: StudyConfig, folder: Path) -> str:
 
 
 def _pairs(name: str, ours: Mapping[str, Estimate], spaces: Mapping[str, str], size: str) -> tuple[Pair, ...]:
-    """A number that has no world model is printed without a size."""
+    """A number that has no world model is printed without a size, and of probes only those of native spaces."""
     found = []
     for latent, space in spaces.items():
-        known = printed(space, size, name) or printed(space, "", name)
+        names = dict.fromkeys((space, native(space)))
+        known = [(shown, at) for shown in names for of in (size, "") if (at := printed(shown, of, name))]
         if known and latent in ours:
-            table, cell = known
-            found.append(Pair(latent, ours[latent], space, cell, table.name))
+            shown, (table, cell) = known[0]
+            found.append(Pair(latent, ours[latent], shown, cell, table.name, shown != space))
     return tuple(found)
 
 

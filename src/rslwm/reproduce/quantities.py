@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -48,6 +49,15 @@ class Quantity:
         return self.measured or self.nearest
 
 
+def gathered(told: Iterable[tuple[Quantity, str]]) -> list[str]:
+    """Every note once, behind the labels of the quantities that it is about."""
+    found: dict[str, list[str]] = {}
+    for quantity, note in told:
+        if note and quantity.label not in found.setdefault(note, []):
+            found[note].append(quantity.label)
+    return [f"{'; '.join(labels)}: {note}" for note, labels in found.items() if labels]
+
+
 def measuring(reading: Reading) -> str:
     """The registered metric that yields a reading; empty if there is none any more."""
     declared = {info.name: name for name in METRICS for info in METRICS.get(name).infos}
@@ -61,18 +71,18 @@ _TRIALS = (
     "Qwen3.6-27B; our policies are tried where the data come from a simulator"
 )
 _PROBE = (
-    "ours is trained for 20,000 steps at the preset's size; the paper doesn't say how its own is, and whether it reads "
-    "the frames between"
+    "the paper doesn't say how its probe is trained, nor whether it reads the frames between; it reads native latents, "
+    "ours those of the space, behind its adapter if it has one"
 )
 _SUCCESS = (
     "our probe reads three frames of an episode's end and no instruction; the paper's also sees SigLIP 2's text tokens "
-    "and instructions of other tasks"
+    "and instructions of other tasks, and reads native latents"
 )
 _CEM = (
     "our search begins at standing still, theirs at the true action, where 0 is what doing nothing gives; ours is the "
     "error of the translation with the bounds at ±1, theirs of dimensions that it doesn't name"
 )
-_LENGTH = "the paper doesn't say how long these rollouts are; ours are 8 frames behind 2"
+_LENGTH = "the paper doesn't say how long these rollouts are"
 _WORLD_ARENA = "the networks of WorldArena, {}"
 
 SR = Quantity("success by both judges", lacks=_TRIALS)
@@ -80,7 +90,7 @@ PSNR = Quantity("PSNR, dB", measured=Reading("psnr"), differs=_LENGTH)
 SSIM = Quantity("SSIM", measured=Reading("ssim"), differs=f"luminance, where the paper's code takes RGB; {_LENGTH}")
 LPIPS = Quantity("LPIPS, AlexNet", False, measured=Reading("lpips"), needs="lpips-alex", differs=_LENGTH)
 IDM = Quantity("inverse dynamics, encoder latents, r", measured=Reading("idm_r", 1), differs=_PROBE)
-GENERATED = replace(IDM, label="the same, generated latents, r", measured=Reading("idm_r_generated", 1))
+GENERATED = replace(IDM, label="inverse dynamics, generated latents, r", measured=Reading("idm_r_generated", 1))
 ACCURACY = Quantity(
     "success probe, encoder latents, balanced accuracy", measured=Reading("success_accuracy"), data="soar",
     differs=_SUCCESS,
@@ -108,8 +118,8 @@ QUANTITIES: dict[str, Quantity] = {
     "vla_sr": replace(SR, label="success of a policy"),
     "ood_sr": replace(SR, label="success out of distribution, pooled"),
     "id_sr": replace(SR, label="success by InternVL"),
-    "ood_distractor_sr": replace(SR, label="the same with distractors painted in"),
-    "ood_instruction_sr": replace(SR, label="the same under another instruction"),
+    "ood_distractor_sr": replace(SR, label="success by InternVL, distractors painted in"),
+    "ood_instruction_sr": replace(SR, label="success by InternVL, another instruction"),
     "successes_qwen": replace(SR, label="successes of 8 by Qwen"),
     "successes_internvl": replace(SR, label="successes of 8 by InternVL"),
     "borda": replace(SR, label="Borda count", higher_is_better=False),
@@ -161,10 +171,10 @@ QUANTITIES: dict[str, Quantity] = {
     "idm_r_generated_k1": GENERATED,
     "idm_r_generated_k4": replace(GENERATED, label=f"{GENERATED.label}, k = 4", measured=Reading("idm_r_generated", 4)),
     "success_accuracy": ACCURACY,
-    "success_auc": replace(ACCURACY, label="the same, AUC", measured=Reading("success_auc")),
-    "success_accuracy_generated": replace(ACCURACY, label="the same probe, generated latents, balanced accuracy",
+    "success_auc": replace(ACCURACY, label="success probe, encoder latents, AUC", measured=Reading("success_auc")),
+    "success_accuracy_generated": replace(ACCURACY, label="success probe, generated latents, balanced accuracy",
                                           measured=Reading("success_accuracy_generated")),
-    "success_accuracy_drop": replace(ACCURACY, label="what is lost by generating", higher_is_better=False,
+    "success_accuracy_drop": replace(ACCURACY, label="success probe, lost by generating", higher_is_better=False,
                                      measured=Reading("success_accuracy", above="success_accuracy_generated")),
     **{
         f"cca_{name}": Quantity(

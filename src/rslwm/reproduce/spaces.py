@@ -33,7 +33,13 @@ SPACES = {
 """By the paper's name."""
 
 
+def native(space: str) -> str:
+    """The paper's name of the same space without its adapter; the space's own if it has none."""
+    return space.partition("_d")[0]
+
+
 def stands_for(entry: Entry) -> str:
     """The paper's name of what a row of a study is or stands for, whatever its alias and options; empty if nothing."""
-    ours = f"{entry.reference}+{entry.channels}" if entry.channels else entry.reference
+    reference = entry.reference.partition("@")[0]  # the rest is where a space was shipped from
+    ours = f"{reference}+{entry.channels}" if entry.channels else reference
     return next((name for name, known in SPACES.items() if ours in (known.published, known.small)), "")

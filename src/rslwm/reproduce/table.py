@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from rich.console import Group, RenderableType
@@ -16,6 +16,7 @@ from rslwm.reproduce.ledger import STATES, Line, Standing
 from rslwm.reproduce.machine import Machine
 from rslwm.reproduce.ours import Checked
 from rslwm.reproduce.paper import Table
+from rslwm.reproduce.quantities import gathered
 from rslwm.reproduce.results import Result, key_of, tolerance
 
 HUES = {"reproduced": "green", "integrated": "", "planned": "dim"}
@@ -78,8 +79,8 @@ def full(table: Table, lines: Sequence[Line], machine: Machine) -> Group:
         parts.append(numbers)
     every = [standing for line in lines for standing in line.standings]
     for title, notes in (
-        ("What differs", _gathered((s, s.quantity.differs) for s in every if s.state != "planned")),
-        ("What would be needed of what is planned", _gathered((s, s.why) for s in every if s.why)),
+        ("What differs", gathered((s.quantity, s.quantity.differs) for s in every if s.state != "planned")),
+        ("What would be needed of what is planned", gathered((s.quantity, s.why) for s in every if s.why)),
     ):
         if notes:
             parts += ["", Text(title, style="bold"), *(Text(f"  {note}") for note in notes)]
@@ -90,15 +91,6 @@ def _measured(standing: Standing) -> str:
     if standing.quantity.computed:
         return "sizes"
     return standing.metric or standing.quantity.kept or "-"
-
-
-def _gathered(told: Iterable[tuple[Standing, str]]) -> list[str]:
-    """Every note once, behind the quantities that it is about."""
-    found: dict[str, list[str]] = {}
-    for standing, note in told:
-        if note and standing.quantity.label not in found.setdefault(note, []):
-            found[note].append(standing.quantity.label)
-    return [f"{'; '.join(labels)}: {note}" for note, labels in found.items() if labels]
 
 
 def recomputed(ledger: Sequence[tuple[Table, Sequence[Line]]], results: Sequence[Result]) -> tuple[Grid, int]:
@@ -147,16 +139,15 @@ def beside(comparison: Beside) -> Group:
     made = grid("", "", *(f"{ours}\n~ {theirs}" for ours, theirs in comparison.spaces.items()),
                 "table\nrank correlation", title=title)  # fmt: skip
     for one in comparison.comparisons:
-        label = one.quantity.label if one.quantity.measured else f"{one.quantity.label} (other definition)"
+        label = one.quantity.label if one.quantity.measured else f"{one.quantity.label} (nearest)"
         pairs = [one[latent] for latent in comparison.spaces]
         made.add_row(label, "ours", *(number(p.ours) if p else "-" for p in pairs), f"table {one.tables}")
-        made.add_row("", "paper", *(str(p.cell) if p else "-" for p in pairs), agreement(one), style="dim")
-    notes = [Text(f"  {text}") for text in comparison.differences]
-    definitions = [Text(f"  {one.quantity.label}: {one.definition}") for one in comparison.comparisons]
-    parts: list[RenderableType] = [made, "", Text("Differences of protocol:"), *notes]
-    parts += [Text("Definitions:"), *definitions]
+        made.add_row("", "paper", *(p.printed if p else "-" for p in pairs), agreement(one), style="dim")
+    parts: list[RenderableType] = [made, Text(comparison.legend, style="dim"), "", Text("Differences of protocol:")]
+    parts += [Text(f"  {text}") for text in comparison.differences]
+    parts += [Text("Differences of definition:"), *(Text(f"  {text}") for text in comparison.definitions)]
     if comparison.absent:
-        parts.append(Text(f"Not measured in this run, see --metrics: {', '.join(comparison.absent)}."))
+        parts.append(Text(f"Not measured in this run, see --metrics: {'; '.join(comparison.absent)}."))
     return Group(*parts)
 
 
@@ -171,4 +162,4 @@ def agreement(comparison: Comparison) -> str:
     found, n = comparison.agreement, len({pair.space for pair in comparison.pairs})
     if found is None:
         return f"none of {n} spaces" if n < 4 else "none: one side is constant"
-    return f"{found.rho:+.2f}, n = {n}, p = {found.p:.3f} of {comparison.orders}"
+    return f"{found.rho:+.2f} (n {n}, p {found.p:.3f})"
