@@ -163,7 +163,7 @@ def test_a_comparisons_command_is_recorded_without_its_folder() -> None:
     assert reproduce._without_out("rslwm compare demo --out=runs/demo") == "rslwm compare demo"
 
 
-def test_the_ledger_of_the_paper_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_shipped_results_nothing_is_reproduced(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ledger, "committed", lambda: {})
     (gamma,) = [table for table in tables() if table.name == "gamma"]
     assert {state for line in ledger.lines(gamma) for state in line.states} == {"integrated"}
