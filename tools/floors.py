@@ -19,6 +19,7 @@ PICTURE = ROOT / "docs" / "floors.svg"
 SAYS = {
     "cli": "commands; flags are generated from the dataclasses",
     "report": "the page, the figures",
+    "reproduce": "the paper's numbers and ours, as ledgers",
     "bench": "how fast is it on this machine",
     "study": "what a study is: config, entries, stages, comparison",
     "verdict": "all that follows from rows: intervals, scores, decision, wording",

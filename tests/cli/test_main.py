@@ -104,7 +104,7 @@ def test_eval_does_not_overwrite_a_comparison(tmp_path, capsys):
 
 @pytest.mark.parametrize("kind", [DataError, ConfigError])
 def test_a_message_is_printed_as_it_is(kind, monkeypatch, capsys):
-    from rslwm.cli.compare import Report
+    from rslwm.cli.report import Report
 
     names = '[x,    "[bold]", ' + "long_name, " * 30 + "grüß]"
     text = f"[red]lid[/] [/x] {'word ' * 60}\n\naction_spec:\n  names: {names}\n  hz: 5.0"
@@ -142,7 +142,7 @@ def test_check_prints_a_spec_to_copy_where_names_do_not_tell(corpus, tmp_path, c
 
 
 def test_a_defect_keeps_its_traceback(monkeypatch):
-    from rslwm.cli.compare import Report
+    from rslwm.cli.report import Report
 
     def broken(self):
         raise ZeroDivisionError
@@ -154,7 +154,7 @@ def test_a_defect_keeps_its_traceback(monkeypatch):
 
 @pytest.mark.parametrize(("told", "said"), [((), "stopped"), (("stopped; run it again",), "stopped; run it again")])
 def test_ctrl_c_is_exit_code_130_and_says_how_to_go_on(told, said, monkeypatch, capsys):
-    from rslwm.cli.compare import Report
+    from rslwm.cli.report import Report
 
     def interrupted(self):
         raise KeyboardInterrupt(*told)

@@ -6,7 +6,7 @@ import pytest
 
 from holders import held_elsewhere
 from rslwm.cli import compare
-from rslwm.cli.compare import Report
+from rslwm.cli.report import Report
 from rslwm.serialisation import ConfigError
 from rslwm.types import DataError
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from rslwm.cli.compare import Join, Report
+from rslwm.cli.report import Join, Report
 from rslwm.evals.rows import Rows
 from rslwm.serialisation import ConfigError, dump
 from rslwm.study.join import join

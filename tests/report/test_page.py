@@ -4,7 +4,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from rslwm.cli.compare import Report
+from rslwm.cli.report import Report
 from rslwm.evals.rows import Rows
 from rslwm.report.page import build_report, format_cost, prose
 from rslwm.report.run import Run

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from here import HERE
-from rslwm.cli.compare import Report
+from rslwm.cli.report import Report
 from rslwm.data.corpus import Corpus
 from rslwm.evals.rows import DTYPES, TEST, Rows
 from rslwm.run.stage import closure

@@ -120,7 +120,8 @@ class Evaluate(CheckpointCommand):
     """Measure one world model with every metric, on any data whose actions mean the same.
 
     Probes are trained on the training episodes, everything is measured on held-out ones; each value stands between what
-    knows nothing (floor) and what loses nothing (ceiling), with its interval over episodes. Writes rows.parquet.
+    knows nothing (floor) and what loses nothing (ceiling), with its interval over episodes. Writes rows.parquet, and
+    what is printed as verdict.json.
 
     For instance:
       rslwm eval runs/demo/checkpoints/small-vae --out runs/eval
@@ -152,7 +153,9 @@ class Evaluate(CheckpointCommand):
         self.out.mkdir(parents=True, exist_ok=True)
         measured.rows.save(self.out / "rows.parquet")
         screen = console()
-        screen.print(_table(decide(measured.rows, measured.infos, self.verdict)))
+        verdict = decide(measured.rows, measured.infos, self.verdict)
+        verdict.save(self.out / "verdict.json")
+        screen.print(_table(verdict))
         for metric in measured.unavailable:
             screen.print(f"not available: {metric.metric}: {metric.reason}", markup=False)
         if model.seen is None:

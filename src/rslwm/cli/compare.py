@@ -1,4 +1,4 @@
-"""rslwm compare, train, latents train and report: the commands about a study."""
+"""rslwm compare, train and latents train: the commands that run a study."""
 
 from __future__ import annotations
 
@@ -8,29 +8,27 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
-import tyro
 from rich.table import Table
 
 from rslwm.cli.budget import print_power
 from rslwm.cli.flags import StudyCommand
 from rslwm.cli.output import console, report_failures
-from rslwm.run.lock import locked
+from rslwm.reproduce import table as ledgers
+from rslwm.reproduce.against import Beside
 from rslwm.run.progress import duration
-from rslwm.run.runner import LOCK, LOCK_SECONDS, Runner, Schedule
+from rslwm.run.runner import Runner, Schedule
 from rslwm.run.stage import Demand, closure
 from rslwm.serialisation import ConfigError
 from rslwm.study.checkpoint import train_spaces, train_world_models
-from rslwm.study.compare import compare, comparisons, run_of
+from rslwm.study.compare import compare
 from rslwm.study.config import StudyConfig
 from rslwm.study.estimate import GPUS, FrameCost, Line, data_size, frame_costs, lines
 from rslwm.study.graph import Study
-from rslwm.study.join import join
-from rslwm.study.record import Failure, RunRecord, judge, publish, write_training_noise
+from rslwm.study.record import Failure, RunRecord
 from rslwm.study.stages.base import DataStage
 from rslwm.train.track import Kind, tracking
-from rslwm.types import DataError
 from rslwm.verdict.table import render, render_robustness
 
 
@@ -63,6 +61,7 @@ class Compare(Tracked):
       rslwm compare demo --latents small-vae,my_encoder.py:Mine  your own encoder
       rslwm compare demo --seeds 3 --world-model.optim.steps 900 any field of the configuration is a flag
       rslwm compare demo --robustness light,camera,distractors   what is lost where training never was
+      rslwm compare demo --against paper                         beside what the paper printed of such spaces
       rslwm compare demo --estimate                              what it would do and take, without doing it
       rslwm compare demo --seeds 3 --power                       which differences it would find, without doing it
     """
@@ -78,6 +77,9 @@ class Compare(Tracked):
     """Of the estimated hours: B200, H200, H100, MI300X, A100, L40S, L4, 4090 or 3090."""
     utilisation: float = 0.2
     """Share of that GPU's peak that the estimated hours assume. The hours of the paper's Table 6 come to 0.1 to 0.2."""
+    against: Literal["paper"] | None = None
+    """Put the numbers beside those printed in arXiv 2605.06388, with the differences of protocol, here and in the
+    report."""
 
     def run(self) -> None:
         if self.estimate:
@@ -88,9 +90,12 @@ class Compare(Tracked):
 
         out = self.folder
         screen, failed, pages = console(), list[Failure](), dict[Path, Path]()
+        besides = dict[Path, Beside]()
 
         def finish(folder: Path) -> None:
-            pages[folder] = build_report(folder)
+            if self.against:
+                besides[folder] = Beside.load(folder)
+            pages[folder] = build_report(folder, besides.get(folder))
 
         command = shlex.join(["rslwm", *sys.argv[1:]])
         with tracked(self.track, self.config, out):
@@ -102,6 +107,8 @@ class Compare(Tracked):
             screen.print(render(verdict, {space.name: space.cost["training_seconds"] for space in record.spaces}))
             if verdict.robustness:
                 screen.print("", render_robustness(verdict), "")
+            if self.against:
+                screen.print("", ledgers.beside(besides[folder]), "", highlight=False)
             for note in record.notes:
                 screen.print(note, markup=False)
             for missing in record.unavailable:
@@ -149,81 +156,6 @@ class TrainSpaces(StudyCommand):
     def run(self) -> None:
         for folder in train_spaces(self.config, self.folder, self.jobs, self.executor):
             console().print(f"latent space: {folder}", markup=False, soft_wrap=True)
-
-
-@dataclass
-class Report:
-    """Decide again from a run's rows and write its report: one HTML file, and every figure as SVG and PNG.
-
-    For instance:
-      rslwm report runs/demo
-      rslwm report runs/seeds --training-noise noise.json
-      rslwm report runs/seeds --publish docs/results/seeds
-    """
-
-    run_folder: tyro.conf.Positional[Path]
-    """What `rslwm compare` was given as --out."""
-    training_noise: Path | None = None
-    """Record here what a run with several seeds knows about training noise; runs of the same configuration with one
-    seed take it as --verdict.training-noise."""
-    publish: Path | None = None
-    """Copy what others need to judge for themselves here: rows, record, configuration, verdict, and the page without
-    its videos."""
-
-    def run(self) -> None:
-        if not self.run_folder.is_dir():
-            raise DataError(f"{self.run_folder} is no folder; name what `rslwm compare` was given as --out")
-        with locked(run_of(self.run_folder) / LOCK, LOCK_SECONDS):  # a run that goes on rewrites all that is read here
-            self._write(comparisons(self.run_folder))
-
-    def _write(self, folders: Sequence[Path]) -> None:
-        from rslwm.report.page import build_report
-
-        if (self.training_noise or self.publish) and len(folders) > 1:
-            raise ConfigError(f"{self.run_folder} holds several sizes; name one of their folders: {folders[0]}")
-        if self.training_noise:
-            self._note(folders[0], self.training_noise)
-        for folder in folders:
-            verdict = judge(folder)
-            if verdict.robustness:
-                console().print(render_robustness(verdict), "")
-            console().print(f"report: {build_report(folder)}", markup=False, soft_wrap=True)
-        if self.publish:
-            copied = publish(folders[0], self.publish)
-            build_report(self.publish)
-            size = sum(path.stat().st_size for path in copied) / 1e6
-            console().print(f"published: {self.publish} ({size:.1f} MB and the page)", markup=False, soft_wrap=True)
-
-    def _note(self, folder: Path, to: Path) -> None:
-        noise = write_training_noise(folder, to)
-        found = f"{len(noise.values)} metrics, {noise.freedom} degrees of freedom"
-        console().print(f"training noise: {to} ({found})", markup=False, soft_wrap=True)
-
-
-@dataclass
-class Join:
-    """Put finished runs together that are pieces of one study: other seeds or other latent spaces, the rest alike.
-
-    For instance:
-      rslwm compare demo --seeds 1 --out runs/a                 today, here
-      rslwm compare demo --first-seed 1 --seeds 2 --out runs/b  tomorrow, or on another machine
-      rslwm join runs/a,runs/b --out runs/demo3
-    """
-
-    run_folders: tyro.conf.Positional[tuple[Path, ...]]
-    """What `rslwm compare` was given as --out, two or more."""
-    out: Path
-    """Folder of what is joined: rows, verdict and report of all."""
-
-    def run(self) -> None:
-        from rslwm.report.page import build_report
-
-        if len(self.run_folders) < 2:
-            raise ConfigError("name two or more runs to join")
-        verdict = join(self.run_folders, self.out, shlex.join(["rslwm", *sys.argv[1:]]))
-        costs = {space.name: space.cost["training_seconds"] for space in RunRecord.load(self.out).spaces}
-        console().print(render(verdict, costs))
-        console().print(f"report: {build_report(self.out)}", markup=False, soft_wrap=True)
 
 
 # ------------------------------------------------------------------------------------------------------ its estimate

@@ -21,9 +21,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("cli.compare:Train", "train the world model of one latent space"),
     "rollout": ("cli.checkpoint:Rollout", "let a world model continue recorded clips; videos, latents, PSNR"),
     "eval": ("cli.checkpoint:Evaluate", "measure one world model with every metric"),
-    "report": ("cli.compare:Report", "write the report of a run again"),
+    "report": ("cli.report:Report", "write the report of a run again"),
     "budget": ("cli.budget:MeasureBudget", "measure where chance comes from, and what a study can detect"),
-    "join": ("cli.compare:Join", "put runs of other seeds or spaces together, and decide from all"),
+    "join": ("cli.report:Join", "put runs of other seeds or spaces together, and decide from all"),
     "data make": ("cli.data:Make", "record the embedded simulator as a LeRobot data set"),
     "data import": ("cli.data:Import", "turn an RLDS folder into a LeRobot data set"),
     "data check": ("cli.data:Check", "find what would spoil a study: damage, leaks, contradictions"),
@@ -45,6 +45,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "bench data": ("bench.training:Data", "measure how fast clips come from stored latents"),
     "bench encode": ("cli.latents:EncodeBenchmark", "measure how fast an encoder makes latents"),
     "bench decode": ("bench.latents:Decode", "measure how fast latents become pixels"),
+    "reproduce": ("cli.reproduce:Reproduce", "the paper's numbers and ours: how to get each, and whether it comes out"),
     "doctor": ("cli.doctor:Doctor", "check this machine and say what to install"),
 }
 """Where each command is and what it does. Modules are imported when their command is asked for: help must be quick."""

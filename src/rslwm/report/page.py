@@ -24,6 +24,9 @@ from rslwm.report import answers, charts, figures, trials
 from rslwm.report.charts import Inks
 from rslwm.report.palette import STYLE
 from rslwm.report.run import Clips, Run
+from rslwm.reproduce.against import Beside
+from rslwm.reproduce.table import agreement
+from rslwm.reproduce.table import number as beside_number
 from rslwm.study.record import RunRecord
 from rslwm.types import AXES
 from rslwm.verdict.axis import MIN_UNITS, OVERALL, AxisVerdict
@@ -59,8 +62,9 @@ PREDICTORS = 8
 PAIRS = (("fidelity", "planning"), ("fidelity", "representation"), ("representation", "planning"))
 
 
-def build_report(path: Path) -> Path:
-    """Write ``report/index.html`` and ``report/figures/`` into a run's folder; returns the page.
+def build_report(path: Path, beside: Beside | None = None) -> Path:
+    """Write ``report/index.html`` and ``report/figures/`` into a run's folder; returns the page. With ``beside``, the
+    paper's numbers have a section.
 
     Raises:
         DataError: the run has no verdict or no record, or one of its files is damaged.
@@ -74,10 +78,11 @@ def build_report(path: Path) -> Path:
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     environment.filters.update(cost=format_cost, number=number, prose=prose, mean_of=trials.mean_of)
+    environment.filters.update(estimate=beside_number, agreement=agreement)
     page = out / "index.html"
     partial = out / "index.html.partial"
     with matplotlib.rc_context(STYLE):
-        shown = context(run, environment)
+        shown = context(run, environment) | {"beside": beside}
     partial.write_text(environment.get_template("index.html.j2").render(shown), encoding="utf-8")
     os.replace(partial, page)
     return page
