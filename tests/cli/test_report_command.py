@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from holders import held_elsewhere
-from rslwm.cli import compare
+from rslwm.cli import report
 from rslwm.cli.report import Report
 from rslwm.serialisation import ConfigError
 from rslwm.types import DataError
@@ -15,7 +15,7 @@ from rslwm.types import DataError
 def test_no_report_is_written_while_a_run_uses_its_folder(
     size: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compare, "LOCK_SECONDS", 0)
+    monkeypatch.setattr(report, "LOCK_SECONDS", 0)
     (tmp_path / "stages").mkdir()
     (tmp_path / "S").mkdir()
     with held_elsewhere(tmp_path / ".lock"), pytest.raises(ConfigError, match="in use by another run"):
