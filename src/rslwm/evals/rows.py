@@ -79,7 +79,11 @@ class Rows:
         """Write parquet, atomically."""
         partial = path.with_name(path.name + ".partial")
         table = pa.table({name: pa.array(column) for name, column in self.columns.items()})
-        pq.write_table(table, partial, compression="zstd")
+        numbers = [name for name, dtype in DTYPES.items() if dtype is float]
+        names = [name for name in DTYPES if name not in numbers]
+        pq.write_table(
+            table, partial, compression="zstd", compression_level=9, use_dictionary=names, use_byte_stream_split=numbers
+        )
         os.replace(partial, path)
 
     @classmethod

@@ -158,9 +158,14 @@ PUBLISHED = ("rows.parquet", "study.json", "config.yaml", "verdict.json", "train
 
 
 def publish(folder: Path, out: Path) -> list[Path]:
-    """Copy a run's rows, record, configuration and verdict; returns the copies."""
+    """Copy a run's rows, record, configuration and verdict, the home directory as ~; returns the copies."""
     out.mkdir(parents=True, exist_ok=True)
-    return [Path(shutil.copyfile(folder / name, out / name)) for name in PUBLISHED if (folder / name).is_file()]
+    copies = [Path(shutil.copyfile(folder / name, out / name)) for name in PUBLISHED if (folder / name).is_file()]
+    Rows.load(folder / "rows.parquet").save(out / "rows.parquet")  # as small as this version makes it
+    for copy in copies:
+        if copy.suffix in (".json", ".yaml"):
+            copy.write_text(copy.read_text().replace(str(Path.home()), "~"))
+    return copies
 
 
 def write_training_noise(folder: Path, out: Path) -> TrainingNoise:
