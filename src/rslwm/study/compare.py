@@ -192,4 +192,4 @@ def _costs(variant: Variant, runner: Runner) -> dict[str, float]:
     }
     for stage in own:
         found |= facts(stage).get("costs", {})
-    return found
+    return {name: value for name, value in found.items() if value is not None}  # nobody knows what a folder's took
