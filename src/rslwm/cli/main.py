@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "rollout": ("cli.checkpoint:Rollout", "let a world model continue recorded clips; videos, latents, PSNR"),
     "eval": ("cli.checkpoint:Evaluate", "measure one world model with every metric"),
     "report": ("cli.compare:Report", "write the report of a run again"),
+    "ship": ("cli.ship:Ship", "pack the world models of a run small, with a card each"),
     "data make": ("cli.data:Make", "record the embedded simulator as a LeRobot data set"),
     "data import": ("cli.data:Import", "turn an RLDS folder into a LeRobot data set"),
     "data check": ("cli.data:Check", "find what would spoil a study: damage, leaks, contradictions"),

@@ -36,8 +36,8 @@ class WorldModelConfig:
     """A world model and its training; the same for every latent space, so that nothing but the space differs."""
 
     init: str = field(default="", metadata=OPERATIONAL)
-    """Folder of another world model, whose weights the transformer starts from: a single-view one's can start a
-    multi-view one. If it is empty, the weights are drawn at random."""
+    """Folder of another world model, or the name of a shipped one, whose weights the transformer starts from: a
+    single-view one's can start a multi-view one. If it is empty, the weights are drawn at random."""
     dit: DiTConfig = field(default_factory=DiTConfig)
     objective: Literal["flow", "ddpm"] = "flow"
     """What the transformer learns to predict: the velocity of flow matching, as in the paper, or that of denoising

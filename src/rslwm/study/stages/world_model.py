@@ -21,6 +21,7 @@ from rslwm.model.world_model import WorldModel, WorldModelConfig
 from rslwm.optim import OptimConfig
 from rslwm.run.stage import Demand, Stage, Workspace
 from rslwm.serialisation import OPERATIONAL, ConfigError
+from rslwm.shipping import located
 from rslwm.study.stages.base import OnEpisodes, Sizes, on_episodes, training
 from rslwm.study.stages.decoder import DecoderStage
 from rslwm.study.stages.latents import SPACE, LatentsStage
@@ -88,7 +89,7 @@ class WorldModelStage(OnEpisodes[WorldModel]):
         space = LatentSpace.load(work.folder(self.decoder) / SPACE)  # a copy to move about
         weights, fingerprint = generator(self.seed, "world model weights"), corpus.dataset.fingerprint
         model = WorldModel(space, corpus.action_spec, self.settings, weights, fingerprint, self.cut)
-        start = start_from(Path(init), model) if init else "random weights"
+        start = start_from(init, model) if init else "random weights"
         print(f"starts from {start}")
         latents = work.open(self.latents)
         trained = train_world_model(model, corpus, latents, self.seed, work.out, self.compute, work.progress)
@@ -103,7 +104,7 @@ class WorldModelStage(OnEpisodes[WorldModel]):
 
 def _seen_before(init: str, corpus: Corpus) -> SeenEpisodes | None:
     """What the model ``init`` was trained on; raises :class:`DataError` if some of it is held out here."""
-    seen = SeenEpisodes.read(Path(init)) if init else None
+    seen = SeenEpisodes.read(located(init)) if init else None
     if seen:
         require_held_out(corpus, seen, f"world_model.init: {init}", "leave world_model.init out")
     return seen
