@@ -96,9 +96,7 @@ def parse(command: type[C], prog: str, arguments: Sequence[str]) -> C:
         _start(command, parsed.study, parsed.from_scratch)
         raise ConfigError(f"{parsed.study!r} must be the first argument")
     if isinstance(parsed, StudyCommand) and parsed.from_scratch and parsed.study not in PRESETS:
-        raise ConfigError(
-            f"--from-scratch: {parsed.study} is no preset, and names its latent spaces itself (--latents)"
-        )
+        raise ConfigError(f"--from-scratch: {parsed.study} is no preset, and names its spaces itself (--latents)")
     assert parsed is not None
     return parsed
 

@@ -169,8 +169,10 @@ def _taken(variant: Variant) -> tuple[str, str]:
     """The name under which a space was taken that was trained elsewhere, and what is known of where."""
     folder = Path(variant.entry.folder)
     data = Card.load(folder).data if (folder / CARD).is_file() else {}
+    name, reference = variant.entry.name, variant.entry.reference
     known = "episodes" in data and "uri" in data
-    return variant.entry.reference, f"{data['episodes']:,} episodes of {data['uri']}" if known else "other episodes"
+    where = f"{data['episodes']:,} episodes of {data['uri']}" if known else "other episodes"
+    return reference if reference.startswith(f"{name}@") else f"{name} ({reference})", where
 
 
 def _elsewhere(taken: Iterable[tuple[str, str]]) -> Iterator[str]:
@@ -178,8 +180,10 @@ def _elsewhere(taken: Iterable[tuple[str, str]]) -> Iterator[str]:
     for name, where in taken:
         trained.setdefault(where, []).append(name)
     for where, names in trained.items():
-        what = f"trained before on {where} and taken as they are, so that seeds change world models and probes only"
-        yield f"Latent spaces that were {what}: {', '.join(names)}."
+        what = (
+            f"trained before, on {where}, and are taken as they are; how they would turn out if they were trained again"
+        )
+        yield f"Latent spaces that were {what} is in no interval: {', '.join(names)}."
 
 
 def _space(variants: Sequence[Variant], runner: Runner) -> SpaceRecord:

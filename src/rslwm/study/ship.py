@@ -89,7 +89,10 @@ def _pack(run: Path, variant: Variant, collection: str, out: Path, card: Card, r
         for file in new.rglob("*.safetensors"):
             write_packed(read_weights(file), file)
         if model.data and model.data.uri.startswith("sim:"):
-            before, (clips, rollout, copied, decoded) = check(source, recorded), check(new, recorded)
+            before, (clips, rollout, copied, decoded) = (
+                check(source, recorded, EPISODES),
+                check(new, recorded, EPISODES),
+            )
             known = Check(EPISODES, clips, rollout, copied, decoded, before.rollout, before.decoded)
             card = replace(card, check=known)
         card = replace(card, files=sums(new))
@@ -117,7 +120,7 @@ class Checked(NamedTuple):
     decoded: float
 
 
-def check(named: Path | str, recorded: Path, episodes: int = EPISODES) -> Checked:
+def check(named: Path | str, recorded: Path, episodes: int) -> Checked:
     """Roll out a world model on the unseen ones among the first ``episodes`` of its simulator, in single precision on
     the CPU. ``recorded`` is a folder that keeps the episodes for the next. Raises what :func:`open_corpus` does."""
     model = WorldModel.load(named)
