@@ -13,6 +13,7 @@ from rslwm.data.config import DataConfig
 from rslwm.data.corpus import Corpus
 from rslwm.latents.space import LatentSpace
 from rslwm.model.world_model import WorldModel
+from rslwm.run.executors import EXECUTORS
 from rslwm.serialisation import ConfigError, dump
 from rslwm.shipping import SHIPPED, Card, located, names, sums
 from rslwm.sim.config import SimConfig
@@ -47,6 +48,7 @@ def packed(run: tuple[StudyConfig, Path]) -> list[Packed]:
     """The second training of each, as NAME@points."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "EPISODES", 8)
+        patch.setitem(EXECUTORS._entries, "local", EXECUTORS.get(HERE))
         return [*ship(run[1], "points", run[1] / "shipped", seed=1)]
 
 

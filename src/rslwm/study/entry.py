@@ -88,8 +88,8 @@ class Entry:
 
     def space(self, config: StudyConfig) -> SpaceConfig:
         """The space without its pixel decoder; settings that it doesn't use stay at their defaults and out of keys. One
-        that is there is whole, and none of the study's settings concern it; :class:`ConfigError` if its frames are
-        others than the study's, or it has no pixels."""
+        that is there has its own, and none of the study's concern it; :class:`ConfigError` if its frames are others
+        than the study's."""
         if self.folder:
             return _fitting(self.name, self._there, config)
         return SpaceConfig(
@@ -154,8 +154,6 @@ def _fitting(name: str, space: SpaceConfig, config: StudyConfig) -> SpaceConfig:
     if space.views != data.views:
         cameras = f"data.camera {data.camera!r} is {data.views} camera(s), but the space {name} was trained on"
         raise ConfigError(f"{cameras} {space.views}; name as many, in the same order, or train a space here")
-    if not space.decode:
-        raise ConfigError(f"latents: {name} has no pixel decoder; `rslwm latents train` trains spaces with one")
     return space
 
 

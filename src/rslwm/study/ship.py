@@ -89,12 +89,8 @@ def _pack(run: Path, variant: Variant, collection: str, out: Path, card: Card, r
         for file in new.rglob("*.safetensors"):
             write_packed(read_weights(file), file)
         if model.data and model.data.uri.startswith("sim:"):
-            before, (clips, rollout, copied, decoded) = (
-                check(source, recorded, EPISODES),
-                check(new, recorded, EPISODES),
-            )
-            known = Check(EPISODES, clips, rollout, copied, decoded, before.rollout, before.decoded)
-            card = replace(card, check=known)
+            before, now = (check(folder, recorded, EPISODES) for folder in (source, new))
+            card = replace(card, check=Check(EPISODES, *now, before.rollout, before.decoded))
         card = replace(card, files=sums(new))
         card.save(new)
     return Packed(target, card)

@@ -11,7 +11,7 @@ from rslwm.data.corpus import SEEN_FILE, SeenEpisodes, require_held_out
 from rslwm.data.fingerprint import files_key
 from rslwm.latents.space import LatentSpace, SpaceConfig, space_folder
 from rslwm.run.stage import Demand, Stage, Workspace
-from rslwm.serialisation import OPERATIONAL
+from rslwm.serialisation import OPERATIONAL, ConfigError
 from rslwm.shipping import CARD, Card
 from rslwm.study.stages.base import Sizes, described, on_episodes, own_flops, saved_bytes
 from rslwm.study.stages.decoder import DecoderStage, decoding
@@ -40,6 +40,10 @@ class TakenSpaceStage(KnownSpace):
 
     @classmethod
     def of(cls, variant: Variant) -> TakenSpaceStage:
+        """Raises :class:`ConfigError` if the space shows no pixels."""
+        if not variant.space.decode:
+            name = variant.entry.name
+            raise ConfigError(f"latents: {name} has no pixel decoder; `rslwm latents train` trains spaces with one")
         place, source = Path(variant.entry.folder), variant.entry.source() + variant.described.encoder.spec.revision
         space, told = space_folder(place), _told(place)
         return cls(
