@@ -180,10 +180,8 @@ def _elsewhere(taken: Iterable[tuple[str, str]]) -> Iterator[str]:
     for name, where in taken:
         trained.setdefault(where, []).append(name)
     for where, names in trained.items():
-        what = (
-            f"trained before, on {where}, and are taken as they are; how they would turn out if they were trained again"
-        )
-        yield f"Latent spaces that were {what} is in no interval: {', '.join(names)}."
+        listed, unknown = ", ".join(names), "how another training would turn out is in no interval, its time in no cost"
+        yield f"Latent spaces that were trained before, on {where}, and are taken as they are ({unknown}): {listed}."
 
 
 def _space(variants: Sequence[Variant], runner: Runner) -> SpaceRecord:
