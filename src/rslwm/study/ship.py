@@ -63,15 +63,10 @@ def ship(run: Path, collection: str, out: Path, seed: int = 0) -> Iterator[Packe
     """
     if not re.fullmatch(NAME, f"any@{collection}"):
         raise ConfigError(f"--as {collection!r}: a collection begins with a letter; letters, digits and . - _ follow")
-    verdict, record, config = (
-        Verdict.load(run / "verdict.json"),
-        RunRecord.load(run),
-        load(StudyConfig, run / "config.yaml"),
-    )
+    verdict, record = Verdict.load(run / "verdict.json"), RunRecord.load(run)
+    config = load(StudyConfig, file := run / "config.yaml")
     if config.sizes:
-        raise ConfigError(
-            f"{run / 'config.yaml'}: sizes is {', '.join(config.sizes)}; only runs without sizes are packed"
-        )
+        raise ConfigError(f"{file}: sizes is {', '.join(config.sizes)}; only runs without sizes are packed")
     chosen = [variant for variant in Study(config).compared if variant.seed == variant.entry.seed + seed]
     if not chosen:
         raise ConfigError(f"--seed {seed}: {run} trained every space {config.seeds} time(s); the first is 0")
@@ -150,5 +145,7 @@ def _card(variant: Variant, collection: str, verdict: Verdict, record: RunRecord
 
 
 def _measure(metric: Summary, bar: Bar, place: int, trainings: int) -> Measure:
-    here = bar.trainings[place] if len(bar.trainings) == trainings else None
-    return Measure(bar.value, bar.low, bar.high, bar.floor, bar.ceiling, metric.info.unit, here)
+    info, here = metric.info, bar.trainings[place] if len(bar.trainings) == trainings else None
+    floor = bar.floor if info.floor_value is None else info.floor_value  # one that is known has no rows
+    ceiling = bar.ceiling if info.ceiling_value is None else info.ceiling_value
+    return Measure(bar.value, bar.low, bar.high, floor, ceiling, info.unit, here)
