@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from rslwm.cli.compare import Compare, Train
+from rslwm.cli.compare import Compare, Train, TrainSpaces
 from rslwm.cli.data import Make
 from rslwm.cli.flags import parse
 from rslwm.serialisation import ConfigError, dump
 from rslwm.sim.config import SimConfig
-from rslwm.study.config import PRESETS, StudyConfig
+from rslwm.study.config import DEMO_LATENTS, FROM_SCRATCH, PRESETS, StudyConfig, taking
 
 
 def compare(*words: str) -> Compare:
@@ -85,6 +85,44 @@ def test_train_takes_what_compare_takes():
     parsed = parse(Train, "rslwm train", words)
     assert parsed.config == replace(PRESETS["smoke"], latents=("small-vae",))
     assert (parsed.folder, parsed.executor) == (Path("there"), "mine.py:Mine")
+
+
+@pytest.fixture
+def demo_on_shipped_spaces(monkeypatch):
+    """As if a collection called points were shipped, and the demo started from it."""
+    monkeypatch.setitem(PRESETS, "demo", taking("points"))
+
+
+@pytest.mark.usefixtures("demo_on_shipped_spaces")
+@pytest.mark.parametrize("more", [[], ["--data", "sim:tabletop"], ["--world-model.optim.steps", "9"]])
+def test_the_demo_takes_shipped_spaces_and_trains_two_world_models_of_each(more):
+    config = compare("demo", *more).config
+    assert config.latents == tuple(f"{name}@points" for name in DEMO_LATENTS)
+    assert config.seeds == 2
+    assert "come with the package" in config.note
+    assert "a demonstration, not evidence" in config.note
+
+
+@pytest.mark.usefixtures("demo_on_shipped_spaces")
+@pytest.mark.parametrize("asked", [["--from-scratch"], ["--data", "lerobot:mine"], ["--data=lerobot:mine"]])
+def test_from_scratch_or_on_other_data_the_demo_trains_its_spaces(asked):
+    config = compare("demo", *asked).config
+    scratch = FROM_SCRATCH["demo"]
+    assert config == replace(scratch, data=replace(scratch.data, uri=config.data.uri))
+    assert (config.latents, config.seeds) == (DEMO_LATENTS, 1)
+
+
+@pytest.mark.usefixtures("demo_on_shipped_spaces")
+def test_spaces_that_are_named_are_trained_as_from_scratch():
+    assert parse(TrainSpaces, "rslwm latents train", ["small-vae"]).config == replace(
+        FROM_SCRATCH["demo"], latents=("small-vae",)
+    )
+
+
+def test_a_file_names_its_spaces_itself(tmp_path):
+    dump(StudyConfig(), tmp_path / "c.yaml")
+    with pytest.raises(ConfigError, match=r"--from-scratch: .*c\.yaml is no preset"):
+        compare(str(tmp_path / "c.yaml"), "--from-scratch")
 
 
 def test_what_is_measured_is_named_with_its_settings():

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from foreign import Foreign
+from rslwm import shipping
 from rslwm.cli.compare import TrainSpaces
 from rslwm.cli.flags import parse
 from rslwm.cli.latents import EncoderCommand
@@ -16,6 +17,7 @@ from rslwm.data.corpus import Corpus
 from rslwm.data.store import TensorStore
 from rslwm.latents.base import ENCODERS
 from rslwm.latents.space import LatentSpace, SpaceConfig
+from rslwm.shipping import Card, sums
 from rslwm.study.config import PRESETS
 from rslwm.types import end_effector_spec
 from tiny_checkpoints import sd3
@@ -145,6 +147,21 @@ def test_data_of_other_names_are_taken_as_the_flags_say(plugin, tmp_path, capsys
     assert main(words) == 0
     assert TensorStore(tmp_path / "out/latents").keys
     capsys.readouterr()
+
+
+@pytest.mark.usefixtures("in_this_process")
+def test_a_shipped_space_is_listed_checked_and_encodes_by_name(plugin, corpus: Corpus, tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "shipped/points/mine"
+    LatentSpace(SpaceConfig(f"{plugin}:PatchMean", 32)).save(folder / "space")
+    Card("mine", "points", "", {}, 0, {}, 1, {}, {}, {}, sums(folder)).save(folder)
+    monkeypatch.setattr(shipping, "SHIPPED", tmp_path / "shipped")
+    assert main(["latents", "check", "mine@points", "--data", corpus.config.uri, "--frames", "6"]) == 0
+    assert "frozen, floor, 32 px -> 4x4x3" in capsys.readouterr().out
+    for number, name in enumerate(("mine@points", str(folder))):
+        words = ["latents", "encode", name, "--data", corpus.config.uri, "--out", str(tmp_path / f"out{number}")]
+        assert main(words) == 0
+    one, two = (TensorStore(tmp_path / f"out{number}/latents") for number in (0, 1))
+    assert all(one[key].equal(two[key]) for key in one.keys)
 
 
 def test_a_folder_without_a_space_is_named(tmp_path, capsys):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import point_world
-from rslwm.data.corpus import Corpus, SeenEpisodes, unseen
+from rslwm.data.corpus import Corpus, SeenEpisodes, require_held_out, unseen
 from rslwm.data.frames import build_frame_store
 from rslwm.data.lerobot import write_lerobot
 from rslwm.types import DataError
@@ -52,6 +52,22 @@ def test_what_the_first_weights_were_trained_on_counts_too(corpus: Corpus) -> No
     first = SeenEpisodes.of(corpus)
     turned = replace(corpus, config=replace(corpus.config, split_seed=8))
     assert SeenEpisodes.of(turned, first).among(turned) == {*turned.train, *corpus.train}
+
+
+def test_what_a_part_saw_of_the_same_data_is_not_noted_twice(corpus: Corpus, tmp_path: Path) -> None:
+    part = SeenEpisodes.of(corpus, SeenEpisodes("elsewhere", {"a": "key of a"}))
+    assert SeenEpisodes.of(corpus, part, None) == part
+    grown = another(tmp_path, [*NUMBERS, 20, 21], corpus)
+    assert SeenEpisodes.of(corpus, SeenEpisodes.of(grown)).among(grown) == set(grown.train)
+
+
+def test_a_part_that_has_seen_what_is_held_out_is_refused(corpus: Corpus) -> None:
+    require_held_out(corpus, SeenEpisodes.of(corpus), "it", "")
+    turned = replace(corpus, config=replace(corpus.config, split_seed=8))
+    with pytest.raises(
+        DataError, match=r"it was trained on \d of the \d episodes that are held out here, .* or go home"
+    ):
+        require_held_out(turned, SeenEpisodes.of(corpus), "it", "go home")
 
 
 def test_a_checkpoint_folder_brings_them_along(corpus: Corpus, tmp_path: Path) -> None:

@@ -46,6 +46,36 @@ def test_a_saved_space_encodes_and_decodes_the_same(space: LatentSpace, tmp_path
 
 
 @torch.no_grad()
+@pytest.mark.parametrize(
+    "name", ["small-vae", "small-vavae", "small-cosmos", "small-vjepa", "small-dino", "small-siglip"]
+)
+def test_without_what_only_training_uses_a_space_is_smaller_and_encodes_the_same(name: str, tmp_path: Path) -> None:
+    with seeded(0, "weights"):
+        space = LatentSpace(replace(CONFIG, reference=name, channels=0, adapter=AdapterConfig()))
+    space.save(tmp_path / "whole")
+    space.encoder.take_down()
+    space.save(tmp_path / "bare")
+    loaded = LatentSpace.load(tmp_path / "bare")
+    assert torch.equal(loaded.encode(FRAMES), LatentSpace.load(tmp_path / "whole").encode(FRAMES))
+    assert loaded.spec == space.spec
+    encoder = [x for key, x in loaded.state_dict().items() if key.startswith("encoder.")]
+    assert sum(x.numel() for x in encoder) == loaded.spec.parameters
+
+
+def test_a_part_of_what_only_training_uses_is_refused(space: LatentSpace, tmp_path: Path) -> None:
+    space.save(tmp_path)
+    tensors = load_file(tmp_path / "space.safetensors")
+    save_file({k: x for k, x in tensors.items() if k != "encoder.mask_token"}, tmp_path / "space.safetensors")
+    with pytest.raises(DataError, match=r"tensor 'encoder\.mask_token' is missing"):
+        LatentSpace.load(tmp_path)
+
+
+def test_a_space_is_found_in_the_folder_of_its_world_model(space: LatentSpace, tmp_path: Path) -> None:
+    space.save(tmp_path / "model/space")
+    assert LatentSpace.load(tmp_path / "model").spec == LatentSpace.load(tmp_path / "model/space").spec == space.spec
+
+
+@torch.no_grad()
 def test_latents_are_normalised_and_frames_within_range(space: LatentSpace) -> None:
     z = space.encode(FRAMES)
     torch.testing.assert_close(z.flatten(0, -2).std(0), torch.ones(4))

@@ -13,7 +13,7 @@ from rslwm.evals.aggregates import AUC, MEAN, PEARSON, RATIO
 from rslwm.evals.base import MetricInfo
 from rslwm.evals.rows import Rows
 from rslwm.serialisation import dump
-from rslwm.study.config import PRESETS
+from rslwm.study.config import FROM_SCRATCH
 from rslwm.study.record import RunRecord, SpaceRecord, Timing
 from rslwm.types import LatentSpec, Unavailable
 
@@ -147,7 +147,7 @@ def write_run(path: Path, seeds: int = 1, with_clips: bool = True) -> Path:
     """A complete run's folder."""
     path.mkdir(parents=True)
     measurements(seeds=seeds).save(path / "rows.parquet")
-    demo = PRESETS["demo"]  # with fewer episodes, so that a shipped record of training noise isn't this run's
+    demo = FROM_SCRATCH["demo"]  # with fewer episodes, so that a shipped record of training noise isn't this run's
     sim = replace(demo.data.sim, episodes=200)
     dump(replace(demo, data=replace(demo.data, sim=sim)), path / "config.yaml")
     spaces = tuple(

@@ -5,15 +5,20 @@ from pathlib import Path
 
 import pytest
 
+from rslwm import shipping
 from rslwm.data.config import DataConfig
 from rslwm.latents.adapters.base import AdapterConfig
 from rslwm.latents.base import ENCODERS, EncoderConfig
+from rslwm.latents.space import LatentSpace, SpaceConfig, space_folder
 from rslwm.registry import UnknownName
 from rslwm.serialisation import ConfigError
+from rslwm.shipping import Card
+from rslwm.study.checkpoint import train_spaces
 from rslwm.study.config import StudyConfig
 from rslwm.study.entry import Entry
 from rslwm.study.graph import Study
 
+CARD = Card("small-dino+4", "points", "rslwm compare points", {}, 0, {}, 1, {}, {}, {}, {})
 CONFIG = StudyConfig(data=DataConfig(image_size=32), encoder=EncoderConfig(width=16, depth=1, heads=2, channels=4))
 
 
@@ -49,6 +54,87 @@ def test_malformed_names_are_refused_with_the_form(text: str) -> None:
 def test_names_that_no_file_can_safely_have_are_refused(alias: str) -> None:
     with pytest.raises(ConfigError, match=r"can't name a latent space, since files are called after it"):
         Entry.parse(f"{alias}=small-vae")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A whole space of the study's frames, trained before: small-dino+4@points, which is all that is shipped."""
+    monkeypatch.setattr(shipping, "SHIPPED", tmp_path / "shipped")
+    folder = tmp_path / "shipped/points/small-dino+4"
+    config = SpaceConfig("small-dino", 32, 4, encoder=CONFIG.encoder, adapter=AdapterConfig(heads=2))
+    save(replace(config, decode=True), folder)
+    replace(CARD, files=shipping.sums(folder)).save(folder)
+    return folder
+
+
+def save(config: SpaceConfig, folder: Path) -> None:
+    LatentSpace(config).save(folder / "space")
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "seed"),
+    [
+        ("small-dino+4@points", "small-dino+4", 0),
+        ("small-dino+4@points@2", "small-dino+4", 2),
+        ("mine=small-dino+4@points", "mine", 0),
+        ("{}", "small-dino+4", 0),
+        ("mine={}@1", "mine", 1),
+        ("{}/space", "space", 0),
+    ],
+)
+def test_a_space_that_is_there_is_named_by_collection_or_path(text: str, name: str, seed: int, folder: Path) -> None:
+    entry = Entry.parse(text.format(folder))
+    assert (entry.name, entry.seed, entry.channels, entry.image_size) == (name, seed, 0, 32)
+    assert space_folder(entry.folder) == folder / "space"
+    assert entry.encoder is ENCODERS.get("small-dino")
+    spec = entry.open(CONFIG).spec
+    assert (spec.name, spec.family, spec.channels) == ("small-dino+4", "semantic", 4)
+
+
+def test_of_a_space_that_is_there_no_setting_of_the_study_counts(folder: Path) -> None:
+    other = replace(CONFIG, encoder=EncoderConfig(width=32), adapter=AdapterConfig(heads=4))
+    entry = Entry.parse("small-dino+4@points")
+    assert entry.space(other) == entry.space(CONFIG) == LatentSpace.load(folder).config
+
+
+def test_other_names_than_the_shipped_are_refused(folder: Path) -> None:
+    with pytest.raises(
+        UnknownName, match=r"nothing called 'small-vae@points' is shipped\. Shipped: small-dino\+4@points"
+    ):
+        Entry.parse("small-vae@points")
+
+
+def test_a_folder_without_a_space_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"latents: 'mine=.*': .*space\.yaml does not exist: the folder holds no latent"
+    ):
+        Entry.parse(f"mine={tmp_path}")
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (DataConfig(image_size=64), "data.image_size is 64, but the space small-dino\\+4 has 32; set it so, or train"),
+        (
+            DataConfig(image_size=32, camera="a,b"),
+            r"data\.camera 'a,b' is 2 camera\(s\), but the space .* trained on 1",
+        ),
+    ],
+)
+def test_a_space_of_other_frames_is_refused(data: DataConfig, message: str, folder: Path) -> None:
+    with pytest.raises(ConfigError, match=message):
+        _ = Study(replace(CONFIG, latents=("small-dino+4@points",), data=data)).targets
+
+
+def test_a_space_without_pixels_is_refused(tmp_path: Path) -> None:
+    save(SpaceConfig("small-vae", 32, encoder=CONFIG.encoder), tmp_path / "bare")
+    with pytest.raises(ConfigError, match="bare has no pixel decoder"):
+        _ = Study(replace(CONFIG, latents=(f"{tmp_path}/bare",))).targets
+
+
+def test_what_is_trained_already_is_not_trained(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"latents: small-dino\+4@points is trained already; leave it out"):
+        train_spaces(replace(CONFIG, latents=("small-dino+4@points",)), tmp_path / "out")
 
 
 def test_a_relative_path_is_made_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

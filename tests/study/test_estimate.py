@@ -12,7 +12,7 @@ from rslwm.flops import training_disk
 from rslwm.latents.space import LatentSpace, open_decoder
 from rslwm.model.dit import DiT
 from rslwm.serialisation import ConfigError
-from rslwm.study.config import PRESETS, DataSizeConfig, StudyConfig
+from rslwm.study.config import FROM_SCRATCH, PRESETS, DataSizeConfig, StudyConfig
 from rslwm.study.estimate import Line, data_size, frame_costs
 from rslwm.study.estimate import lines as estimated
 from rslwm.study.graph import Study
@@ -34,7 +34,7 @@ TABLE_4 = {
 }
 """Total GFLOPs of a 256 px frame with DiT-L, arXiv 2605.06388 Table 4."""
 
-SMALL = replace(PRESETS["demo"], latents=("small-vae", "small-dino+16"))
+SMALL = replace(FROM_SCRATCH["demo"], latents=("small-vae", "small-dino+16"))
 
 
 def lines(config: StudyConfig, frames: int = 1000) -> dict[tuple[str, str], Line]:

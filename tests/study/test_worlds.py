@@ -9,6 +9,7 @@ import pytest
 
 import point_world
 import rslwm.envs.gym  # noqa: F401
+from rslwm import shipping
 from rslwm.compute import ComputeConfig, generator
 from rslwm.data.corpus import Corpus, SeenEpisodes
 from rslwm.data.lerobot import write_lerobot
@@ -60,6 +61,18 @@ def test_a_checkpoint_is_made_an_environment_of_other_data(model: WorldModel, co
     assert {*observed["instruction"]} <= {*corpus.dataset.instructions}
     observed, *_ = env.step(env.action_space.sample())
     assert observed in env.observation_space
+
+
+@pytest.mark.usefixtures("in_this_process")
+def test_a_shipped_name_is_made_an_environment(
+    model: WorldModel, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "shipped/points/mine"
+    model.save(folder)
+    shipping.Card("mine", "points", "", {}, 0, {}, 1, {}, {}, {}, shipping.sums(folder)).save(folder)
+    monkeypatch.setattr(shipping, "SHIPPED", tmp_path / "shipped")
+    places = world_model(1, "mine@points", corpus.config.uri, compute=ComputeConfig("cpu", "float32"))
+    assert len(places.world.starts) == len(corpus.test)
 
 
 def test_a_world_model_without_a_folder_needs_starts(model: WorldModel) -> None:

@@ -6,14 +6,14 @@ import pytest
 
 from planted import INFOS, study
 from rslwm.serialisation import to_dict
-from rslwm.study.config import PRESETS, StudyConfig
+from rslwm.study.config import FROM_SCRATCH, StudyConfig
 from rslwm.study.graph import Study
 from rslwm.types import DataError
 from rslwm.verdict import training_noise
 from rslwm.verdict.decide import decide
 from rslwm.verdict.training_noise import Circumstances, load, pooled_sd, record, shipped
 
-DEMO = PRESETS["demo"]
+DEMO = FROM_SCRATCH["demo"]
 
 
 def trained(seeds=3, training=0.1, rng=0):
@@ -105,12 +105,21 @@ def test_of_the_shipped_records_the_one_of_this_configuration_is_taken(tmp_path,
     (tmp_path / "noise").mkdir()
     monkeypatch.setattr(training_noise, "files", lambda package: tmp_path)
     for name in ("demo", "smoke"):
-        noise = record(trained(), INFOS, made(trained(), PRESETS[name]), name)
+        noise = record(trained(), INFOS, made(trained(), FROM_SCRATCH[name]), name)
         noise.save(tmp_path / "noise" / f"{name}.json", {n: "1" for n in INFOS})
-    assert find("", PRESETS["smoke"]).name == "smoke"
+    assert find("", FROM_SCRATCH["smoke"]).name == "smoke"
     assert find("").unlike == ()
     other = replace(DEMO, data=replace(DEMO.data, uri="lerobot:mine"))
     assert "data.uri" in find("", other).unlike[0]
+
+
+def test_where_spaces_were_trained_elsewhere_noise_of_their_training_is_not_this_studys(tmp_path):
+    usual = made(trained(), StudyConfig()).taking([])
+    here, noise = made(trained()), load(on_file(tmp_path)).made
+    assert here.taking([]).unlike(noise, usual) == ()
+    assert here.taking(["b@points", "a@points"]).unlike(noise, usual) == (
+        "spaces trained elsewhere none there, a@points, b@points here",
+    )
 
 
 def test_a_missing_or_foreign_file_is_refused_with_the_remedy(tmp_path):
@@ -133,7 +142,9 @@ def test_every_shipped_record_belongs_to_the_preset_of_its_name():
     assert "demo" in {noise.name for noise in records}
     for noise in records:
         here = replace(
-            made(trained(), PRESETS[noise.name]), size=noise.made.size, versions=Study(PRESETS[noise.name]).editions
+            made(trained(), FROM_SCRATCH[noise.name]),
+            size=noise.made.size,
+            versions=Study(FROM_SCRATCH[noise.name]).editions,
         )
         assert here.unlike(noise.made, made(trained(), StudyConfig())) == (), noise.name
         assert noise.freedom > 3

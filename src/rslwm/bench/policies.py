@@ -36,7 +36,7 @@ class Policy(Benchmark):
     """
 
     checkpoint: tyro.conf.Positional[Path] = Path("runs/demo/checkpoints/small-vae")
-    """Folder of the world model."""
+    """Folder of the world model, or the name of a shipped one, NAME@COLLECTION."""
     policy: str = ""
     """A policy of the ladder; the middle one by default."""
     trials: int = PoliciesConfig().trials.trials

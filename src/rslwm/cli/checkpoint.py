@@ -21,6 +21,7 @@ from rslwm.latents.views import to_bytes
 from rslwm.model.sampler import SamplingConfig
 from rslwm.model.world_model import WorldModel
 from rslwm.serialisation import ConfigError
+from rslwm.shipping import located
 from rslwm.study.checkpoint import clip_settings, evaluate, open_corpus, run_folder
 from rslwm.study.config import StudyConfig
 from rslwm.tensors import write_tensors
@@ -32,7 +33,7 @@ class CheckpointCommand(DataFlags):
     """A command that puts a world model to its own data or to others."""
 
     checkpoint: tyro.conf.Positional[Path]
-    """Folder of a world model."""
+    """Folder of a world model, or the name of a shipped one, NAME@COLLECTION."""
     out: Path
     """Folder to write to."""
     data: str = ""
@@ -40,12 +41,21 @@ class CheckpointCommand(DataFlags):
     trained on if it isn't given."""
     camera: str = ""
     """Of these data; several, comma separated, for a model of several. The name in training if it isn't given."""
+    episodes: int = 0
+    """How many episodes the simulator records, if they are its; as many as in training if it isn't given. The first
+    ones are the same, however many there are."""
+
+    @property
+    def folder(self) -> Path:
+        """Of the world model."""
+        return located(self.checkpoint)
 
     def source(self, model: WorldModel) -> tuple[DataConfig, Path]:
         """The data, and the folder of the stages that make them ready."""
-        data = clip_settings(model, self.checkpoint, self.data, self.camera)
+        data = clip_settings(model, self.folder, self.data, self.camera)
+        data = replace(data, sim=replace(data.sim, episodes=self.episodes or data.sim.episodes))
         if not self.data:
-            return data, run_folder(self.checkpoint, self.out)
+            return data, run_folder(self.folder, self.out)
         return replace(data, features=self.features, action_spec=self.action_spec), self.out  # other data, other names
 
 
@@ -64,6 +74,7 @@ class Rollout(CheckpointCommand):
 
     For instance:
       rslwm rollout runs/demo/checkpoints/small-vae --out runs/rollout
+      rslwm rollout small-vae@tabletop --episodes 40 --out runs/rollout
       rslwm rollout runs/demo/checkpoints/small-vae --data lerobot:my_robot --future 16 --out runs/rollout
     """
 
@@ -83,7 +94,7 @@ class Rollout(CheckpointCommand):
 
     def run(self) -> None:
         torch.set_num_threads(self.compute.threads)
-        model = WorldModel.load(self.checkpoint)
+        model = WorldModel.load(self.folder)
         data, stages = self.source(model)
         corpus = open_corpus(data, model, stages)
         asked = RolloutsConfig(self.clips, self.context, self.future, self.sampling)
@@ -145,11 +156,11 @@ class Evaluate(CheckpointCommand):
     def run(self) -> None:
         if (self.out / "study.json").is_file():
             raise ConfigError(f"{self.out} holds a comparison, whose rows this would overwrite; give another --out")
-        model = WorldModel.load(self.checkpoint)
+        model = WorldModel.load(self.folder)
         data, stages = self.source(model)
         asked = {name: getattr(self, name) for name in ("metrics", "stream_above_kb", "evaluation", "compute")}
         config = StudyConfig(data=data, **asked)
-        measured, seen = evaluate(self.checkpoint, config, stages, self.jobs, self.seen)
+        measured, seen = evaluate(self.folder, config, stages, self.jobs, self.seen)
         self.out.mkdir(parents=True, exist_ok=True)
         measured.rows.save(self.out / "rows.parquet")
         screen = console()

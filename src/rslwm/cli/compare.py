@@ -59,6 +59,7 @@ class Compare(Tracked):
       rslwm compare demo                                         six small spaces on the embedded simulator
       rslwm compare demo --data lerobot:my_robot --out runs/mine your own data
       rslwm compare demo --latents small-vae,my_encoder.py:Mine  your own encoder
+      rslwm compare demo --latents small-vae@tabletop,mine=runs/spaces/spaces/small-vae   spaces that are trained
       rslwm compare demo --seeds 3 --world-model.optim.steps 900 any field of the configuration is a flag
       rslwm compare demo --robustness light,camera,distractors   what is lost where training never was
       rslwm compare demo --against paper                         beside what the paper printed of such spaces

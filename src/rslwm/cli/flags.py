@@ -6,6 +6,7 @@ import inspect
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Protocol, TypeVar, get_args, get_origin
 
@@ -14,7 +15,7 @@ from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, Pri
 
 from rslwm.data.config import DataConfig
 from rslwm.serialisation import ConfigError, load
-from rslwm.study.config import PRESETS, StudyConfig
+from rslwm.study.config import FROM_SCRATCH, PRESETS, StudyConfig
 
 
 class Command(Protocol):
@@ -58,6 +59,10 @@ class StudyCommand:
     executor: str = "local"
     """Where stages run: local, in processes of this machine, or path/to/file.py:Class, an executor of your own."""
 
+    from_scratch: bool = False
+    """Train the latent spaces of the preset, where it would take shipped ones. Data that aren't the simulator's do that
+    by themselves."""
+
     of_spaces: ClassVar[bool] = False
     """Whether the first word may also be latent spaces, comma separated: those of the demo preset are replaced."""
 
@@ -82,14 +87,16 @@ def parse(command: type[C], prog: str, arguments: Sequence[str]) -> C:
         words = [_long(word) for word in words]
         name = _named(command, words)
         description += f"\n\nPresets: {', '.join(PRESETS)}. --data URI is short for --data.uri URI."
-        default = command(tyro.MISSING, _start(command, name) if name else StudyConfig())
+        default = command(tyro.MISSING, _start(command, name, _scratch(words)) if name else StudyConfig())
     parsed = tyro.cli(
         command, prog=prog, description=description, args=words, default=default, registry=LISTS,
         config=(tyro.conf.FlagCreatePairsOff,),
     )  # fmt: skip
     if isinstance(parsed, StudyCommand) and parsed.study != name:
-        _start(command, parsed.study)
+        _start(command, parsed.study, parsed.from_scratch)
         raise ConfigError(f"{parsed.study!r} must be the first argument")
+    if isinstance(parsed, StudyCommand) and parsed.from_scratch and parsed.study not in PRESETS:
+        raise ConfigError(f"--from-scratch: {parsed.study} is no preset, and names its spaces itself (--latents)")
     assert parsed is not None
     return parsed
 
@@ -105,13 +112,20 @@ def _named(command: type[StudyCommand], words: list[str]) -> str:
     return next((word for word in words if word in PRESETS or word.endswith((".yaml", ".yml"))), "")
 
 
-def _start(command: type[StudyCommand], study: str) -> StudyConfig:
+def _scratch(words: list[str]) -> bool:
+    """Whether spaces are to be trained that a preset would take from among the shipped: those are the simulator's."""
+    data = [after for word, after in pairwise(words) if word == "--data.uri"]
+    data += [word.partition("=")[2] for word in words if word.startswith("--data.uri=")]
+    return "--from-scratch" in words or any(not uri.startswith("sim:") for uri in data)
+
+
+def _start(command: type[StudyCommand], study: str, scratch: bool) -> StudyConfig:
     if study in PRESETS:
-        return PRESETS[study]
+        return (FROM_SCRATCH if scratch else PRESETS)[study]
     if study.endswith((".yaml", ".yml")):
         return load(StudyConfig, Path(study))
     if command.of_spaces:
-        return replace(PRESETS["demo"], latents=_parts(study))
+        return replace(FROM_SCRATCH["demo"], latents=_parts(study))
     raise ConfigError(f"there is no preset {study!r}; presets: {', '.join(PRESETS)}. Or name a CONFIG.yaml.")
 
 

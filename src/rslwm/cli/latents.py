@@ -23,11 +23,12 @@ from rslwm.data.dataset import EpisodeDataset
 from rslwm.data.sources.opening import open_source
 from rslwm.latents.base import ENCODERS, Encoder, EncoderConfig
 from rslwm.latents.decoder import DecoderConfig
-from rslwm.latents.space import LatentSpace, SpaceConfig
+from rslwm.latents.space import SPACE_FILE, LatentSpace, SpaceConfig, space_folder
 from rslwm.latents.stored import SPACE, Encoding, free_bytes, require_room
 from rslwm.latents.views import to_float
 from rslwm.run.runner import Runner
 from rslwm.serialisation import ConfigError, load
+from rslwm.shipping import names
 from rslwm.study.config import StudyConfig
 from rslwm.study.entry import Entry
 from rslwm.study.graph import Study
@@ -43,7 +44,8 @@ class EncoderCommand:
     """A command about an encoder; a published one's choices stand behind its name."""
 
     name: tyro.conf.Positional[str]
-    """A name of `rslwm latents list`, with choices such as sd3-vae[shift=no], or path/to/file.py:Class."""
+    """A name of `rslwm latents list`, with choices such as sd3-vae[shift=no], path/to/file.py:Class, or a space that is
+    trained already: NAME@COLLECTION or its folder."""
     weights: str = ""
     """A published encoder's file or folder, or the folder above several; else the hub's cache is looked into."""
     image_size: int = 0
@@ -63,7 +65,7 @@ class EncoderCommand:
         entry, config = self.entry, self.encoder
         if self.weights and self._above(entry):
             config = replace(config, weights=self.weights)
-        size = self.image_size or entry.encoder.frame_size(config) or DataConfig.image_size
+        size = self.image_size or entry.image_size or entry.encoder.frame_size(config) or DataConfig.image_size
         return StudyConfig(data=DataConfig(image_size=size), encoder=config)
 
     def open(self) -> Encoder:
@@ -144,6 +146,8 @@ class List:
             screen.print("Sanity rows, beside these in `rslwm compare --latents`:")
             for name, what in SANITY.items():
                 screen.print(f"  {name}: {what}", highlight=False)
+            if shipped := names():
+                screen.print(f"Trained already, and shipped: {', '.join(shipped)}", highlight=False)
         for name, why in broken.items():
             screen.print(f"{name} can't be opened: {why}", markup=False)
 
@@ -242,9 +246,10 @@ class Check(DataCommand):
 class Encode(DataCommand):
     """Write the normalised latents of every episode to disk: safetensors shards, an index, bfloat16.
 
-    NAME is the folder of a latent space or of a world model, or a frozen encoder of `rslwm latents list`, whose
-    normaliser is then fitted to the training episodes and written beside the latents. Frames come straight from the
-    videos. Says first what it takes on disk; killed, it goes on where it was, less the shard that it was filling.
+    NAME is the folder of a latent space or of a world model, the name of a shipped one (small-vae@tabletop), or a
+    frozen encoder of `rslwm latents list`, whose normaliser is then fitted to the training episodes and written beside
+    the latents. Frames come straight from the videos. Says first what it takes on disk; killed, it goes on where it
+    was, less the shard that it was filling.
 
     For instance:
       rslwm latents encode siglip2 --data lerobot:my_robot --out runs/siglip2 --processes 4
@@ -292,11 +297,11 @@ class Encode(DataCommand):
 
     def _folder(self) -> Path | None:
         """Of a space that is there already, for as many cameras."""
-        places = (Path(self.name), Path(self.name) / "space")
-        found = next((place for place in places if (place / "space.yaml").is_file()), None)
+        place = space_folder(self.name)
+        found = place if (place / SPACE_FILE).is_file() else None
         if not found and (Path(self.name).is_dir() or ("/" in self.name.partition("[")[0] and ".py:" not in self.name)):
-            raise ConfigError(f"{places[0] / 'space.yaml'} does not exist: the folder holds no latent space")
-        if found and (given := self.source.views) != (views := load(SpaceConfig, found / "space.yaml").views):
+            raise ConfigError(f"{place / SPACE_FILE} does not exist: the folder holds no latent space")
+        if found and (given := self.source.views) != (views := load(SpaceConfig, found / SPACE_FILE).views):
             raise ConfigError(
                 f"--camera {self.camera!r} is {given} camera(s), but {self.name} was trained on {views}; name as many, "
                 "in the same order"

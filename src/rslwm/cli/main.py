@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "report": ("cli.report:Report", "write the report of a run again"),
     "budget": ("cli.budget:MeasureBudget", "measure where chance comes from, and what a study can detect"),
     "join": ("cli.report:Join", "put runs of other seeds or spaces together, and decide from all"),
+    "ship": ("cli.ship:Ship", "pack the world models of a run small, with a card each"),
     "data make": ("cli.data:Make", "record the embedded simulator as a LeRobot data set"),
     "data import": ("cli.data:Import", "turn an RLDS folder into a LeRobot data set"),
     "data check": ("cli.data:Check", "find what would spoil a study: damage, leaks, contradictions"),

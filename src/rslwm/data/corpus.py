@@ -95,11 +95,14 @@ class SeenEpisodes:
     earlier: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, corpus: Corpus, before: SeenEpisodes | None = None) -> SeenEpisodes:
-        """The training episodes of a corpus, and what a model had seen ``before``."""
-        earlier = (*before.episodes.values(), *before.earlier) if before else ()
-        keys = {corpus.dataset.ids[i]: corpus.keys[i] for i in corpus.train}
-        return cls(corpus.dataset.fingerprint, keys, tuple(sorted(set(earlier))))
+    def of(cls, corpus: Corpus, *before: SeenEpisodes | None) -> SeenEpisodes:
+        """The training episodes of a corpus, and what its parts had seen ``before``."""
+        keys, fingerprint = {corpus.dataset.ids[i]: corpus.keys[i] for i in corpus.train}, corpus.dataset.fingerprint
+        earlier = set[str]()
+        for seen in filter(None, before):
+            same = keys if seen.fingerprint == fingerprint else {}
+            earlier |= {*seen.earlier, *(key for name, key in seen.episodes.items() if same.get(name) != key)}
+        return cls(fingerprint, keys, tuple(sorted(earlier)))
 
     def among(self, corpus: Corpus) -> set[int]:
         """Indices of the episodes of a corpus that were seen: in the same data set by id, in any other by content."""
@@ -137,3 +140,13 @@ def unseen(corpus: Corpus, seen: SeenEpisodes | None, fingerprint: str, who: str
     if len(among) == len(corpus.dataset):
         raise DataError(f"{who} was trained on all {len(among)} episodes of {corpus.dataset.root}. {REMEDY}.")
     return [i for i in range(len(corpus.dataset)) if i not in among]
+
+
+def require_held_out(corpus: Corpus, seen: SeenEpisodes, who: str, otherwise: str) -> None:
+    """Raise :class:`DataError` if ``who`` was trained on episodes that a corpus holds out; ``otherwise`` is what to do
+    beside taking the split that it was trained with."""
+    if both := seen.among(corpus) & set(corpus.test):
+        raise DataError(
+            f"{who} was trained on {len(both)} of the {len(corpus.test)} episodes that are held out here, for instance "
+            f"{corpus.dataset.ids[min(both)]!r}. Take its data.split_seed and data.test_fraction, or {otherwise}"
+        )

@@ -88,6 +88,8 @@ class Encoder(nn.Module):
     """Name of a frozen encoder of the registry whose features the training's objective reads."""
     seeded: ClassVar[bool] = True
     """Whether its weights depend on the seed of a row."""
+    scaffold: ClassVar[tuple[str, ...]] = ()
+    """Names of the parts that only its training uses."""
     network_dtype: torch.dtype | None = None
     """Of its arithmetic, if that isn't what a run computes in."""
 
@@ -114,6 +116,12 @@ class Encoder(nn.Module):
     @torch.no_grad()
     def update(self, fraction: float) -> None:
         """Called after every optimiser step with the share of training done; moving averages go here."""
+
+    def take_down(self) -> None:
+        """Drop the :attr:`scaffold`, in place: it encodes the same, and can't be trained any more."""
+        for name in self.scaffold:
+            if hasattr(self, name):
+                delattr(self, name)
 
     @classmethod
     def settings(cls, config: EncoderConfig) -> EncoderConfig:

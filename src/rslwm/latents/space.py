@@ -23,6 +23,7 @@ from rslwm.latents.ldm_decoder import LDMDecoder
 from rslwm.latents.normaliser import Normaliser
 from rslwm.latents.views import apart, side_by_side, to_float
 from rslwm.serialisation import ConfigError, known_by
+from rslwm.shipping import located
 from rslwm.tensors import read_weights, take_weights, write_tensors
 from rslwm.types import DataError, Family, LatentSpec
 
@@ -31,7 +32,7 @@ ADAPTERS: dict[str, type[Adapter]] = {"svae": SVAE, "mlp": MLP, "pca": PCA}
 DECODERS: dict[str, type[PixelDecoder]] = {"sub-pixel": SubPixelDecoder, "ldm": LDMDecoder}
 """By ``DecoderConfig.kind``."""
 
-RECORD = "encoder.json"
+RECORD, SPACE_FILE = "encoder.json", "space.yaml"
 _BEFORE_DECODER = ("decoder_adapter.", "decoder_normaliser.")
 
 
@@ -227,31 +228,42 @@ class LatentSpace(nn.Module):
     def save(self, folder: Path) -> None:
         """Write ``space.yaml``, ``encoder.json`` (who made the latents) and ``space.safetensors``."""
         folder.mkdir(parents=True, exist_ok=True)
-        serialisation.dump(self.config, folder / "space.yaml")
+        serialisation.dump(self.config, folder / SPACE_FILE)
         (folder / RECORD).write_text(json.dumps(serialisation.to_dict(self.encoder.spec), indent=1))
         write_tensors({_in_file(name): x for name, x in self.state_dict().items()}, folder / "space.safetensors")
 
     @classmethod
-    def load(cls, folder: Path) -> LatentSpace:
-        """Rebuild a space from its folder, strictly.
+    def load(cls, folder: Path | str) -> LatentSpace:
+        """Rebuild a space from its folder, or the one in a world model's folder, or by a shipped name; strictly.
 
         Raises:
             ConfigError: ``space.yaml`` is missing or can't be read, or ``encoder.json`` describes no latent space.
             DataError: ``encoder.json`` is missing; the weights are others than the configuration asks for; the encoder
                 that is found isn't the one that made the latents, or its code would come with the folder.
-            UnknownName: the encoder's plug-in file is no longer where it was.
+            UnknownName: the encoder's plug-in file is no longer where it was, or nothing of that name is shipped.
         """
-        config = serialisation.load(SpaceConfig, folder / "space.yaml")
+        folder = space_folder(folder)
+        config = serialisation.load(SpaceConfig, folder / SPACE_FILE)
         _require_own_code(config.reference, folder)
         encoder = open_encoder(config)
         record = folder / RECORD
         encoder.take_place(serialisation.from_dict(LatentSpec, read_json(record), str(record)), record)
         space = cls(config, encoder)
         tensors = read_weights(path := folder / "space.safetensors")
+        if {name.split(".")[1] for name in tensors if name.startswith("encoder.")}.isdisjoint(encoder.scaffold):
+            encoder.take_down()  # before it was saved
         if space.pixels is None:  # spaces were saved that have these, but no decoder behind them
             tensors = {name: x for name, x in tensors.items() if not name.startswith(_BEFORE_DECODER)}
         take_weights(space, tensors, path, _in_file)
         return space.eval()
+
+
+def space_folder(named: Path | str) -> Path:
+    """Of the space that a path or a shipped name leads to: that folder itself or, of a world model's, the one in it.
+    There need be none; raises what :func:`rslwm.shipping.located` raises."""
+    folder = located(named)
+    within = folder / "space"
+    return within if (within / SPACE_FILE).is_file() and not (folder / SPACE_FILE).is_file() else folder
 
 
 def _in_file(name: str) -> str:
@@ -265,9 +277,7 @@ def _require_own_code(reference: str, folder: Path) -> None:
     path = Path(reference.rpartition(".py:")[0])
     if ".py:" in reference and (not path.is_absolute() or path.resolve().is_relative_to(folder.resolve())):
         what = f"reference is {reference!r}, code that would come with the folder"
-        raise DataError(
-            f"{folder / 'space.yaml'}: {what}; if you trust it, put it elsewhere and write its absolute path"
-        )
+        raise DataError(f"{folder / SPACE_FILE}: {what}; if you trust it, put it elsewhere and write its absolute path")
 
 
 def describe(config: SpaceConfig) -> LatentSpace:

@@ -26,6 +26,7 @@ from rslwm.model.published.ddpm import DDPMConfig, VPrediction
 from rslwm.model.sampler import FullWindow, Objective, OutgoingSampler, RolloutState, Sampler, SamplingConfig
 from rslwm.optim import OptimConfig
 from rslwm.serialisation import OPERATIONAL, ConfigError, from_dict, to_dict
+from rslwm.shipping import located
 from rslwm.tensors import load_weights, write_tensors
 from rslwm.types import ActionSpec, DataError
 
@@ -35,8 +36,8 @@ class WorldModelConfig:
     """A world model and its training; the same for every latent space, so that nothing but the space differs."""
 
     init: str = field(default="", metadata=OPERATIONAL)
-    """Folder of another world model, whose weights the transformer starts from: a single-view one's can start a
-    multi-view one. If it is empty, the weights are drawn at random."""
+    """Folder of another world model, or the name of a shipped one, whose weights the transformer starts from: a
+    single-view one's can start a multi-view one. If it is empty, the weights are drawn at random."""
     dit: DiTConfig = field(default_factory=DiTConfig)
     objective: Literal["flow", "ddpm"] = "flow"
     """What the transformer learns to predict: the velocity of flow matching, as in the paper, or that of denoising
@@ -205,13 +206,15 @@ class WorldModel(nn.Module):
 
     @classmethod
     def load(cls, folder: Path | str) -> Self:
-        """Read a checkpoint folder.
+        """Read a checkpoint folder, or that of a shipped name such as small-vae@tabletop.
 
         Raises:
+            UnknownName: nothing of that name is shipped.
             ConfigError: a field of the configuration is unknown or has the wrong type.
-            DataError: a file is missing, truncated or of another format, or weights or ``space/`` don't fit the model.
+            DataError: a file is missing, truncated, of another format or not what its card says, or weights or
+                ``space/`` don't fit the model.
         """
-        folder = Path(folder)
+        folder = located(folder)
         file, record = str(folder / "config.yaml"), read_record(folder / "config.yaml")
         space = LatentSpace.load(folder / "space")
         if to_dict(space.spec) != record["latent_space"]:

@@ -22,7 +22,7 @@ from rslwm.study.stages.decoder import DecoderStage
 from rslwm.study.stages.latents import SPACE, SpaceStage
 from rslwm.study.stages.metric import Measured
 from rslwm.study.stages.world_model import CHECKPOINT, CheckpointSpace, CheckpointStage, WorldModelStage, copy_folder
-from rslwm.study.subjects import Subject
+from rslwm.study.subjects import FromFolder, Subject
 from rslwm.types import DataError
 
 EXPORTED = {WorldModelStage: (CHECKPOINT, "checkpoints"), DecoderStage: (SPACE, "spaces")}
@@ -41,8 +41,12 @@ def train_world_models(config: StudyConfig, out: Path, jobs: int = 0, executor: 
 
 
 def train_spaces(config: StudyConfig, out: Path, jobs: int = 0, executor: str = "local") -> list[Path]:
-    """Like :func:`train_world_models`, but stops at the latent spaces with their pixel decoders: ``out/spaces``."""
-    return _train(Study(replace(config, sizes=())), out, jobs, executor, DecoderStage)
+    """Like :func:`train_world_models`, but stops at the latent spaces with their pixel decoders: ``out/spaces``. Raises
+    :class:`ConfigError`, too, if one is trained already."""
+    study = Study(replace(config, sizes=()))
+    if there := [variant.entry.reference for variant in study.compared if isinstance(variant, FromFolder)]:
+        raise ConfigError(f"latents: {there[0]} is trained already; leave it out")
+    return _train(study, out, jobs, executor, DecoderStage)
 
 
 def _train(study: Study, out: Path, jobs: int, executor: str, stage: type[Stage]) -> list[Path]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from rslwm.evals.rows import TRUTH, Rows
 from rslwm.run.runner import Outcome, Runner
 from rslwm.run.stage import StageRecord, Workspace, closure
 from rslwm.serialisation import dump
+from rslwm.shipping import CARD, Card
 from rslwm.study.checkpoint import export
 from rslwm.study.config import StudyConfig
 from rslwm.study.graph import Study
@@ -159,8 +160,28 @@ def _notes(variants: Sequence[Variant], work: Workspace) -> list[str]:
     future = min(work.facts(variant.pull(RolloutsStage))["future"] for variant in variants)
     wanted = config.evaluation.rollouts.future
     several = f"World models of size {size}; the run's other sizes have reports of their own."
+    taken = dict.fromkeys(_taken(variant) for variant in variants if variant.entry.folder)
     short = f"Rollouts have {future} generated frames instead of {wanted}: the held-out episodes are no longer."
-    return [*([several] if len(config.sizes) > 1 else []), *([short] if future != wanted else [])]
+    return [*([several] if len(config.sizes) > 1 else []), *([short] if future != wanted else []), *_elsewhere(taken)]
+
+
+def _taken(variant: Variant) -> tuple[str, str]:
+    """The name under which a space was taken that was trained elsewhere, and what is known of where."""
+    folder = Path(variant.entry.folder)
+    data = Card.load(folder).data if (folder / CARD).is_file() else {}
+    name, reference = variant.entry.name, variant.entry.reference
+    known = "episodes" in data and "uri" in data
+    where = f"{data['episodes']:,} episodes of {data['uri']}" if known else "other episodes"
+    return reference if reference.startswith(f"{name}@") else f"{name} ({reference})", where
+
+
+def _elsewhere(taken: Iterable[tuple[str, str]]) -> Iterator[str]:
+    trained: dict[str, list[str]] = {}
+    for name, where in taken:
+        trained.setdefault(where, []).append(name)
+    for where, names in trained.items():
+        listed, unknown = ", ".join(names), "how another training would turn out is in no interval, its time in no cost"
+        yield f"Latent spaces that were trained before, on {where}, and are taken as they are ({unknown}): {listed}."
 
 
 def _space(variants: Sequence[Variant], runner: Runner) -> SpaceRecord:
@@ -171,7 +192,8 @@ def _space(variants: Sequence[Variant], runner: Runner) -> SpaceRecord:
     cost["peak_memory_mb"] = max(c["peak_memory_mb"] for c in costs)
     cost["latent_bytes_per_frame"] = float(spec.bytes_per_frame)
     seeds = tuple(variant.seed for variant in variants)
-    return SpaceRecord(variants[0].entry.name, spec, seeds, {"device": compute.device, "dtype": compute.dtype}, cost)
+    entry, numerics = variants[0].entry, {"device": compute.device, "dtype": compute.dtype}
+    return SpaceRecord(entry.name, spec, seeds, numerics, cost, entry.reference if entry.folder else "")
 
 
 def _costs(variant: Variant, runner: Runner) -> dict[str, float]:
@@ -192,4 +214,4 @@ def _costs(variant: Variant, runner: Runner) -> dict[str, float]:
     }
     for stage in own:
         found |= facts(stage).get("costs", {})
-    return found
+    return {name: value for name, value in found.items() if value is not None}  # nobody knows what a folder's took

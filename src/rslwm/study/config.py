@@ -37,7 +37,9 @@ class StudyConfig:
 
     latents: tuple[str, ...] = DEMO_LATENTS
     """Latent spaces: NAME, NAME+D (behind an S-VAE adapter to D channels), path/to/file.py:Class, each optionally as
-    ALIAS=... and with @SEED behind it."""
+    ALIAS=... and with @SEED behind it. NAME@COLLECTION and path/to/folder are spaces that were trained before: a
+    shipped one, or that of a folder. Nothing of these is trained, and none of the settings below concerns them but
+    those of world models and metrics."""
     seeds: int = 1
     """How often every space is trained; encoders, world models and probes all change with the seed."""
     first_seed: int = 0
@@ -240,9 +242,30 @@ BRIDGE: StudyConfig = _changed(
     note="The protocol of arXiv 2605.06388: its nine latent spaces, three sizes and budgets, with our metrics.",
 )  # fmt: skip
 
-PRESETS: dict[str, StudyConfig] = {
+FROM_SCRATCH: dict[str, StudyConfig] = {
     "smoke": SMOKE,
     "demo": replace(StudyConfig(), note=DEMO_NOTE),
     "tabletop": TABLETOP,
     "bridge": BRIDGE,
 }
+"""The presets that train their spaces themselves, as --from-scratch asks for."""
+
+DEMO_STARTS_FROM = ""
+"""The shipped collection whose spaces the demo takes as they are; without one it trains them."""
+
+
+def taking(collection: str) -> StudyConfig:
+    """The demo with the spaces of a shipped collection: its time goes into two world models of each."""
+    note = (
+        f"Its latent spaces come with the package, trained before and on more episodes ({collection}); the ten minutes "
+        "went into two world models of each, and into measuring. `--from-scratch` trains the spaces, too. "
+    )
+    return replace(
+        FROM_SCRATCH["demo"],
+        latents=tuple(f"{name}@{collection}" for name in DEMO_LATENTS),
+        seeds=2,
+        note=note + DEMO_NOTE,
+    )
+
+
+PRESETS: dict[str, StudyConfig] = FROM_SCRATCH | ({"demo": taking(DEMO_STARTS_FROM)} if DEMO_STARTS_FROM else {})

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cached_property
-from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -21,6 +20,7 @@ from rslwm.model.dit import SIZES, DiTConfig
 from rslwm.registry import code_of
 from rslwm.run.stage import Stage, closure
 from rslwm.serialisation import ConfigError
+from rslwm.shipping import located
 from rslwm.study.config import StudyConfig
 from rslwm.study.entry import parse_entries
 from rslwm.study.stages.decoder import DecoderStage
@@ -141,12 +141,13 @@ def _sizes(config: StudyConfig) -> tuple[str, ...]:
 
 
 def _checkpoint_key(folder: str) -> str:
-    """Changes with the files of a checkpoint; empty for none. Raises :class:`ConfigError` if the folder holds none."""
+    """Changes with the files of a checkpoint; empty for none. Raises :class:`ConfigError` if the folder holds none, and
+    what :func:`located` raises."""
     if not folder:
         return ""
-    if not (Path(folder) / "model.safetensors").is_file():
+    if not ((place := located(folder)) / "model.safetensors").is_file():
         raise ConfigError(f"world_model.init: {folder} holds no model.safetensors; name the folder of a world model")
-    return files_key(Path(folder))
+    return files_key(place)
 
 
 def _with_views(config: StudyConfig) -> StudyConfig:

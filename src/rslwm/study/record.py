@@ -27,13 +27,15 @@ from rslwm.verdict.training_noise import Circumstances, TrainingNoise
 @dataclass(frozen=True)
 class SpaceRecord:
     """A latent space of a run. ``cost`` holds means over the seeds, of ``peak_memory_mb`` the maximum; ``numerics`` the
-    device and precision of its world model."""
+    device and precision of its world model; ``taken`` is the shipped name or the folder of one that was trained
+    elsewhere."""
 
     name: str
     spec: LatentSpec
     seeds: tuple[int, ...] = ()
     numerics: dict[str, str] = field(default_factory=dict)
     cost: dict[str, float] = field(default_factory=dict)
+    taken: str = ""
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,8 @@ class Judged:
         return self.rows.where(self.rows["split"] == TEST)
 
     def circumstances(self) -> Circumstances:
-        return Circumstances.of(self.tested, to_dict(self.config), self.record.results)
+        made = Circumstances.of(self.tested, to_dict(self.config), self.record.results)
+        return made.taking([space.taken for space in self.record.spaces if space.taken])
 
 
 def piece(folder: Path) -> Piece:
@@ -145,7 +148,7 @@ def judge(folder: Path) -> Verdict:
     :meth:`Judged.load` does."""
     run = Judged.load(folder)
     named = training_noise.kept(folder, run.config.verdict.training_noise)
-    usual = Circumstances.of(run.tested, to_dict(StudyConfig()), {})
+    usual = Circumstances.of(run.tested, to_dict(StudyConfig()), {}).taking([])
     noise = training_noise.find(named, run.circumstances(), usual)
     numerics = {space.name: space.numerics for space in run.record.spaces if space.numerics}
     verdict = decide(run.rows, run.metrics, run.config.verdict, noise, run.record.unavailable, numerics)

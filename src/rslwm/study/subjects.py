@@ -22,6 +22,7 @@ from rslwm.study.stages.latents import AdapterStage, LatentsStage, SpaceStage
 from rslwm.study.stages.metric import MetricStage, RolloutsStage
 from rslwm.study.stages.perturbed import PerturbedData, PerturbedFrames
 from rslwm.study.stages.reference import PIXELS, REFERENCES
+from rslwm.study.stages.taken import TAKEN
 from rslwm.study.stages.world_model import ScalingConfig, WorldModelStage, scaled
 from rslwm.types import REFERENCE, ActionSpec
 
@@ -204,6 +205,23 @@ class Variant(Subject):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
+class FromFolder(Variant):
+    """A latent space that was trained elsewhere, shipped with the package or in a folder: nothing of it is trained, and
+    what seeds change are its world models and probes."""
+
+    def pull(self, stage: type[S]) -> S:
+        return super().pull(cast(type[S], TAKEN.get(stage, stage)))
+
+    @property
+    def compressed(self) -> bool:
+        return False  # a whole space encodes frames
+
+    @property
+    def costly(self) -> list[Stage]:
+        return [self.pull(SpaceStage), self.pull(WorldModelStage)]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Reference(Variant):
     """A sanity row: what a metric says of it is known before. It is measured like any other and trains no world model;
     what it sees, if anything, are raw pixels."""
@@ -235,6 +253,8 @@ class Reference(Variant):
 
 def row_of(entry: Entry, **of: Any) -> Variant:
     """Raises :class:`ConfigError` if a sanity row is to be compressed."""
+    if entry.folder:
+        return FromFolder(entry=entry, **of)
     if entry.reference not in REFERENCES:
         return Variant(entry=entry, **of)
     if entry.channels:

@@ -14,6 +14,7 @@ from rslwm.envs.places import Place, Places
 from rslwm.evals.rollouts import RolloutsConfig
 from rslwm.model.sampler import SamplingConfig
 from rslwm.model.world_model import WorldModel
+from rslwm.shipping import located
 from rslwm.study.checkpoint import clip_settings, open_corpus, run_folder
 from rslwm.types import DataError
 
@@ -73,7 +74,7 @@ def world_model(
     """What a world model imagines, ``rslwm/WorldModel-v0``.
 
     Args:
-        checkpoint: its folder, or a world model itself.
+        checkpoint: its folder, the name of a shipped one, or a world model itself.
         data, camera, context: where the episodes begin, see :func:`first_frames`.
         starts: where they begin instead.
         judge: says of what was shown whether the task is done; without one the reward is 0.
@@ -81,12 +82,14 @@ def world_model(
 
     Raises:
         DataError: the checkpoint can't be loaded, or was trained on all of the data, or shows no frames.
+        UnknownName: nothing of that name is shipped.
     """
+    folder = None if isinstance(checkpoint, WorldModel) else located(checkpoint)
     model = checkpoint if isinstance(checkpoint, WorldModel) else WorldModel.load(checkpoint)
     if starts is None:
-        if isinstance(checkpoint, WorldModel):
+        if folder is None:
             raise DataError("starts: a world model that isn't given by its folder needs them")
-        starts = first_frames(model, Path(checkpoint), data, camera, context)
+        starts = first_frames(model, folder, data, camera, context)
     return Places(num_envs, ImaginedWorld(model, starts, sampling, compute or ComputeConfig(), judge), **options)
 
 

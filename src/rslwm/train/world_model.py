@@ -13,6 +13,7 @@ from rslwm.compute import ComputeConfig, autocast, device, generator
 from rslwm.data.corpus import Corpus
 from rslwm.data.store import Readable
 from rslwm.model.world_model import WorldModel, WorldModelConfig
+from rslwm.shipping import located
 from rslwm.tensors import take_weights
 from rslwm.train.loop import Trained, fit
 from rslwm.types import DataError, Progress
@@ -68,8 +69,9 @@ def _flops(model: WorldModel, loss: Callable[[], Tensor], compute: ComputeConfig
     return float(counter.get_total_flops())
 
 
-def start_from(checkpoint: Path, model: WorldModel) -> str:
-    """Give the transformer of ``model`` the weights of a checkpoint; returns a line for the log.
+def start_from(checkpoint: Path | str, model: WorldModel) -> str:
+    """Give the transformer of ``model`` the weights of a checkpoint, a path or a shipped name; returns a line for the
+    log.
 
     Views, window, attention over time and the settings of training may be others. So may latent space and data, if
     their sizes agree: the weights are where training starts from.
@@ -84,8 +86,8 @@ def start_from(checkpoint: Path, model: WorldModel) -> str:
         if ours[field] != value:
             differ = f"world_model.{field} is {value}, but the model to start has {ours[field]}"
             remedy = f"set world_model.{field} to {value}, or leave out world_model.init"
-            raise DataError(f"{checkpoint / 'config.yaml'}: {differ}; {remedy}")
-    take_weights(model.dit, donor.dit.state_dict(), checkpoint / "model.safetensors")
+            raise DataError(f"{located(checkpoint) / 'config.yaml'}: {differ}; {remedy}")
+    take_weights(model.dit, donor.dit.state_dict(), located(checkpoint) / "model.safetensors")
     spec, actions = donor.space.spec, "the same" if donor.action_spec == model.action_spec else "other"
     return f"weights of {checkpoint}, trained on {spec.name} ({donor.config.dit.views} view(s), {actions} actions)"
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
@@ -28,6 +28,7 @@ READ = ("data", "encoder", "adapter", "decoder", "world_model", "evaluation", "s
 """Parts of a configuration on which training noise depends."""
 UNREAD = ("checkpoint_every", "keep", "log_every", "monitor_every", "memory_mb", "min_rank", "weights", "redraw")
 """Fields in them on which it doesn't."""
+TAKEN = "spaces trained elsewhere"
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,10 @@ class Circumstances:
     def planned(cls, size: str, config: Mapping[str, Any], versions: Mapping[str, str] | None = None) -> Circumstances:
         """Of a study that hasn't been run."""
         return cls(size, dict(_flat({part: config[part] for part in READ})), dict(versions or {}))
+
+    def taking(self, spaces: Sequence[str]) -> Circumstances:
+        """The same with these spaces trained elsewhere: of them only the world models' training makes noise."""
+        return replace(self, config={**self.config, TAKEN: ", ".join(sorted(spaces)) or "none"})
 
     def unlike(self, other: Circumstances, usual: Circumstances) -> tuple[str, ...]:
         """What is otherwise there; a field that one of them doesn't know yet has its ``usual`` value."""

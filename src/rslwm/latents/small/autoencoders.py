@@ -18,6 +18,7 @@ class SmallAutoencoder(SmallEncoder):
 
     family = "reconstruction"
     latent = "mean"
+    scaffold: ClassVar[tuple[str, ...]] = ("decoder",)
     variational: ClassVar[bool] = True
     kl_weight = 1e-4
 
@@ -118,6 +119,7 @@ class SmallVAVAE(SmallAutoencoder):
 
     name = "small-vavae"
     teacher = "small-dino"
+    scaffold = ("decoder", "project")
     weight = 0.2
     token_margin, matrix_margin = 0.5, 0.25
 

@@ -21,6 +21,7 @@ class SmallSemantic(SmallEncoder):
 
     family = "semantic"
     latent = "tokens after the last norm"
+    scaffold: ClassVar[tuple[str, ...]] = ("student", "mask_token")
     momentum = (0.99, 0.999)
     mask_share: ClassVar[float] = 0.5
     guard_weight = 0.2
@@ -103,6 +104,7 @@ class SmallDINO(SmallSemantic):
     predicts the prototypes of masked patches, the other half, from a crop, those of the whole."""
 
     name = "small-dino"
+    scaffold = (*SmallSemantic.scaffold, "head", "assign", "teacher_head", "teacher_assign")
     prototypes, crop_weight = 256, 0.2
     student_temperature, teacher_temperature = 0.1, 0.06
 
@@ -191,6 +193,7 @@ class SmallSigLIP(SmallSemantic):
     """
 
     name = "small-siglip"
+    scaffold = (*SmallSemantic.scaffold, "pool", "text", "predictor", "log_scale", "bias")
 
     def __init__(self, config: EncoderConfig, image_size: int) -> None:
         super().__init__(config, image_size)
@@ -232,6 +235,7 @@ class SmallVJEPA(SmallSemantic):
     """
 
     name = "small-vjepa"
+    scaffold = (*SmallSemantic.scaffold, "join", "predictor")
     mask_share = 0.6
 
     def __init__(self, config: EncoderConfig, image_size: int) -> None:

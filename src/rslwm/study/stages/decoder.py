@@ -10,6 +10,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from rslwm.compute import seeded
+from rslwm.data.corpus import SeenEpisodes
 from rslwm.flops import Pass, blank, count
 from rslwm.latents.decoder import DecoderConfig
 from rslwm.latents.perceptual import Kind, blank_perceptual
@@ -111,6 +112,7 @@ class DecoderStage(OnEpisodes[LatentSpace]):
         else:
             space.set_pixels(OwnDecoder())
         space.save(work.out / SPACE)
+        SeenEpisodes.of(self.corpus(work)).write(work.out / SPACE)
         work.write_facts(**facts)
 
     def open(self, work: Workspace) -> LatentSpace:

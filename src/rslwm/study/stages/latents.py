@@ -23,6 +23,7 @@ from rslwm.study.stages.base import (
     Sizes,
     described,
     on_episodes,
+    own_flops,
     saved_bytes,
     training,
 )
@@ -84,7 +85,34 @@ class AdapterStage(OnEpisodes[Path]):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class SpaceStage(OnEpisodes[LatentSpace]):
+class KnownSpace(OnEpisodes[LatentSpace]):
+    """A space of which a study knows all but the weights before it is there."""
+
+    settings: SpaceConfig
+
+    @property
+    def spec(self) -> LatentSpec:
+        return described(self.settings).spec
+
+    @property
+    def compress_flops(self) -> float:
+        """Of all views of a frame through the first half of the adapter; 0 without one."""
+        config, native = self.settings, described(self.settings).encoder.spec
+        if not config.channels:
+            return 0.0
+        return config.views * compressing(config.adapter, prod(native.grid), native.channels, config.channels).flops
+
+    @property
+    def encode_flops(self) -> float:
+        """Of all views of a frame through the encoder."""
+        return self.settings.views * own_flops(self.settings)[0]
+
+    def open(self, work: Workspace) -> LatentSpace:
+        return LatentSpace.load(work.out / SPACE)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class SpaceStage(KnownSpace):
     """Put a space together, and fit its normaliser to the training episodes."""
 
     kind = "space"
@@ -92,7 +120,6 @@ class SpaceStage(OnEpisodes[LatentSpace]):
 
     encoder: EncoderStage
     adapter: AdapterStage | None
-    settings: SpaceConfig
 
     @classmethod
     def of(cls, variant: Variant) -> SpaceStage:
@@ -103,23 +130,6 @@ class SpaceStage(OnEpisodes[LatentSpace]):
             adapter=variant.pull(AdapterStage) if variant.entry.channels else None,
             settings=variant.space,
         )
-
-    @property
-    def spec(self) -> LatentSpec:
-        return described(self.settings).spec
-
-    @property
-    def compress_flops(self) -> float:
-        """Of all views of a frame through the first half of the adapter; 0 without one."""
-        config = self.settings
-        if not config.channels:
-            return 0.0
-        return config.views * compressing(config.adapter, *self.encoder.tokens, config.channels).flops
-
-    @property
-    def encode_flops(self) -> float:
-        """Of all views of a frame through the encoder."""
-        return self.encoder.flops_per_frame
 
     def demand(self, sizes: Sizes) -> Demand:
         flops = NORMALISED * (self.encode_flops + self.compress_flops)
@@ -135,9 +145,6 @@ class SpaceStage(OnEpisodes[LatentSpace]):
         fit_normaliser(space, self.corpus(work), self.compute)
         space.save(work.out / SPACE)
 
-    def open(self, work: Workspace) -> LatentSpace:
-        return LatentSpace.load(work.out / SPACE)
-
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class LatentsStage(Encoded):
@@ -145,7 +152,7 @@ class LatentsStage(Encoded):
 
     kind = "latents"
 
-    space: SpaceStage | CheckpointSpace
+    space: KnownSpace | CheckpointSpace
     features: FeaturesStage | None
     """Of an adapted space, which is encoded from these."""
 
@@ -161,9 +168,9 @@ class LatentsStage(Encoded):
         )
 
     @property
-    def fitted(self) -> SpaceStage:
+    def fitted(self) -> KnownSpace:
         """The space, which a study knows before it is there."""
-        assert isinstance(self.space, SpaceStage)
+        assert isinstance(self.space, KnownSpace)
         return self.space
 
     @property

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from rslwm.compute import ComputeConfig, generator, redrawn
-from rslwm.data.corpus import Corpus, SeenEpisodes
+from rslwm.data.corpus import Corpus, SeenEpisodes, require_held_out
 from rslwm.data.fingerprint import files_key
 from rslwm.flops import PRECISION, Pass, blank, count
 from rslwm.latents.space import LatentSpace
@@ -21,11 +21,13 @@ from rslwm.model.world_model import WorldModel, WorldModelConfig
 from rslwm.optim import OptimConfig
 from rslwm.run.stage import Demand, Stage, Workspace
 from rslwm.serialisation import OPERATIONAL, ConfigError
+from rslwm.shipping import located
 from rslwm.study.stages.base import OnEpisodes, Sizes, on_episodes, training
 from rslwm.study.stages.decoder import DecoderStage
 from rslwm.study.stages.latents import SPACE, LatentsStage
+from rslwm.study.stages.taken import TakenSpaceStage
 from rslwm.train.world_model import start_from, train_world_model
-from rslwm.types import DataError, LatentSpec
+from rslwm.types import LatentSpec
 
 if TYPE_CHECKING:
     from rslwm.study.subjects import Variant
@@ -43,7 +45,7 @@ class WorldModelStage(OnEpisodes[WorldModel]):
     kind = "world-model"
 
     latents: LatentsStage
-    decoder: DecoderStage
+    decoder: DecoderStage | TakenSpaceStage
     settings: WorldModelConfig
     seed: int
     init: str
@@ -87,11 +89,11 @@ class WorldModelStage(OnEpisodes[WorldModel]):
         space = LatentSpace.load(work.folder(self.decoder) / SPACE)  # a copy to move about
         weights, fingerprint = generator(self.seed, "world model weights"), corpus.dataset.fingerprint
         model = WorldModel(space, corpus.action_spec, self.settings, weights, fingerprint, self.cut)
-        start = start_from(Path(init), model) if init else "random weights"
+        start = start_from(init, model) if init else "random weights"
         print(f"starts from {start}")
         latents = work.open(self.latents)
         trained = train_world_model(model, corpus, latents, self.seed, work.out, self.compute, work.progress)
-        model.seen = SeenEpisodes.of(corpus, seen)
+        model.seen = SeenEpisodes.of(corpus, seen, SeenEpisodes.read(work.folder(self.decoder) / SPACE))
         model.cpu().save(work.out / CHECKPOINT)
         parameters = sum(p.numel() for p in model.dit.parameters())
         work.write_facts(parameters=parameters, start=start, **trained.facts)
@@ -102,13 +104,9 @@ class WorldModelStage(OnEpisodes[WorldModel]):
 
 def _seen_before(init: str, corpus: Corpus) -> SeenEpisodes | None:
     """What the model ``init`` was trained on; raises :class:`DataError` if some of it is held out here."""
-    seen = SeenEpisodes.read(Path(init)) if init else None
-    if seen and (both := seen.among(corpus) & set(corpus.test)):
-        raise DataError(
-            f"world_model.init: {init} was trained on {len(both)} of the {len(corpus.test)} episodes that are held out "
-            f"here, for instance {corpus.dataset.ids[min(both)]!r}. Take its data.split_seed and data.test_fraction, "
-            "or leave world_model.init out"
-        )
+    seen = SeenEpisodes.read(located(init)) if init else None
+    if seen:
+        require_held_out(corpus, seen, f"world_model.init: {init}", "leave world_model.init out")
     return seen
 
 
