@@ -18,6 +18,7 @@ from rslwm.reproduce.results import Result
 from rslwm.reproduce.spaces import SPACES
 from rslwm.study.config import PRESETS
 from rslwm.study.graph import Study
+from rslwm.study.stages.decoder import DecoderStage
 from rslwm.study.stages.latents import SpaceStage, restoring
 from rslwm.study.stages.world_model import WorldModelStage
 from rslwm.study.subjects import Variant
@@ -77,7 +78,8 @@ def _parameters(variant: Variant) -> Iterator[tuple[str, float]]:
     if channels := space.settings.channels:
         yield "parameters_adapter", restoring(space.settings.adapter, *space.encoder.tokens, channels).parameters / 1e6
     yield "parameters_transformer", model.one.parameters / 1e6
-    trained = model.decoder.twin or model.decoder
+    decoder = variant.pull(DecoderStage)
+    trained = decoder.twin or decoder
     yield "parameters_decoder", (trained.one.parameters if trained.latents else decoding) / 1e6
 
 
@@ -85,7 +87,8 @@ def _gflop(variant: Variant) -> Iterator[tuple[str, float]]:
     """Of a frame, counted as Table 4 does, see :data:`rslwm.reproduce.quantities.GFLOP`."""
     space, model = variant.pull(SpaceStage), variant.pull(WorldModelStage)
     encoding, decoding = _products(_published(variant))
-    trained = model.decoder.twin or model.decoder
+    decoder = variant.pull(DecoderStage)
+    trained = decoder.twin or decoder
     flops = {
         "encoder": encoding,
         "adapter": space.compress_flops,
