@@ -250,7 +250,7 @@ FROM_SCRATCH: dict[str, StudyConfig] = {
 }
 """The presets that train their spaces themselves, as --from-scratch asks for."""
 
-DEMO_STARTS_FROM = ""
+DEMO_STARTS_FROM = "tabletop"
 """The shipped collection whose spaces the demo takes as they are; without one it trains them."""
 
 
@@ -260,10 +260,12 @@ def taking(collection: str) -> StudyConfig:
         f"Its latent spaces come with the package, trained before and on more episodes ({collection}); the ten minutes "
         "went into two world models of each, and into measuring. `--from-scratch` trains the spaces, too. "
     )
-    return replace(
+    return _changed(
         FROM_SCRATCH["demo"],
         latents=tuple(f"{name}@{collection}" for name in DEMO_LATENTS),
         seeds=2,
+        world_model={"flow": TABLETOP.world_model.flow},
+        evaluation={"probe": {"optim": {"steps": 250}}},
         note=note + DEMO_NOTE,
     )
 
