@@ -125,7 +125,7 @@ TABLETOP: StudyConfig = _changed(
     decoder={"optim": {"steps": 300}},
     # What was tried, on small-vae and small-dino+16, is in LOG.md.
     world_model={"flow": {"prediction": "data", "motion_weight": 1.0}, "optim": {"steps": 3000}},
-    evaluation={"rollouts": {"clips": 128}, "readout": {"windows": 512}},
+    evaluation={"rollouts": {"clips": 128}, "readout": {"windows": 512}, "planning": {"horizons": (1, 4)}},
     compute={"compile": True},
     note="Small spaces on the embedded simulator, with every metric and three trainings of each.",
 )
