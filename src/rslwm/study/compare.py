@@ -18,6 +18,7 @@ from rslwm.run.stage import StageRecord, Workspace, closure
 from rslwm.serialisation import dump
 from rslwm.study.checkpoint import export
 from rslwm.study.config import StudyConfig
+from rslwm.study.estimate import demanding
 from rslwm.study.graph import Study
 from rslwm.study.record import RunRecord, SpaceRecord, Timing, judge, missing, software
 from rslwm.study.stages.base import DataStage
@@ -51,10 +52,11 @@ def compare(
         ConfigError: the configuration can't be run, or another run uses the folder.
         DataError: the weights of an encoder are missing or something else.
     """
-    study, runner = Study(config), Runner(out, jobs, config.compute.threads, executor=executor)
+    study = Study(config)
+    runner = Runner(out, jobs, config.compute.threads, executor=executor, demand=demanding(study))
     study.check(runner.finished)
     with runner.alone():
-        if not all(map(runner.finished, study.targets)):
+        if not runner.elsewhere and not all(map(runner.finished, study.targets)):
             measure_peak(config.compute)
         outcome = runner.run(study.targets)
         export(study, runner, WorldModelStage)
