@@ -2,13 +2,15 @@
 
 import io
 import json
+import subprocess
+import sys
 
 import pytest
 from rich.console import Console
 
 import rslwm.run.executors.elsewhere as elsewhere
 import toy_stages as toys
-from rslwm.run.executors.base import Advanced, chosen
+from rslwm.run.executors.base import EXECUTORS, Advanced, chosen
 from rslwm.run.executors.elsewhere import Elsewhere, Note, needed, perform_packed
 from rslwm.run.perform import PROGRESS, Done, Failed, Job, perform
 from rslwm.run.runner import Runner
@@ -49,7 +51,7 @@ def test_jobs_are_prepared_with_what_they_demand_before_any_starts(tmp_path, wri
             heard.extend((job.stage.label, job.demand.memory) for job in jobs)
             self.jobs = 1
 
-    monkeypatch.setitem(elsewhere.Executor.__init__.__globals__["EXECUTORS"]._entries, "listening", Listening)
+    monkeypatch.setitem(EXECUTORS._entries, "listening", Listening)
     demand = lambda stage: Demand(memory=len(stage.label))  # noqa: E731
     run = Runner(tmp_path, console=Console(file=io.StringIO()), executor="listening", demand=demand)
     run.run([write("top", write("a"))])
@@ -138,8 +140,5 @@ def test_settings_that_an_executor_does_not_have_are_refused(reference, message)
 
 
 def test_importing_the_package_imports_no_executors_library():
-    import subprocess
-    import sys
-
     program = "import sys, rslwm.run.runner as r; r.chosen('ray'); print({'ray', 'submitit'} & {*sys.modules})"
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout == "set()\n"

@@ -39,7 +39,15 @@ def test_a_graph_of_stages_gives_what_it_gives_here(tmp_path):
     there = toys.results(runner(tmp_path / "ray"), stages)
     assert there == toys.results(runner(tmp_path / "local", "local"), stages)
     assert there[0] == "top(b(),middle(a()))"
-    assert there[1].startswith("1 ")  # torch had one thread
+
+
+def test_a_stage_has_its_threads_and_as_many_cpus(tmp_path):
+    stage = toys.TorchSum(label="sum")
+    (text,) = toys.results(runner(tmp_path, threads_per_job=2), [stage])
+    assert text.startswith("2 ")
+    wide = pytest.raises(ConfigError, match=r"stage toy wide takes 3 CPUs, but no machine .* more than 2 CPUs")
+    with wide:
+        runner(tmp_path, threads_per_job=3).run([toys.Toy(label="wide")])
 
 
 def test_as_many_stages_run_as_there_are_cpus(tmp_path):
@@ -81,12 +89,12 @@ def test_a_stage_that_kills_every_worker_is_reported_and_the_others_run(tmp_path
     ("stage", "memory", "message"),
     [
         (toys.Toy(label="wide"), 1e15, r"stage toy wide takes 1000000.0 GB of memory, but no machine .* batch smaller"),
-        (toys.Toy(label="fast", gpu=True), 0.0, r"stage toy fast takes 1 GPUs, but no machine .* more than 0 GPUs"),
+        (toys.Toy(label="fast", gpu=True), 0.0, r"stage toy fast takes 64 GPUs, but no machine .* GPUs"),
     ],
 )
 def test_what_no_machine_has_is_refused_before_anything_runs(tmp_path, stage: Stage, memory: float, message: str):
     first = toys.Write(label="first", text="a", trace=str(tmp_path / "trace"), cost=99)
-    run = runner(tmp_path, demand=lambda stage: Demand(memory=memory if stage.label == "wide" else 0.0))
+    run = runner(tmp_path, "ray[gpus=64]", demand=lambda stage: Demand(memory=memory if stage.label == "wide" else 0.0))
     with pytest.raises(ConfigError, match=message):
         run.run([first, stage])
     assert not (tmp_path / "trace").exists()

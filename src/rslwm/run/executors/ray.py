@@ -56,7 +56,7 @@ class Ray(Elsewhere):
         self.address = self.config.address or os.environ.get("RAY_ADDRESS") or HERE
         self._connected = False
         self._known: list[Mapping[str, float]] = []
-        self._due = 0.0
+        self._stale = 0.0
 
     def prepare(self, jobs: Sequence[Job]) -> None:
         """Connect, and refuse what no machine has the resources for."""
@@ -89,8 +89,8 @@ class Ray(Elsewhere):
 
     def _nodes(self) -> list[Mapping[str, float]]:
         """Resources of the machines, asked for every few seconds."""
-        if time.monotonic() >= self._due:
-            self._due = time.monotonic() + REFRESH_SECONDS
+        if time.monotonic() >= self._stale:
+            self._stale = time.monotonic() + REFRESH_SECONDS
             self._known = [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
         return self._known
 
