@@ -12,7 +12,7 @@ from point_world import write_corpus, write_latents
 from rslwm.compute import ComputeConfig
 from rslwm.data.corpus import Corpus
 from rslwm.data.store import TensorStore
-from rslwm.run.executors import EXECUTORS
+from rslwm.run.executors.base import EXECUTORS
 
 os.environ["RSLWM_CACHE"] = tempfile.mkdtemp(prefix="rslwm-cache-")  # nobody's own, and that of all workers of this one
 if "PYTEST_XDIST_WORKER" in os.environ and hasattr(os, "sched_setaffinity"):

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from rslwm.run.executors import Event, Executor
+from rslwm.run.executors.base import Event, Executor
 from rslwm.run.perform import Job, perform
 from rslwm.run.stage import Stage
 
@@ -14,7 +14,7 @@ class Here(Executor):
         super().__init__(jobs)
         self.events: list[tuple[Stage[Any], Event]] = []
 
-    def room(self, stage: Stage[Any]) -> bool:
+    def room(self, job: Job) -> bool:
         return not self.events
 
     def start(self, job: Job) -> None:

@@ -8,6 +8,7 @@ import hashlib
 import importlib.util
 import inspect
 import pkgutil
+import re
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -15,6 +16,8 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Generic, TypeVar
+
+import yaml
 
 from rslwm.serialisation import ConfigError
 
@@ -105,6 +108,31 @@ class Registry(Generic[T]):
             public = [n for n in vars(module) if not n.startswith("_")]
             raise UnknownName(f"{path} has no {attribute!r}; it defines: {', '.join(public)}")
         return getattr(module, attribute)
+
+
+_REFERENCE = re.compile(r"(?P<name>[^\[\]]+?)(?:\[(?P<options>[^\[\]]*)\])?")
+
+
+def split(reference: str, where: str, examples: str) -> tuple[str, dict[str, Any]]:
+    """The name of an entry, a file's with its whole path, and its options, from ``NAME[FIELD=VALUE,...]``; ``where`` is
+    the field that it stands in, and the message shows the ``examples``.
+
+    Raises:
+        ConfigError: the text has another form.
+    """
+    match = _REFERENCE.fullmatch(reference.strip())
+    if match is None:
+        raise ConfigError(f"{where}: {reference!r} is not of the form NAME[FIELD=VALUE,...], for instance {examples}")
+    name, options = match["name"], {}
+    if ".py:" in name:
+        path, _, attribute = name.rpartition(":")
+        name = f"{Path(path).expanduser().resolve()}:{attribute}"
+    for part in filter(str.strip, (match["options"] or "").split(",")):
+        field, equals, value = (word.strip() for word in part.partition("="))
+        if not (field and equals and value):
+            raise ConfigError(f"{where}: {reference!r}: {part!r} is not of the form FIELD=VALUE, such as windows=48")
+        options[field] = yaml.safe_load(value)
+    return name, options
 
 
 def import_below(*names: str) -> None:

@@ -7,7 +7,7 @@ import hashlib
 import json
 import types
 import typing
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -82,6 +82,31 @@ def from_dict(cls: type[C], values: dict[str, Any], where: str = "") -> C:
         if f.name not in values and f.default is f.default_factory is dataclasses.MISSING:
             raise ConfigError(f"{here}: field {f.name!r} is missing; it has no default")
     return cls(**{name: _parse(hints[name], value, f"{where}.{name}".lstrip(".")) for name, value in values.items()})
+
+
+def with_options(config: C, options: Mapping[str, Any], where: str, text: str) -> C:
+    """The config with these values in the places of its fields; a dot leads to a field of a field, ``plan.horizon``.
+    ``text`` is what the options were read from, in the field ``where``.
+
+    Raises:
+        ConfigError: an option is no field, or of another type.
+    """
+    values = to_dict(config)
+    for key, value in options.items():
+        *path, last = key.split(".")
+        place = values
+        for part in path:
+            place = place.get(part, {})
+        if last not in place or isinstance(place[last], dict):
+            known = ", ".join(_names(values)) or "it has none"
+            raise ConfigError(f"{where}: {text!r}: no setting {key!r}; known: {known}")
+        place[last] = [value] if isinstance(place[last], list) else value
+    return from_dict(type(config), values, f"{where}: {text.partition('[')[0]}")
+
+
+def _names(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for name, value in values.items():
+        yield from _names(value, f"{prefix}{name}.") if isinstance(value, dict) else [prefix + name]
 
 
 def _parse(hint: Any, value: Any, where: str) -> Any:

@@ -13,7 +13,8 @@ from rich.console import Console
 
 import toy_stages as toys
 from rslwm.registry import UnknownName, import_file
-from rslwm.run.executors import Advanced, Local
+from rslwm.run.executors.base import Advanced
+from rslwm.run.executors.local import Local
 from rslwm.run.perform import Done, Job, perform
 from rslwm.run.runner import Runner, StageFailed
 
@@ -22,7 +23,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from rslwm.run.executors import Advanced, Executor
+from rslwm.run.executors.base import Advanced, Executor
 from rslwm.run.perform import Job, perform
 from rslwm.run.stage import Stage, Workspace
 
@@ -64,7 +65,7 @@ class Here(Executor):
         super().__init__(jobs)
         self.asked, self.events = 0, []
 
-    def room(self, stage):
+    def room(self, job):
         self.asked += 1
         return self.asked > 1 and not self.events
 
@@ -133,12 +134,18 @@ def test_a_plugin_that_workers_cannot_import_is_a_failed_stage(tmp_path, plugin)
 
 
 def test_large_stages_have_the_machine_for_themselves(tmp_path):
-    small, large = toys.Meet(label="s", meeting=str(tmp_path), guests=99), toys.Toy(label="l", large=True)
+    small, large = (
+        Job(stage, tmp_path / "stages")
+        for stage in (
+            toys.Meet(label="s", meeting=str(tmp_path), guests=99),
+            toys.Toy(label="l", large=True),
+        )
+    )
     executor = Local(2)
     try:
         assert executor.room(small)
         assert executor.room(large)
-        executor.start(Job(small, tmp_path / "stages"))
+        executor.start(small)
         assert executor.room(small)
         assert not executor.room(large)
         executor.start(Job(toys.Meet(label="s", text="t", meeting=str(tmp_path), guests=99), tmp_path / "stages"))

@@ -13,6 +13,7 @@ import pytest
 from rich.console import Console
 
 import toy_stages as toys
+from clusters import RAY, SLURM, SUBMITIT, needs_submitit
 from rslwm.run.runner import Runner
 from rslwm.run.stage import StageRecord
 
@@ -44,10 +45,12 @@ def gone(pid: int) -> bool:
 def interrupted(tmp_path):
     """Start a run in a session of its own, and send it a signal once the slow stage has counted to 15."""
 
-    def interrupt(send: Callable[[int, int], None], number: signal.Signals) -> tuple[subprocess.Popen, str, list[int]]:
+    def interrupt(
+        send: Callable[[int, int], None], number: signal.Signals, executor: str
+    ) -> tuple[subprocess.Popen, str, list[int]]:
         partial = tmp_path / f"out/stages/count-{toys.counting_chain(tmp_path)[1].key}.partial"
         process = subprocess.Popen(
-            [sys.executable, "-c", f"import toy_stages; toy_stages.main({str(tmp_path)!r})"],
+            [sys.executable, "-c", f"import toy_stages; toy_stages.main({str(tmp_path)!r}, {executor!r})"],
             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
             stdout=subprocess.PIPE,
             text=True,
@@ -59,6 +62,8 @@ def interrupted(tmp_path):
         assert wait_for(lambda: checkpoint.exists() and int(checkpoint.read_text()) >= 15)
         pids = [int(pid) for pid in (partial / "pids").read_text().split()]
         assert not any(map(gone, pids))
+        if executor != "local":  # nothing there leads a process group that its stage's own processes belong to
+            os.kill(pids.pop(), signal.SIGKILL)
         send(process.pid, number)
         output, _ = process.communicate(timeout=PATIENCE)
         return process, output, pids
@@ -70,8 +75,9 @@ def counted_from(tmp_path: Path) -> list[str]:
     return [line.split()[0] for line in (tmp_path / "trace").read_text().splitlines() if "from-" in line]
 
 
-def test_a_killed_run_leaves_no_process_behind_and_resumes(tmp_path, interrupted):
-    _, _, pids = interrupted(os.kill, signal.SIGKILL)
+@pytest.mark.parametrize("executor", ["local", RAY])
+def test_a_killed_run_leaves_no_process_behind_and_resumes(tmp_path, interrupted, executor):
+    _, _, pids = interrupted(os.kill, signal.SIGKILL, executor)
     assert wait_for(lambda: all(map(gone, pids))), "the worker or its stage's own process outlived the run"
 
     quick, slow = stages = toys.counting_chain(tmp_path)
@@ -90,8 +96,21 @@ def test_a_killed_run_leaves_no_process_behind_and_resumes(tmp_path, interrupted
     assert StageRecord.read(folders[quick]).attempts == 1
 
 
-def test_ctrl_c_stops_the_workers_and_says_how_to_resume(interrupted):
-    process, output, pids = interrupted(os.killpg, signal.SIGINT)  # as a terminal does
+@needs_submitit
+def test_the_next_run_waits_for_a_job_that_outlived_the_last_one_and_takes_what_it_made(tmp_path, interrupted):
+    interrupted(os.kill, signal.SIGKILL, SUBMITIT)
+    stages = toys.counting_chain(tmp_path)
+    folders = Runner(tmp_path / "out", jobs=2, console=Console(file=io.StringIO(), width=200)).run(stages).folders
+    slow = stages[-1]
+    assert (folders[slow] / "result.txt").read_text() == "40"
+    assert counted_from(tmp_path) == ["from-0"]
+    assert StageRecord.read(folders[slow]).attempts == 1
+    assert not [*(tmp_path / "out/stages").glob("*.partial")]
+
+
+@pytest.mark.parametrize("executor", ["local", RAY, SLURM])
+def test_ctrl_c_stops_the_workers_and_says_how_to_resume(interrupted, executor):
+    process, output, pids = interrupted(os.killpg, signal.SIGINT, executor)  # as a terminal does
     assert process.returncode == 130
     assert output.splitlines()[-1] == "stopped; run the same command again to resume"
     assert "Traceback" not in output

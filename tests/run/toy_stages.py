@@ -26,6 +26,7 @@ class Toy(Stage[Path]):
     text: str = ""
     cost: float = field(default=1.0, metadata=OPERATIONAL)
     large: bool = field(default=False, metadata=OPERATIONAL)
+    gpu: bool = field(default=False, metadata=OPERATIONAL)
 
     @property
     def seconds(self) -> float:
@@ -34,6 +35,10 @@ class Toy(Stage[Path]):
     @property
     def exclusive(self) -> bool:
         return self.large
+
+    @property
+    def accelerated(self) -> bool:
+        return self.gpu
 
     def run(self, work: Workspace) -> None:
         pass
@@ -210,10 +215,25 @@ def counting_chain(folder: Path) -> list[Write]:
     return [quick, Count(label="slow", text="slow", total=40, trace=trace, after=(quick,))]
 
 
-def main(folder: str) -> None:
+def diamond(folder: Path) -> list[Stage]:
+    """Five stages, of which some need others and some don't, one with a sum that depends on its threads."""
+    trace = str(folder / "trace")
+    a, b = (Write(label=text, text=text, trace=trace) for text in "ab")
+    middle = Write(label="middle", text="middle", trace=trace, after=(a,))
+    return [Write(label="top", text="top", trace=trace, after=(b, middle)), TorchSum(label="sum")]
+
+
+def results(runner: Runner, stages: list[Stage]) -> list[str]:
+    """What a run of these stages wrote."""
+    folders = runner.run(stages).folders
+    return [(folders[stage] / "result.txt").read_text() for stage in stages]
+
+
+def main(folder: str, executor: str) -> None:
     """What the kill tests run in a process of its own."""
+    run = Runner(Path(folder) / "out", jobs=2, console=Console(width=200), executor=executor)
     try:
-        Runner(Path(folder) / "out", jobs=2, console=Console(width=200)).run(counting_chain(Path(folder)))
+        run.run(counting_chain(Path(folder)))
     except KeyboardInterrupt as stop:
         print(stop)
         raise SystemExit(130) from None

@@ -129,7 +129,7 @@ import pickle
 import subprocess
 import sys
 
-from rslwm.run.executors import Executor
+from rslwm.run.executors.base import Executor
 from rslwm.run.perform import Job, perform
 
 
@@ -139,7 +139,7 @@ class Elsewhere(Executor):
         self.stage = None
         self.process = subprocess.Popen([sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
-    def room(self, stage):
+    def room(self, job):
         return self.stage is None
 
     def start(self, job):

@@ -55,9 +55,10 @@ class StudyCommand:
     out: Path | None = None
     """Folder of the run; runs/PRESET if it isn't given, or runs/FILE."""
     jobs: int = 0
-    """Stages that run side by side; 0 is as many as fit the cores. Doesn't change any result."""
+    """Stages that run side by side; 0 is as many as fit the cores, or the cluster. Doesn't change any result."""
     executor: str = "local"
-    """Where stages run: local, in processes of this machine, or path/to/file.py:Class, an executor of your own."""
+    """Where stages run: local, in processes of this machine; 'ray[address=HOST:PORT,gpus=1]' or
+    'slurm[partition=NAME,minutes=600]', on a cluster (docs/cluster.md); or path/to/file.py:Class, one of your own."""
 
     from_scratch: bool = False
     """Train the latent spaces of the preset, where it would take shipped ones. Data that aren't the simulator's do that

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TypeAlias
 
-import yaml
-
+from rslwm import registry
 from rslwm.evals.aggregates import AGGREGATES, Aggregate
 from rslwm.evals.rows import Rows
 from rslwm.registry import Registry, import_below
-from rslwm.serialisation import ConfigError, from_dict, named_by, to_dict
+from rslwm.serialisation import ConfigError, named_by, with_options
 from rslwm.types import AXES, Axis, DataError
 
 if TYPE_CHECKING:
@@ -161,30 +158,9 @@ def measure(metric: Metric, evaluation: Evaluation, needs: Mapping[str, Any]) ->
     return rows
 
 
-_REFERENCE = re.compile(r"(?P<name>[^\[\]]+?)(?:\[(?P<options>[^\[\]]*)\])?")
-
-
 def split(reference: str, where: str = "metrics") -> tuple[str, dict[str, Any]]:
-    """The name of a metric, a file's with its whole path, and its options, from ``NAME[FIELD=VALUE,...]``; ``where`` is
-    the field that it stands in.
-
-    Raises:
-        ConfigError: the text has another form.
-    """
-    match = _REFERENCE.fullmatch(reference.strip())
-    if match is None:
-        form = "NAME[FIELD=VALUE,...], for instance visual, planning[windows=48] or moving.py:Moving"
-        raise ConfigError(f"{where}: {reference!r} is not of the form {form}")
-    name, options = match["name"], {}
-    if ".py:" in name:
-        path, _, attribute = name.rpartition(":")
-        name = f"{Path(path).expanduser().resolve()}:{attribute}"
-    for part in filter(str.strip, (match["options"] or "").split(",")):
-        field, equals, value = (word.strip() for word in part.partition("="))
-        if not (field and equals and value):
-            raise ConfigError(f"{where}: {reference!r}: {part!r} is not of the form FIELD=VALUE, such as windows=48")
-        options[field] = yaml.safe_load(value)
-    return name, options
+    """The name of a metric and its options, see :func:`rslwm.registry.split`."""
+    return registry.split(reference, where, "visual, planning[windows=48] or moving.py:Moving")
 
 
 def named(reference: str, settings: Callable[[str], Any] = lambda name: METRICS.get(name).Config()) -> Metric:
@@ -200,19 +176,5 @@ def named(reference: str, settings: Callable[[str], Any] = lambda name: METRICS.
     metric = METRICS.get(name)
     if not (isinstance(metric, type) and issubclass(metric, Metric)):
         raise ConfigError(f"metrics: {name} is {metric!r}, which is no subclass of rslwm.evals.base.Metric")
-    values = to_dict(config := settings(name))
-    for key, value in options.items():
-        *path, last = key.split(".")
-        place = values
-        for part in path:
-            place = place.get(part, {})
-        if last not in place or isinstance(place[last], dict):
-            known = ", ".join(_fields(values)) or "it has none"
-            raise ConfigError(f"metrics: {reference!r}: no setting {key!r}; known: {known}")
-        place[last] = [value] if isinstance(place[last], list) else value
-    return metric(from_dict(type(config), values, f"metrics: {name}") if options else config)
-
-
-def _fields(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    for name, value in values.items():
-        yield from _fields(value, f"{prefix}{name}.") if isinstance(value, dict) else [prefix + name]
+    config = settings(name)
+    return metric(with_options(config, options, "metrics", reference) if options else config)

@@ -9,13 +9,14 @@ import os
 import pickle
 import platform
 import resource
+import shutil
 import sys
 import threading
 import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,23 +25,27 @@ from rslwm import __version__
 from rslwm.files import write_whole
 from rslwm.registry import import_file, imported_files
 from rslwm.run.lock import locked
-from rslwm.run.stage import LOG, Stage, StageRecord, Workspace, closure
+from rslwm.run.stage import LOG, RECORD, Demand, Stage, StageRecord, Workspace, closure
 from rslwm.types import Progress, silent
 
 SAVE_SECONDS = 0.5
 ORPHAN_SECONDS = 30.0
 LOG_LINES = 40
 LOCK = ".lock"
+PROGRESS = ".progress"
+"""Where an executor whose stages run elsewhere has them say how far they are."""
 LESS_MEMORY = "Run with fewer jobs or a smaller batch"
 
 
 @dataclass(frozen=True)
 class Job:
-    """A stage to run, below the folder of all stages' folders, and how many threads its libraries have."""
+    """A stage to run, below the folder of all stages' folders, how many threads its libraries have, and what it takes
+    as far as anybody knows, which only executors elsewhere are told."""
 
     stage: Stage[Any]
     root: Path
     threads: int = 1
+    demand: Demand = field(default_factory=Demand)
 
     @property
     def folder(self) -> Path:
@@ -50,6 +55,10 @@ class Job:
     def partial(self) -> Path:
         """Where the stage works until it is finished."""
         return self.folder.with_name(f"{self.folder.name}.partial")
+
+    @property
+    def finished(self) -> bool:
+        return (self.folder / RECORD).is_file()
 
     def pack(self) -> bytes:
         """The job for another process, which imports the files of its plug-ins from where this one did."""
@@ -101,19 +110,33 @@ class Failed:
         return cls(why)
 
 
-def perform(job: Job, report: Progress = silent) -> Done | Failed:
+def perform(job: Job, report: Progress = silent, patience: float = ORPHAN_SECONDS) -> Done | Failed:
     """Run a stage in its partial folder, then rename that to the finished one in a single step. What the process prints
-    meanwhile goes to the stage's log, so it performs one job at a time."""
+    meanwhile goes to the stage's log, so it performs one job at a time.
+
+    An earlier attempt may still be at it where nobody could end it: that has so many seconds of ``patience`` to end,
+    and if it ends well its output is the result.
+    """
     try:
+        if job.finished:
+            return _found(job)
         job.partial.mkdir(parents=True, exist_ok=True)
-        with locked(job.partial / LOCK, ORPHAN_SECONDS), _printing_to(job.partial / LOG):
-            seconds = _run(job, report)
+        with locked(job.partial / LOCK, patience):
+            if job.finished:  # while this one waited, or just before it made the folder
+                shutil.rmtree(job.partial, ignore_errors=True)
+                return _found(job)
+            with _printing_to(job.partial / LOG):
+                seconds = _run(job, report)
         (job.folder / LOCK).unlink(missing_ok=True)
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # whatever it is, a SystemExit, too, it belongs to the stage
         return Failed.by(error, job.root)
     return Done(seconds)
+
+
+def _found(job: Job) -> Done:
+    return Done(StageRecord.read(job.folder).seconds)
 
 
 def _run(job: Job, report: Progress) -> float:
@@ -127,7 +150,8 @@ def _run(job: Job, report: Progress) -> float:
             traceback.print_exc()
             raise
     sys.stdout.flush()
-    watch.file.unlink(missing_ok=True)
+    for own in (watch.file, job.partial / PROGRESS):
+        own.unlink(missing_ok=True)
     _record(job, watch).write(job.partial)
     job.partial.rename(job.folder)
     return watch.seconds

@@ -5,18 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from rslwm.processes import cores
-from rslwm.run.executors import EXECUTORS, Advanced, Executor
+from rslwm.run.events import EVENTS, EventLog
+from rslwm.run.executors.base import Advanced, Event, Executor, chosen
 from rslwm.run.lock import locked
 from rslwm.run.perform import LOCK, Done, Failed, Job
 from rslwm.run.progress import Display
-from rslwm.run.stage import LOG, RECORD, Stage, Workspace, closure
+from rslwm.run.stage import LOG, RECORD, Demand, Stage, Workspace, closure
 from rslwm.serialisation import ConfigError
 from rslwm.types import DataError
 
@@ -141,7 +142,8 @@ class Runner:
     """Runs stages below ``root/stages``, a folder each: ``<kind>-<key>``, or ``<kind>-<key>.partial`` until it ends.
 
     ``jobs`` stages (0: as many as fit the cores) run side by side with ``threads_per_job`` threads each. What a stage
-    writes doesn't depend on ``jobs``, nor on the executor, which is a name in :data:`EXECUTORS` or file.py:Class.
+    writes doesn't depend on ``jobs``, nor on the executor, which :func:`rslwm.run.executors.base.chosen` reads; one
+    that runs stages elsewhere asks ``demand`` what they take. ``events.jsonl`` gets what becomes of them.
     """
 
     def __init__(
@@ -151,14 +153,21 @@ class Runner:
         threads_per_job: int = 1,
         console: Console | None = None,
         executor: str = "local",
+        demand: Callable[[Stage[Any]], Demand] = lambda stage: Demand(),
     ) -> None:
         if jobs < 0 or threads_per_job < 1:
             raise ConfigError(f"jobs={jobs} must be 0 or more, and threads_per_job={threads_per_job} at least 1")
         self.root = Path(root).absolute()
         self.threads = threads_per_job
-        self.jobs = jobs or max(1, cores() // threads_per_job)
+        self.executor, self._settings = chosen(executor)
+        self.jobs = jobs if self.elsewhere else jobs or max(1, cores() // threads_per_job)
         self.console = console or Console(stderr=True)
-        self.executor = EXECUTORS.get(executor)
+        self.demand = demand
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether stages run on other machines than this one."""
+        return self.executor.elsewhere
 
     @property
     def workspace(self) -> Workspace:
@@ -177,7 +186,7 @@ class Runner:
         return self.job(stage).partial / LOG
 
     def finished(self, stage: Stage[Any]) -> bool:
-        return (self.folder(stage) / RECORD).is_file()
+        return self.job(stage).finished
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -215,28 +224,36 @@ class Runner:
         for folder in map(self.folder, schedule.waiting):
             if folder.exists():
                 raise DataError(f"{folder} has no {RECORD}, so it isn't the output of a finished stage. Delete it.")
-        with Display(self.console, schedule, self.jobs) as display, closing(self.executor(self.jobs)) as executor:
-            failed = self._drive(schedule, executor, display)
+        jobs = {stage: self._declared(stage) for stage in schedule.all if stage in schedule.waiting}
+        with closing(self.executor(self.jobs, **self._settings)) as executor:
+            executor.prepare([*jobs.values()])
+            with Display(self.console, schedule, executor.jobs) as display, EventLog(self.root / EVENTS) as log:
+                failed = self._drive(schedule, jobs, executor, display, log)
         done = schedule.done
         return Outcome({s: self.folder(s) for s in schedule.all if s in done}, failed, schedule.blocked)
 
-    def _drive(self, schedule: Schedule, executor: Executor, display: Display) -> dict[Stage[Any], Failed]:
+    def _declared(self, stage: Stage[Any]) -> Job:
+        job = self.job(stage)
+        return replace(job, demand=self.demand(stage)) if self.elsewhere else job
+
+    def _drive(
+        self, schedule: Schedule, jobs: Mapping[Stage[Any], Job], executor: Executor, display: Display, log: EventLog
+    ) -> dict[Stage[Any], Failed]:
         failed, due = dict[Stage[Any], Failed](), 0.0
         while schedule.running or schedule.ready:
-            while (stage := schedule.next(executor.room)) is not None:
-                executor.start(self.job(stage))
+            while (stage := schedule.next(lambda stage: executor.room(jobs[stage]))) is not None:
+                executor.start(jobs[stage])
                 display.started(stage)
+                log.started(stage)
             for stage, event in executor.poll(TICK_SECONDS):
                 match event:
-                    case Advanced(done, total, message):
-                        display.advanced(stage, done, total, message)
                     case Done(seconds):
                         schedule.finish(stage, seconds)
-                        display.finished(stage, seconds)
-                    case Failed(why):
+                    case Failed():
                         failed[stage] = event
                         schedule.fail(stage)
-                        display.failed(stage, why)
+                _tell(display, stage, event)
+                _tell(log, stage, event)
             if time.monotonic() >= due:
                 due = time.monotonic() + TICK_SECONDS
                 display.tick()
@@ -253,3 +270,13 @@ class Runner:
             lines.append(f"not run because they need it: {', '.join(map(str, blocked[:NAMED]))}{more}.")
         lines.append("Finished stages are kept; a failed one resumes from what it saved.")
         return "\n".join(lines)
+
+
+def _tell(view: Display | EventLog, stage: Stage[Any], event: Event) -> None:
+    match event:
+        case Advanced(done, total, message):
+            view.advanced(stage, done, total, message)
+        case Done(seconds):
+            view.finished(stage, seconds)
+        case Failed(why):
+            view.failed(stage, why)

@@ -31,7 +31,8 @@ _opened: OrderedDict[Path, Any] = OrderedDict()
 
 @dataclass(frozen=True)
 class Demand:
-    """What a stage takes, or several: floating-point operations, bytes on disk, bytes of memory while it runs."""
+    """What a stage takes, or several: floating-point operations, bytes on disk, and bytes of memory while it runs, on
+    the device that it computes on."""
 
     flops: float = 0.0
     disk: float = 0.0
@@ -137,6 +138,11 @@ class Stage(Generic[T_co]):
     @property
     def exclusive(self) -> bool:
         """Whether it keeps all cores busy with processes of its own, and so runs while no other stage does."""
+        return False
+
+    @property
+    def accelerated(self) -> bool:
+        """Whether it computes on a GPU, whose memory its demand is then about."""
         return False
 
     @cached_property

@@ -16,6 +16,7 @@ from rslwm.run.runner import Runner
 from rslwm.run.stage import Stage
 from rslwm.serialisation import ConfigError
 from rslwm.study.config import StudyConfig
+from rslwm.study.estimate import demanding
 from rslwm.study.graph import Study
 from rslwm.study.stages.base import DataStage, FramesStage
 from rslwm.study.stages.decoder import DecoderStage
@@ -50,10 +51,11 @@ def train_spaces(config: StudyConfig, out: Path, jobs: int = 0, executor: str = 
 
 
 def _train(study: Study, out: Path, jobs: int, executor: str, stage: type[Stage]) -> list[Path]:
-    runner = Runner(out, jobs, study.compute.threads, executor=executor)
+    runner = Runner(out, jobs, study.compute.threads, executor=executor, demand=demanding(study))
     study.check(runner.finished)
     with runner.alone():
-        measure_peak(study.compute)
+        if not runner.elsewhere:
+            measure_peak(study.compute)
         runner.run([variant.pull(stage) for variant in study.compared])
         return export(study, runner, stage)
 

@@ -19,6 +19,7 @@ from rslwm.serialisation import dump
 from rslwm.shipping import CARD, Card
 from rslwm.study.checkpoint import export
 from rslwm.study.config import StudyConfig
+from rslwm.study.estimate import demanding
 from rslwm.study.graph import Study
 from rslwm.study.record import RunRecord, SpaceRecord, Timing, judge, missing, software
 from rslwm.study.stages.base import DataStage
@@ -52,10 +53,11 @@ def compare(
         ConfigError: the configuration can't be run, or another run uses the folder.
         DataError: the weights of an encoder are missing or something else.
     """
-    study, runner = Study(config), Runner(out, jobs, config.compute.threads, executor=executor)
+    study = Study(config)
+    runner = Runner(out, jobs, config.compute.threads, executor=executor, demand=demanding(study))
     study.check(runner.finished)
     with runner.alone():
-        if not all(map(runner.finished, study.targets)):
+        if not runner.elsewhere and not all(map(runner.finished, study.targets)):
             measure_peak(config.compute)
         outcome = runner.run(study.targets)
         export(study, runner, WorldModelStage)

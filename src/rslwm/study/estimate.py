@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import cache
 
 from rslwm.data.sources.base import Size
 from rslwm.run.stage import Demand, Stage, closure
@@ -42,6 +43,19 @@ def data_size(study: Study, facts: dict[str, int] | None = None) -> Size:
             "--data-size.episodes N and --data-size.steps N (of an episode)"
         )
     return Size(episodes, episodes * steps, counted=False)
+
+
+def demanding(study: Study) -> Callable[[Stage], Demand]:
+    """What a stage of this study takes; of data that nobody knows the size of, what doesn't depend on it."""
+
+    @cache
+    def sizes() -> Sizes:
+        try:
+            return Sizes(data_size(study).frames)
+        except ConfigError:
+            return Sizes(0)
+
+    return lambda stage: stage.demand(sizes())
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,11 @@ class StudyStage(Stage[T]):
         else its weights in bfloat16. Not counted: activations of encoders and perceptual networks, metrics, videos."""
         return Demand()
 
+    @property
+    def accelerated(self) -> bool:
+        compute = getattr(self, "compute", None)
+        return isinstance(compute, ComputeConfig) and compute.device.startswith("cuda")
+
     def reading(self, frames: float, demand: Demand) -> Demand:
         """The demand with the encoding of so many frames, where the stage reads what isn't stored."""
         for source in self.needs.values():

@@ -1,7 +1,4 @@
-"""Where stages run: an executor starts jobs, says what becomes of them, and ends them.
-
-The local one has worker processes, which are started when they are first needed and replaced when one dies.
-"""
+"""Worker processes on this machine, which are started when they are first needed and replaced when one dies."""
 
 from __future__ import annotations
 
@@ -10,61 +7,16 @@ import os
 import signal
 import sys
 import time
-from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from rslwm.processes import end_with_parent
-from rslwm.registry import Registry
+from rslwm.run.executors.base import EXECUTORS, Advanced, Event, Executor, fits, threads
 from rslwm.run.perform import LESS_MEMORY, Done, Failed, Job, perform
 from rslwm.run.stage import Stage
 
-
-@dataclass(frozen=True)
-class Advanced:
-    """How far a running stage is."""
-
-    done: int
-    total: int
-    message: str
-
-
-Event = Advanced | Done | Failed
-
-
-class Executor(ABC):
-    """Runs up to ``jobs`` stages side by side, for one run at a time. Wherever a job is done, :meth:`Job.unpack` makes
-    it of what :meth:`Job.pack` gave, and :func:`rslwm.run.perform.perform` does it; both ends see the same folders."""
-
-    def __init__(self, jobs: int) -> None:
-        self.jobs = jobs
-
-    @abstractmethod
-    def room(self, stage: Stage[Any]) -> bool:
-        """Whether this stage could start now beside those that run."""
-
-    @abstractmethod
-    def start(self, job: Job) -> None:
-        """Start a job that there is room for."""
-
-    @abstractmethod
-    def poll(self, seconds: float) -> list[tuple[Stage[Any], Event]]:
-        """What has happened to running stages, waiting at most this long for the first of it. The last that is told of
-        each is :class:`Done` or :class:`Failed`, also where its process or machine dies."""
-
-    @abstractmethod
-    def close(self) -> None:
-        """End all that still runs, and the processes that it started."""
-
-
-EXECUTORS: Registry[type[Executor]] = Registry("executor", "rslwm.executors")
-
-# ------------------------------------------------------------------------------------------------------ on this machine
-
-THREAD_VARIABLES = [f"{library}_NUM_THREADS" for library in ("OMP", "MKL", "OPENBLAS", "NUMEXPR", "LP")]
 PROGRESS_SECONDS = 0.1
 GRACE_SECONDS = 5.0
 """For an idle worker to end by itself."""
@@ -83,7 +35,7 @@ class Worker:
         self.job: Job | None = None
 
     def launch(self) -> None:
-        with _threads(self.threads), _without_interrupts():
+        with threads(self.threads), _without_interrupts():
             self.process.start()
         self._theirs.close()
 
@@ -122,11 +74,8 @@ class Local(Executor):
         super().__init__(jobs)
         self._workers: list[Worker] = []
 
-    def room(self, stage: Stage[Any]) -> bool:
-        running = [worker.job.stage for worker in self._workers if worker.job is not None]
-        if stage.exclusive:
-            return not running
-        return len(running) < self.jobs and not any(other.exclusive for other in running)
+    def room(self, job: Job) -> bool:
+        return fits(job.stage, [worker.job.stage for worker in self._workers if worker.job is not None], self.jobs)
 
     def start(self, job: Job) -> None:
         worker = next((w for w in self._workers if w.idle(job.threads)), None)
@@ -182,19 +131,6 @@ def _obituary(code: int | None) -> Failed:
             return Failed(f"{why}, which usually means that memory ran out", LESS_MEMORY)
         return Failed(why)
     return Failed(f"its worker process ended by itself with exit code {code}")
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    """Set the environment that a process starts with; the libraries read it when they are loaded."""
-    before = dict(os.environ)
-    os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(count)))
-    try:
-        yield
-    finally:
-        for name in THREAD_VARIABLES:
-            del os.environ[name]
-        os.environ.update(before)
 
 
 @contextmanager
