@@ -76,7 +76,7 @@ def test_the_key_follows_a_change_far_upstream():
 def test_needs_are_the_fields_that_hold_stages_and_all_others_are_the_config():
     stage = toys.Simulated(label="a", text="b", data=DATA, parts=(DATA, OTHER))
     assert stage.needs == {"data": DATA, "parts.0": DATA, "parts.1": OTHER}
-    assert list(stage.config) == ["text", "cost", "large", "sim"]
+    assert list(stage.config) == ["text", "cost", "large", "gpu", "sim"]
     assert stage.config["sim"]["seed"] == 0
     assert TOY.config["data"] is None
     assert closure([stage]) == [DATA, OTHER, stage]
