@@ -60,9 +60,9 @@ class SimulatedTabletop(Environment[Snapshots]):
         """Where that many episodes of a family begin, none of which any recording has.
 
         The configuration's distractors, or as many as are asked for, and its appearance are what the table has and
-        looks like: those of no recording are out of distribution. With ``another`` so is the task, on the same tables: what instruction and rule of success
-        ask for is another object, another place or a drawer moved the other way. Raises ConfigError: an unknown family,
-        or more distractors than fit, or too few for another task.
+        looks like: those of no recording are out of distribution. With ``another`` so is the task, on the same tables:
+        what instruction and rule of success ask for is another object, another place or a drawer moved the other way.
+        Raises ConfigError: an unknown family, or more distractors than fit, or too few for another task.
         """
         places, others = [], self.config.distractors if distractors is None else distractors
         for number in range(count):

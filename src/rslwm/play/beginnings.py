@@ -47,9 +47,9 @@ class Beginning:
     """Of everything that world models draw."""
 
     def __post_init__(self) -> None:
-        for name, least, most in (
-            ("seed", 0, SEEDS), ("noise", 0, SEEDS), ("episode", -1, SEEDS), ("frame", 0, 10_000), ("distractors", 0, 16),
-        ):  # fmt: skip
+        most_of = {"seed": SEEDS, "noise": SEEDS, "episode": SEEDS, "frame": 10_000, "distractors": 16}
+        for name, most in most_of.items():
+            least = -1 if name == "episode" else 0
             if not least <= getattr(self, name) < most:
                 raise ConfigError(f"{name} is {getattr(self, name)}; choose {least} to {most - 1}")
         if len(self.instruction) > 300:
@@ -171,5 +171,5 @@ class Recordings(Beginnings):
 
 
 def still(spec: ActionSpec, last: np.ndarray | None) -> np.ndarray:
-    """The normalised action (A,) that keeps the robot where it is after ``last`` (A,), the middle where nobody knows."""
+    """The normalised action (A,) that keeps the robot where it is after ``last`` (A,); 0 where nobody knows."""
     return np.nan_to_num(spec.still(last)).astype(np.float32)

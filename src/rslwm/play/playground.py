@@ -44,7 +44,7 @@ class PlayConfig:
     """Real frames that a drive begins with."""
     sampling: SamplingConfig = _DEFAULTS.sampling
     policies: tuple[str, ...] = ()
-    """More policies than the ladder's: mappings of servers (path/to/mapping.yaml), or path/to/file.py:Name of actors."""
+    """More than the ladder's: mappings of servers (path/to/mapping.yaml), or path/to/file.py:Name of actors."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ def open_playground(
     """Load world models and set the simulator beside those that were trained in it, or, with ``sim``, beside any.
 
     Args:
-        data: where models begin that weren't trained in the simulator; the data that they were trained among by default.
+        data: where models begin that weren't trained in the simulator; what they were trained among by default.
 
     Raises:
         DataError: a checkpoint can't be loaded, or they don't fit each other.

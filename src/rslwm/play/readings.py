@@ -11,7 +11,7 @@ from torch import Tensor
 from rslwm.envs.trusted import disagreement
 from rslwm.envs.worlds import Moment
 from rslwm.evals.policies import look
-from rslwm.play.playground import Pane, Playground, encoded
+from rslwm.play.playground import Playground, encoded
 from rslwm.sim.sight import METRES, facts, where
 
 _CM = 100 * METRES
