@@ -25,6 +25,7 @@ from rslwm.play.history import Node
 from rslwm.play.playground import Playground
 from rslwm.play.recording import FILES
 from rslwm.play.session import Session
+from rslwm.registry import UnknownName
 from rslwm.report.palette import inks
 from rslwm.serialisation import ConfigError, from_dict
 from rslwm.types import DataError
@@ -127,7 +128,7 @@ class Conversation:
             if not hasattr(self, do):
                 raise DataError(f"message: do is {asked.get('do')!r}, which nobody understands; reload the page")
             answer = getattr(self, do)(asked)
-        except (ConfigError, DataError, json.JSONDecodeError) as error:
+        except (ConfigError, DataError, UnknownName, OSError, json.JSONDecodeError) as error:
             answer = packed({"type": "error", "text": str(error)})
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             answer = packed({"type": "error", "text": f"message: {type(error).__name__}: {error}; reload the page"})

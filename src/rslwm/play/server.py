@@ -9,7 +9,10 @@ import ipaddress
 import json
 import logging
 import socket
+import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -99,14 +102,16 @@ class Visits:
             await websocket.close(REFUSED)
 
     async def _converse(self, websocket: Any) -> None:
+        disconnected = needs("starlette.websockets").WebSocketDisconnect
         loop, waiting = asyncio.get_running_loop(), asyncio.Queue[bytes]()
 
         def say(part: bytes) -> None:
             loop.call_soon_threadsafe(waiting.put_nowait, part)
 
         async def send() -> None:
-            while True:
-                await websocket.send_bytes(await waiting.get())
+            with suppress(disconnected):
+                while True:
+                    await websocket.send_bytes(await waiting.get())
 
         self._coming += 1
         try:
@@ -173,3 +178,17 @@ def address(listening: socket.socket, host: str, token: str) -> str:
     """What to open in a browser; the token stands behind the #, which browsers keep to themselves."""
     name = f"[{host}]" if ":" in host else host
     return f"http://{name}:{listening.getsockname()[1]}/{f'#token={token}' if token else ''}"
+
+
+@contextmanager
+def serving(ground: Playground, token: str = "") -> Iterator[tuple[str, Visits]]:
+    """A server of this process, at any free port of this machine: its ``host:port``, and who is there."""
+    listening, found = listener("127.0.0.1", 0, token), server(ground, token)
+    thread = threading.Thread(target=found.run, kwargs={"sockets": [listening]}, daemon=True)
+    thread.start()
+    try:
+        yield f"127.0.0.1:{listening.getsockname()[1]}", found.config.app.state.visits
+    finally:
+        found.should_exit = True
+        thread.join()
+        listening.close()
