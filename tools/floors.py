@@ -18,6 +18,7 @@ PICTURE = ROOT / "docs" / "floors.svg"
 
 SAYS = {
     "cli": "commands; flags are generated from the dataclasses",
+    "play": "driving by hand: sessions, server, page",
     "report": "the page, the figures",
     "bench": "how fast is it on this machine",
     "study": "what a study is: config, entries, stages, comparison",

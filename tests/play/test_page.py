@@ -10,11 +10,10 @@ from typing import Any
 import pytest
 
 from grounds import ground
+from rslwm.play.server import serving
 
 pytest.importorskip("uvicorn", reason="needs the extra play")
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
-
-from rslwm.play.server import serving
 
 CHROMIUM = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 KEYS = ("KeyW", "KeyA", "KeyS", "KeyD", "KeyR", "KeyF", "KeyQ", "ArrowUp", "ArrowRight", "KeyJ")

@@ -9,19 +9,17 @@ from urllib.request import urlopen
 
 import numpy as np
 import pytest
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import connect
 
 from grounds import drawn, ground
 from rslwm.play.messages import packed, unpacked
 from rslwm.play.playground import Playground
+from rslwm.play.server import Doors, listener, loopback, serving
 from rslwm.serialisation import ConfigError
 
 pytest.importorskip("uvicorn", reason="needs the extra play")
 pytest.importorskip("starlette", reason="needs the extra play")
-
-from websockets.exceptions import ConnectionClosed, InvalidStatus
-from websockets.sync.client import connect
-
-from rslwm.play.server import Doors, listener, loopback, serving
 
 Said = tuple[dict[str, Any], list[bytes]]
 

@@ -54,20 +54,18 @@ class SimulatedTabletop(Environment[Snapshots]):
     def random(self) -> bool:
         return self.config.dynamics_noise > 0
 
-    def starts(
-        self, family: str, count: int, seed: int = 0, another: bool = False, distractors: int | None = None
-    ) -> Snapshots:
+    def starts(self, family: str, count: int, seed: int = 0, another: bool = False) -> Snapshots:
         """Where that many episodes of a family begin, none of which any recording has.
 
-        The configuration's distractors, or as many as are asked for, and its appearance are what the table has and
-        looks like: those of no recording are out of distribution. With ``another`` so is the task, on the same tables:
-        what instruction and rule of success ask for is another object, another place or a drawer moved the other way.
-        Raises ConfigError: an unknown family, or more distractors than fit, or too few for another task.
+        The configuration's distractors and appearance are what the table has and looks like: those of no recording are
+        out of distribution. With ``another`` so is the task, on the same tables: what instruction and rule of success
+        ask for is another object, another place or a drawer moved the other way. Raises ConfigError: an unknown family,
+        or more distractors than fit, or too few for another task.
         """
-        places, others = [], self.config.distractors if distractors is None else distractors
+        places = []
         for number in range(count):
             at = (seed, number, _TRIALS)
-            self.table.reset(at, family, others, self.config.appearance, another)
+            self.table.reset(at, family, self.config.distractors, self.config.appearance, another)
             places.append(self.table.save())
         return tuple(places)
 

@@ -23,6 +23,7 @@ from rslwm.types import ActionSpec
 
 SEEDS = 2**31
 """How many seeds there are to choose from."""
+_DRIVES = 3  # the third number of the seeds of drives: neither those of recordings, nor of lessons, nor of trials
 
 
 @dataclass(frozen=True)
@@ -103,8 +104,9 @@ class Simulated(Beginnings):
         return replace(begun, instruction=chosen.instruction, snapshot=replace(begun.snapshot, task=task))
 
     def _fresh(self, chosen: Beginning) -> Begun:
-        (start,) = self.table.starts(chosen.family, 1, chosen.seed, chosen.another, chosen.distractors)
-        return self._standing(start)
+        simulator, look = self.table.table, self.table.config.appearance
+        simulator.reset((chosen.seed, 0, _DRIVES), chosen.family, chosen.distractors, look, chosen.another)
+        return self._standing(simulator.save())
 
     def _standing(self, start: Snapshot) -> Begun:
         still = stand_still(self.table.spec, torch.zeros(1, 0, self.table.spec.dims), self.context - 1)
