@@ -44,6 +44,8 @@ class Play(Benchmark):
     """How many actions a timed drive has."""
     keys: int = 100
     """How many keys are pressed through the websocket."""
+    threads: int = 1
+    """How many CPU threads compute. 0 is one a core; small models are slower on more than one."""
     steps: int = 4
     """How many denoising steps generate a frame."""
 

@@ -16,7 +16,6 @@ from rslwm.compute import ComputeConfig
 from rslwm.model.sampler import SamplingConfig
 from rslwm.play.playground import PlayConfig, open_playground, resolve
 from rslwm.play.server import address, listener, server
-from rslwm.processes import cores
 
 TOKEN = "RSLWM_TOKEN"
 _DEFAULTS = PlayConfig()
@@ -53,12 +52,10 @@ class Play:
     """Where it listens."""
     port: int = 8765
     """Where it listens; 0 is any free port."""
-    threads: int = 0
-    """How many CPU threads compute. 0 is one a core."""
     compute: ComputeConfig = field(default_factory=ComputeConfig)
 
     def run(self) -> None:
-        torch.set_num_threads(self.threads or cores())
+        torch.set_num_threads(self.compute.threads)  # small models are slower on more
         token = os.environ.get(TOKEN, "")
         listening = listener(self.host, self.port, token)  # what can't be had is said before anything is loaded
         found = [] if self.sim and not self.checkpoints and not self.of_run else resolve(self.checkpoints, self.of_run)

@@ -161,6 +161,7 @@ def listener(host: str, port: int, token: str) -> socket.socket:
     found = socket.socket(family, socket.SOCK_STREAM)
     found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     found.bind((host, port))
+    found.listen()  # who comes before the server runs waits
     return found
 
 
