@@ -42,7 +42,7 @@ def greeted(connection: Any) -> Said:
     return hears(connection, "frames")
 
 
-def asks(connection: Any, kind: str, **question: object) -> Said:
+def asks(connection: Any, kind: str, /, **question: object) -> Said:
     connection.send(json.dumps(question))
     return hears(connection, kind)
 

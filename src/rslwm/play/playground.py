@@ -105,6 +105,11 @@ class Playground:
         ladder = policies.names() if self.truth else []
         return (*self.config.policies, *reversed(ladder))
 
+    def close(self) -> None:
+        """Free the graphics context, in the thread that drew; the next frame opens another, in its own thread."""
+        for pane in self.panes:
+            pane.world.close()
+
     def pane(self, name: str) -> Pane:
         """Raises ConfigError: there is none of that name."""
         for pane in self.panes:

@@ -81,6 +81,11 @@ class Visits:
         self.open: set[Conversation] = set()
         self._coming = 0
 
+    def close(self) -> None:
+        """End all work."""
+        self.pool.submit(self.ground.close).result()
+        self.pool.shutdown()
+
     async def visit(self, websocket: Any) -> None:
         """From the first message, which holds the token, until the page is closed."""
         disconnected = needs("starlette.websockets").WebSocketDisconnect
@@ -183,13 +188,18 @@ def address(listening: socket.socket, host: str, token: str) -> str:
 
 @contextmanager
 def serving(ground: Playground, token: str = "") -> Iterator[tuple[str, Visits]]:
-    """A server of this process, at any free port of this machine: its ``host:port``, and who is there."""
+    """A server of this process, at any free port of this machine: its ``host:port``, and who is there.
+
+    Meanwhile the playground belongs to the server's own thread; who drew in it before must be the caller."""
+    ground.close()
     listening, found = listener("127.0.0.1", 0, token), server(ground, token)
     thread = threading.Thread(target=found.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
+    visits = found.config.app.state.visits
     try:
-        yield f"127.0.0.1:{listening.getsockname()[1]}", found.config.app.state.visits
+        yield f"127.0.0.1:{listening.getsockname()[1]}", visits
     finally:
         found.should_exit = True
         thread.join()
+        visits.close()
         listening.close()
