@@ -18,6 +18,7 @@ PICTURE = ROOT / "docs" / "floors.svg"
 
 SAYS = {
     "cli": "commands; flags are generated from the dataclasses",
+    "play": "driving by hand: sessions, server, page",
     "report": "the page, the figures",
     "reproduce": "the paper's numbers and ours, as ledgers",
     "bench": "how fast is it on this machine",

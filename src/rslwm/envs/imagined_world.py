@@ -117,6 +117,11 @@ class ImaginedWorld(World):
                 moved[group[row]] = after(before, now)
         return self._judged([moved[b] for b in range(len(moments))])
 
+    @staticmethod
+    def latents(moment: Moment) -> Tensor:
+        """The frames (T, h, w, C) that a moment consists of: those that it began with, later a single one."""
+        return moment.state.together.latents[moment.state.number]
+
     def _judged(self, moments: list[Moment]) -> list[Moment]:
         """With success as the judge says. Raises DataError: that isn't one answer for each."""
         if self.judge is None:
