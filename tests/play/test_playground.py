@@ -7,7 +7,9 @@ import pytest
 
 from grounds import COMPUTE, PLAY, ground, skipping
 from rslwm.play.playground import Pane, PlayConfig, Playground, imagined, open_playground, probe_of, resolve
+from rslwm.registry import UnknownName
 from rslwm.serialisation import ConfigError
+from rslwm.shipping import names
 from rslwm.sim.tabletop import SPEC
 from rslwm.types import DataError
 
@@ -20,9 +22,14 @@ def test_without_names_all_of_a_run_are_played(tmp_path: Path) -> None:
     assert [path.name for path in resolve([], tmp_path)] == ["a", "b"]
 
 
-def test_nothing_to_play_says_what_would_be(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="--run runs/demo"):
-        resolve([], None)
+def test_without_a_run_those_are_played_that_come_with_the_package() -> None:
+    assert [path.name for path in resolve([], None)] == [name.partition("@")[0] for name in names()]
+    assert resolve(["small-vae@tabletop"], None)[0].name == "small-vae"
+    with pytest.raises(UnknownName, match="Shipped: "):
+        resolve(["nothing@tabletop"], None)
+
+
+def test_a_run_without_world_models_says_what_to_wait_for(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no world model"):
         resolve([], tmp_path)
 

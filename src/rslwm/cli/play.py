@@ -30,13 +30,15 @@ class Play:
     while one drives. Others than this machine may connect only with the token in the environment variable RSLWM_TOKEN.
 
     For instance:
+      rslwm play                                                 those that come with the package
+      rslwm play small-vae@tabletop
       rslwm play runs/demo/checkpoints/small-vae runs/demo/checkpoints/small-dino+16
       rslwm play --run runs/demo
       rslwm play --sim
     """
 
     checkpoints: tyro.conf.Positional[list[str]] = field(default_factory=list)
-    """Folders of world models, one after the other."""
+    """World models, one after the other: folders, or names such as small-vae@tabletop; all shipped ones without any."""
     of_run: Annotated[Path | None, tyro.conf.arg(name="run")] = None
     """Without folders: play all world models of this run."""
     sim: bool = False

@@ -25,6 +25,8 @@ from rslwm.model.world_model import WorldModel
 from rslwm.play.beginnings import Beginnings, Recordings, Simulated
 from rslwm.run.runner import Runner
 from rslwm.serialisation import ConfigError, load
+from rslwm.shipping import located
+from rslwm.shipping import names as shipped
 from rslwm.study.checkpoint import clip_settings, open_corpus, run_folder
 from rslwm.study.config import StudyConfig
 from rslwm.study.graph import Study
@@ -119,18 +121,18 @@ class Playground:
 
 
 def resolve(names: Sequence[str], run: Path | None) -> list[Path]:
-    """The checkpoint folders that names stand for; without names those of a run. Raises ConfigError: there are none."""
-    if names:
-        return [Path(name) for name in names]
-    found = sorted(path.parent for path in (run / "checkpoints").glob("*/config.yaml")) if run else []
-    if found:
+    """The checkpoint folders that names stand for, ``NAME@COLLECTION`` or paths; without names those of a run, and
+    without a run those that come with the package.
+
+    Raises:
+        ConfigError: the run holds none.
+        UnknownName: nothing of that name is shipped.
+    """
+    if names or not run:
+        return [located(name) for name in names or shipped()]
+    if found := sorted(path.parent for path in (run / "checkpoints").glob("*/config.yaml")):
         return found
-    if run:
-        raise ConfigError(
-            f"--run {run}: {run / 'checkpoints'} holds no world model; let `rslwm compare` or `train` end"
-        )
-    ways = "its folder (runs/demo/checkpoints/small-vae), --run runs/demo for all of a run, or --sim for the simulator"
-    raise ConfigError(f"name a world model to play: {ways}. `rslwm train demo --latents small-vae` trains one")
+    raise ConfigError(f"--run {run}: {run / 'checkpoints'} holds no world model; let `rslwm compare` or `train` end")
 
 
 def open_playground(
