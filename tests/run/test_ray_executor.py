@@ -25,7 +25,15 @@ pytestmark = [needs_ray, pytest.mark.slow]
 def cluster():
     import ray
 
-    ray.init("local", num_cpus=2, include_dashboard=False, object_store_memory=100 << 20, logging_level="warning")
+    options = {"include_dashboard": False, "object_store_memory": 100 << 20, "logging_level": "warning"}
+    for attempt in range(3):  # Ray gives its own processes 30 seconds to start, which a busy machine may not
+        try:
+            ray.init("local", num_cpus=2, **options)
+            break
+        except Exception:
+            ray.shutdown()
+            if attempt == 2:
+                raise
     yield
     ray.shutdown()
 

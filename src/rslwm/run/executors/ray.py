@@ -82,7 +82,7 @@ class Ray(Elsewhere):
             options = {"num_cpus": count, "include_dashboard": False, "object_store_memory": OBJECT_STORE}
         try:
             self.ray.init(self.address, log_to_driver=False, logging_level="warning", **options)
-        except (ConnectionError, ValueError, RuntimeError) as error:
+        except Exception as error:  # Ray raises this very class, too, where a machine is too slow to start it
             remedy = "Start it with `ray start --head`, or name another one: --executor 'ray[address=HOST:PORT]'"
             raise ConfigError(f"executor: no Ray cluster answers at {self.address!r}: {error}. {remedy}.") from None
         self._connected = True
