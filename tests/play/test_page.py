@@ -47,9 +47,18 @@ def page(address: str, wrong: list[str]) -> Iterator[Any]:
         own = (address, "data:", "blob:")
         page.on("request", lambda sent: None if sent.url.startswith(own) else wrong.append(sent.url))
         page.goto(address)
-        page.wait_for_function("window.play && play.nodes().length === 1")
+        until(page, "window.play && play.nodes().length === 1")
         yield page
         browser.close()
+
+
+def until(page: Any, expression: str, seconds: float = 300) -> None:
+    """Asks again and again: the page's policy lets nobody evaluate a string in it."""
+    for _ in range(int(20 * seconds)):
+        if page.evaluate(expression):
+            return
+        page.wait_for_timeout(50)
+    raise AssertionError(f"{expression} isn't so after {seconds:g} s")
 
 
 def depth(page: Any) -> int:
@@ -61,7 +70,7 @@ def test_two_hundred_actions_by_keys_leave_the_console_silent(page: Any, wrong: 
     for number in range(1, 11):
         key = KEYS[number - 1]
         page.keyboard.down(key)
-        page.wait_for_function(f"play.nodes()[play.here()].depth >= {20 * number}")
+        until(page, f"play.nodes()[play.here()].depth >= {20 * number}")
         page.keyboard.up(key)
     assert depth(page) >= 200
     assert wrong == []
@@ -69,7 +78,7 @@ def test_two_hundred_actions_by_keys_leave_the_console_silent(page: Any, wrong: 
 
 def test_a_held_key_moves_the_hand_and_a_released_one_stops_it(page: Any, wrong: list[str]) -> None:
     page.keyboard.down("KeyD")
-    page.wait_for_function("play.nodes()[play.here()].depth >= 3")
+    until(page, "play.nodes()[play.here()].depth >= 3")
     page.keyboard.up("KeyD")
     page.wait_for_timeout(1500)
     stopped = depth(page)
@@ -85,26 +94,26 @@ def test_undo_reset_and_the_slider_go_through_what_happened(page: Any) -> None:
         page.wait_for_timeout(400)
     before = depth(page)
     page.keyboard.press("Backspace")
-    page.wait_for_function(f"play.nodes()[play.here()].depth === {before - 1}")
+    until(page, f"play.nodes()[play.here()].depth === {before - 1}")
     page.locator("#scrub").focus()
     page.keyboard.press("End")
-    page.wait_for_function(f"play.nodes()[play.here()].depth === {before}")
+    until(page, f"play.nodes()[play.here()].depth === {before}")
     page.locator("#reset").click()
-    page.wait_for_function("play.nodes()[play.here()].depth === 0")
+    until(page, "play.nodes()[play.here()].depth === 0")
 
 
 def test_a_link_opens_the_same_drive(page: Any, address: str, wrong: list[str]) -> None:
     page.keyboard.down("KeyW")
-    page.wait_for_function("play.nodes()[play.here()].depth >= 4")
+    until(page, "play.nodes()[play.here()].depth >= 4")
     page.keyboard.up("KeyW")
     page.wait_for_timeout(1500)
     driven = page.evaluate("play.nodes().map((node) => node.action)")
     page.click("#share")
-    page.wait_for_function("document.getElementById('link').value")
+    until(page, "document.getElementById('link').value")
     link = page.input_value("#link")
     page.goto("about:blank")
     page.goto(link)
-    page.wait_for_function(f"window.play && play.nodes().length === {len(driven)}")
+    until(page, f"window.play && play.nodes().length === {len(driven)}")
     assert page.evaluate("play.nodes().map((node) => node.action)") == driven
     assert wrong == []
 

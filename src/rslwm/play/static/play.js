@@ -133,7 +133,7 @@ function describe(pane, shown) {
   const flags = Object.entries(LABELS).filter(([name]) => shown[name] !== null).map(([name, label]) => `<span class="tag ${shown[name] ? "on" : ""}">${label}</span>`);
   pane.figure.querySelector(".flags").innerHTML = flags.join("");
   const rows = Object.entries(MEASURES).filter(([name]) => shown[name] !== null).map(([name, label]) => {
-    const what = pane.imagined ? label : label.replace("off by", "reader's error");
+    const what = pane.imagined ? label : label.replace("off", "misread");
     return `<dt>${what}</dt><dd>${shown[name].toFixed(2)} ${UNITS[name]}</dd>`;
   });
   rows.push(`<dt>took</dt><dd>${shown.ms.toFixed(0)} ms</dd>`);
@@ -311,6 +311,8 @@ const clicks = {
   },
 };
 for (const [id, does] of Object.entries(clicks)) $(id).addEventListener("click", does);
+// Whoever clicked with a pointer goes on with keys: Space is the gripper's then, not the button's.
+addEventListener("click", (event) => event.detail && event.target.closest("button")?.blur());
 for (const button of document.querySelectorAll("[data-save]")) button.addEventListener("click", () => save(button.dataset.save));
 $("measure").addEventListener("change", drawn);
 $("scrub").addEventListener("input", () => { const node = branch()[$("scrub").value]; if (node && !busy) tell({ do: "go", number: node.number }); });
