@@ -29,7 +29,7 @@ def test_an_expert_acts_in_the_simulator_and_its_actions_in_a_world_model(
 ) -> None:
     space = LatentSpace(SpaceConfig(reference=f"{plugin}:PatchMean", image_size=64))
     model = WorldModel(space, SPEC, WorldModelConfig(), torch.Generator().manual_seed(0))
-    model.save(tmp_path / "runs/demo/checkpoints/small-vae")
+    model.save(tmp_path / "runs/mine/checkpoints/small-vae")
     monkeypatch.chdir(tmp_path)
     names: dict = {}
     for block in BLOCKS[:2]:
@@ -70,7 +70,7 @@ def test_both_worlds_are_played_through_gymnasium(
     data = DataConfig(sim=SimConfig(episodes=2, min_steps=4, max_steps=4))
     spec, drawn = SPEC.composed(data.frame_skip), torch.Generator().manual_seed(0)
     model = WorldModel(LatentSpace(space), spec, WorldModelConfig(dit=TINY), drawn, data=data)
-    model.save(tmp_path / "runs/demo/checkpoints/small-vae")
+    model.save(tmp_path / "runs/mine/checkpoints/small-vae")
     monkeypatch.chdir(tmp_path)
     exec(compile(BLOCKS[4], str(PAGE), "exec"), {})
     shown = [line for line in capsys.readouterr().out.splitlines() if line.startswith("(")]

@@ -21,7 +21,7 @@ BLOCKS = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | 
 def test_a_checkpoint_plans(tmp_path: Path, plugin: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     space = LatentSpace(SpaceConfig(reference=f"{plugin}:PatchMean", image_size=64))
     model = WorldModel(space, end_effector_spec(0.05, 0.25), WorldModelConfig(), torch.Generator().manual_seed(0))
-    model.save(tmp_path / "runs/demo/checkpoints/small-vae")
+    model.save(tmp_path / "runs/mine/checkpoints/small-vae")
     monkeypatch.chdir(tmp_path)
     names: dict = {}
     for block in BLOCKS[:2]:

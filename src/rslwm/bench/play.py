@@ -31,7 +31,7 @@ class Play(Benchmark):
 
     For instance:
       rslwm bench play --run runs/demo
-      rslwm bench play runs/demo/checkpoints/small-vae --steps 10 --out runs/bench
+      rslwm bench play small-vae@tabletop --steps 10 --out runs/bench
     """
 
     checkpoints: tyro.conf.Positional[list[str]] = field(default_factory=list)

@@ -31,11 +31,11 @@ class Policy(Benchmark):
     """Measure how fast a policy is tried inside a world model, and its trials are judged.
 
     For instance:
-      rslwm bench policy runs/demo/checkpoints/small-vae
-      rslwm bench policy runs/demo/checkpoints/small-vae --trials 200 --out runs/bench
+      rslwm bench policy small-vae@tabletop
+      rslwm bench policy small-vae@tabletop --trials 200 --out runs/bench
     """
 
-    checkpoint: tyro.conf.Positional[Path] = Path("runs/demo/checkpoints/small-vae")
+    checkpoint: tyro.conf.Positional[Path] = Path("small-vae@tabletop")
     """Folder of the world model, or the name of a shipped one, NAME@COLLECTION."""
     policy: str = ""
     """A policy of the ladder; the middle one by default."""

@@ -73,9 +73,9 @@ class Rollout(CheckpointCommand):
     between its floor (the last frame copied) and its ceiling (encode and decode the truth).
 
     For instance:
-      rslwm rollout runs/demo/checkpoints/small-vae --out runs/rollout
+      rslwm rollout runs/mine/checkpoints/small-vae --out runs/rollout
       rslwm rollout small-vae@tabletop --episodes 40 --out runs/rollout
-      rslwm rollout runs/demo/checkpoints/small-vae --data lerobot:my_robot --future 16 --out runs/rollout
+      rslwm rollout runs/mine/checkpoints/small-vae --data lerobot:my_robot --future 16 --out runs/rollout
     """
 
     seen: bool = False
@@ -135,8 +135,8 @@ class Evaluate(CheckpointCommand):
     what is printed as verdict.json.
 
     For instance:
-      rslwm eval runs/demo/checkpoints/small-vae --out runs/eval
-      rslwm eval runs/demo/checkpoints/small-vae --data lerobot:my_robot --evaluation.rollouts.clips 128 --out runs/eval
+      rslwm eval runs/mine/checkpoints/small-vae --out runs/eval
+      rslwm eval runs/mine/checkpoints/small-vae --data lerobot:my_robot --evaluation.rollouts.clips 128 --out runs/eval
     """
 
     seen: bool = False

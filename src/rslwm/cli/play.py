@@ -32,7 +32,7 @@ class Play:
     For instance:
       rslwm play                                                 those that come with the package
       rslwm play small-vae@tabletop
-      rslwm play runs/demo/checkpoints/small-vae runs/demo/checkpoints/small-dino+16
+      rslwm play runs/mine/checkpoints/small-vae runs/mine/checkpoints/small-dino+16
       rslwm play --run runs/demo
       rslwm play --sim
     """
