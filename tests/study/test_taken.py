@@ -17,7 +17,7 @@ from rslwm.run.stage import closure
 from rslwm.study.config import StudyConfig
 from rslwm.study.estimate import frame_costs
 from rslwm.study.graph import Study
-from rslwm.study.stages.base import DataStage, FramesStage
+from rslwm.study.stages.base import DataStage, FramesStage, Sizes
 from rslwm.study.stages.decoder import DecoderStage
 from rslwm.study.stages.latents import SPACE, LatentsStage
 from rslwm.study.stages.taken import TakenSpaceStage
@@ -97,6 +97,11 @@ def test_it_costs_what_it_cost_where_it_was_trained(checkpoint: Path, corpus: Co
         for text, name in (("small-dino+4", "small-dino+4"), (f"mine={checkpoint}", "mine"))
     ]
     assert costs[0] == costs[1]
+
+
+def test_its_latents_are_encoded_from_frames(checkpoint: Path, corpus: Corpus) -> None:
+    latents = first(tiny(corpus, f"mine={checkpoint}")).pull(LatentsStage)
+    assert latents.demand(Sizes(100)).flops == 100 * (latents.fitted.encode_flops + latents.fitted.compress_flops)
 
 
 # ------------------------------------------------------------------------------------------------------------- no leak

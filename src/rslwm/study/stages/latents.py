@@ -182,7 +182,7 @@ class LatentsStage(Encoded):
         return self.fitted.encode_flops + self.fitted.compress_flops
 
     def demand(self, sizes: Sizes) -> Demand:
-        every = self.fitted.compress_flops or self.fitted.encode_flops  # an adapted space is made of the features
+        every = self.fitted.compress_flops if self.features else self.flops_per_frame
         return self.kept(sizes, self.fitted.settings, every)
 
     def run(self, work: Workspace) -> None:
