@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 import toy_stages as toys
-from clusters import needs_ray
+from clusters import needs_ray, seen_by_others
 from rslwm.run.events import EVENTS
 from rslwm.run.executors.ray import Ray, RayConfig
 from rslwm.run.perform import Done, Job
@@ -28,7 +28,10 @@ def cluster():
     options = {"include_dashboard": False, "object_store_memory": 100 << 20, "logging_level": "warning"}
     for attempt in range(3):  # Ray gives its own processes 30 seconds to start, which a busy machine may not
         try:
-            ray.init("local", num_cpus=2, **options)
+            with pytest.MonkeyPatch.context() as patch:
+                for name, value in seen_by_others().items():
+                    patch.setenv(name, value)
+                ray.init("local", num_cpus=2, **options)
             break
         except Exception:
             ray.shutdown()
@@ -72,12 +75,14 @@ def test_a_stage_whose_worker_is_killed_goes_on_and_its_advance_is_heard_of(tmp_
     checkpoint, seen = job.partial / "count", []
     while not (checkpoint.exists() and int(checkpoint.read_text()) >= 20):
         seen += executor.poll(0.1)
+        assert executor.running, seen
     worker, helper = map(int, (job.partial / "pids").read_text().split())
     for pid in (worker, helper):
         os.kill(pid, signal.SIGKILL)
-    while not seen or not isinstance(seen[-1][1], Done):
+    while executor.running:
         seen += executor.poll(0.2)
     executor.close()
+    assert isinstance(seen[-1][1], Done)
     assert (job.folder / "result.txt").read_text() == "80"
     assert StageRecord.read(job.folder).attempts == 2
     first, second = [line.split()[0] for line in (tmp_path / "trace").read_text().splitlines()]

@@ -69,8 +69,9 @@ def runner(root: Path, executor: str = SUBMITIT, jobs: int = 2, **options) -> Ru
 
 def until_done(executor: Slurm) -> list:
     seen: list = []
-    while not seen or not isinstance(seen[-1][1], Done):
+    while executor.running:
         seen += executor.poll(0.2)
+    assert isinstance(seen[-1][1], Done)
     return seen
 
 
@@ -91,6 +92,7 @@ def test_a_preempted_stage_is_started_again_and_goes_on(tmp_path):
     checkpoint = job.partial / "count"
     while not (checkpoint.exists() and int(checkpoint.read_text()) >= 15):
         executor.poll(0.1)
+        assert executor.running
     worker, helper = map(int, (job.partial / "pids").read_text().split())
     os.kill(helper, signal.SIGKILL)
     os.kill(worker, signal.SIGUSR2)

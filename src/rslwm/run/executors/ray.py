@@ -69,9 +69,8 @@ class Ray(Elsewhere):
             request = self._request(job)
             if not any(_fits(request, node) for node in nodes):
                 raise ConfigError(self._refusal(job, request, nodes))
-        self.jobs = self._limit or max(
-            1, sum(int(node.get("CPU", 0) // self._request(jobs[0])["CPU"]) for node in nodes)
-        )
+        least = min(self._request(job)["CPU"] for job in jobs)
+        self.jobs = self._limit or max(1, sum(int(node.get("CPU", 0.0) // least) for node in nodes))
 
     def _connect(self, cpus: int) -> None:
         if self.ray.is_initialized():
