@@ -87,6 +87,9 @@ class Beginnings(ABC):
     def begin(self, chosen: Beginning) -> Begun:
         """Raises ConfigError: there is no such beginning."""
 
+    def close(self) -> None:  # noqa: B027
+        """Free what it draws with."""
+
 
 class Simulated(Beginnings):
     """Of the simulator: fresh tables that no recording has, and the recording that the configuration describes,
@@ -102,6 +105,9 @@ class Simulated(Beginnings):
         assert begun.snapshot is not None
         task = replace(begun.snapshot.task, instruction=chosen.instruction)
         return replace(begun, instruction=chosen.instruction, snapshot=replace(begun.snapshot, task=task))
+
+    def close(self) -> None:
+        self.table.close()
 
     def _fresh(self, chosen: Beginning) -> Begun:
         simulator, look = self.table.table, self.table.config.appearance

@@ -109,6 +109,7 @@ class Playground:
 
     def close(self) -> None:
         """Free the graphics context, in the thread that drew; the next frame opens another, in its own thread."""
+        self.beginnings.close()
         for pane in self.panes:
             pane.world.close()
 

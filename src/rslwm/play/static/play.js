@@ -6,7 +6,7 @@ import { Wire } from "./wire.js";
 
 const $ = (id) => document.getElementById(id);
 const dark = matchMedia("(prefers-color-scheme: dark)");
-const MEASURES = { latent: "latents off by", hand_cm: "hand off by", thing_cm: "object off by", asked: "action off by" };
+const MEASURES = { latent: "latents off", hand_cm: "hand off", thing_cm: "object off", asked: "action off" };
 const UNITS = { latent: "σ", hand_cm: "cm", thing_cm: "cm", asked: "" };
 const LABELS = { touched: "touches", held: "holds", done: "done" };
 
