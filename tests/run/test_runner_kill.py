@@ -52,8 +52,7 @@ def interrupted(tmp_path):
         process = subprocess.Popen(
             [sys.executable, "-c", f"import toy_stages; toy_stages.main({str(tmp_path)!r}, {executor!r})"],
             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-            stdout=subprocess.PIPE,
-            text=True,
+            stdout=(tmp_path / "output").open("w"),  # not a pipe, which what outlives the run would hold open
             start_new_session=True,
             # A background job of a script inherits "ignore SIGINT"; Python then never raises KeyboardInterrupt.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
@@ -65,8 +64,8 @@ def interrupted(tmp_path):
         if executor != "local":  # nothing there leads a process group that its stage's own processes belong to
             os.kill(pids.pop(), signal.SIGKILL)
         send(process.pid, number)
-        output, _ = process.communicate(timeout=PATIENCE)
-        return process, output, pids
+        process.wait(PATIENCE)
+        return process, (tmp_path / "output").read_text(), pids
 
     return interrupt
 
