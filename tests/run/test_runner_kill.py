@@ -22,6 +22,8 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks processes
 
 PATIENCE = 40.0
 """Seconds; less than the stage's own process sleeps, and far more than anything takes here."""
+START = 120.0
+"""Seconds to begin; a busy machine starts Ray in half a minute."""
 
 
 def wait_for(condition, seconds: float = PATIENCE) -> bool:
@@ -58,7 +60,9 @@ def interrupted(tmp_path):
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         checkpoint = partial / "count"
-        assert wait_for(lambda: checkpoint.exists() and int(checkpoint.read_text()) >= 15)
+        if not wait_for(lambda: checkpoint.exists() and int(checkpoint.read_text()) >= 15, START):
+            process.kill()
+            pytest.fail(f"it didn't get that far in {START:.0f} s: {(tmp_path / 'output').read_text()}")
         pids = [int(pid) for pid in (partial / "pids").read_text().split()]
         assert not any(map(gone, pids))
         if executor != "local":  # nothing there leads a process group that its stage's own processes belong to
