@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 import toy_stages as toys
-from clusters import RAY, SLURM, SUBMITIT, needs_submitit
+from clusters import RAY, SLURM, SUBMITIT, needs_ray, needs_submitit
 from rslwm.run.runner import Runner
 from rslwm.run.stage import StageRecord
 
@@ -22,6 +22,8 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks processes
 
 PATIENCE = 40.0
 """Seconds; less than the stage's own process sleeps, and far more than anything takes here."""
+START = 120.0
+"""Seconds to begin; a busy machine starts Ray in half a minute."""
 
 
 def wait_for(condition, seconds: float = PATIENCE) -> bool:
@@ -58,7 +60,9 @@ def interrupted(tmp_path):
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         checkpoint = partial / "count"
-        assert wait_for(lambda: checkpoint.exists() and int(checkpoint.read_text()) >= 15)
+        if not wait_for(lambda: checkpoint.exists() and int(checkpoint.read_text()) >= 15, START):
+            process.kill()
+            pytest.fail(f"it didn't get that far in {START:.0f} s: {(tmp_path / 'output').read_text()}")
         pids = [int(pid) for pid in (partial / "pids").read_text().split()]
         assert not any(map(gone, pids))
         if executor != "local":  # nothing there leads a process group that its stage's own processes belong to
@@ -74,9 +78,8 @@ def counted_from(tmp_path: Path) -> list[str]:
     return [line.split()[0] for line in (tmp_path / "trace").read_text().splitlines() if "from-" in line]
 
 
-@pytest.mark.parametrize("executor", ["local", RAY])
-def test_a_killed_run_leaves_no_process_behind_and_resumes(tmp_path, interrupted, executor):
-    _, _, pids = interrupted(os.kill, signal.SIGKILL, executor)
+def test_a_killed_run_leaves_no_process_behind_and_resumes(tmp_path, interrupted):
+    _, _, pids = interrupted(os.kill, signal.SIGKILL, "local")
     assert wait_for(lambda: all(map(gone, pids))), "the worker or its stage's own process outlived the run"
 
     quick, slow = stages = toys.counting_chain(tmp_path)
@@ -93,6 +96,19 @@ def test_a_killed_run_leaves_no_process_behind_and_resumes(tmp_path, interrupted
     assert record.attempts == 2
     assert record.seconds > noted + (40 - resumed_at) * 0.05
     assert StageRecord.read(folders[quick]).attempts == 1
+
+
+@needs_ray
+@pytest.mark.slow
+def test_a_killed_run_on_ray_leaves_no_worker_behind_and_goes_on(tmp_path, interrupted):
+    """Ray ends the worker some seconds after the run; the stage may end before that."""
+    _, _, pids = interrupted(os.kill, signal.SIGKILL, "ray")
+    assert wait_for(lambda: all(map(gone, pids)))
+    _, slow = stages = toys.counting_chain(tmp_path)
+    folders = Runner(tmp_path / "out", jobs=2, console=Console(file=io.StringIO(), width=200)).run(stages).folders
+    assert (folders[slow] / "result.txt").read_text() == "40"
+    assert "from-0" not in counted_from(tmp_path)[1:]
+    assert (tmp_path / "trace").read_text().count("start quick") == 1
 
 
 @needs_submitit
