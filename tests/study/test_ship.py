@@ -13,7 +13,7 @@ from rslwm.data.config import DataConfig
 from rslwm.data.corpus import Corpus
 from rslwm.latents.space import LatentSpace
 from rslwm.model.world_model import WorldModel
-from rslwm.run.executors import EXECUTORS
+from rslwm.run.executors.base import EXECUTORS
 from rslwm.serialisation import ConfigError, dump
 from rslwm.shipping import SHIPPED, Card, located, names, sums
 from rslwm.sim.config import SimConfig

@@ -142,9 +142,9 @@ def test_every_shipped_record_belongs_to_the_preset_of_its_name():
     assert "demo" in {noise.name for noise in records}
     for noise in records:
         here = replace(
-            made(trained(), FROM_SCRATCH[noise.name]),
+            made(trained(), FROM_SCRATCH[noise.name]).taking([]),
             size=noise.made.size,
             versions=Study(FROM_SCRATCH[noise.name]).editions,
         )
-        assert here.unlike(noise.made, made(trained(), StudyConfig())) == (), noise.name
+        assert here.unlike(noise.made, made(trained(), StudyConfig()).taking([])) == (), noise.name
         assert noise.freedom > 3

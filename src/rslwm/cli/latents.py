@@ -147,7 +147,9 @@ class List:
             for name, what in SANITY.items():
                 screen.print(f"  {name}: {what}", highlight=False)
             if shipped := names():
-                screen.print(f"Trained already, and shipped: {', '.join(shipped)}", highlight=False)
+                screen.print("Trained already, and shipped:", highlight=False)
+                for name in shipped:
+                    screen.print(f"  {name}", highlight=False, markup=False)
         for name, why in broken.items():
             screen.print(f"{name} can't be opened: {why}", markup=False)
 
