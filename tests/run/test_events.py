@@ -66,3 +66,4 @@ def test_a_file_that_cannot_be_written_stops_nothing(tmp_path):
     with EventLog(tmp_path / EVENTS) as log:
         log.started(A)
         log.finished(A, 1.0)
+    assert [*(tmp_path / EVENTS).iterdir()] == []

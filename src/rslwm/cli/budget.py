@@ -30,11 +30,11 @@ class MeasureBudget:
     A repetition in a folder that shares the pilot's stages trains only what is drawn again.
 
     For instance:
-      rslwm compare demo --metrics all --seeds 3 --out runs/pilot
+      rslwm compare demo --from-scratch --metrics all --seeds 3 --out runs/pilot
       mkdir -p runs/models && ln -s ../pilot/stages runs/models/stages
-      rslwm compare demo --metrics all --seeds 3 --world-model.redraw 1 --out runs/models
+      rslwm compare demo --from-scratch --metrics all --seeds 3 --world-model.redraw 1 --out runs/models
       rslwm budget runs/pilot --again runs/models --out budget.json
-      rslwm compare demo --seeds 5 --power --budget budget.json
+      rslwm compare demo --from-scratch --seeds 5 --power --budget budget.json
     """
 
     run_folder: tyro.conf.Positional[Path]
@@ -59,7 +59,8 @@ class MeasureBudget:
 def print_power(config: StudyConfig, path: Path | None) -> None:
     """Print what a study would detect; raises :class:`DataError` if there is no record, or it is damaged."""
     study = Study(config)
-    here, usual = (Circumstances.planned(_size(study), to_dict(c)) for c in (config, StudyConfig()))
+    size = study.compared[0].row.size
+    here, usual = (Circumstances.planned(size, to_dict(c)) for c in (config, StudyConfig()))
     record = closest(here, usual, [Budget.load(path)] if path else shipped())
     spaces = {variant.entry.name: variant.described.spec.family for variant in study.compared}
     counts = Counter(spaces.values())
@@ -72,10 +73,6 @@ def print_power(config: StudyConfig, path: Path | None) -> None:
         more = f" and {len(record.unlike) - TOLD} more" if len(record.unlike) > TOLD else ""
         screen.print(f"That isn't this study, and nobody knows by how much its chance is another: "
                      f"{'; '.join(record.unlike[:TOLD])}{more}.", markup=False)  # fmt: skip
-
-
-def _size(study: Study) -> str:
-    return study.compared[0].row.size
 
 
 def _components(record: Budget) -> Table:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import platform
-import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
@@ -156,19 +155,19 @@ def judge(folder: Path) -> Verdict:
     return verdict
 
 
-PUBLISHED = ("rows.parquet", "study.json", "config.yaml", "verdict.json", "training_noise.json")
-"""Of a run's folder, what its report is made of, without stages and videos."""
+PUBLISHED = ("study.json", "config.yaml", "verdict.json", "training_noise.json")
+"""Of a run's folder, what its report is made of beside the rows, without stages and videos."""
 
 
 def publish(folder: Path, out: Path) -> list[Path]:
     """Copy a run's rows, record, configuration and verdict, the home directory as ~; returns the copies."""
     out.mkdir(parents=True, exist_ok=True)
-    copies = [Path(shutil.copyfile(folder / name, out / name)) for name in PUBLISHED if (folder / name).is_file()]
-    Rows.load(folder / "rows.parquet").save(out / "rows.parquet")  # as small as this version makes it
-    for copy in copies:
-        if copy.suffix in (".json", ".yaml"):
-            copy.write_text(copy.read_text().replace(str(Path.home()), "~"))
-    return copies
+    rows = out / "rows.parquet"
+    Rows.load(folder / rows.name).save(rows)  # as small as this version makes it
+    told = [out / name for name in PUBLISHED if (folder / name).is_file()]
+    for copy in told:
+        copy.write_text((folder / copy.name).read_text().replace(str(Path.home()), "~"))
+    return [rows, *told]
 
 
 def write_training_noise(folder: Path, out: Path) -> TrainingNoise:
