@@ -61,3 +61,12 @@ def test_a_metric_of_no_spread_is_left_out():
 def test_three_spaces_tell_nothing():
     table = ROWS.where(np.isin(ROWS["latent"], ["a", "b", "c"]))
     assert predictions(table, METRICS) == ()
+
+
+def test_a_variant_of_the_target_on_its_own_rung_predicts_nothing():
+    metrics = METRICS | {
+        "cem_error": info("cem_error", higher_is_better=False, rung=4),
+        "exact": info("exact", rung=4),
+        "opposite": info("opposite", rung=3),
+    }
+    assert {p.metric for p in predictions(ROWS, metrics)} == {"opposite", "nothing"}

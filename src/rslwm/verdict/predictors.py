@@ -40,7 +40,7 @@ class Prediction:
 
 
 def predictions(rows: Rows, metrics: Mapping[str, MetricInfo]) -> tuple[Prediction, ...]:
-    """Of every target and every other metric of a run, the best predictor first; none with fewer than
+    """Of every target and every metric of a lower rung, the best predictor first; none with fewer than
     :data:`FEWEST` spaces."""
     rows = rows.where((rows["split"] == TEST) & (rows["family"] != REFERENCE))
     resampling = Resampling.of(rows, 0, 0.95, 0)  # no draws: the sample itself
@@ -52,10 +52,15 @@ def predictions(rows: Rows, metrics: Mapping[str, MetricInfo]) -> tuple[Predicti
         prediction
         for target in TARGETS
         for name in values
-        if target in values and name != target
+        if target in values and _cheaper(metrics[name], metrics[target])
         if (prediction := _predict(target, metrics[name], values[target], values[name]))
     ]
     return tuple(sorted(found, key=lambda p: (TARGETS.index(p.target), -p.rho, p.metric)))
+
+
+def _cheaper(info: MetricInfo, target: MetricInfo) -> bool:
+    """Whether a metric stands on a lower rung than the target, and so isn't one of its own variants."""
+    return info is not target and (info.rung is None or target.rung is None or info.rung < target.rung)
 
 
 def _values(rows: Rows, info: MetricInfo, resampling: Resampling) -> np.ndarray:
