@@ -153,7 +153,7 @@ class Slurm(Elsewhere):
         """submitit's, for a job like this one."""
         name = self.config.cluster
         executor = self.submitit.AutoExecutor(
-            _folder(job) / "%j", cluster=name, **{f"{name}_max_num_timeout": self.config.requeues}
+            self._logs(job), cluster=name, **{f"{name}_max_num_timeout": self.config.requeues}
         )
         executor.update_parameters(name=f"rslwm-{job.stage.kind}", timeout_min=self.config.minutes)
         if not self.here:
@@ -165,6 +165,11 @@ class Slurm(Elsewhere):
             executor.update_parameters(gpus_per_node=self.config.gpus)
         return executor
 
+    def _logs(self, job: Job) -> Path:
+        """Where submitit writes of a job: a folder a job, or one for all where it runs here, since such a process may
+        write before the folder that is named after it is made."""
+        return _folder(job) if self.here else _folder(job) / "%j"
+
     def _number(self, job: Job) -> Path:
         return _folder(job) / f"{job.folder.name}.job"
 
@@ -172,7 +177,7 @@ class Slurm(Elsewhere):
         """The Slurm job of an earlier run that is still at this stage, if there is one."""
         if self.here or not self._number(job).exists():
             return None
-        handle = self.submitit.SlurmJob(_folder(job) / "%j", self._number(job).read_text())
+        handle = self.submitit.SlurmJob(self._logs(job), self._number(job).read_text())
         state = handle.watcher.get_state(handle.job_id, mode="force")
         return handle if state.split(" ")[0] in ALIVE else None
 
