@@ -59,3 +59,17 @@ def test_columns_are_broadcast_with_the_last_axis_fastest():
 def test_a_column_that_is_missing_or_unknown_is_named():
     with pytest.raises(TypeError, match="missing or unknown columns: family, famly"):
         Rows.broadcast(**{**{k: v for k, v in ROW.items() if k != "family"}, "famly": "x"})
+
+
+def test_by_truth_rows_of_one_truth_are_neighbours_and_no_row_is_lost():
+    truths = np.arange(6.0).reshape(3, 2, 1)  # by unit and horizon
+    latents = np.array(["z", "a"])
+    rows = Rows.broadcast(
+        latent=latents, family="semantic", size="tiny", seed=0, metric="m", axis="fidelity",
+        unit=np.array(["e1", "e0", "e2"]).reshape(3, 1, 1), k=np.array([1, 2]).reshape(2, 1),
+        value=np.random.default_rng(0).normal(size=(3, 2, 2)), higher_is_better=True, target=truths,
+    )  # fmt: skip
+    shuffled = Rows({name: column[::-1] for name, column in rows.columns.items()}).by_truth()
+    assert shuffled["target"].reshape(6, 2).std(1).max() == 0
+    assert shuffled.distinct("latent") == ("a", "z")  # in the order of their first appearance
+    assert sorted(shuffled["value"].tolist()) == sorted(rows["value"].tolist())

@@ -17,7 +17,7 @@ from rslwm.evals.inverse_dynamics import InverseProbe
 from rslwm.evals.probe import TrainedProbe
 from rslwm.evals.readout import StateProbe, StateTargets
 from rslwm.evals.rollouts import Rollouts
-from rslwm.evals.rows import Rows
+from rslwm.evals.rows import Rows, numbered
 from rslwm.types import Role
 
 TRUST_AUC = MetricInfo(
@@ -129,8 +129,8 @@ def limit_for(rows: Rows, kept: float = 0.95) -> float:
         NotAvailable: no rollout is good.
     """
     rows = rows.where((rows["metric"] == TRUST_AUC.name) & (rows["role"] == "value"))
-    names = np.char.add(np.char.add(rows["unit"], " "), rows["window"].astype(str))
-    _, rollout = np.unique(names, return_inverse=True)
+    (_, unit), (windows, window) = numbered(rows["unit"]), numbered(rows["window"])
+    _, rollout = np.unique(unit * len(windows) + window, return_inverse=True)
     highest, left = np.full((2, rollout.max(initial=-1) + 1), -np.inf)
     np.maximum.at(highest, rollout, rows["value"])
     np.maximum.at(left, rollout, rows["target"])

@@ -25,8 +25,10 @@ DTYPES: dict[str, type] = {
 not means (correlations, AUC), the prediction that ``target`` is compared with. ``role`` says whether the row measures
 the space itself ("value"), its floor (knows nothing) or its ceiling (loses nothing).
 """
+ARROW = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
 TEST = "test"
 """The split of what is measured on held-out episodes as they were recorded; any other is the name of a perturbation."""
+BY_TRUTH = ("metric", "split", "role", "dim", "unit", "window", "k", "latent", "seed")
 _DEFAULTS = {"split": TEST, "k": 0, "target": np.nan, "window": 0, "dim": "", "role": "value"}
 
 TRUTH = "truth"
@@ -35,7 +37,8 @@ TRUTH = "truth"
 
 @dataclass(frozen=True)
 class Rows:
-    """Measurements by column; ``columns[name]`` is (rows,) with the dtype of :data:`DTYPES`."""
+    """Measurements by column; ``columns[name]`` is (rows,) with the dtype of :data:`DTYPES`, words as objects, of which
+    each is held once however many rows have it."""
 
     columns: Mapping[str, np.ndarray]
 
@@ -51,8 +54,7 @@ class Rows:
 
     def distinct(self, column: str) -> tuple:
         """The column's values, each once, in the order of their first appearance."""
-        values, first = np.unique(self.columns[column], return_index=True)
-        return tuple(values[np.argsort(first)].tolist())
+        return tuple(dict.fromkeys(self.columns[column].tolist()))
 
     @classmethod
     def broadcast(cls, **columns: Any) -> Rows:
@@ -66,19 +68,29 @@ class Rows:
         given = {**_DEFAULTS, **columns}
         if unlike := given.keys() ^ DTYPES.keys():
             raise TypeError(f"missing or unknown columns: {', '.join(sorted(unlike))}; rows have {', '.join(DTYPES)}")
-        spread = np.broadcast_arrays(*(np.asarray(given[name], dtype) for name, dtype in DTYPES.items()))
+        spread = np.broadcast_arrays(*(np.asarray(given[name], _dtype(name)) for name in DTYPES))
         return cls({name: column.ravel() for name, column in zip(DTYPES, spread, strict=True)})
 
     @classmethod
     def concatenate(cls, tables: Sequence[Rows]) -> Rows:
         """These tables' rows, in order."""
-        empty: dict[str, np.ndarray] = {name: np.array([], dtype) for name, dtype in DTYPES.items()}
+        empty: dict[str, np.ndarray] = {name: np.array([], _dtype(name)) for name in DTYPES}
         return cls({name: np.concatenate([empty[name], *(table[name] for table in tables)]) for name in DTYPES})
+
+    def by_truth(self) -> Rows:
+        """The same rows, those that measure against the same truth side by side, which makes their file a third
+        smaller; names are in the order of their first appearance."""
+        codes = []
+        for name in BY_TRUTH:
+            position = {value: i for i, value in enumerate(self.distinct(name))}
+            codes.append(np.fromiter((position[value] for value in self[name].tolist()), np.int32, len(self)))
+        order = np.lexsort(codes[::-1])
+        return Rows({name: column[order] for name, column in self.columns.items()})
 
     def save(self, path: Path) -> None:
         """Write parquet, atomically."""
         partial = path.with_name(path.name + ".partial")
-        table = pa.table({name: pa.array(column) for name, column in self.columns.items()})
+        table = pa.table({name: pa.array(column, ARROW[DTYPES[name]]) for name, column in self.columns.items()})
         numbers = [name for name, dtype in DTYPES.items() if dtype is float]
         names = [name for name in DTYPES if name not in numbers]
         pq.write_table(
@@ -104,8 +116,22 @@ class Rows:
         return cls({name: _to_numpy(table[name], dtype) for name, dtype in DTYPES.items()})
 
 
+def numbered(column: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A column's values, sorted, and each row's position among them, (rows,) int."""
+    if column.dtype != object:
+        return np.unique(column, return_inverse=True)
+    words = column.tolist()  # sorting a million of them would take a second
+    values = sorted({*words})
+    position = {word: i for i, word in enumerate(values)}
+    return np.array(values, object), np.fromiter((position[word] for word in words), int, len(words))
+
+
+def _dtype(name: str) -> type:
+    return object if DTYPES[name] is str else DTYPES[name]
+
+
 def _to_numpy(column: pa.ChunkedArray, dtype: type) -> np.ndarray:
     if dtype is not str or not len(column):
-        return column.to_numpy().astype(dtype)
-    words = column.combine_chunks().dictionary_encode()  # a million strings one by one would take a second
-    return np.array(words.dictionary.to_pylist(), str)[words.indices.to_numpy()]
+        return column.to_numpy().astype(object if dtype is str else dtype)
+    coded = column.combine_chunks().dictionary_encode()
+    return np.array(coded.dictionary.to_pylist(), object)[coded.indices.to_numpy()]

@@ -15,7 +15,7 @@ import numpy as np
 from scipy import stats as distributions
 
 from rslwm.evals.base import EPISODES, MetricInfo
-from rslwm.evals.rows import Rows
+from rslwm.evals.rows import Rows, numbered
 from rslwm.types import Role
 
 ROLES: tuple[Role, ...] = ("value", "floor", "ceiling")
@@ -53,16 +53,17 @@ class Resampling:
         """Draw episodes with replacement from those that occur in the rows, and so what else a metric, by name,
         ``counts``."""
         other = counts or {}
-        kinds = [other.get(metric, EPISODES) for metric in rows.distinct("metric")]
-        kind = np.array([other.get(metric, EPISODES) for metric in rows["metric"].tolist()])
+        metrics, metric = numbered(rows["metric"])
+        kinds = np.array([other.get(name, EPISODES) for name in metrics], object)
+        kind = kinds[metric]
         random, units, drawn = np.random.default_rng(seed), list[str](), [np.zeros((1 + draws, 0))]
         for name in sorted({*kinds}, key=lambda name: (name != EPISODES, name)):
-            own = np.unique(rows["unit"][kind == name]).tolist()
+            own = sorted({*rows["unit"][kind == name].tolist()})
             times = random.multinomial(len(own), np.full(len(own), 1 / len(own)), size=draws)
             units += own
             drawn.append(np.vstack([np.ones(len(own)), times]))
         seeds, spaces = tuple(np.unique(rows["seed"]).tolist()), rows.distinct("latent")
-        trained, episodes = _trained(rows, spaces, seeds), len(np.unique(rows["unit"][kind == EPISODES]))
+        trained, episodes = _trained(rows, spaces, seeds), len({*rows["unit"][kind == EPISODES].tolist()})
         return cls(spaces, seeds, tuple(units), np.hstack(drawn), confidence, trained, episodes)
 
 
@@ -189,7 +190,7 @@ def small_sample_factor(units: int, confidence: float) -> float:
 
 def _combinations(rows: Rows, names: Sequence[str]) -> tuple[list[tuple], np.ndarray]:
     """The combinations of these columns' values that occur, and each row's position among them."""
-    columns = [np.unique(rows[name], return_inverse=True) for name in names]
+    columns = [numbered(rows[name]) for name in names]
     shape = [max(len(values), 1) for values, _ in columns]
     found, cell = np.unique(np.ravel_multi_index([codes for _, codes in columns], shape), return_inverse=True)
     held = (values[codes].tolist() for (values, _), codes in zip(columns, np.unravel_index(found, shape), strict=True))
@@ -197,7 +198,7 @@ def _combinations(rows: Rows, names: Sequence[str]) -> tuple[list[tuple], np.nda
 
 
 def _positions(column: np.ndarray, known: Sequence) -> np.ndarray:
-    values, inverse = np.unique(column, return_inverse=True)
+    values, inverse = numbered(column)
     return np.array([known.index(v) for v in values.tolist()], int)[inverse]
 
 
