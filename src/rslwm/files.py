@@ -1,7 +1,8 @@
-"""JSON files, read strictly, and files that are written whole or not at all."""
+"""JSON files, read strictly, files that are written whole or not at all, and what a file holds as one number."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -32,3 +33,9 @@ def write_whole(path: Path, text: str) -> None:
     fresh = path.with_name(f"{path.name}.tmp")
     fresh.write_text(text)
     fresh.replace(path)
+
+
+def sha256(path: Path) -> str:
+    """Of a file's content, in hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

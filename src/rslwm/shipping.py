@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Iterable
@@ -10,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rslwm.files import read_json, write_whole
+from rslwm.files import read_json, sha256, write_whole
 from rslwm.registry import UnknownName
 from rslwm.serialisation import ConfigError, from_dict, to_dict
 from rslwm.types import DataError
@@ -103,7 +102,7 @@ class Card:
             path = folder / name
             if not path.is_file():
                 raise DataError(f"{path} does not exist, but {CARD} lists it; {remedy}")
-            if (found := _sha256(path)) != expected:
+            if (found := sha256(path)) != expected:
                 raise DataError(f"{path}: SHA-256 {found[:12]}..., but {CARD} says {expected[:12]}...; {remedy}")
         if more := [name for name in content(folder) if name not in self.files]:
             raise DataError(f"{folder / more[0]} is not in {CARD}; {remedy}")
@@ -119,7 +118,7 @@ def content(folder: Path) -> list[str]:
 
 def sums(folder: Path) -> dict[str, str]:
     """SHA-256 of each of these by its name."""
-    return {name: _sha256(folder / name) for name in content(folder)}
+    return {name: sha256(folder / name) for name in content(folder)}
 
 
 def names(shipped: Path | None = None) -> list[str]:
@@ -152,8 +151,3 @@ def located(named: Path | str) -> Path:
 def _listed(known: Iterable[str]) -> str:
     text = ", ".join(known)
     return f"Shipped: {text}." if text else "This package ships no world models; name the folder of one."
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -65,7 +65,7 @@ def test_reading_leaves_nothing_in_the_folder(folder: Path) -> None:
 def test_bytes_are_read_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fingerprint, "SETTLED_NS", 0)
     before = files_key(folder)
-    monkeypatch.setattr(fingerprint, "_sha256", lambda path: pytest.fail(f"{path} was read again"))
+    monkeypatch.setattr(fingerprint, "sha256", lambda path: pytest.fail(f"{path} was read again"))
     assert files_key(folder) == before
 
 
@@ -73,7 +73,7 @@ def test_a_file_that_was_written_just_now_is_read_again(folder: Path, monkeypatc
     """Two writes within a tick of the clock have the same times."""
     files_key(folder)
     read: list[Path] = []
-    monkeypatch.setattr(fingerprint, "_sha256", lambda path: read.append(path) or "sum")
+    monkeypatch.setattr(fingerprint, "sha256", lambda path: read.append(path) or "sum")
     files_key(folder)
     assert sorted(path.name for path in read) == ["info.json", "one.parquet"]
 

@@ -63,6 +63,7 @@ class Compare(Tracked):
       rslwm compare demo --seeds 3 --world-model.optim.steps 900 any field of the configuration is a flag
       rslwm compare demo --robustness light,camera,distractors   what is lost where training never was
       rslwm compare demo --against paper                         beside what the paper printed of such spaces
+      rslwm compare demo --cache s3://lab/stages                 fetch what others have made, and share what is made
       rslwm compare demo --estimate                              what it would do and take, without doing it
       rslwm compare demo --seeds 3 --power                       which differences it would find, without doing it
     """
@@ -100,7 +101,7 @@ class Compare(Tracked):
 
         command = shlex.join(["rslwm", *sys.argv[1:]])
         with tracked(self.track, self.config, out):
-            verdicts = compare(self.config, out, self.jobs, command, finish, self.executor)
+            verdicts = compare(self.config, out, self.jobs, command, finish, self.executor, self.cache)
         for folder, verdict in verdicts.items():
             record, page = RunRecord.load(folder), pages[folder]
             if folder != out:
@@ -135,7 +136,7 @@ class Train(Tracked):
 
     def run(self) -> None:
         with tracked(self.track, self.config, self.folder):
-            checkpoints = train_world_models(self.config, self.folder, self.jobs, self.executor)
+            checkpoints = train_world_models(self.config, self.folder, self.jobs, self.executor, self.cache)
         for checkpoint in checkpoints:
             console().print(f"checkpoint: {checkpoint}", markup=False, soft_wrap=True)
 
@@ -155,7 +156,7 @@ class TrainSpaces(StudyCommand):
     of_spaces: ClassVar[bool] = True
 
     def run(self) -> None:
-        for folder in train_spaces(self.config, self.folder, self.jobs, self.executor):
+        for folder in train_spaces(self.config, self.folder, self.jobs, self.executor, self.cache):
             console().print(f"latent space: {folder}", markup=False, soft_wrap=True)
 
 

@@ -59,6 +59,9 @@ class StudyCommand:
     executor: str = "local"
     """Where stages run: local, in processes of this machine; 'ray[address=HOST:PORT,gpus=1]' or
     'slurm[partition=NAME,minutes=600]', on a cluster (docs/cluster.md); or path/to/file.py:Class, one of your own."""
+    cache: str = ""
+    """Finished stages that machines share: s3://BUCKET/PATH, gs://, hf://, or a folder. A stage that is there is
+    fetched instead of made, and one that is made is pushed there (docs/runs.md)."""
 
     from_scratch: bool = False
     """Train the latent spaces of the preset, where it would take shipped ones. Data that aren't the simulator's do that

@@ -19,6 +19,7 @@ import numpy as np
 from rich.filesize import decimal
 
 from rslwm import caches
+from rslwm.files import sha256
 from rslwm.processes import cores
 from rslwm.serialisation import content_hash
 
@@ -66,7 +67,7 @@ def recorded(root: Path) -> dict[str, dict[str, Any]]:
 def changed(root: Path) -> list[str]:
     """Files whose bytes are no longer those that the writer noted, or that came or went since. Reads every byte."""
     noted = recorded(root)
-    now = {name: _sha256(root / name) for name in content(root)} if noted else {}
+    now = {name: sha256(root / name) for name in content(root)} if noted else {}
     return sorted(n for n in noted.keys() | now.keys() if n not in noted or noted[n]["sha256"] != now.get(n))
 
 
@@ -85,7 +86,7 @@ def _sums(root: Path, names: Iterable[str]) -> dict[str, str]:
     if (size := sum(states[name][0] for name in unread)) > LONG:
         print(f"reading {decimal(size)} of {root} once, to know the data by their content", file=sys.stderr)
     with ThreadPoolExecutor(cores()) as pool:
-        read = dict(zip(unread, pool.map(lambda name: _sha256(root / name), unread), strict=True))
+        read = dict(zip(unread, pool.map(lambda name: sha256(root / name), unread), strict=True))
     settled = time.time_ns() - SETTLED_NS
     fresh = {n: {"state": states[n], "sha256": s} for n, s in read.items() if states[n][-1] < settled}
     if fresh:
@@ -97,8 +98,3 @@ def _state(path: Path) -> list[int]:
     """Size, and times of change of content and of anything else."""
     stat = path.stat()
     return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

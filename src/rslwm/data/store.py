@@ -17,6 +17,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from rslwm.storage import is_uri, mirrored
 from rslwm.tensors import write_tensors
 from rslwm.types import DataError, Progress, silent
 
@@ -52,12 +53,13 @@ class TensorStore:
     """Memory-mapped safetensors shards, one tensor an episode, plus an index.
 
     ``store[key]`` is a view of the mapped file: nothing is read until its elements are used, and only those pages are.
-    The mapping is private, so writing into a view never reaches the file. Raises DataError: the index or a shard is
-    missing, truncated or not what the index says.
+    The mapping is private, so writing into a view never reaches the file. A root that is an address (s3://...) is
+    copied to this machine first. Raises DataError: the index or a shard is missing, truncated or not what the index
+    says.
     """
 
     def __init__(self, root: Path | str) -> None:
-        self.root = Path(root)
+        self.root = mirrored(str(root)) if is_uri(root) else Path(root)
         index = self.root / INDEX
         if not index.is_file():
             raise DataError(f"{index} does not exist: the store was never finished. Write it again; it resumes.")

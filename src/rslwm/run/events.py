@@ -24,7 +24,8 @@ class EventLog:
 
     A line is a JSON object: ``event`` (started, advanced, finished, failed), ``kind``, ``label`` and ``key`` of the
     stage, ``time`` (UTC, ISO 8601), and ``seconds``: since this run started the stage or, of a finished one, of all its
-    attempts. An advanced stage has ``done``, ``total`` and ``message``, a failed one ``why``.
+    attempts. An advanced stage has ``done``, ``total`` and ``message``, a failed one ``why``; a finished one
+    ``fetched``, the address of the cache that it came from, and ``trouble``, what was wrong with the cache.
 
     A line is written at once and whole; a kill can cut the last one short, and the next run begins a new line. Where
     the file can't be written, a full disk for instance, lines are left out: the run matters more.
@@ -56,8 +57,9 @@ class EventLog:
             self._due[stage] = self._clock() + ADVANCED_SECONDS
             self._write("advanced", stage, self._since(stage), done=done, total=total, message=message)
 
-    def finished(self, stage: Stage[Any], seconds: float) -> None:
-        self._write("finished", stage, seconds)
+    def finished(self, stage: Stage[Any], seconds: float, fetched: str = "", trouble: str = "") -> None:
+        told = {"fetched": fetched, "trouble": trouble}
+        self._write("finished", stage, seconds, **{name: text for name, text in told.items() if text})
 
     def failed(self, stage: Stage[Any], why: str) -> None:
         self._write("failed", stage, self._since(stage), why=why)

@@ -51,6 +51,25 @@ def locked(path: Path, seconds: float) -> Iterator[None]:
             del _held[path]
 
 
+def holder(path: Path) -> str:
+    """Which process holds the lock on a file; empty if none does, or there is no such file. It isn't made, and held no
+    longer than it takes to ask."""
+    path = path.parent.resolve() / path.name
+    with _guard:
+        if path in _held:  # closing another descriptor of it would give the lock up
+            return "this process"
+        try:
+            file = path.open("rb", buffering=0)
+        except FileNotFoundError:
+            return ""
+        with file:
+            try:
+                fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except OSError:
+                return os.pread(file.fileno(), 200, 0).decode(errors="replace") or "another process"
+            return ""
+
+
 def _claim(path: Path, thread: int) -> bool:
     with _guard:
         return _held.setdefault(path, thread) == thread

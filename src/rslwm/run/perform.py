@@ -24,28 +24,32 @@ from typing import Any
 from rslwm import __version__
 from rslwm.files import write_whole
 from rslwm.registry import import_file, imported_files
+from rslwm.run.cache import Cache
 from rslwm.run.lock import locked
-from rslwm.run.stage import LOG, RECORD, Demand, Stage, StageRecord, Workspace, closure
-from rslwm.types import Progress, silent
+from rslwm.run.stage import LOCK, LOG, RECORD, Demand, Stage, StageRecord, Workspace, closure, sums
+from rslwm.types import DataError, Progress, silent
 
 SAVE_SECONDS = 0.5
 ORPHAN_SECONDS = 30.0
 LOG_LINES = 40
-LOCK = ".lock"
 PROGRESS = ".progress"
 """Where an executor whose stages run elsewhere has them say how far they are."""
+PARTIAL, FETCHING = ".partial", ".fetching"
+"""What the names of folders end in that aren't finished."""
 LESS_MEMORY = "Run with fewer jobs or a smaller batch"
 
 
 @dataclass(frozen=True)
 class Job:
     """A stage to run, below the folder of all stages' folders, how many threads its libraries have, and what it takes
-    as far as anybody knows, which only executors elsewhere are told."""
+    as far as anybody knows, which only executors elsewhere are told; ``cache`` is the address of one, if it is looked
+    up there first."""
 
     stage: Stage[Any]
     root: Path
     threads: int = 1
     demand: Demand = field(default_factory=Demand)
+    cache: str = ""
 
     @property
     def folder(self) -> Path:
@@ -54,7 +58,12 @@ class Job:
     @property
     def partial(self) -> Path:
         """Where the stage works until it is finished."""
-        return self.folder.with_name(f"{self.folder.name}.partial")
+        return self.folder.with_name(f"{self.folder.name}{PARTIAL}")
+
+    @property
+    def fetching(self) -> Path:
+        """Where it arrives from a cache."""
+        return self.folder.with_name(f"{self.folder.name}{FETCHING}")
 
     @property
     def finished(self) -> bool:
@@ -85,9 +94,12 @@ class _Unpickler(pickle.Unpickler):
 
 @dataclass(frozen=True)
 class Done:
-    """A stage ended well, in so many seconds."""
+    """A stage ended well, in so many seconds: made, or ``fetched`` from a cache of that address; ``trouble`` says
+    what is wrong with the cache."""
 
     seconds: float
+    fetched: str = ""
+    trouble: str = ""
 
 
 @dataclass(frozen=True)
@@ -126,17 +138,42 @@ def perform(job: Job, report: Progress = silent, patience: float = ORPHAN_SECOND
                 shutil.rmtree(job.partial, ignore_errors=True)
                 return _found(job)
             with _printing_to(job.partial / LOG):
-                seconds = _run(job, report)
+                done = _obtain(job, report)
         (job.folder / LOCK).unlink(missing_ok=True)
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # whatever it is, a SystemExit, too, it belongs to the stage
         return Failed.by(error, job.root)
-    return Done(seconds)
+    return done
 
 
 def _found(job: Job) -> Done:
-    return Done(StageRecord.read(job.folder).seconds)
+    record = StageRecord.read(job.folder)
+    return Done(record.seconds, record.fetched)
+
+
+def _obtain(job: Job, report: Progress) -> Done:
+    """Fetch a stage's output or, where the cache hasn't got it, make it and push it there. Whatever is wrong with the
+    cache costs time, and no result."""
+    if not job.cache or not job.stage.portable:
+        return Done(_run(job, report))
+    cache, began, trouble = Cache(job.cache), time.monotonic(), ""
+    try:
+        if (record := cache.fetch(job.stage, job.fetching, report)) is not None:
+            job.fetching.mkdir(exist_ok=True)  # of a stage that leaves no files
+            record.write(job.fetching)
+            job.fetching.rename(job.folder)
+            shutil.rmtree(job.partial)
+            return Done(time.monotonic() - began, record.fetched)
+    except DataError as error:
+        shutil.rmtree(job.fetching, ignore_errors=True)
+        trouble = f"{error}; made instead of fetched"
+    seconds = _run(job, report)
+    try:
+        cache.push(job.stage, StageRecord.read(job.folder), job.folder, report, anew=bool(trouble))
+    except DataError as error:
+        trouble = " ".join(filter(None, (trouble, f"Not pushed to the cache: {error}")))
+    return Done(seconds, trouble=trouble)
 
 
 def _run(job: Job, report: Progress) -> float:
@@ -236,4 +273,5 @@ def _record(job: Job, watch: Stopwatch) -> StageRecord:
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
         versions={"rslwm": __version__, "python": platform.python_version(), **packages},
         log=(job.partial / LOG).read_text(errors="replace").splitlines()[-LOG_LINES:],
+        files=sums(job.partial, job.threads),
     )

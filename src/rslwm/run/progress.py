@@ -83,8 +83,10 @@ class Display:
     def advanced(self, stage: Stage[Any], done: int, total: int, message: str) -> None:
         self.bars.update(self.tasks[stage].id, completed=done, total=total or None, message=message)
 
-    def finished(self, stage: Stage[Any], seconds: float) -> None:
-        self._ended(stage, f"finished  {stage}  {duration(seconds)}")
+    def finished(self, stage: Stage[Any], seconds: float, fetched: str = "", trouble: str = "") -> None:
+        self._ended(stage, f"{'fetched ' if fetched else 'finished'}  {stage}  {duration(seconds)}")
+        if trouble:
+            self.say(f"          {trouble}")
 
     def failed(self, stage: Stage[Any], why: str) -> None:
         self._ended(stage, f"FAILED    {stage}  {why}")

@@ -12,12 +12,14 @@ from typing import Any
 from rich.console import Console
 
 from rslwm.processes import cores
+from rslwm.run import plan
+from rslwm.run.cache import Cache, address
 from rslwm.run.events import EVENTS, EventLog
 from rslwm.run.executors.base import Advanced, Event, Executor, chosen
 from rslwm.run.lock import locked
-from rslwm.run.perform import LOCK, Done, Failed, Job
+from rslwm.run.perform import Done, Failed, Job
 from rslwm.run.progress import Display
-from rslwm.run.stage import LOG, RECORD, Demand, Stage, Workspace, closure
+from rslwm.run.stage import LOCK, LOG, RECORD, Demand, Stage, Workspace, closure
 from rslwm.serialisation import ConfigError
 from rslwm.types import DataError
 
@@ -143,7 +145,8 @@ class Runner:
 
     ``jobs`` stages (0: as many as fit the cores) run side by side with ``threads_per_job`` threads each. What a stage
     writes doesn't depend on ``jobs``, nor on the executor, which :func:`rslwm.run.executors.base.chosen` reads; one
-    that runs stages elsewhere asks ``demand`` what they take. ``events.jsonl`` gets what becomes of them.
+    that runs stages elsewhere asks ``demand`` what they take. ``events.jsonl`` gets what becomes of them. A stage that
+    ``cache`` has, an address or a folder, is fetched instead of made, and pushed there once it is made.
     """
 
     def __init__(
@@ -154,6 +157,7 @@ class Runner:
         console: Console | None = None,
         executor: str = "local",
         demand: Callable[[Stage[Any]], Demand] = lambda stage: Demand(),
+        cache: str = "",
     ) -> None:
         if jobs < 0 or threads_per_job < 1:
             raise ConfigError(f"jobs={jobs} must be 0 or more, and threads_per_job={threads_per_job} at least 1")
@@ -163,6 +167,7 @@ class Runner:
         self.jobs = jobs if self.elsewhere else jobs or max(1, cores() // threads_per_job)
         self.console = console or Console(stderr=True)
         self.demand = demand
+        self.cache = address(cache)
 
     @property
     def elsewhere(self) -> bool:
@@ -175,7 +180,7 @@ class Runner:
         return Workspace(self.root, self.root / "stages")
 
     def job(self, stage: Stage[Any]) -> Job:
-        return Job(stage, self.root / "stages", self.threads)
+        return Job(stage, self.root / "stages", self.threads, cache=self.cache)
 
     def folder(self, stage: Stage[Any]) -> Path:
         """Where the stage's output is, once it is finished."""
@@ -224,6 +229,9 @@ class Runner:
         for folder in map(self.folder, schedule.waiting):
             if folder.exists():
                 raise DataError(f"{folder} has no {RECORD}, so it isn't the output of a finished stage. Delete it.")
+        plan.note(self.root, stages)
+        if self.cache and schedule.waiting:
+            Cache(self.cache).check()
         jobs = {stage: self._declared(stage) for stage in schedule.all if stage in schedule.waiting}
         with closing(self.executor(self.jobs, **self._settings)) as executor:
             executor.prepare([*jobs.values()])
@@ -276,7 +284,7 @@ def _tell(view: Display | EventLog, stage: Stage[Any], event: Event) -> None:
     match event:
         case Advanced(done, total, message):
             view.advanced(stage, done, total, message)
-        case Done(seconds):
-            view.finished(stage, seconds)
+        case Done(seconds, fetched, trouble):
+            view.finished(stage, seconds, fetched, trouble)
         case Failed(why):
             view.failed(stage, why)

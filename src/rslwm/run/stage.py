@@ -6,18 +6,20 @@ import json
 import re
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar, cast
 
-from rslwm.files import write_whole
+from rslwm.files import sha256, write_whole
 from rslwm.registry import code_of
 from rslwm.serialisation import ConfigError, content_hash, determining, to_dict
 from rslwm.types import DataError, Progress, silent
 
 RECORD = "stage.json"
 LOG = "log.txt"
+LOCK = ".lock"
 FACTS = "facts.json"
 OPENED = 8
 """Outputs that a process keeps open."""
@@ -141,6 +143,11 @@ class Stage(Generic[T_co]):
         return False
 
     @property
+    def portable(self) -> bool:
+        """Whether its output means the same on another machine, and so may come from a cache."""
+        return True
+
+    @property
     def accelerated(self) -> bool:
         """Whether it computes on a GPU, whose memory its demand is then about."""
         return False
@@ -209,6 +216,26 @@ def closure(stages: Iterable[Stage[Any]]) -> list[Stage[Any]]:
 
 
 @dataclass(frozen=True)
+class Sum:
+    """What a file holds: its size, and its content as SHA-256 in hex digits."""
+
+    bytes: int
+    sha256: str
+
+    @classmethod
+    def of(cls, path: Path) -> Sum:
+        return cls(path.stat().st_size, sha256(path))
+
+
+def sums(folder: Path, processes: int = 1) -> dict[str, Sum]:
+    """Of what a stage left in its folder, by name: all but its record, its log and the lock."""
+    found = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    names = [name for name in found if name not in (RECORD, LOG, LOCK)]
+    with ThreadPoolExecutor(processes) as pool:
+        return dict(zip(names, pool.map(lambda name: Sum.of(folder / name), names), strict=True))
+
+
+@dataclass(frozen=True)
 class StageRecord:
     """``stage.json`` in a finished folder: what it holds and what it took. Its presence makes the folder finished."""
 
@@ -231,18 +258,35 @@ class StageRecord:
     versions: dict[str, str]
     log: list[str]
     """The last lines that the stage printed; ``log.txt`` beside this file has all of them."""
+    files: dict[str, Sum] | None = None
+    """What was in the folder when the stage ended, but for this file and the log; None in records of before 2026-12."""
+    fetched: str = ""
+    """The address of the cache that it comes from, where it wasn't made here."""
 
     def write(self, folder: Path) -> None:
-        (folder / RECORD).write_text(json.dumps(asdict(self), indent=1) + "\n")
+        (folder / RECORD).write_text(self.text())
+
+    def text(self) -> str:
+        return json.dumps(asdict(self), indent=1) + "\n"
 
     @classmethod
     def read(cls, folder: Path) -> StageRecord:
         """The record in a folder; :class:`DataError` if it isn't a finished stage's."""
         path = folder / RECORD
         try:
-            values = json.loads(path.read_text())
-            return cls(**{f.name: values[f.name] for f in fields(cls)})
+            return cls.parse(path.read_bytes())
         except FileNotFoundError:
             raise DataError(f"{path} does not exist: {folder} is not the output of a finished stage") from None
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
-            raise DataError(f"{path}: {error!r}. Delete {folder} and run again.") from None
+        except ValueError as error:
+            raise DataError(f"{path}: {error}. Delete {folder} and run again.") from None
+
+    @classmethod
+    def parse(cls, text: bytes) -> StageRecord:
+        """Raises :class:`ValueError` if that is no record."""
+        try:
+            values = {"files": None, "fetched": "", **json.loads(text)}
+            if values["files"] is not None:
+                values["files"] = {name: Sum(**known) for name, known in values["files"].items()}
+            return cls(**{f.name: values[f.name] for f in fields(cls)})
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(repr(error)) from None

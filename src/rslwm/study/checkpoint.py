@@ -30,7 +30,9 @@ EXPORTED = {WorldModelStage: (CHECKPOINT, "checkpoints"), DecoderStage: (SPACE, 
 """What is copied out of a stage's folder, and to where in that of the run."""
 
 
-def train_world_models(config: StudyConfig, out: Path, jobs: int = 0, executor: str = "local") -> list[Path]:
+def train_world_models(
+    config: StudyConfig, out: Path, jobs: int = 0, executor: str = "local", cache: str = ""
+) -> list[Path]:
     """Train what is missing for the configuration's world models and copy them to ``out/checkpoints``; what a study
     below ``out`` has trained already is taken from there.
 
@@ -38,20 +40,20 @@ def train_world_models(config: StudyConfig, out: Path, jobs: int = 0, executor: 
         StageFailed: a stage failed; see :meth:`rslwm.run.runner.Runner.run`.
         ConfigError: the configuration can't be run.
     """
-    return _train(Study(config), out, jobs, executor, WorldModelStage)
+    return _train(Study(config), WorldModelStage, out, jobs, executor, cache)
 
 
-def train_spaces(config: StudyConfig, out: Path, jobs: int = 0, executor: str = "local") -> list[Path]:
+def train_spaces(config: StudyConfig, out: Path, jobs: int = 0, executor: str = "local", cache: str = "") -> list[Path]:
     """Like :func:`train_world_models`, but stops at the latent spaces with their pixel decoders: ``out/spaces``. Raises
     :class:`ConfigError`, too, if one is trained already."""
     study = Study(replace(config, sizes=()))
     if there := [variant.entry.reference for variant in study.compared if isinstance(variant, FromFolder)]:
         raise ConfigError(f"latents: {there[0]} is trained already; leave it out")
-    return _train(study, out, jobs, executor, DecoderStage)
+    return _train(study, DecoderStage, out, jobs, executor, cache)
 
 
-def _train(study: Study, out: Path, jobs: int, executor: str, stage: type[Stage]) -> list[Path]:
-    runner = Runner(out, jobs, study.compute.threads, executor=executor, demand=demanding(study))
+def _train(study: Study, stage: type[Stage], out: Path, jobs: int, executor: str, cache: str) -> list[Path]:
+    runner = Runner(out, jobs, study.compute.threads, executor=executor, demand=demanding(study), cache=cache)
     study.check(runner.finished)
     with runner.alone():
         if not runner.elsewhere:

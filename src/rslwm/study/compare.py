@@ -39,6 +39,7 @@ def compare(
     command: str = "",
     finish: Callable[[Path], object] = lambda folder: None,
     executor: str = "local",
+    cache: str = "",
 ) -> dict[Path, Verdict]:
     """Run what isn't there yet below ``out``, and what failed before; returns verdicts by the folders of comparisons.
 
@@ -47,14 +48,15 @@ def compare(
 
     Args:
         finish: called with the folder of every comparison, while no other run may use it.
+        cache: address of finished stages, see :class:`rslwm.run.runner.Runner`.
 
     Raises:
         StageFailed: a stage other than a metric failed; everything that doesn't need it is done and kept.
-        ConfigError: the configuration can't be run, or another run uses the folder.
+        ConfigError: the configuration can't be run, another run uses the folder, or the cache can't be reached.
         DataError: the weights of an encoder are missing or something else.
     """
     study = Study(config)
-    runner = Runner(out, jobs, config.compute.threads, executor=executor, demand=demanding(study))
+    runner = Runner(out, jobs, config.compute.threads, executor=executor, demand=demanding(study), cache=cache)
     study.check(runner.finished)
     with runner.alone():
         if not runner.elsewhere and not all(map(runner.finished, study.targets)):

@@ -20,6 +20,7 @@ from rslwm.data.frames import resize
 from rslwm.data.lerobot_info import CAMERA
 from rslwm.registry import Registry, code_of
 from rslwm.serialisation import ConfigError, content_hash, determining
+from rslwm.storage import is_uri, mirrored
 from rslwm.types import DataError, Progress, silent
 
 SOURCES: Registry[type[Source]] = Registry("data source", "rslwm.data_sources")
@@ -43,6 +44,8 @@ class Source:
 
     exclusive: ClassVar[bool] = False
     """Whether :meth:`open` keeps every core busy, so that nothing else should run beside it."""
+    written: ClassVar[bool] = True
+    """Whether :meth:`open` writes the episodes, instead of finding them where they lie."""
     environment: ClassVar[str] = ""
     """The world that the episodes are from, a name of :data:`rslwm.envs.base.ENVIRONMENTS` or file.py:Class, if it can
     be set to the moments that :meth:`truth` gives."""
@@ -76,8 +79,8 @@ class Source:
 
     @property
     def path(self) -> Path:
-        """The location as a place on this machine."""
-        return Path(self.place).expanduser()
+        """The location as a place on this machine: of an address, s3://... for instance, the copy here."""
+        return mirrored(self.place, anew=False) if is_uri(self.place) else Path(self.place).expanduser()
 
     def key(self) -> str:
         """What determines the episodes beside :meth:`recorded`: their content, that of ``data.action_spec`` and, if
@@ -89,7 +92,10 @@ class Source:
         return f"{self.content()}{code_of(type(self))}" + (f" {files_key(spec)}" if given else "")
 
     def content(self) -> str:
-        """Changes with the data, wherever they lie; what the URI says where that is no place on this machine."""
+        """Changes with the data, wherever they lie; what the URI says where that is no place on this machine. What an
+        address holds is copied here first, where it has changed."""
+        if is_uri(self.place):
+            mirrored(self.place)
         return files_key(self.path) if self.place and self.path.exists() else self.place
 
     @property

@@ -63,6 +63,8 @@ class LeRobot(Source):
     """``lerobot:FOLDER``, or ``hf://datasets/OWNER/NAME[@REVISION][/FOLDER]``, also behind ``lerobot:``, which is
     downloaded once into the hub's own cache."""
 
+    written = False
+
     @cached_property
     def hub(self) -> HubFolder | None:
         return next((HubFolder(uri) for uri in (self.place, self.config.uri) if uri.startswith("hf:")), None)

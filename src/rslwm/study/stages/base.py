@@ -100,6 +100,10 @@ class DataStage(StudyStage[EpisodeDataset]):
         return self.source.exclusive
 
     @property
+    def portable(self) -> bool:
+        return self.source.written
+
+    @property
     def seconds(self) -> float:
         return self.source.seconds
 
