@@ -181,6 +181,7 @@ def _copy(store: Store, sizes: Mapping[str, int], state: Path, name: str) -> Non
         root = fresh / name
         side_by_side(lambda each: store.get(each, root / each if each else root), sizes, lambda done: None)
         _require_whole(store, root, sizes)
+        (root / SUMS).unlink(missing_ok=True)  # of the copy, and no part of what was copied
         if not state.exists():  # another process was faster
             os.rename(fresh, state)
     finally:
