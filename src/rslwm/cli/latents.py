@@ -29,6 +29,7 @@ from rslwm.latents.views import to_float
 from rslwm.run.runner import Runner
 from rslwm.serialisation import ConfigError, load
 from rslwm.shipping import names
+from rslwm.storage import Store, upload
 from rslwm.study.config import StudyConfig
 from rslwm.study.entry import Entry
 from rslwm.study.graph import Study
@@ -265,10 +266,15 @@ class Encode(DataCommand):
     """Folder to write to; the store is its subfolder latents, a fitted space its subfolder space."""
     processes: int = 1
     """That encode side by side, each with its own copy of the network; on several GPUs in turns. Changes no byte."""
+    to: str = ""
+    """Copy the finished store there, too, and a fitted space: s3://BUCKET/PATH, gs:// or hf:// (docs/runs.md).
+    `TensorStore("s3://BUCKET/PATH/latents")` reads it from there."""
 
     def run(self) -> None:
         if self.processes < 1:
             raise ConfigError(f"--processes is {self.processes}; at least 1")
+        if self.to:
+            Store(self.to).write("rslwm.txt", b"Latents written by `rslwm latents encode`.\n")  # before hours of work
         root = self.out / "latents"
         space, dataset = self._space(root)
         encoding = Encoding(space, dataset.root, self.camera, self.source, self.compute)
@@ -276,6 +282,10 @@ class Encode(DataCommand):
             store = encoding.write(root, self.processes, bar)
         text = f"{store.root}: {decimal(store.nbytes)} of latents"
         console().print(text, markup=False, highlight=False, soft_wrap=True)
+        for folder in (root, self.out / SPACE):
+            if self.to and folder.is_dir():
+                upload(folder, f"{self.to.rstrip('/')}/{folder.name}")
+                console().print(f"copied to {self.to.rstrip('/')}/{folder.name}", markup=False, soft_wrap=True)
 
     def _space(self, root: Path) -> tuple[Path, EpisodeDataset]:
         """The folder of the space, fitted if it isn't there yet, and the data set, imported or recorded if need be."""

@@ -56,7 +56,7 @@ class List(RunsCommand):
             study = StudyFolder.read(root)
             stages = study.wanted
             table.add_row(
-                Text(str(root)),
+                Text(str(root if root == self.folder else root.relative_to(self.folder))),
                 _coloured(study.state),
                 Text(study.preset or "-"),
                 str(len(study.spaces) or "-"),
