@@ -122,13 +122,15 @@ def test_a_preset_and_its_spaces_can_be_named_too():
 @pytest.mark.usefixtures("in_this_process")
 def test_a_frozen_encoder_encodes_a_data_set_by_its_name(plugin, corpus: Corpus, tmp_path, capsys):
     asked = ["latents", "encode", f"{plugin}:PatchMean", "--data", corpus.config.uri, "--image-size", "32"]
-    assert main([*asked, "--out", str(tmp_path)]) == 0
+    assert main([*asked, "--out", str(tmp_path), "--to", f"file://{tmp_path}/there"]) == 0
     printed = capsys.readouterr().out
+    copy = TensorStore(f"file://{tmp_path}/there/latents")
     frames = int(corpus.dataset.lengths.sum())
     assert f"12 episodes, {frames} frames of 4x4x3: " in printed
     store, space = TensorStore(tmp_path / "latents"), LatentSpace.load(tmp_path / "space")
     assert store.meta["parameters"] == space.spec.parameters
     assert store.shape(corpus.dataset.ids[0]) == (corpus.dataset.lengths[0], 4, 4, 3)
+    assert all(copy[key].equal(store[key]) for key in store.keys)
     again = ["latents", "encode", str(tmp_path / "space"), "--data", corpus.config.uri, "--out", str(tmp_path / "2")]
     assert main(again) == 0
     assert all(TensorStore(tmp_path / "2/latents")[key].equal(store[key]) for key in store.keys)

@@ -69,6 +69,11 @@ class LeRobot(Source):
     def hub(self) -> HubFolder | None:
         return next((HubFolder(uri) for uri in (self.place, self.config.uri) if uri.startswith("hf:")), None)
 
+    @property
+    def path(self) -> Path:
+        """What is on the hub isn't at its address, but in the hub's own cache."""
+        return Path(self.place) if self.hub else super().path
+
     def open(self, root: Path, progress: Progress = silent) -> EpisodeDataset:
         return self.reopen(self.hub.local() if self.hub else self.path)
 
