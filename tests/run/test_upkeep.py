@@ -16,6 +16,7 @@ from rslwm.run.runner import Runner, StageFailed
 from rslwm.run.stage import RECORD
 from rslwm.run.upkeep import garbage, remove, verify
 from rslwm.serialisation import ConfigError
+from rslwm.storage import Store
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
 
@@ -130,6 +131,23 @@ def test_a_cache_cannot_write_outside_of_a_stages_folder(name: str, root: Path, 
     assert f"lists a file {name!r}, which no stage leaves" in event["trouble"]
     assert (folder / "result.txt").read_text() == "a()"
     assert not [path for path in tmp_path.rglob("*") if path.name in ("escaped.txt", "b")]
+
+
+def test_a_fetch_that_was_killed_goes_on_and_leaves_nothing_of_its_own(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache, other = tmp_path / "cache", tmp_path / "other"
+    (made,) = run(root, "a", cache=str(cache))
+    killed = other / "stages" / f"{made.name}.fetching"
+    killed.mkdir(parents=True)
+    (killed / "result.txt").write_bytes((made / "result.txt").read_bytes())
+    (killed / "stale.txt").touch()
+    got, get = [], Store.get
+    monkeypatch.setattr(Store, "get", lambda store, name, file: (got.append(file.name), get(store, name, file)))
+    (folder,) = run(other, "a", cache=str(cache))
+    assert got == ["facts.json"]
+    assert sorted(path.name for path in folder.iterdir()) == ["facts.json", "result.txt", RECORD]
+    assert not killed.exists()
 
 
 def test_a_folder_that_is_no_cache_is_refused(root: Path, tmp_path: Path) -> None:

@@ -56,6 +56,9 @@ class Cache:
         sizes = {file: known.bytes for file, known in record.files.items()}
         total = sum(sizes.values()) // MB
         known = record.files
+        for path in [path for path in folder.rglob("*") if path.is_file()]:
+            if path.relative_to(folder).as_posix() not in known:  # of an attempt at what was there before
+                path.unlink()
 
         def get(file: str) -> None:
             self._get(known[file], folder / file)
