@@ -118,7 +118,7 @@ class Slurm(Elsewhere):
     def _request(self, job: Job) -> dict[str, str]:
         """Options of sbatch."""
         config, stage = self.config, job.stage
-        cpus = config.cpus or job.threads
+        cpus, gpus = (config.cpus or job.threads) * stage.processes, config.gpus * stage.processes
         request = {
             "partition": config.partition,
             "account": config.account,
@@ -126,7 +126,7 @@ class Slurm(Elsewhere):
             "constraint": config.constraint,
             "time": str(config.minutes),
             "cpus-per-task": str(max(cpus, config.whole) if stage.exclusive else cpus),
-            "gpus-per-node": str(config.gpus) if stage.accelerated and config.gpus else "",
+            "gpus-per-node": str(gpus) if stage.accelerated and gpus else "",
             "mem": f"{round(config.memory_gb * 1000)}M" if config.memory_gb else "",
         }
         return {name: value for name, value in request.items() if value}
