@@ -69,9 +69,9 @@ def train_all(where: Sequence[Any], root: Path, jobs: Sequence[Job], report: Pro
             torch.save(weights, root / f"{name}.pt")
         except KeyboardInterrupt:
             torch.distributed.destroy_process_group()
-        except SystemExit as end:
-            assert not end.code
-            assert os.environ["RANK"] != "0"
+        except SystemExit:
+            if os.environ["RANK"] == "0":
+                raise
 
 
 @pytest.fixture(scope="module")

@@ -41,6 +41,10 @@ class Training:
             tensors |= {f"optimizer/{index}/{name}": torch.as_tensor(value) for name, value in state.items()}
         return {name: whole(tensor) for name, tensor in tensors.items()}
 
+    def weights(self) -> dict[str, Tensor]:
+        """The moving average of the weights or, if there is none, the weights, whole: all processes must ask."""
+        return {name: whole(tensor) for name, tensor in (self.average or self.module).state_dict().items()}
+
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Inverse of :meth:`tensors`; raises RuntimeError if they belong to another module."""
 

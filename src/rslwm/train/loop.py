@@ -69,9 +69,8 @@ def fit(
     flops_per_step: float = 0.0,
     shard: bool = False,
 ) -> Trained:
-    """Minimise ``loss`` over the parameters of ``module``, in place; resumes from ``folder`` if it holds a state.
-
-    In several processes (:class:`rslwm.train.distributed.Team`) it returns in the first one only.
+    """Minimise ``loss`` over the parameters of ``module``, in place; resumes from ``folder`` if it holds a state. Of
+    several processes, see :class:`rslwm.train.distributed.Team`, it returns in the first only.
 
     Args:
         module: everything that is trained or moves during training; all of it is in the checkpoint.
@@ -89,8 +88,7 @@ def fit(
     team = Team.joined()
     log, states = TrainingLog(folder, team.first), TrainingStates(folder, config.keep, team.first)
     average = copy.deepcopy(module).eval().requires_grad_(False) if config.ema else None
-    if shard:
-        team.shard(module, average)
+    team.shard(*(module, average) if shard else ())
     training = Training(module, optim.build(module, config), average)
     step, facts = states.resume(training) or (0, {"seconds": 0.0, "flops_per_step": flops_per_step, "terms": {}})
     log.truncate(step)
@@ -117,7 +115,7 @@ def fit(
         if last or step % config.checkpoint_every == 0:
             states.save(step, training, facts)
     module.eval()
-    weights = {name: whole(tensor) for name, tensor in (average or module).state_dict().items()}
+    weights = training.weights()
     team.leave()
     return Trained(step, facts["seconds"], facts["flops_per_step"], facts["terms"], weights)
 
