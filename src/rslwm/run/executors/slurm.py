@@ -107,12 +107,12 @@ class Slurm(Elsewhere):
                 _ask(job, options)
 
     def _check_memory(self, job: Job) -> None:
-        if job.stage.accelerated or not self.config.memory_gb or job.demand.memory <= self.config.memory_gb * 1e9:
+        taken = job.demand.memory * job.stage.processes
+        if job.stage.accelerated or not self.config.memory_gb or taken <= self.config.memory_gb * 1e9:
             return
         given = f"slurm[memory_gb={self.config.memory_gb:g}] gives it {in_gb(self.config.memory_gb * 1e9)}"
         raise ConfigError(
-            f"stage {job.stage} takes {in_gb(job.demand.memory)} of memory, but {given}. "
-            "Raise it, or make the batch smaller."
+            f"stage {job.stage} takes {in_gb(taken)} of memory, but {given}. Raise it, or make the batch smaller."
         )
 
     def _request(self, job: Job) -> dict[str, str]:
