@@ -32,7 +32,7 @@ from rich.table import Table
 DEFAULT = ["smoke", "--latents", "small-vae,small-dino+16"]
 MEASURED = ("features", "latents", "rollouts", "metric")
 """Kinds of stages that encode or evaluate."""
-EPISODES = 64
+EPISODES = 32
 """Of the smaller study; the larger one has ten times as many."""
 SAMPLE_SECONDS = 0.02
 MB = 2**20
