@@ -34,13 +34,13 @@ def plan(**hours: float) -> SimpleNamespace:
     return SimpleNamespace(targets=tails, works=works)
 
 
-@pytest.mark.parametrize(("gpus", "hours"), [(1, 10), (2, 8), (8, 7)])
+@pytest.mark.parametrize(("gpus", "hours"), [(1, 14), (2, 9), (8, 7)])
 def test_with_nothing_wrong_it_takes_the_chain_or_the_work(gpus: int, hours: float) -> None:
-    """2 hours, then 5, 2 and 1 side by side."""
-    outcome = simulate(plan(head=2, a=5, b=2, c=1), replace(QUIET, gpus=gpus), 0)
+    """2 hours, then 5, 4 and 3 side by side."""
+    outcome = simulate(plan(head=2, a=5, b=4, c=3), replace(QUIET, gpus=gpus), 0)
     assert outcome.seconds == pytest.approx(hours * 3600)
     assert outcome.chain == pytest.approx(7 * 3600)
-    assert outcome.held == pytest.approx(10 * 3600)
+    assert outcome.held == pytest.approx(14 * 3600)
     assert outcome.lost == 0
 
 

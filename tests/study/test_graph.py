@@ -266,7 +266,7 @@ def test_two_metrics_of_one_name_are_refused(monkeypatch: pytest.MonkeyPatch) ->
     ("changes", "message"),
     [
         ({"world_size": 2}, r"compute.world_size is 2, but a step of the world model has 3 batch\(es\)"),
-        ({"world_size": 3, "device": "cuda:1"}, r"compute.device is 'cuda:1' for 3 processes"),
+        ({"world_size": 3, "device": "cuda:1", "dtype": "bfloat16"}, r"compute.device is 'cuda:1' for 3 processes"),
         ({"world_size": 3, "shard": True, "compile": True}, r"compute.shard and compute.compile don't go together"),
     ],
 )
