@@ -155,7 +155,7 @@ def episodes(flags: Sequence[str], folder: Path) -> Table:
             ran = run([*flags, *more], folder / f"episodes-{times}x", sampler)
         kinds = defaultdict[str, list[Ran]](list)
         for stage in ran:
-            kinds[f"metric {stage.label.split()[0]}" if stage.kind == "metric" else stage.kind].append(stage)
+            kinds[f"metric {stage.label.split()[-1]}" if stage.kind == "metric" else stage.kind].append(stage)
         found.append(kinds)
     for kind, small in found[0].items():
         large = found[1][kind]
