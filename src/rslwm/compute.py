@@ -16,7 +16,7 @@ from typing import Literal
 import torch
 
 from rslwm import caches
-from rslwm.serialisation import ConfigError, known_by
+from rslwm.serialisation import UNNAMED, ConfigError, known_by
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,12 @@ class ComputeConfig:
     """Recompute the transformer's activations in the backward pass: a third more time, memory for one layer only."""
     threads: int = 1
     """CPU threads of one stage; stages run side by side on the cores. The number is fixed, so that results repeat."""
+    world_size: int = field(default=1, metadata=UNNAMED)
+    """Processes that share one training, each with a GPU of its own where there are GPUs. Every step's ``accumulate``
+    batches are dealt out to them, so it divides world_model.optim.accumulate."""
+    shard: bool = field(default=False, metadata=UNNAMED)
+    """Split a world model's weights, gradients and moments over these processes (FSDP2), for sizes that one GPU can't
+    hold; else each has all of them."""
 
 
 PEAK_SECONDS = 0.2

@@ -37,6 +37,8 @@ def named_by(name: Part, find: Part) -> dict[str, tuple[Part, Part]]:
 
 OPERATIONAL = known_by(lambda value: None)
 """Metadata of a dataclass field that changes how a result is come by, and not what it is."""
+UNNAMED: dict[str, None] = {_IN_KEY: None}
+"""As :data:`OPERATIONAL`, of a field that keys don't even name: it is younger than results that are on record."""
 
 
 def to_dict(config: Any, only: Container[str] | None = None) -> Any:
@@ -46,13 +48,14 @@ def to_dict(config: Any, only: Container[str] | None = None) -> Any:
 
 
 def determining(config: Any, only: Container[str] | None = None) -> Any:
-    """:func:`to_dict` of what determines a result, see :data:`OPERATIONAL` and :func:`known_by`."""
+    """:func:`to_dict` of what determines a result, see :data:`OPERATIONAL`, :data:`UNNAMED` and :func:`known_by`."""
     return _plain(config, False, only)
 
 
 def _plain(config: Any, whole: bool, only: Container[str] | None = None) -> Any:
     if dataclasses.is_dataclass(config) and not isinstance(config, type):
         fields = [f for f in dataclasses.fields(config) if only is None or f.name in only]
+        fields = [f for f in fields if whole or f.metadata.get(_IN_KEY, _plain) is not None]
         return {f.name: _plain(_value(f, getattr(config, f.name), whole), whole) for f in fields}
     if isinstance(config, tuple | list):
         return [_plain(v, whole) for v in config]

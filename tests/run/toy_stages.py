@@ -52,6 +52,27 @@ class Linked(Toy):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
+class Shared(Toy):
+    """A toy that two processes run; the second says where it is outside the folder, or fails."""
+
+    kind = "shared"
+    processes = 2
+
+    trace: str
+
+    def run(self, work: Workspace) -> None:
+        rank = os.environ["RANK"]
+        if rank == "0":
+            work.progress(1, 2, "halfway")
+            (work.out / "size").write_text(os.environ["WORLD_SIZE"])
+            return
+        if self.text == "fail":
+            raise ValueError("the second one can't")
+        Path(self.trace).write_text(rank)
+        raise SystemExit(0)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Simulated(Toy):
     """A toy with a configuration and with needs of every form."""
 

@@ -3,9 +3,11 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from rslwm.compute import ComputeConfig
 from rslwm.data.config import DataConfig
 from rslwm.evals.base import METRICS, Metric
 from rslwm.latents.base import EncoderConfig
@@ -258,3 +260,28 @@ def test_two_metrics_of_one_name_are_refused(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setitem(METRICS._entries, "mine", type("Mine", (Metric,), {"infos": METRICS.get("visual").infos}))
     with pytest.raises(ConfigError, match="declares 'psnr' as another one does"):
         _ = Study(CONFIG).infos
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"world_size": 2}, r"compute.world_size is 2, but a step of the world model has 3 batch\(es\)"),
+        ({"world_size": 3, "device": "cuda:1", "dtype": "bfloat16"}, r"compute.device is 'cuda:1' for 3 processes"),
+        ({"world_size": 3, "shard": True, "compile": True}, r"compute.shard and compute.compile don't go together"),
+    ],
+)
+def test_processes_that_could_not_share_a_training_are_refused(changes: dict[str, Any], message: str) -> None:
+    config = replace(CONFIG, compute=replace(ComputeConfig(device="cpu"), **changes))
+    model = replace(config.world_model, optim=replace(config.world_model.optim, accumulate=3))
+    study = Study(replace(config, world_model=model))
+    with pytest.raises(ConfigError, match=message):
+        study.check(lambda stage: True)
+
+
+def test_a_training_has_processes_of_equally_many_batches_of_a_step() -> None:
+    config = replace(CONFIG, compute=ComputeConfig(device="cpu", world_size=4))
+    model = replace(config.world_model, optim=replace(config.world_model.optim, accumulate=8))
+    decoder = replace(config.decoder, optim=replace(config.decoder.optim, accumulate=6))
+    (variant,) = Study(replace(config, world_model=model, decoder=decoder)).variants
+    processes = {stage.kind: stage.processes for stage in closure(variant.targets)}
+    assert {kind: count for kind, count in processes.items() if count > 1} == {"world-model": 4, "decoder": 2}

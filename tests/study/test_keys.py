@@ -30,7 +30,10 @@ CONFIG = StudyConfig(
     encoder=EncoderConfig(width=16, depth=1, heads=2, channels=4),
     compute=ComputeConfig(device="cpu", dtype="float32"),
 )
-KNOBS = {"checkpoint_every": 7, "keep": 3, "log_every": 1, "monitor_every": 5, "memory_mb": 9.0}
+KNOBS = {
+    "checkpoint_every": 7, "keep": 3, "log_every": 1, "monitor_every": 5, "memory_mb": 9.0, "world_size": 2,
+    "shard": True,
+}  # fmt: skip
 
 
 def keys(config: StudyConfig) -> dict[str, str]:
@@ -57,7 +60,7 @@ def test_what_is_left_out_of_keys_is_this_and_nothing_else() -> None:
 
     def differing(whole: Any, part: Any, where: str = "") -> set[str]:
         if isinstance(whole, dict):
-            return set().union(*(differing(whole[name], part[name], name) for name in whole))
+            return set().union(*(differing(whole[name], part.get(name, "absent"), name) for name in whole))
         return {where} if whole != part else set()
 
     filled = turned(CONFIG, {"uri": "lerobot:/a", "planner": "a/b.py:c", "device": "cuda:1"})

@@ -43,11 +43,11 @@ def regression(module: nn.Module, stop_at: int = -1) -> Loss:
 
 
 def train(folder: Path, compute: ComputeConfig, stop_at: int = -1) -> Trained:
-    """The result, its ``average`` holding the trained network and the moving average of it."""
+    """The result, its ``weights`` being those of the trained network (0) and of its moving average (1)."""
     module = network()
     trained = fit(module, regression(module, stop_at), CONFIG, folder, compute)
-    assert trained.average is not None
-    return replace(trained, average=nn.ModuleList([module, trained.average]))
+    both = {f"0.{k}": v for k, v in module.state_dict().items()} | {f"1.{k}": v for k, v in trained.weights.items()}
+    return replace(trained, weights=both)
 
 
 def lines(folder: Path) -> list[dict[str, float]]:
@@ -55,8 +55,7 @@ def lines(folder: Path) -> list[dict[str, float]]:
 
 
 def weights(trained: Trained) -> dict[str, Tensor]:
-    assert trained.average is not None
-    return trained.average.state_dict()
+    return trained.weights
 
 
 def without_times(log: list[dict[str, float]]) -> list[dict[str, float]]:
@@ -114,8 +113,7 @@ def test_the_average_follows_its_recursion(tmp_path: Path, compute: ComputeConfi
     for step, value in enumerate(seen, 1):
         keep = min(0.7, step / (step + 9))
         average = keep * average + (1 - keep) * value
-    assert trained.average is not None
-    assert float(next(trained.average.parameters())) == pytest.approx(average, abs=1e-6)
+    assert float(trained.weights["weight"]) == pytest.approx(average, abs=1e-6)
     assert average != pytest.approx(seen[-1], abs=1e-4)
 
 
@@ -128,9 +126,10 @@ def test_the_average_carries_the_latest_buffers(tmp_path: Path, compute: Compute
     assert average == 3
 
 
-def test_there_is_no_average_unless_asked_for(tmp_path: Path, compute: ComputeConfig) -> None:
+def test_without_an_average_it_ends_with_the_last_weights(tmp_path: Path, compute: ComputeConfig) -> None:
     module = network()
-    assert fit(module, regression(module), OptimConfig(steps=2), tmp_path, compute).average is None
+    trained = fit(module, regression(module), OptimConfig(steps=2), tmp_path, compute)
+    assert all(torch.equal(value, trained.weights[name]) for name, value in module.state_dict().items())
 
 
 def test_the_loss_falls(tmp_path: Path, compute: ComputeConfig) -> None:

@@ -74,8 +74,7 @@ def learn(config: PolicyConfig, folder: Path, lessons: Path, progress: Progress 
         return acting + _PLACING * placing, {"acting": acting, "placing": placing}
 
     trained = fit(network, loss, config.optim, folder, COMPUTE, progress)
-    weights = (trained.average or network).state_dict()
-    network.load_state_dict({name: x.half().float() for name, x in weights.items()})
+    network.load_state_dict({name: x.half().float() for name, x in trained.weights.items()})
     network.eval().requires_grad_(False)
     return policy, trained
 

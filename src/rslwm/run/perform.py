@@ -18,11 +18,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rslwm import __version__
 from rslwm.files import write_whole
+from rslwm.ranks import together
 from rslwm.registry import import_file, imported_files
 from rslwm.run.cache import Cache
 from rslwm.run.lock import locked
@@ -182,7 +184,10 @@ def _run(job: Job, report: Progress) -> float:
     with Stopwatch(job.partial / ".seconds") as watch:
         _reset_peak()
         try:
-            job.stage.run(work)
+            if job.stage.processes == 1:
+                job.stage.run(work)
+            else:
+                together(partial(_take_part, job.pack()), job.stage.processes, report)
         except BaseException:
             traceback.print_exc()
             raise
@@ -192,6 +197,11 @@ def _run(job: Job, report: Progress) -> float:
     _record(job, watch).write(job.partial)
     job.partial.rename(job.folder)
     return watch.seconds
+
+
+def _take_part(packed: bytes, report: Progress) -> None:
+    job = Job.unpack(packed)
+    job.stage.run(Workspace(job.partial, job.root, report))
 
 
 class Stopwatch:

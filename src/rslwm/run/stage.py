@@ -148,6 +148,12 @@ class Stage(Generic[T_co]):
         return True
 
     @property
+    def processes(self) -> int:
+        """How many processes of one machine run it at once, and find each other through torch.distributed; all but the
+        first leave its folder alone and end with SystemExit."""
+        return 1
+
+    @property
     def accelerated(self) -> bool:
         """Whether it computes on a GPU, whose memory its demand is then about."""
         return False

@@ -93,11 +93,28 @@ class Study:
         if any(isinstance(v, Reference) and v.kind == ORACLE for v in self.variants) and not self.source.environment:
             data = f"{self.config.data.uri} is a recording: there is no simulator behind it that could be asked"
             raise ConfigError(f"latents: {data}. Leave {ORACLE} out")
+        self._check_processes()
         for stage, variant in {variant.pull(EncoderStage): variant for variant in self.compared}.items():
             if not finished(stage):
                 variant.entry.check(self.config)
         if any(isinstance(s, DecoderStage) and s.latents and not finished(s) for s in closure(self.targets)):
             PixelLoss(self.config.decoder, self.config.decoder.optim.samples, torch.device("cpu"))
+
+    def _check_processes(self) -> None:
+        """Refuse processes that couldn't share the world models' batches equally."""
+        size, compiled = self.compute.world_size, self.compute.shard and self.compute.compile
+        for accumulate in {variant.world_model.optim.accumulate for variant in self.compared}:
+            if size < 1 or accumulate % size:
+                raise ConfigError(
+                    f"compute.world_size is {size}, but a step of the world model has {accumulate} batch(es) "
+                    f"(world_model.optim.accumulate), which so many processes can't share equally; set accumulate to a "
+                    "multiple and batch_size to a part, which is another training, or world_size to a divisor"
+                )
+        if size > 1 and ":" in self.compute.device:
+            device = f"compute.device is {self.compute.device!r} for {size} processes"
+            raise ConfigError(f"{device}; name no number, each gets a GPU of its own")
+        if compiled:
+            raise ConfigError("compute.shard and compute.compile don't go together; leave one of them out")
 
     def by_size(self) -> dict[str, list[Variant]]:
         """One comparison a size: models of different sizes are never compared with each other."""

@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from rslwm.tensors import write_tensors
+from rslwm.train.distributed import part_of, whole
 from rslwm.types import DataError
 
 log = logging.getLogger(__name__)
@@ -32,13 +33,17 @@ class Training:
     average: nn.Module | None
 
     def tensors(self) -> dict[str, Tensor]:
-        """Weights, moving average and the optimiser's moments by name."""
+        """Weights, moving average and the optimiser's moments by name, whole: all processes must ask."""
         tensors = {f"module/{k}": v for k, v in self.module.state_dict().items()}
         if self.average is not None:
             tensors |= {f"average/{k}": v for k, v in self.average.state_dict().items()}
         for index, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer/{index}/{name}": torch.as_tensor(value) for name, value in state.items()}
-        return tensors
+        return {name: whole(tensor) for name, tensor in tensors.items()}
+
+    def weights(self) -> dict[str, Tensor]:
+        """The moving average of the weights or, if there is none, the weights, whole: all processes must ask."""
+        return {name: whole(tensor) for name, tensor in (self.average or self.module).state_dict().items()}
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Inverse of :meth:`tensors`; raises RuntimeError if they belong to another module."""
@@ -46,21 +51,27 @@ class Training:
         def part(name: str) -> dict[str, Tensor]:
             return {k.removeprefix(f"{name}/"): v for k, v in tensors.items() if k.startswith(f"{name}/")}
 
-        self.module.load_state_dict(part("module"), strict=True)
+        def load(module: nn.Module, name: str) -> None:
+            held = module.state_dict()
+            module.load_state_dict({k: part_of(v, held.get(k)) for k, v in part(name).items()}, strict=True)
+
+        load(self.module, "module")
         if self.average is not None:
-            self.average.load_state_dict(part("average"), strict=True)
+            load(self.average, "average")
+        parameters = self.optimizer.param_groups[0]["params"]
         moments: dict[int, dict[str, Tensor]] = {}
         for key, value in part("optimizer").items():
             index, name = key.split("/")
-            moments.setdefault(int(index), {})[name] = value
+            moments.setdefault(int(index), {})[name] = part_of(value, parameters[int(index)])
         self.optimizer.load_state_dict({"state": moments, "param_groups": self.optimizer.state_dict()["param_groups"]})
 
 
 class TrainingStates:
-    """The newest ``keep`` states of a training, ``training_state-<step>.safetensors`` in ``folder``."""
+    """The newest ``keep`` states of a training, ``training_state-<step>.safetensors`` in ``folder``, which one of its
+    processes writes (``writes``) and all of them read."""
 
-    def __init__(self, folder: Path, keep: int) -> None:
-        self.folder, self.keep = folder, keep
+    def __init__(self, folder: Path, keep: int, writes: bool = True) -> None:
+        self.folder, self.keep, self.writes = folder, keep, writes
 
     def paths(self) -> dict[int, Path]:
         """The states by their step, newest first."""
@@ -70,8 +81,11 @@ class TrainingStates:
     def save(self, step: int, training: Training, facts: dict[str, Any]) -> None:
         """Write a state, then remove those that are one too many; OSError if the disk is full, with the states before
         intact."""
+        tensors = training.tensors()
+        if not self.writes:
+            return
         path = self.folder / f"training_state-{step:08d}.safetensors"
-        _write_atomically(path, training.tensors(), {"step": str(step), "facts": json.dumps(facts)})
+        _write_atomically(path, tensors, {"step": str(step), "facts": json.dumps(facts)})
         others = self.paths()
         kept = [there for there in others if there <= step][: self.keep]
         for there in others.keys() - kept:  # a later one is a damaged one that the training didn't resume from

@@ -184,7 +184,7 @@ def _fit_in_closed_form(adapter: Adapter, corpus: Corpus, features: Readable, pr
 
     started = time.perf_counter()
     terms = adapter.fit(episodes())
-    return Trained(0, round(time.perf_counter() - started, 3), 0.0, terms)
+    return Trained(0, round(time.perf_counter() - started, 3), 0.0, terms, adapter.state_dict())
 
 
 def train_decoder(

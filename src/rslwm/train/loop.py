@@ -24,6 +24,7 @@ from rslwm.compute import ComputeConfig, autocast, device, peak_flops, precision
 from rslwm.files import write_whole
 from rslwm.optim import OptimConfig
 from rslwm.train.checkpoint import Training, TrainingStates
+from rslwm.train.distributed import ALONE, Team, whole
 from rslwm.types import Progress, silent
 
 Loss = Callable[[int], tuple[Tensor, dict[str, Tensor]]]
@@ -46,7 +47,8 @@ class Trained:
     seconds: float
     flops_per_step: float
     terms: dict[str, float]
-    average: nn.Module | None = None
+    weights: dict[str, Tensor]
+    """That it ends with: their moving average, if there is one."""
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -65,8 +67,10 @@ def fit(
     after_step: Callable[[float], None] = lambda fraction: None,
     monitor: Callable[[], dict[str, float]] = dict,
     flops_per_step: float = 0.0,
+    shard: bool = False,
 ) -> Trained:
-    """Minimise ``loss`` over the parameters of ``module``, in place; resumes from ``folder`` if it holds a state.
+    """Minimise ``loss`` over the parameters of ``module``, in place; resumes from ``folder`` if it holds a state. Of
+    several processes, see :class:`rslwm.train.distributed.Team`, it returns in the first only.
 
     Args:
         module: everything that is trained or moves during training; all of it is in the checkpoint.
@@ -74,29 +78,33 @@ def fit(
         after_step: called after each optimiser step with the share of training done.
         monitor: extra figures for the log, every ``monitor_every`` steps and at the end.
         flops_per_step: the model's; 0 counts what the first step executes.
+        shard: split a module that has ``blocks`` over the processes; if there are several, it is of no use afterwards.
 
     Raises:
         TrainingFailed: the loss or its gradient is not finite.
         DataError: the state in ``folder`` is damaged, or another model's.
         OSError: the disk is full.
     """
-    log, states = TrainingLog(folder), TrainingStates(folder, config.keep)
+    team = Team.joined()
+    log, states = TrainingLog(folder, team.first), TrainingStates(folder, config.keep, team.first)
     average = copy.deepcopy(module).eval().requires_grad_(False) if config.ema else None
+    team.shard(*(module, average) if shard else ())
     training = Training(module, optim.build(module, config), average)
     step, facts = states.resume(training) or (0, {"seconds": 0.0, "flops_per_step": flops_per_step, "terms": {}})
     log.truncate(step)
-    speed = Speedometer(config.batch_size * config.accumulate, peak_flops(device(compute), precision(compute)))
+    peak = team.size * peak_flops(device(compute), precision(compute))
+    speed = Speedometer(config.batch_size * config.accumulate, peak)
     started = time.perf_counter() - facts["seconds"]
     module.train()
     while step < config.steps:
         counter = None if facts["flops_per_step"] else FlopCounterMode(display=False)
         with speed.step(), counter or contextlib.nullcontext():
-            value, terms, norm = train_step(training, loss, step, config, compute)
+            value, terms, norm = train_step(training, loss, step, config, compute, team)
             step += 1
             after_step(step / config.steps)
             _require_finite(value, norm, step, log.path)
         if counter:
-            facts["flops_per_step"] = float(counter.get_total_flops())
+            facts["flops_per_step"] = float(sum(team.gather([counter.get_total_flops()])))
         last, facts["seconds"] = step == config.steps, round(time.perf_counter() - started, 3)
         if last or step % config.log_every == 0:
             looks = monitor() if last or step % config.monitor_every == 0 else {}
@@ -107,11 +115,13 @@ def fit(
         if last or step % config.checkpoint_every == 0:
             states.save(step, training, facts)
     module.eval()
-    return Trained(step, facts["seconds"], facts["flops_per_step"], facts["terms"], training.average)
+    weights = training.weights()
+    team.leave()
+    return Trained(step, facts["seconds"], facts["flops_per_step"], facts["terms"], weights)
 
 
 def train_step(
-    training: Training, loss: Loss, step: int, config: OptimConfig, compute: ComputeConfig
+    training: Training, loss: Loss, step: int, config: OptimConfig, compute: ComputeConfig, team: Team = ALONE
 ) -> tuple[float, dict[str, Tensor], float]:
     """One step of :func:`fit`: gradients of ``accumulate`` batches, optimiser, moving average of the weights.
 
@@ -123,17 +133,24 @@ def train_step(
         group["lr"] = optim.learning_rate(config, step)
     optimizer.zero_grad(set_to_none=True)
     values, terms = [], []
-    for batch in range(step * config.accumulate, (step + 1) * config.accumulate):
+    own = team.share(range(step * config.accumulate, (step + 1) * config.accumulate))
+    for batch in own:
         with autocast(compute):
             value, parts = loss(batch)
-        (value / config.accumulate).backward()
+        (value / len(own)).backward()
         values.append(value.detach())
         terms.append({name: part.detach() for name, part in parts.items()})
+    team.average_gradients(training.module)
+    values, terms = team.gather(values), team.gather(terms)
     norm = nn.utils.clip_grad_norm_(training.module.parameters(), config.clip_norm)
     optimizer.step()
     if training.average is not None:
         _update_average(training.average, training.module, config.ema, step + 1)
-    return float(_mean(values)), {name: _mean([parts[name] for parts in terms]) for name in terms[0]}, float(norm)
+    return (
+        float(_mean(values)),
+        {name: _mean([parts[name] for parts in terms]) for name in terms[0]},
+        float(whole(norm)),
+    )
 
 
 def _mean(values: list[Tensor]) -> Tensor:
@@ -160,19 +177,22 @@ def _require_finite(value: float, norm: float, step: int, log_file: Path) -> Non
 
 
 class TrainingLog:
-    """Always written, whatever else shows it; a line holds ``step``, ``loss`` and other figures by name."""
+    """Always written, whatever else shows it, by one process of a training (``writes``); a line holds ``step``,
+    ``loss`` and other figures by name."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, writes: bool = True) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.path = folder / LOG
+        self.path, self.writes = folder / LOG, writes
 
     def append(self, step: int, **figures: float) -> None:
+        if not self.writes:
+            return
         with self.path.open("a") as file:
             file.write(json.dumps({"step": step, **figures}) + "\n")
 
     def truncate(self, step: int) -> None:
         """Drop what a killed run wrote after this step, which will be made again, and a half-written last line."""
-        if self.path.exists():
+        if self.writes and self.path.exists():
             kept = [line for line in read_log(self.path) if line["step"] <= step]
             write_whole(self.path, "".join(json.dumps(line) + "\n" for line in kept))
 

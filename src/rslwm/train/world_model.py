@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -52,9 +53,12 @@ def train_world_model(
     model.dit.checkpoint_activations = compute.checkpoint_activations
     if compute.compile:
         model.dit.compile()
-    trained = fit(model.dit, loss, config.optim, folder, compute, progress, flops_per_step=flops)
-    if trained.average is not None:
-        model.dit.load_state_dict(trained.average.state_dict())
+    dit = model.dit
+    if compute.shard:
+        model.dit = copy.deepcopy(dit)  # cut to pieces for good
+    trained = fit(model.dit, loss, config.optim, folder, compute, progress, flops_per_step=flops, shard=compute.shard)
+    model.dit = dit
+    dit.load_state_dict(trained.weights)
     return trained
 
 

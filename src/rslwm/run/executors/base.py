@@ -90,11 +90,11 @@ def chosen(reference: str) -> tuple[type[Executor], dict[str, Any]]:
 
 
 def fits(stage: Stage[Any], running: Collection[Stage[Any]], jobs: int) -> bool:
-    """Whether a stage could start on one machine beside these: there are fewer than ``jobs``, and an exclusive one has
-    the machine for itself."""
-    if stage.exclusive:
+    """Whether a stage could start on one machine beside these: they have fewer than ``jobs`` processes with its own,
+    and an exclusive one has the machine for itself."""
+    if stage.exclusive or not running:
         return not running
-    return len(running) < jobs and not any(other.exclusive for other in running)
+    return sum(s.processes for s in [*running, stage]) <= jobs and not any(other.exclusive for other in running)
 
 
 @contextmanager

@@ -96,11 +96,11 @@ class Ray(Elsewhere):
     def _request(self, job: Job) -> dict[str, float]:
         """What a stage takes; an exclusive one all cores of a machine. Of GPUs' memory Ray knows nothing."""
         most = max((node.get("CPU", 0.0) for node in self._nodes()), default=0.0)
-        cpus = float(self.config.cpus or job.threads)
+        cpus = float(self.config.cpus or job.threads) * job.stage.processes
         return {
             "CPU": max(cpus, most) if job.stage.exclusive else cpus,
-            "GPU": self.config.gpus if job.stage.accelerated else 0.0,
-            "memory": 0.0 if job.stage.accelerated else math.ceil(job.demand.memory),
+            "GPU": self.config.gpus * job.stage.processes if job.stage.accelerated else 0.0,
+            "memory": 0.0 if job.stage.accelerated else math.ceil(job.demand.memory * job.stage.processes),
         }
 
     def _refusal(self, job: Job, request: Mapping[str, float], nodes: Sequence[Mapping[str, float]]) -> str:

@@ -107,18 +107,18 @@ class Slurm(Elsewhere):
                 _ask(job, options)
 
     def _check_memory(self, job: Job) -> None:
-        if job.stage.accelerated or not self.config.memory_gb or job.demand.memory <= self.config.memory_gb * 1e9:
+        taken = job.demand.memory * job.stage.processes
+        if job.stage.accelerated or not self.config.memory_gb or taken <= self.config.memory_gb * 1e9:
             return
         given = f"slurm[memory_gb={self.config.memory_gb:g}] gives it {in_gb(self.config.memory_gb * 1e9)}"
         raise ConfigError(
-            f"stage {job.stage} takes {in_gb(job.demand.memory)} of memory, but {given}. "
-            "Raise it, or make the batch smaller."
+            f"stage {job.stage} takes {in_gb(taken)} of memory, but {given}. Raise it, or make the batch smaller."
         )
 
     def _request(self, job: Job) -> dict[str, str]:
         """Options of sbatch."""
         config, stage = self.config, job.stage
-        cpus = config.cpus or job.threads
+        cpus, gpus = (config.cpus or job.threads) * stage.processes, config.gpus * stage.processes
         request = {
             "partition": config.partition,
             "account": config.account,
@@ -126,7 +126,7 @@ class Slurm(Elsewhere):
             "constraint": config.constraint,
             "time": str(config.minutes),
             "cpus-per-task": str(max(cpus, config.whole) if stage.exclusive else cpus),
-            "gpus-per-node": str(config.gpus) if stage.accelerated and config.gpus else "",
+            "gpus-per-node": str(gpus) if stage.accelerated and gpus else "",
             "mem": f"{round(config.memory_gb * 1000)}M" if config.memory_gb else "",
         }
         return {name: value for name, value in request.items() if value}

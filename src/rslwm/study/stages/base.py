@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import gcd
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from rslwm.compute import ComputeConfig, seeded
@@ -177,6 +178,10 @@ class OnEpisodes(StudyStage[T]):
     def corpus(self, work: Workspace) -> Corpus:
         """The episodes with their frames."""
         return Corpus(work.open(self.data), work.open(self.frames), self.cut)
+
+    def sharing(self, optim: OptimConfig) -> int:
+        """Processes that have equally many batches of every step of a training, as many as it may have."""
+        return gcd(self.compute.world_size, optim.accumulate)
 
 
 def on_episodes(subject: Subject, framewise: bool = False) -> dict[str, Any]:

@@ -85,6 +85,10 @@ class DecoderStage(OnEpisodes[LatentSpace]):
         own = saved_bytes(self.space.settings)
         return own + 4 * self.one.parameters if self.latents else own
 
+    @property
+    def processes(self) -> int:
+        return self.sharing(self.settings.optim) if self.latents else 1
+
     def demand(self, sizes: Sizes) -> Demand:
         if not self.latents:
             return Demand(disk=self.disk)

@@ -70,6 +70,10 @@ class EncoderStage(OnEpisodes[LatentSpace]):
     def seconds(self) -> float:
         return self.space.encoder.optim.steps * 0.2
 
+    @property
+    def processes(self) -> int:
+        return self.sharing(self.space.encoder.optim) if described(self.space).encoder.trainable else 1
+
     def demand(self, sizes: Sizes) -> Demand:
         encoder, optim = described(self.space).encoder, self.space.encoder.optim
         parameters = encoder.spec.parameters

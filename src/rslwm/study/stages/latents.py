@@ -63,6 +63,10 @@ class AdapterStage(OnEpisodes[Path]):
     def seconds(self) -> float:
         return self.settings.optim.steps * 0.05
 
+    @property
+    def processes(self) -> int:
+        return 1 if self.settings.kind == "pca" else self.sharing(self.settings.optim)
+
     def demand(self, sizes: Sizes) -> Demand:
         spec = self.features.spec
         if self.settings.kind == "pca":  # one covariance

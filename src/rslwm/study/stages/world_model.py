@@ -79,6 +79,10 @@ class WorldModelStage(OnEpisodes[WorldModel]):
         spec = self.latents.spec
         return predicting(self.settings.dit, spec.grid, spec.channels)
 
+    @property
+    def processes(self) -> int:
+        return self.sharing(self.settings.optim)
+
     def demand(self, sizes: Sizes) -> Demand:
         optim, decoder = self.settings.optim, Demand(disk=self.decoder.disk)
         return self.reading(optim.samples * self.settings.dit.max_frames, training(optim, self.one) + decoder)
