@@ -13,7 +13,7 @@ from rslwm.types import DataError
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object. Raises DataError: there is no such file, or it holds something else."""
     if not path.is_file():
-        raise DataError(f"{path} does not exist. Copy it there.")
+        raise DataError(f"{path} does not exist, or is no file. Copy it there.")
     return json_object(path.read_bytes(), str(path))
 
 
@@ -21,7 +21,7 @@ def json_object(text: bytes, where: str) -> dict[str, Any]:
     """As :func:`read_json`, of a part of a file."""
     try:
         values = json.loads(text.decode("utf-8-sig"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits is a ValueError, too
         raise DataError(f"{where} is not JSON: {error}. Copy it again, or write it again in UTF-8.") from None
     if not isinstance(values, dict):
         raise DataError(f"{where} holds {str(values)[:40]!r}; expected a JSON object, {{...}}")

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
-import yaml
 from torch import Tensor, nn
 
 from rslwm import serialisation
@@ -22,7 +21,7 @@ from rslwm.latents.decoder import DecoderConfig, PixelDecoder, SubPixelDecoder
 from rslwm.latents.ldm_decoder import LDMDecoder
 from rslwm.latents.normaliser import Normaliser
 from rslwm.latents.views import apart, side_by_side, to_float
-from rslwm.serialisation import ConfigError, known_by
+from rslwm.serialisation import ConfigError, known_by, parse_yaml
 from rslwm.shipping import located
 from rslwm.tensors import read_weights, take_weights, write_tensors
 from rslwm.types import DataError, Family, LatentSpec
@@ -297,7 +296,7 @@ def open_encoder(config: SpaceConfig) -> Encoder:
         if config.options:
             raise ConfigError(f"{config.reference} has no options, but {config.options} is given; leave [...] out")
         return encoder(config.encoder, config.image_size)
-    values = {name: yaml.safe_load(text) for name, text in config.options.items()}
+    values = {name: parse_yaml(text, f"{config.reference}[{name}]") for name, text in config.options.items()}
     options: Any = serialisation.from_dict(encoder.options_type, values, f"{config.reference}[...]")
     return encoder(config.encoder, config.image_size, options)  # type: ignore[call-arg]
 
