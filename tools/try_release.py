@@ -22,7 +22,7 @@ WORKS = (
     ["compare", "smoke", "--out", "runs/smoke"],
 )
 LACKING = {
-    "encoders": ["data", "show", "--data", "hf://datasets/owner/name"],
+    "encoders": ["data", "show", "hf://datasets/owner/name"],
     "offline-features": ["latents", "check", "effnet-lite0"],
     "hdf5": ["data", "import", "lift.hdf5", "imported"],
     "policies": ["policy", "serve", "random"],

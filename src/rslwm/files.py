@@ -1,9 +1,13 @@
-"""JSON files, read strictly, files that are written whole or not at all, and what a file holds as one number."""
+"""JSON files, read strictly, files written whole or not at all, their checksums, and paths that somebody else chose."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
+import string
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +30,27 @@ def json_object(text: bytes, where: str) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise DataError(f"{where} holds {str(values)[:40]!r}; expected a JSON object, {{...}}")
     return values
+
+
+def within(folder: Path, name: str) -> Path:
+    """The file of a folder that a name or relative path from elsewhere leads to. Raises ValueError: it leads out of the
+    folder. Links inside are followed: whoever made the folder here made them, as the hub's cache does."""
+    place = Path(os.path.normpath(folder / name))
+    if not place.is_relative_to(os.path.normpath(folder)) or "\0" in name:
+        raise ValueError(f"{name[:200]!r} leads out of {folder}")
+    return folder / name
+
+
+_FORM = re.compile(r"(0?\d)?d?")
+
+
+def filled(template: str, parts: Mapping[str, Any]) -> str:
+    """A template from elsewhere with its fields filled in. Raises ValueError: it asks for more than a part as it is, or
+    a whole number of up to nine digits; formats can also reach into objects, and ask for gigabytes of blanks."""
+    for _, name, form, conversion in string.Formatter().parse(template):
+        if name is not None and (name not in parts or conversion or not _FORM.fullmatch(form or "")):
+            raise ValueError(f"no field {{{name}{f':{form}' if form else ''}}}")
+    return template.format(**parts)
 
 
 def write_whole(path: Path, text: str) -> None:

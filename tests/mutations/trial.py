@@ -20,8 +20,8 @@ from rslwm.registry import UnknownName
 from rslwm.serialisation import ConfigError
 from rslwm.types import DataError
 
-SECONDS = 20
-"""That a small file may take."""
+SECONDS, WAIT = 20, 180
+"""Of computing that a small file may take, and of waiting, however busy the machine is."""
 MEMORY = 2 * 2**30
 """Bytes that reading it may add to the address space."""
 TYPED = (ConfigError, DataError, UnknownName, OSError)
@@ -90,7 +90,11 @@ def examine(subject: Subject, name: str, folder: Path, count: int, first: int = 
             found.defects += [f"{name} {number}: {story}"] * (outcome == "defect")
             number += 1
         if number < first + count:  # it died at this one
-            how = "takes too long" if status == signal.SIGALRM else f"ends the process by signal {status}"
+            how = (
+                "takes too long"
+                if status in (signal.SIGALRM, signal.SIGPROF)
+                else f"ends the process by signal {status}"
+            )
             found.outcomes["defect"] += 1
             found.defects.append(f"{name} {number}: {how}; {(folder / 'errors').read_text()[-500:]}")
             number += 1
@@ -102,13 +106,14 @@ def _work(subject: Subject, name: str, folder: Path, numbers: range, log: Path) 
     limit = pages * resource.getpagesize() + MEMORY
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)  # in C code, too
+    for alarm in (signal.SIGALRM, signal.SIGPROF):
+        signal.signal(alarm, signal.SIG_DFL)  # which ends C code, too
     with log.open("a") as lines:
         for number in numbers:
-            signal.alarm(SECONDS)
+            signal.alarm(WAIT)
+            signal.setitimer(signal.ITIMER_PROF, SECONDS)
             lines.write(json.dumps(attempt(subject, folder, f"{name} {number}")) + "\n")
             lines.flush()
-    signal.alarm(0)
 
 
 def _in_a_process(work: Callable[[], None], errors: Path) -> int:

@@ -74,7 +74,10 @@ class TensorStore:
         self._rows = {row["key"]: row for row in rows_of(table, index)}
         self.keys = [*self._rows]
         self.nbytes = sum(row["bytes"] for row in self._rows.values())
-        self._files = {name: _open(self.root / name) for name in table["shard"].unique().to_pylist()}
+        names = table["shard"].unique().to_pylist()
+        if strange := [name for name in names if Path(name).name != name]:
+            raise DataError(f"{index}: {strange[0][:200]!r} is no shard of this folder. {_AGAIN}")
+        self._files = {name: _open(self.root / name) for name in names}
         held = {name: {*file.keys()} for name, file in self._files.items()}
         for key, row in self._rows.items():
             path = self.root / row["shard"]
