@@ -21,6 +21,7 @@ from rslwm.types import DataError
 
 _GARBLED = (
     RuntimeError, EOFError, OSError, LookupError, ValueError, TypeError, AttributeError, AssertionError, struct.error,
+    zipfile.BadZipFile,
 )  # fmt: skip
 """What damaged or foreign bytes raise: torch reads them before it knows what they are."""
 

@@ -387,3 +387,10 @@ SUBJECTS: dict[str, Subject] = {
     ),
     "drive link": message(lambda content: link.encode(Beginning(), link.quantised(content)), ACTION, opened_link),
 }
+
+COSTLY = {
+    *(name for name in SUBJECTS if name.startswith(("LeRobot", "shipped"))),
+    *("TFDS", "BridgeData", "robomimic", "world model", "published world model"),
+    *("SD3", "VA-VAE", "Web-DINO", "SigLIP2", "V-JEPA", "rows", "report", "study"),
+}
+"""Those that take tens of milliseconds."""

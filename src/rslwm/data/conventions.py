@@ -41,10 +41,13 @@ class ActionsUntold(DataError):
 def read_spec(path: Path) -> ActionSpec:
     """The :class:`ActionSpec` that a YAML or JSON file holds: its fields, at the top or under ``action_spec``. Raises
     DataError: there is no such file, it can't be read, or a field is unknown, missing or of no known value."""
+    if not path.is_file():
+        raise DataError(f"{path}: there is no such file; it should hold an action_spec, see docs/actions.md")
+    kind, read = ("JSON", read_json) if path.suffix == ".json" else ("YAML", read_yaml)
     try:
-        values = read_json(path) if path.suffix == ".json" else read_yaml(path)
+        values = read(path)
     except (OSError, ConfigError, DataError) as error:
-        raise DataError(f"{error}; it should hold an action_spec, see docs/actions.md") from None
+        raise DataError(f"{path} can't be read as {kind}: {error}") from None
     for key in ("rslwm", "action_spec"):
         if isinstance(values, dict) and key in values:
             values = values[key]
