@@ -77,7 +77,7 @@ def tried(python: Path, folder: Path) -> list[str]:
 
 
 def _run(python: Path, words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    command = [str(python.parent / "rslwm"), *words]
+    command = ["timeout", "1200", str(python.parent / "rslwm"), *words]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True)
 
 

@@ -59,7 +59,7 @@ def attempt(subject: Subject, folder: Path, seed: str) -> tuple[str, str]:
     try:
         subject.read(case, out / "result")
     except TYPED as error:
-        left = sorted(path.name for path in out.iterdir())
+        left = sorted(path.name for path in out.rglob("*") if path.is_file())
         unnamed = subject.named and str(folder) not in str(error)
         wrong = "leaves things behind" if left else "names no file" if unnamed else ""
         return (

@@ -21,6 +21,7 @@ from rslwm.latents.decoder import DecoderConfig, PixelDecoder, SubPixelDecoder
 from rslwm.latents.ldm_decoder import LDMDecoder
 from rslwm.latents.normaliser import Normaliser
 from rslwm.latents.views import apart, side_by_side, to_float
+from rslwm.registry import UnknownName
 from rslwm.serialisation import ConfigError, known_by, parse_yaml
 from rslwm.shipping import located
 from rslwm.tensors import read_weights, take_weights, write_tensors
@@ -244,7 +245,10 @@ class LatentSpace(nn.Module):
         folder = space_folder(folder)
         config = serialisation.load(SpaceConfig, folder / SPACE_FILE)
         _require_own_code(config.reference, folder)
-        encoder = open_encoder(config)
+        try:
+            encoder = open_encoder(config)
+        except UnknownName as error:
+            raise UnknownName(f"{folder / SPACE_FILE}: {error}") from None
         record = folder / RECORD
         encoder.take_place(serialisation.from_dict(LatentSpec, read_json(record), str(record)), record)
         space = cls(config, encoder)
