@@ -11,7 +11,7 @@ NOTEBOOK = Path(__file__).parents[2] / "docs/notebooks/own_encoder.ipynb"
 MOST = 30
 """Lines of code."""
 SMALL = [
-    *("--metrics", "psnr", "--jobs", "1", "--data.sim.episodes", "6", "--world-model.optim.steps", "2"),
+    *("--metrics", "visual", "--jobs", "1", "--data.sim.episodes", "6", "--world-model.optim.steps", "2"),
     *("--decoder.optim.steps", "2", "--compute.device", "cpu"),
 ]
 

@@ -14,7 +14,6 @@ import pyarrow.parquet as pq
 import yaml
 
 from rslwm.data.tfrecord import masked_checksum, read_records
-from rslwm.types import DataError
 
 JUNK: list[Any] = [
     None, 0, -1, 1.5, float("nan"), float("inf"), -(2**63), 2**31, 10**20, 10**400, 1e308, True, "", "x", "[/red]",
@@ -184,6 +183,10 @@ FORMATS: dict[str, Callable[[Path, random.Random], None]] = {
 """Damage that leaves a file what it is, and its content wrong."""
 
 
+SPOILT = (ValueError, TypeError, LookupError, OverflowError, OSError, struct.error, pa.ArrowException, yaml.YAMLError)
+"""What a file raises that can't be taken apart any more."""
+
+
 def damage(folder: Path, rng: random.Random) -> str:
     """Spoil one or two of the files in a folder; says what was done."""
     done = []
@@ -198,7 +201,7 @@ def damage(folder: Path, rng: random.Random) -> str:
                 named(path, rng)
                 done.append(f"{named.__name__[1:]} of {path.relative_to(folder)}")
                 continue
-            except (ValueError, TypeError, LookupError, OverflowError, pa.ArrowException, DataError, yaml.YAMLError):
+            except SPOILT:
                 pass  # it is damaged already
         done.append(f"{_whole(path, files, rng) if chance > 0.92 else _some(path, rng)} of {path.relative_to(folder)}")
     return ", ".join(done)

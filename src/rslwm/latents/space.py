@@ -286,9 +286,13 @@ def _require_own_code(reference: str, folder: Path) -> None:
 def describe(config: SpaceConfig) -> LatentSpace:
     """A space to look at, untrained and without published weights: all but its encoder is on the meta device. Raises
     ValueError if it can't be built."""
-    encoder = open_encoder(config)
-    with torch.device("meta"):
-        return LatentSpace(config, encoder)
+    try:
+        encoder = open_encoder(config)
+        with torch.device("meta"):
+            return LatentSpace(config, encoder)
+    except (RuntimeError, TypeError, OverflowError, MemoryError) as error:  # sizes that no tensor can have
+        why = str(error).partition("\n")[0][:200]
+        raise ConfigError(f"the latent space {config.reference} can't be built with these sizes: {why}") from None
 
 
 def open_encoder(config: SpaceConfig) -> Encoder:

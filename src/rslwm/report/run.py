@@ -98,7 +98,7 @@ class Run:
         return cls(
             verdict=Verdict.load(path / "verdict.json"),
             record=RunRecord.load(path),
-            config=config.read_text() if config.is_file() else "",
+            config=config.read_text(errors="replace") if config.is_file() else "",
             note=load(StudyConfig, config).note if config.is_file() else "",
             clips=Clips.load(path / "clips"),
             films={file.stem: films.load(file) for file in sorted((path / "films").glob("*.safetensors"))},
