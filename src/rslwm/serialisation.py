@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import reprlib
+import sys
 import types
 import typing
 from collections.abc import Callable, Container, Iterator, Mapping
@@ -138,6 +139,8 @@ def _parse(hint: Any, value: Any, where: str) -> Any:
             raise ConfigError(f"{where}: {shown(value)} is not one of {', '.join(map(repr, args))}")
         return value
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        if abs(value) > sys.float_info.max:
+            raise ConfigError(f"{where}: {shown(value)} is too large for a number")
         return float(value)
     if not isinstance(value, hint) or (hint is not bool and isinstance(value, bool)):
         remedy = " (YAML reads 1e-3 as text; write 1.0e-3)" if hint is float and isinstance(value, str) else ""
