@@ -11,7 +11,7 @@ WORKERS ?= 2
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help demo test check lint env clean
+.PHONY: help demo test check lint audit docs env clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*  ## /\1\t/p' $(firstword $(MAKEFILE_LIST))
@@ -30,6 +30,12 @@ lint: env  ## style, types and import rules
 	$(BIN)/ruff format --check src tests tools benchmarks
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+audit: env  ## whether a weakness of a pinned package is publicly known; asks pypi.org
+	$(BIN)/python tools/audit.py
+
+docs: env  ## the documentation as pages, in site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 env: $(READY)  ## the environment
 

@@ -17,9 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Generic, TypeVar
 
-import yaml
-
-from rslwm.serialisation import ConfigError
+from rslwm.serialisation import ConfigError, parse_yaml
 
 T = TypeVar("T")
 _importing = threading.RLock()
@@ -131,7 +129,7 @@ def split(reference: str, where: str, examples: str) -> tuple[str, dict[str, Any
         field, equals, value = (word.strip() for word in part.partition("="))
         if not (field and equals and value):
             raise ConfigError(f"{where}: {reference!r}: {part!r} is not of the form FIELD=VALUE, such as windows=48")
-        options[field] = yaml.safe_load(value)
+        options[field] = parse_yaml(value, f"{where}: {part!r}")
     return name, options
 
 

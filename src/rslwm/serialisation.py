@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import reprlib
+import sys
 import types
 import typing
 from collections.abc import Callable, Container, Iterator, Mapping
@@ -77,7 +79,7 @@ def from_dict(cls: type[C], values: dict[str, Any], where: str = "") -> C:
     type."""
     hints = typing.get_type_hints(cls)
     here, values = where or cls.__name__, dict(values)
-    if unknown := sorted(values.keys() - hints.keys()):
+    if unknown := sorted(values.keys() - hints.keys(), key=str):
         raise ConfigError(f"{here}: unknown field {unknown[0]!r}; known: {', '.join(sorted(hints))}")
     for f in dataclasses.fields(typing.cast(Any, cls)):
         if _BY_NAME in f.metadata and f.name in values:
@@ -124,27 +126,41 @@ def _parse(hint: Any, value: Any, where: str) -> Any:
         return value
     if (nested := dataclasses.is_dataclass(hint)) or origin is dict:
         if not isinstance(value, dict):
-            raise ConfigError(f"{where}: expected a mapping, got {value!r}")
+            raise ConfigError(f"{where}: expected a mapping, got {shown(value)}")
         if nested:
             return from_dict(typing.cast(type, hint), value, where)
-        return {k: _parse(args[1], v, f"{where}.{k}") for k, v in value.items()}
+        return {_parse(args[0], k, where): _parse(args[1], v, f"{where}.{k}") for k, v in value.items()}
     if origin is tuple:
         if not isinstance(value, list | tuple):
-            raise ConfigError(f"{where}: expected a list, got {value!r}")
+            raise ConfigError(f"{where}: expected a list, got {shown(value)}")
         members = (args[0],) * len(value) if args[1:] == (...,) else args
         if len(members) != len(value):
-            raise ConfigError(f"{where}: expected {len(members)} values, got {value!r}")
+            raise ConfigError(f"{where}: expected {len(members)} values, got {shown(value)}")
         return tuple(_parse(hint, v, f"{where}[{i}]") for i, (hint, v) in enumerate(zip(members, value, strict=True)))
     if origin is Literal:
         if value not in args:
-            raise ConfigError(f"{where}: {value!r} is not one of {', '.join(map(repr, args))}")
+            raise ConfigError(f"{where}: {shown(value)} is not one of {', '.join(map(repr, args))}")
         return value
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        if abs(value) > sys.float_info.max:
+            raise ConfigError(f"{where}: {shown(value)} is too large for a number")
         return float(value)
     if not isinstance(value, hint) or (hint is not bool and isinstance(value, bool)):
         remedy = " (YAML reads 1e-3 as text; write 1.0e-3)" if hint is float and isinstance(value, str) else ""
-        raise ConfigError(f"{where}: expected {hint.__name__}, got {value!r}{remedy}")
+        raise ConfigError(f"{where}: expected {hint.__name__}, got {shown(value)}{remedy}")
     return value
+
+
+_UNREADABLE = (ValueError, TypeError, AttributeError, LookupError, OverflowError, RecursionError)
+"""What else PyYAML raises for text that isn't as it should be, such as a date in a thirteenth month."""
+
+
+def shown(value: Any) -> str:
+    """For a message: a value of any size in a few words."""
+    short = reprlib.Repr()
+    short.maxlist = short.maxtuple = short.maxdict = 20
+    short.maxstring = short.maxother = 200
+    return short.repr(value)
 
 
 def dump(config: Any, path: Path) -> None:
@@ -155,15 +171,29 @@ def dump(config: Any, path: Path) -> None:
 def load(cls: type[C], path: Path) -> C:
     """Read a configuration written by :func:`dump` (fields left out keep their defaults); raises what
     :func:`from_dict` raises, also if the file is missing or holds no mapping."""
-    try:
-        values = yaml.safe_load(path.read_text())
-    except FileNotFoundError:
-        raise ConfigError(f"{path} does not exist") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not YAML: {error}") from None
+    values = read_yaml(path)
     if not isinstance(values, dict):
         raise ConfigError(f"{path} must hold a mapping, got {type(values).__name__}")
-    return from_dict(cls, values)
+    try:
+        return from_dict(cls, values)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
+def read_yaml(path: Path) -> Any:
+    """What a YAML file holds, of plain types. Raises :class:`ConfigError`: there is no such file, or it isn't YAML."""
+    try:
+        return parse_yaml(path.read_bytes(), str(path))
+    except FileNotFoundError:
+        raise ConfigError(f"{path} does not exist") from None
+
+
+def parse_yaml(text: str | bytes, where: str) -> Any:
+    """As :func:`read_yaml`, of a text that stands ``where``."""
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, *_UNREADABLE) as error:
+        raise ConfigError(f"{where} is not YAML: {error}") from None
 
 
 def content_hash(*parts: Any) -> str:

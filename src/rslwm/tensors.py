@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import re
 import struct
@@ -9,7 +10,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -20,6 +21,7 @@ from rslwm.types import DataError
 
 _GARBLED = (
     RuntimeError, EOFError, OSError, LookupError, ValueError, TypeError, AttributeError, AssertionError, struct.error,
+    zipfile.BadZipFile,
 )  # fmt: skip
 """What damaged or foreign bytes raise: torch reads them before it knows what they are."""
 
@@ -90,15 +92,27 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Any]:
+def opened(path: Path, framework: Literal["pt", "numpy"] = "pt") -> Iterator[Any]:
     """A safetensors file, of which nothing but its header is read; raises what :func:`read_weights` raises."""
     try:
-        with safe_open(path, framework="pt") as file:
-            yield file
+        file = safe_open(path, framework)
     except FileNotFoundError:
         raise DataError(f"{path} does not exist") from None
-    except SafetensorError as error:
+    except (SafetensorError, OSError) as error:
         raise DataError(f"{path} is truncated or not a safetensors file ({error})") from None
+    with file:
+        try:
+            yield file
+        except SafetensorError as error:
+            raise DataError(f"{path} can't be read ({error})") from None
+
+
+def noted(file: Any, name: str, path: Path) -> Any:
+    """What a safetensors file says in its metadata under a name, as JSON. Raises :class:`DataError`: nothing."""
+    try:
+        return json.loads((file.metadata() or {})[name])
+    except (KeyError, ValueError, RecursionError) as error:
+        raise DataError(f"{path} doesn't say its {name!r} ({error!r}); it was written by another program") from None
 
 
 def take_weights(

@@ -201,6 +201,14 @@ def test_with_a_token_only_who_has_it_may_ask(servers: Any, header: str) -> None
         assert it.recv(timeout=10)
 
 
+def test_a_page_in_a_browser_may_not_ask(servers: Any) -> None:
+    body = to_json({"image": PICTURE, "instruction": WORDS}).encode()
+    status, _ = post(f"{servers('act').address}/act", body, Origin="http://example.org")
+    assert status == 403
+    with pytest.raises(InvalidStatus, match="403"):
+        connect(servers("openpi").address, origin="http://example.org")  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "example.org", "192.168.1.1"])
 def test_nobody_else_can_connect_without_a_token(host: str) -> None:
     with pytest.raises(ConfigError, match="give a token"):

@@ -18,7 +18,7 @@ from rslwm.serialisation import content_hash
 from rslwm.sim.lessons import Lesson, LessonConfig, lessons
 from rslwm.sim.sight import places
 from rslwm.sim.tabletop import Tabletop
-from rslwm.tensors import opened, read_weights, write_tensors
+from rslwm.tensors import noted, opened, read_weights, write_tensors
 from rslwm.types import Progress, silent
 
 FILE = 100
@@ -107,4 +107,4 @@ def _write(path: Path, made: Sequence[Lesson]) -> None:
 
 def _instructions(path: Path) -> list[tuple[str, int]]:
     with opened(path) as file:
-        return json.loads(file.metadata()["instructions"])
+        return noted(file, "instructions", path)

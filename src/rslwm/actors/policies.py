@@ -19,11 +19,11 @@ from rslwm.compute import ComputeConfig, generator, seeded
 from rslwm.files import read_json, write_whole
 from rslwm.optim import OptimConfig
 from rslwm.registry import UnknownName
-from rslwm.serialisation import from_dict, to_dict
+from rslwm.serialisation import from_dict, shown, to_dict
 from rslwm.sim.lessons import LessonConfig
 from rslwm.tensors import load_weights, write_tensors
 from rslwm.train.loop import Trained, fit
-from rslwm.types import Progress, silent
+from rslwm.types import DataError, Progress, silent
 
 SHIPPED = Path(__file__).parent / "ladder"
 """The folder of the policies that come with the package."""
@@ -101,14 +101,27 @@ def card(name: str, folder: Path = SHIPPED) -> dict[str, Any]:
     what :func:`load` raises."""
     path = folder / f"{name}.json"
     if not path.exists():
-        raise UnknownName(f"no policy called {name!r} in {folder}. Known: {', '.join(names(folder)) or 'none'}.")
-    return read_json(path)
+        known = sorted(found.stem for found in folder.glob("*.json"))
+        raise UnknownName(f"no policy called {name!r} in {folder}. Known: {', '.join(known) or 'none'}.")
+    found = read_json(path)
+    if not isinstance(found.get("config"), dict):
+        raise DataError(f"{path}: field 'config' is {shown(found.get('config'))}, which describes no policy")
+    return found
 
 
 def names(folder: Path = SHIPPED) -> list[str]:
     """The policies in a folder, the least successful first."""
     found: Iterable[str] = (path.stem for path in folder.glob("*.safetensors"))
-    return sorted(found, key=lambda name: (card(name, folder)["success"]["all"]["rate"], name))
+    return sorted(found, key=lambda name: (_rate(name, folder), name))
+
+
+def _rate(name: str, folder: Path) -> float:
+    """Its share of true successes."""
+    found = card(name, folder)
+    try:
+        return float(found["success"]["all"]["rate"])
+    except (LookupError, TypeError, ValueError):
+        raise DataError(f"{folder / name}.json lacks success.all.rate; `rslwm policy train` counts it") from None
 
 
 def _policy(

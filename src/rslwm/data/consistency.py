@@ -56,6 +56,8 @@ def _rows(episode: Listed, table: Table) -> str:
     start, end = episode.span or (0, episode.length)
     if end - start != episode.length:
         return f"rows {start} to {end} for a length of {episode.length}"
+    if episode.length > len(table):
+        return f"its length is {episode.length}, and there are {len(table)} rows in all"
     expected = np.arange(start, end)
     place = rows if index is None else index[rows]
     if episode.span and not any(np.array_equal(np.sort(found), expected) for found in (place, rows)):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Sequence
@@ -13,7 +12,8 @@ import numpy as np
 import yaml
 
 from rslwm.data.naming import Told, read_names
-from rslwm.serialisation import ConfigError, from_dict
+from rslwm.files import read_json
+from rslwm.serialisation import ConfigError, from_dict, read_yaml
 from rslwm.types import GRIPPERS, ActionKind, ActionMode, ActionSpec, DataError
 
 SIDECARS = ("rslwm.yaml", "rslwm.yml", "rslwm.json")
@@ -41,13 +41,13 @@ class ActionsUntold(DataError):
 def read_spec(path: Path) -> ActionSpec:
     """The :class:`ActionSpec` that a YAML or JSON file holds: its fields, at the top or under ``action_spec``. Raises
     DataError: there is no such file, it can't be read, or a field is unknown, missing or of no known value."""
+    if not path.is_file():
+        raise DataError(f"{path}: there is no such file; it should hold an action_spec, see docs/actions.md")
+    kind, read = ("JSON", read_json) if path.suffix == ".json" else ("YAML", read_yaml)
     try:
-        text = path.read_text(encoding="utf-8")
-        values = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-    except FileNotFoundError:
-        raise DataError(f"{path}: there is no such file; it should hold an action_spec, see docs/actions.md") from None
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise DataError(f"{path} can't be read as {'JSON' if path.suffix == '.json' else 'YAML'}: {error}") from None
+        values = read(path)
+    except (OSError, ConfigError, DataError) as error:
+        raise DataError(f"{path} can't be read as {kind}: {error}") from None
     for key in ("rslwm", "action_spec"):
         if isinstance(values, dict) and key in values:
             values = values[key]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from rslwm.data.frames import rgb
 from rslwm.data.leaves import Leaf
 from rslwm.types import DataError
 
+R = TypeVar("R")
 _JOINTS = ("obs/joint_states", "obs/robot0_joint_pos")
 _SAME = 1e-4  # radians between what is one joint angle, recorded twice in float32 or float64
 
@@ -27,15 +29,49 @@ def opened(file: Path) -> Iterator[Any]:
         import h5py
     except ImportError:
         raise DataError(f"{file} is read with h5py, which is not installed: pip install 'rslwm[hdf5]'") from None
-    try:
-        with h5py.File(file, "r") as content:
-            if not isinstance(content.get("data"), h5py.Group):
+    with _understood(file):
+        content = h5py.File(file, "r")
+    with content:
+        with _understood(file):
+            data = content.get("data")
+            if not isinstance(data, h5py.Group):
                 has = ", ".join(content) or "nothing"
                 raise DataError(f"{file} has no group 'data' as robomimic writes it; it has {has}")
-            yield content["data"]
-    except (OSError, RuntimeError, UnicodeError) as error:  # what h5py raises for bytes it can't make sense of
+        yield data
+
+
+@contextmanager
+def _understood(file: Path) -> Iterator[None]:
+    """Whatever h5py raises for bytes that it can't make sense of is a :class:`DataError` that names the file."""
+    try:
+        yield
+    except DataError:
+        raise
+    except (OSError, RuntimeError, LookupError, ValueError, TypeError, MemoryError) as error:
         remedy = " Copy the file again." if "truncated" in str(error) else ""
         raise DataError(f"{file} can't be read as HDF5: {error}.{remedy}") from None
+
+
+def _reading(read: Callable[..., R]) -> Callable[..., R]:
+    """Of a demonstration: what it reads is there only now, and may be damaged."""
+
+    @wraps(read)
+    def guarded(self: Demonstration, *arguments: Any) -> R:
+        with _understood(self.file):
+            return read(self, *arguments)
+
+    return guarded
+
+
+def groups_of(data: Any, file: Path) -> list[tuple[str, Any]]:
+    """The groups in one of a file by name, in the order of their numbers."""
+
+    def numbered(name: str) -> list[int | str]:
+        return [int(n) if n.isdigit() else n for n in re.split(r"(\d+)", name)]
+
+    with _understood(file):
+        found = [(name, data[name]) for name in sorted(data, key=numbered)]
+    return [(name, group) for name, group in found if hasattr(group, "keys")]
 
 
 @dataclass
@@ -51,6 +87,7 @@ class Demonstration:
         return f"{self.file}: data/{self.name}"
 
     @cached_property
+    @_reading
     def rows(self) -> int:
         """Its steps: rows of its actions, or of what there is most of."""
         if hasattr(self.group.get("actions"), "shape") and self.group["actions"].shape:
@@ -59,26 +96,30 @@ class Demonstration:
         return max(counts, key=counts.count, default=0)
 
     @property
+    @_reading
     def _datasets(self) -> dict[str, Any]:
         found: dict[str, Any] = {}
         self.group.visititems(lambda key, item: found.update({key: item}) if hasattr(item, "shape") else None)
         return found
 
-    def leaves(self) -> Iterator[Leaf]:
+    @_reading
+    def leaves(self) -> list[Leaf]:
         """Its datasets; what stands in ``next_obs`` is ``obs`` a step later."""
-        for key, item in self._datasets.items():
-            kind, shape = item.dtype.kind, item.shape or ()
-            if key.startswith("next_obs/"):
-                yield Leaf(key, "unknown", obstacle="the observation a step later")
-            elif kind in "OSU":
-                yield Leaf(key, "text")
-            elif kind not in "fiub":
-                yield Leaf(key, "unknown", obstacle="not numbers")
-            elif shape[:1] != (self.rows,):
-                yield Leaf(key, "unknown", obstacle=f"{shape[0] if shape else 'no'} rows for {self.rows} steps")
-            else:
-                yield Leaf(key, "numbers", str(item.dtype), tuple(shape[1:]))
+        return [self._leaf(key, item) for key, item in self._datasets.items()]
 
+    def _leaf(self, key: str, item: Any) -> Leaf:
+        kind, shape = item.dtype.kind, item.shape or ()
+        if key.startswith("next_obs/"):
+            return Leaf(key, "unknown", obstacle="the observation a step later")
+        if kind in "OSU":
+            return Leaf(key, "text")
+        if kind not in "fiub":
+            return Leaf(key, "unknown", obstacle="not numbers")
+        if shape[:1] != (self.rows,):
+            return Leaf(key, "unknown", obstacle=f"{shape[0] if shape else 'no'} rows for {self.rows} steps")
+        return Leaf(key, "numbers", str(item.dtype), tuple(shape[1:]))
+
+    @_reading
     def numbers(self, leaf: Leaf) -> np.ndarray:
         """(T, *shape)"""
         stored = self.group.get(leaf.key)
@@ -95,11 +136,13 @@ class Demonstration:
         return rgb(frames[:, ::-1] if self.upside_down else frames)
 
     @property
+    @_reading
     def upside_down(self) -> bool:
         """OpenGL's first row of a picture is its lowest; LIBERO notes with which convention it rendered."""
         return texts_of(self.group.parent.attrs.get("macros_image_convention"), "macros_image_convention") == ["opengl"]
 
     @property
+    @_reading
     def rewards(self) -> np.ndarray:
         stored = self.group.get("rewards")
         if stored is None:
@@ -109,6 +152,7 @@ class Demonstration:
         return np.asarray(stored, float)
 
     @cached_property
+    @_reading
     def is_late(self) -> bool:
         """Whether observations were taken after the action of their row.
 
@@ -126,6 +170,7 @@ class Demonstration:
         before, moved = states[:, 1 : 1 + joints.shape[1]], np.abs(np.diff(joints, axis=0)).max() > 10 * _SAME
         return bool(moved and np.abs(joints[:-1] - before[1:]).max() < _SAME < np.abs(joints - before).max())
 
+    @_reading
     def instruction(self, keys: Iterable[str]) -> str:
         """The text of one of these datasets, or of the demonstration's attributes, or the file's."""
         if key := next((key for key in keys if key in self.group), ""):
@@ -140,16 +185,20 @@ class Demonstration:
 
 def filters_of(data: Any, file: Path) -> dict[str, set[str]]:
     """Filter keys and the demonstrations they select."""
-    masks = data.file.get("mask")
-    return {name: {*texts_of(masks[name], f"{file}: mask/{name}")} for name in masks} if hasattr(masks, "keys") else {}
+    with _understood(file):
+        masks = data.file.get("mask")
+        names = masks if hasattr(masks, "keys") else ()
+        return {name: {*texts_of(masks[name], f"{file}: mask/{name}")} for name in names}
 
 
 def attribute(group: Any, name: str) -> dict[str, Any]:
     """An attribute that holds JSON; empty if there is none."""
     where = f"{group.file.filename}: the attribute {name!r} of {group.name}"
+    with _understood(Path(group.file.filename)):
+        text = "".join(texts_of(group.attrs.get(name), where)) or "{}"
     try:
-        content = json.loads("".join(texts_of(group.attrs.get(name), where)) or "{}")
-    except json.JSONDecodeError as error:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{where} is not JSON: {error}") from None
     return content if isinstance(content, dict) else {}
 

@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from rslwm.data import parquet
 from rslwm.data.lerobot_info import Info
+from rslwm.data.parquet import rows_of
 from rslwm.files import json_object
 from rslwm.types import DataError
 
 LARGEST = 2**53  # no count or index is as large
 _REMEDY = "copy it again, or record with LeRobot's dataset.finalize(), which writes the last of it."
+_UNFINISHED = "LeRobot's dataset.finalize() wasn't called, or it was cut off: copy or record it again."
 
 
 @dataclass(frozen=True)
@@ -174,32 +176,5 @@ def _lines(path: Path, needed: tuple[str, ...]) -> list[dict[str, Any]]:
 
 
 def read_columns(path: Path, wanted: Callable[[str], bool]) -> pa.Table:
-    """Those columns of a parquet file that are wanted. Raises DataError: it is missing, no parquet, or damaged."""
-    try:
-        file = pq.ParquetFile(path)
-        return file.read(columns=[name for name in file.schema_arrow.names if wanted(name)])
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # a column's name may not be text
-        raise DataError(_unreadable(path, error)) from None
-
-
-def _unreadable(path: Path, error: Exception) -> str:
-    if not path.exists():
-        return f"{path} does not exist, though the metadata say that it does. Copy it there."
-    with path.open("rb") as file:
-        begins = file.read(4) == b"PAR1"
-        file.seek(-min(4, path.stat().st_size), 2)
-        if begins and file.read() != b"PAR1":
-            why = "LeRobot's dataset.finalize() wasn't called, or it was cut off: copy or record it again"
-            return f"{path} can't be read as parquet: it has a beginning and no end. {why}."
-    return f"{path} can't be read as parquet ({error}). Copy or record it again."
-
-
-def rows_of(table: pa.Table, path: Path) -> list[dict[str, Any]]:
-    """Rows as Python objects. Raises DataError: they hold text that isn't UTF-8."""
-    values = {}
-    for name in table.column_names:
-        try:
-            values[name] = table[name].to_pylist()
-        except UnicodeDecodeError as error:
-            raise DataError(f"{path}: column {name!r} holds text that isn't UTF-8: {error}") from None
-    return [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)]
+    """Those columns of one of LeRobot's tables that are wanted. Raises DataError: it is missing, or damaged."""
+    return parquet.read_columns(path, wanted, unfinished=_UNFINISHED)

@@ -10,7 +10,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from rslwm.files import read_json
+from rslwm.files import filled, read_json, within
 from rslwm.types import DataError
 
 CAMERA, STATE, ACTION = "observation.images.", "observation.state", "action"
@@ -112,8 +112,8 @@ class Info:
         """A file by ``data_path`` or ``video_path``. Raises DataError: that asks for something else than LeRobot's."""
         text = self.values.get(template) or PATHS[self.version][template]
         try:
-            return self.root / text.format(**parts)
-        except (KeyError, IndexError, ValueError, AttributeError) as error:
+            return within(self.root, filled(text, parts))
+        except (TypeError, ValueError, AttributeError) as error:
             what = f"can't be filled in ({error!r}); LeRobot v{self.version} has {', '.join(parts)}"
             raise DataError(f"{self.file}: {template} is {text!r}, which {what}") from None
 

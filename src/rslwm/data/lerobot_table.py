@@ -15,6 +15,7 @@ from PIL import Image, UnidentifiedImageError
 
 from rslwm.data.lerobot_episodes import Listed, read_columns
 from rslwm.data.lerobot_info import BOOKKEEPING
+from rslwm.files import within
 from rslwm.types import DataError
 
 _LISTS = (pa.ListType, pa.FixedSizeListType, pa.LargeListType)
@@ -180,16 +181,21 @@ def _decode(value: Any, root: Path, where: str) -> np.ndarray:
     data = value.get("bytes") or value.get("path") if isinstance(value, dict) else value
     if not data:
         raise DataError(f"{where} is missing. Record the picture again, or remove the episode.")
-    if isinstance(data, str) and not (root / data).is_file():
-        raise DataError(f"{where} lies in {root / data}, which does not exist. Copy it there.")
-    if not isinstance(data, str | bytes):
+    if isinstance(data, str):
+        try:
+            data = within(root, data)
+        except ValueError as error:
+            raise DataError(f"{where}: {error}. Move the picture into the data set's folder.") from None
+        if not data.is_file():
+            raise DataError(f"{where} lies in {data}, which does not exist. Copy it there.")
+    if not isinstance(data, Path | bytes):
         remedy = "Pixels as numbers aren't supported: write PNG, with LeRobot's add_frame()"
         raise DataError(f"{where} is {type(data).__name__} {str(data)[:40]}, not an encoded picture. {remedy}.")
     try:
-        picture = Image.open(root / data if isinstance(data, str) else io.BytesIO(data))
+        picture = Image.open(data if isinstance(data, Path) else io.BytesIO(data))
         colours = picture if picture.mode[0] in "IF" else picture.convert("RGB")
     except UnidentifiedImageError:
-        begins = "" if isinstance(data, str) else f": it begins with {data[:8]!r}"
+        begins = "" if isinstance(data, Path) else f": it begins with {data[:8]!r}"
         raise DataError(f"{where} is no picture{begins}. Copy or record the file again.") from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise DataError(f"{where} can't be decoded ({error}). Copy or record the file again.") from None

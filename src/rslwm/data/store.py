@@ -17,8 +17,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from rslwm.data.parquet import read_columns, rows_of
+from rslwm.files import json_object
 from rslwm.storage import is_uri, mirrored
-from rslwm.tensors import write_tensors
+from rslwm.tensors import noted, write_tensors
 from rslwm.types import DataError, Progress, silent
 
 Places = Sequence[tuple[str, range]]  # episodes, and rows of each
@@ -26,6 +28,8 @@ Item = tuple[str, Tensor | np.ndarray | Callable[[], Tensor | np.ndarray]]
 
 INDEX = "index.parquet"
 HEADER = "rslwm"
+_COLUMNS = {"key": pa.string(), "shard": pa.string(), "shape": pa.list_(pa.int64()), "bytes": pa.int64()}
+_AGAIN = f"Delete {INDEX} and write again."
 SHARD = 256 * 2**20  # bytes from which on a shard is written and another begun
 
 
@@ -63,17 +67,25 @@ class TensorStore:
         index = self.root / INDEX
         if not index.is_file():
             raise DataError(f"{index} does not exist: the store was never finished. Write it again; it resumes.")
-        table = pq.read_table(index)
-        self.meta: dict[str, Any] = json.loads(table.schema.metadata[HEADER.encode()])
-        self._rows = {row["key"]: row for row in table.to_pylist()}
+        table = read_columns(index, remedy=_AGAIN, unfinished=_AGAIN)
+        if unlike := [name for name, kind in _COLUMNS.items() if _type_of(table, name) != kind]:
+            raise DataError(f"{index} has no column {unlike[0]!r}, or one of another type. {_AGAIN}")
+        self.meta = json_object((table.schema.metadata or {}).get(HEADER.encode(), b""), f"{index}: {HEADER}")
+        self._rows = {row["key"]: row for row in rows_of(table, index)}
         self.keys = [*self._rows]
         self.nbytes = sum(row["bytes"] for row in self._rows.values())
-        self._files = {name: _open(self.root / name) for name in table["shard"].unique().to_pylist()}
+        names = table["shard"].unique().to_pylist()
+        if strange := [name for name in names if Path(name).name != name]:
+            raise DataError(f"{index}: {strange[0][:200]!r} is no shard of this folder. {_AGAIN}")
+        self._files = {name: _open(self.root / name) for name in names}
         held = {name: {*file.keys()} for name, file in self._files.items()}
         for key, row in self._rows.items():
+            path = self.root / row["shard"]
             if key not in held[row["shard"]]:
-                path = self.root / row["shard"]
                 raise DataError(f"{path} has no tensor {key!r}. Delete {self.root} and write again.")
+            shape = self._files[row["shard"]].get_slice(key).get_shape()
+            if shape != row["shape"]:
+                raise DataError(f"{path}: tensor {key!r} is {shape}, {INDEX} says {row['shape']}. {_AGAIN}")
 
     def __str__(self) -> str:
         return str(self.root)
@@ -138,6 +150,12 @@ class TensorStore:
         return cls(root)
 
 
+def _type_of(table: pa.Table, name: str) -> pa.DataType | None:
+    """Of a column in which no row is empty."""
+    there = name in table.column_names and not table[name].null_count
+    return table.schema.field(name).type if there else None
+
+
 def _storable(value: Tensor | np.ndarray) -> Tensor:
     tensor = torch.as_tensor(value).detach().cpu()
     return (tensor.bfloat16() if tensor.is_floating_point() else tensor).contiguous()
@@ -146,7 +164,7 @@ def _storable(value: Tensor | np.ndarray) -> Tensor:
 def _open(path: Path) -> Any:
     try:
         return safe_open(path, framework="pt")
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, TypeError) as error:
         raise DataError(f"{path} can't be read ({error}). Delete this shard and {INDEX}, then write again.") from None
 
 
@@ -164,7 +182,7 @@ def finished_shards(root: Path, meta: dict[str, Any]) -> dict[str, Path]:
     they are of a store with another ``meta``."""
     shards: dict[str, Path] = {}
     for path in sorted(root.glob("shard-*.safetensors")):
-        header = json.loads(_open(path).metadata()[HEADER])
+        header = noted(_open(path), HEADER, path)
         _require_meta(root, header["meta"], meta)
         shards |= dict.fromkeys(header["order"], path)
     return shards
@@ -185,8 +203,7 @@ def _write_index(root: Path, keys: set[str], meta: dict[str, Any]) -> None:
     files = {path: _open(path) for path in dict.fromkeys(shards.values())}
     tensors = ((key, path, files[path].get_tensor(key)) for key, path in shards.items())
     rows = [{"key": key, "shard": path.name, "shape": [*x.shape], "bytes": x.nbytes} for key, path, x in tensors]
-    columns = {"key": pa.string(), "shard": pa.string(), "shape": pa.list_(pa.int64()), "bytes": pa.int64()}
-    schema = pa.schema(columns, {HEADER: json.dumps(meta)})
+    schema = pa.schema(_COLUMNS, {HEADER: json.dumps(meta)})
     partial = root / f"{INDEX}.partial"
     pq.write_table(pa.Table.from_pylist(rows, schema=schema), partial)
     os.replace(partial, root / INDEX)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rslwm.data.leaves import Leaf
-from rslwm.files import read_json
+from rslwm.files import filled, read_json
 from rslwm.types import DataError
 
 _TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
@@ -126,8 +126,8 @@ def _split(dataset: str, split: dict[str, Any], where: str) -> dict[str, int]:
         values = {"DATASET": dataset, "SPLIT": split.get("name"), "FILEFORMAT": "tfrecord"}
         values |= {"SHARD_INDEX": index, "NUM_SHARDS": count, "SHARD_X_OF_Y": f"{index}-of-{count}"}
         try:
-            name = Path(template.format(**values)).name
-        except (AttributeError, IndexError, KeyError, ValueError):
+            name = Path(filled(template, values)).name
+        except (TypeError, ValueError):
             raise DataError(f"{where}.filepathTemplate is {template!r}; known are {', '.join(values)}") from None
         names |= {name: length} if length > 0 else {}
     return names

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import safe_open
 from torch import Tensor
 
 from rslwm.actors.blind import Recorded
@@ -18,7 +17,7 @@ from rslwm.evals.truth import Recording, Truth
 from rslwm.evals.windows import strangers
 from rslwm.latents.views import to_bytes
 from rslwm.plan.base import stand_still
-from rslwm.tensors import write_tensors
+from rslwm.tensors import noted, opened, write_tensors
 from rslwm.types import ActionSpec, Progress, silent
 
 RECORDED, STILL = 0, 1
@@ -78,8 +77,8 @@ class Branches:
     @classmethod
     def load(cls, folder: Path) -> Branches:
         """Inverse of :meth:`save`."""
-        with safe_open(folder / FILE, "pt") as file:
-            sizes, windows = tuple(json.loads(file.metadata()["sizes"])), file.get_tensor("windows").numpy()
+        with opened(path := folder / FILE) as file:
+            sizes, windows = tuple(noted(file, "sizes", path)), file.get_tensor("windows").numpy()
             return cls(windows, **{name: file.get_tensor(name) for name in _TENSORS}, sizes=sizes)
 
 

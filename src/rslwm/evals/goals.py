@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from rslwm.actors.base import Actor, Observation
@@ -22,7 +21,7 @@ from rslwm.evals.reaching import Layout, Reached, TruePlanner, reach
 from rslwm.evals.truth import Recording, Truth
 from rslwm.plan.base import PlanConfig, stand_still
 from rslwm.serialisation import ConfigError
-from rslwm.tensors import write_tensors
+from rslwm.tensors import read_weights, write_tensors
 from rslwm.types import ActionSpec, Progress, silent
 
 log = logging.getLogger(__name__)
@@ -140,7 +139,7 @@ class Goals:
     @classmethod
     def load(cls, folder: Path) -> Goals:
         """Inverse of :meth:`save`."""
-        tensors = load_file(folder / FILE)
+        tensors = read_weights(folder / FILE)
         return cls(tensors.pop("windows").numpy(), **tensors)
 
 

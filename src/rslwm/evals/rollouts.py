@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import safe_open
 from torch import Tensor
 
 from rslwm.data.clips import ClipBatch
@@ -17,7 +16,7 @@ from rslwm.evals.evaluation import Evaluation
 from rslwm.latents.views import to_bytes
 from rslwm.model.sampler import SamplingConfig
 from rslwm.serialisation import from_dict, to_dict
-from rslwm.tensors import write_tensors
+from rslwm.tensors import noted, opened, write_tensors
 from rslwm.types import DataError
 
 
@@ -69,10 +68,11 @@ class Rollouts:
     @classmethod
     def load(cls, folder: Path) -> Rollouts:
         """Inverse of :meth:`save`."""
-        with safe_open(folder / FILE, "pt") as file:
-            about, tensors = file.metadata(), {name: file.get_tensor(name) for name in ("windows", *_TENSORS)}
-        windows, sampling = tensors.pop("windows").numpy(), from_dict(SamplingConfig, json.loads(about["sampling"]))
-        return cls(windows, **tensors, sampling=sampling, seconds=json.loads(about["seconds"]))
+        with opened(path := folder / FILE) as file:
+            sampling, seconds = (noted(file, name, path) for name in ("sampling", "seconds"))
+            tensors = {name: file.get_tensor(name) for name in ("windows", *_TENSORS)}
+        windows = tensors.pop("windows").numpy()
+        return cls(windows, **tensors, sampling=from_dict(SamplingConfig, sampling), seconds=seconds)
 
 
 FILE = "rollouts.safetensors"

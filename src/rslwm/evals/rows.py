@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from rslwm.data.parquet import read_columns
 from rslwm.types import DataError
 
 DTYPES: dict[str, type] = {
@@ -107,13 +108,10 @@ class Rows:
         """
         if not path.is_file():
             raise DataError(f"{path} does not exist; `rslwm compare` writes it into the folder of its run")
-        try:
-            table = pq.read_table(path)
-        except pa.ArrowInvalid as error:
-            raise DataError(f"{path} is not a parquet file ({error}); measure again to write a new one") from None
+        table = read_columns(path, remedy=_AGAIN, unfinished=_AGAIN)
         if missing := [name for name in DTYPES if name not in table.column_names]:
             raise DataError(f"{path} has no column {missing[0]!r}; its columns: {', '.join(table.column_names)}")
-        return cls({name: _to_numpy(table[name], dtype) for name, dtype in DTYPES.items()})
+        return cls({name: _to_numpy(table[name], dtype, f"{path}: column {name!r}") for name, dtype in DTYPES.items()})
 
 
 def numbered(column: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -130,7 +128,19 @@ def _dtype(name: str) -> type:
     return object if DTYPES[name] is str else DTYPES[name]
 
 
-def _to_numpy(column: pa.ChunkedArray, dtype: type) -> np.ndarray:
+_AGAIN = "Measure again to write a new one."
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_dictionary(kind)
+
+
+_KINDS = {str: _is_text, int: pa.types.is_integer, float: pa.types.is_floating, bool: pa.types.is_boolean}
+
+
+def _to_numpy(column: pa.ChunkedArray, dtype: type, where: str) -> np.ndarray:
+    if not _KINDS[dtype](column.type) or column.null_count:
+        raise DataError(f"{where} is {column.type} with {column.null_count} gaps; expected {dtype.__name__}. {_AGAIN}")
     if dtype is not str or not len(column):
         return column.to_numpy().astype(object if dtype is str else dtype)
     coded = column.combine_chunks().dictionary_encode()

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from torch import Tensor
 
 from rslwm.actors import policies
@@ -26,7 +25,7 @@ from rslwm.registry import code_of
 from rslwm.remote.mapping import read
 from rslwm.serialisation import from_dict
 from rslwm.sim.tasks import Task
-from rslwm.tensors import write_tensors
+from rslwm.tensors import noted, opened, write_tensors
 from rslwm.types import ActionSpec, Progress, silent
 
 BEGINNINGS = "beginnings.safetensors"
@@ -77,8 +76,8 @@ class Beginnings:
     @classmethod
     def load(cls, folder: Path) -> Beginnings:
         """Inverse of :meth:`save`."""
-        with safe_open(folder / BEGINNINGS, "pt") as file:
-            told = {name: json.loads(text) for name, text in file.metadata().items()}
+        with opened(path := folder / BEGINNINGS) as file:
+            told = {name: noted(file, name, path) for name in ("tasks", "instructions")}
             tasks = tuple(tuple(from_dict(Task, task) for task in kind) for kind in told["tasks"])
             instructions = tuple(map(tuple, told["instructions"]))
             return cls(file.get_tensor("frames"), file.get_tensor("past"), instructions, tasks)
@@ -218,8 +217,8 @@ class Kind:
 
     @classmethod
     def load(cls, path: Path) -> Kind:
-        with safe_open(path, "pt") as file:
-            failures = {int(k): v for k, v in json.loads(file.metadata()["failures"]).items()}
+        with opened(path) as file:
+            failures = {int(k): v for k, v in noted(file, "failures", path).items()}
             done, actions, films = (file.get_tensor(name) for name in ("done", "actions", "films"))
             return cls(done, actions, films, failures)
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
-import yaml
 from torch import Tensor, nn
 
 from rslwm import serialisation
@@ -22,7 +21,8 @@ from rslwm.latents.decoder import DecoderConfig, PixelDecoder, SubPixelDecoder
 from rslwm.latents.ldm_decoder import LDMDecoder
 from rslwm.latents.normaliser import Normaliser
 from rslwm.latents.views import apart, side_by_side, to_float
-from rslwm.serialisation import ConfigError, known_by
+from rslwm.registry import UnknownName
+from rslwm.serialisation import ConfigError, known_by, parse_yaml
 from rslwm.shipping import located
 from rslwm.tensors import read_weights, take_weights, write_tensors
 from rslwm.types import DataError, Family, LatentSpec
@@ -245,7 +245,10 @@ class LatentSpace(nn.Module):
         folder = space_folder(folder)
         config = serialisation.load(SpaceConfig, folder / SPACE_FILE)
         _require_own_code(config.reference, folder)
-        encoder = open_encoder(config)
+        try:
+            encoder = open_encoder(config)
+        except UnknownName as error:
+            raise UnknownName(f"{folder / SPACE_FILE}: {error}") from None
         record = folder / RECORD
         encoder.take_place(serialisation.from_dict(LatentSpec, read_json(record), str(record)), record)
         space = cls(config, encoder)
@@ -283,9 +286,13 @@ def _require_own_code(reference: str, folder: Path) -> None:
 def describe(config: SpaceConfig) -> LatentSpace:
     """A space to look at, untrained and without published weights: all but its encoder is on the meta device. Raises
     ValueError if it can't be built."""
-    encoder = open_encoder(config)
-    with torch.device("meta"):
-        return LatentSpace(config, encoder)
+    try:
+        encoder = open_encoder(config)
+        with torch.device("meta"):
+            return LatentSpace(config, encoder)
+    except (RuntimeError, TypeError, OverflowError, MemoryError) as error:  # sizes that no tensor can have
+        why = str(error).partition("\n")[0][:200]
+        raise ConfigError(f"the latent space {config.reference} can't be built with these sizes: {why}") from None
 
 
 def open_encoder(config: SpaceConfig) -> Encoder:
@@ -297,7 +304,7 @@ def open_encoder(config: SpaceConfig) -> Encoder:
         if config.options:
             raise ConfigError(f"{config.reference} has no options, but {config.options} is given; leave [...] out")
         return encoder(config.encoder, config.image_size)
-    values = {name: yaml.safe_load(text) for name, text in config.options.items()}
+    values = {name: parse_yaml(text, f"{config.reference}[{name}]") for name, text in config.options.items()}
     options: Any = serialisation.from_dict(encoder.options_type, values, f"{config.reference}[...]")
     return encoder(config.encoder, config.image_size, options)  # type: ignore[call-arg]
 

@@ -25,7 +25,7 @@ from rslwm.model.flow import FlowConfig, FlowMatching, shift_factor
 from rslwm.model.published.ddpm import DDPMConfig, VPrediction
 from rslwm.model.sampler import FullWindow, Objective, OutgoingSampler, RolloutState, Sampler, SamplingConfig
 from rslwm.optim import OptimConfig
-from rslwm.serialisation import OPERATIONAL, ConfigError, from_dict, to_dict
+from rslwm.serialisation import OPERATIONAL, ConfigError, from_dict, read_yaml, to_dict
 from rslwm.shipping import located
 from rslwm.tensors import load_weights, write_tensors
 from rslwm.types import ActionSpec, DataError
@@ -277,10 +277,10 @@ def read_record(file: Path) -> dict[str, Any]:
     if not file.is_file():
         raise DataError(f"{file} does not exist; a checkpoint holds config.yaml, model.safetensors and space/")
     try:
-        record = yaml.safe_load(file.read_text())
-    except yaml.YAMLError as error:
-        raise DataError(f"{file} is not YAML: {error}") from None
-    found = record.get("format") if isinstance(record, dict) else record
+        record = read_yaml(file)
+    except ConfigError as error:
+        raise DataError(str(error)) from None
+    found = record.get("format") if isinstance(record, dict) else type(record).__name__
     if not isinstance(record, dict) or found != FORMAT:
         raise DataError(f"{file}: format {found!r}, but this version reads {FORMAT}; use the version that wrote it")
     for name in ("world_model", "latent_space", "action_spec", "data_fingerprint"):

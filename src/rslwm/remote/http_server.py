@@ -55,6 +55,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(HTTPStatus.NOT_FOUND, '{"error": "there are POST /act and POST /reset"}')
 
     def do_POST(self) -> None:
+        if self.headers.get("Origin") is not None:
+            return self._fail(HTTPStatus.FORBIDDEN, "a page in a browser may not ask")
         if not self.server.served.allows(self.headers.get("Authorization")):
             return self._fail(HTTPStatus.UNAUTHORIZED, "a token is needed")
         length = self.headers.get("Content-Length", "")

@@ -120,6 +120,7 @@ class Server:
 def _listener(served: Served, host: str, port: int) -> Any:
     if served.protocol == "act":
         return ActServer(served, host, port)
+    needs("msgpack")  # said now, and not to the first client
     talk = {"openpi": _openpi, "vla-eval": _vla_eval}[served.protocol]
 
     def handle(connection: Any) -> None:

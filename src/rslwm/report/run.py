@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from einops import rearrange
 from PIL import Image
-from safetensors import safe_open
 
 from rslwm.evals import films
-from rslwm.evals.films import Film
+from rslwm.evals.films import Film, require_video
 from rslwm.evals.rows import TRUTH
 from rslwm.report.palette import Ink, inks
 from rslwm.serialisation import load
 from rslwm.study.config import StudyConfig
 from rslwm.study.record import RunRecord
+from rslwm.tensors import noted, opened
 from rslwm.types import DataError
 from rslwm.verdict.decide import Verdict
 
@@ -39,19 +39,22 @@ class Clips:
         """
         if not (folder / f"{TRUTH}.safetensors").is_file():
             return None
-        frames, notes = {}, {}
+        frames, notes = dict[str, np.ndarray](), dict[str, Any]()
         for path in sorted(folder.glob("*.safetensors")):
-            with safe_open(path, framework="numpy") as tensors:
+            with opened(path, "numpy") as tensors:
                 held = list(tensors.keys())
                 if "frames" not in held:
                     raise DataError(f"{path} has no tensor 'frames'; it holds: {', '.join(held)}")
-                frames[path.stem] = tensors.get_tensor("frames")
-                notes[path.stem] = tensors.metadata() or {}
+                frames[path.stem] = require_video(tensors.get_tensor("frames"), path, axes=5)
+                if path.stem == TRUTH:
+                    said = {"ids", "context"} & {*(tensors.metadata() or ())}
+                    notes = {name: noted(tensors, name, path) for name in said}
         clips, length = (min(f.shape[axis] for f in frames.values()) for axis in (0, 1))
-        truth = notes[TRUTH]
-        ids = json.loads(truth.get("ids", "[]"))[:clips] or [f"clip {i + 1}" for i in range(clips)]
+        ids, context = notes.get("ids") or [f"clip {i + 1}" for i in range(clips)], notes.get("context", 0)
+        if not isinstance(ids, list) or not isinstance(context, int):
+            raise DataError(f"{folder / TRUTH}.safetensors: ids are {ids!r:.80}, context is {context!r:.80}")
         cut = {name: array[:clips, :length] for name, array in frames.items()}
-        return cls(cut, json.loads(truth.get("context", "0")), tuple(map(str, ids)))
+        return cls(cut, context, tuple(map(str, ids[:clips])))
 
     def sheet(self, index: int, names: list[str]) -> np.ndarray:
         """A clip as a sprite sheet (rows * H, T * W, 3): the truth, then ``names``, all in the truth's pixels."""
@@ -95,7 +98,7 @@ class Run:
         return cls(
             verdict=Verdict.load(path / "verdict.json"),
             record=RunRecord.load(path),
-            config=config.read_text() if config.is_file() else "",
+            config=config.read_text(errors="replace") if config.is_file() else "",
             note=load(StudyConfig, config).note if config.is_file() else "",
             clips=Clips.load(path / "clips"),
             films={file.stem: films.load(file) for file in sorted((path / "films").glob("*.safetensors"))},

@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from safetensors import safe_open
 
 from rslwm.compute import measure_peak
 from rslwm.evals import films
@@ -28,7 +27,7 @@ from rslwm.study.stages.latents import SpaceStage
 from rslwm.study.stages.metric import CLIPS, ROWS, Measured, RolloutsStage
 from rslwm.study.stages.world_model import WorldModelStage
 from rslwm.study.subjects import Reference, Variant
-from rslwm.tensors import write_tensors
+from rslwm.tensors import opened, write_tensors
 from rslwm.verdict.decide import Verdict
 
 
@@ -116,7 +115,7 @@ def _write_clips(variants: Sequence[Variant], runner: Runner, folder: Path) -> N
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     for name, variant in {variant.entry.name: variant for variant in reversed(variants)}.items():
-        with safe_open(runner.folder(variant.pull(RolloutsStage)) / CLIPS, "pt") as file:
+        with opened(runner.folder(variant.pull(RolloutsStage)) / CLIPS) as file:
             metadata, frames, truth = file.metadata(), file.get_tensor("frames"), file.get_tensor("truth")
         write_tensors({"frames": frames}, folder / f"{name}.safetensors", metadata)
     write_tensors({"frames": truth}, folder / f"{TRUTH}.safetensors", metadata)

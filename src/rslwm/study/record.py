@@ -14,6 +14,7 @@ from typing import Any
 from rslwm import __version__
 from rslwm.evals.base import MetricInfo
 from rslwm.evals.rows import TEST, Rows
+from rslwm.files import read_json
 from rslwm.serialisation import ConfigError, from_dict, load, to_dict
 from rslwm.study.config import StudyConfig
 from rslwm.types import DataError, LatentSpec, Unavailable
@@ -84,8 +85,8 @@ class RunRecord:
         if not path.is_file():
             raise DataError(f"{path} does not exist; `rslwm compare` writes it into the folder of its run")
         try:
-            return from_dict(cls, json.loads(path.read_text()))
-        except (json.JSONDecodeError, ConfigError) as error:
+            return from_dict(cls, read_json(path))
+        except (DataError, ConfigError) as error:
             remedy = "the same `rslwm compare` again writes it anew and repeats nothing that is finished"
             raise DataError(f"{path} is no description of a run of this version ({error}); {remedy}") from None
 

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from rslwm.tensors import write_tensors
+from rslwm.tensors import noted, opened, write_tensors
 from rslwm.train.distributed import part_of, whole
 from rslwm.types import DataError
 
@@ -98,12 +98,12 @@ class TrainingStates:
         for step, path in self.paths().items():
             try:
                 tensors, facts = _read(path)
-            except SafetensorError as error:
-                damaged.append(f"{path}: not a readable training state ({error})")
+            except DataError as error:
+                damaged.append(f"not a readable training state: {error}")
                 continue
             try:
                 training.restore(tensors)
-            except RuntimeError as error:
+            except (RuntimeError, ValueError, KeyError) as error:
                 raise DataError(f"{path}: belongs to another model ({error}); delete it to start over") from None
             for sentence in damaged:
                 log.warning("%s; resuming from step %d instead", sentence, step)
@@ -114,8 +114,8 @@ class TrainingStates:
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    with safe_open(path, "pt") as file:
-        facts = json.loads(file.metadata()["facts"])
+    with opened(path) as file:
+        facts = noted(file, "facts", path)
         return {key: file.get_tensor(key) for key in file.keys()}, facts  # noqa: SIM118 (not a dict)
 
 

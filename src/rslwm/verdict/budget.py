@@ -22,6 +22,7 @@ from scipy import stats as distributions
 
 from rslwm.evals.base import MetricInfo
 from rslwm.evals.rows import TEST, Rows
+from rslwm.files import read_json
 from rslwm.serialisation import ConfigError, from_dict, to_dict
 from rslwm.types import REFERENCE, DataError, Unavailable
 from rslwm.verdict.axis import POWER, axis_scores
@@ -78,11 +79,11 @@ class Budget:
     @classmethod
     def load(cls, path: Path) -> Budget:
         """Read JSON; :class:`DataError` if the file is missing or is something else."""
+        if not path.is_file():
+            raise DataError(f"{path} does not exist; `rslwm budget RUN --out {path}` writes it")
         try:
-            return from_dict(cls, json.loads(path.read_text()))
-        except FileNotFoundError:
-            raise DataError(f"{path} does not exist; `rslwm budget RUN --out {path}` writes it") from None
-        except (json.JSONDecodeError, ConfigError) as error:
+            return from_dict(cls, read_json(path))
+        except (DataError, ConfigError) as error:
             raise DataError(f"{path} is no budget of variance ({error}); write it again: `rslwm budget RUN`") from None
 
 

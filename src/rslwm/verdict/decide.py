@@ -13,6 +13,7 @@ from scipy import stats as distributions
 
 from rslwm.evals.base import EPISODES, MetricInfo
 from rslwm.evals.rows import TEST, Rows
+from rslwm.files import read_json
 from rslwm.serialisation import ConfigError, from_dict, to_dict
 from rslwm.types import REFERENCE, DataError, Unavailable
 from rslwm.verdict import policies, wording
@@ -121,11 +122,11 @@ class Verdict:
         Raises:
             DataError: the file is missing, damaged or of another version of rslwm.
         """
+        if not path.is_file():
+            raise DataError(f"{path} does not exist; `rslwm compare` writes it into the folder of its run")
         try:
-            return from_dict(cls, json.loads(path.read_text()))
-        except FileNotFoundError:
-            raise DataError(f"{path} does not exist; `rslwm compare` writes it into the folder of its run") from None
-        except (json.JSONDecodeError, ConfigError) as error:
+            return from_dict(cls, read_json(path))
+        except (DataError, ConfigError) as error:
             raise DataError(f"{path} is no verdict of this version ({error}); `rslwm report` writes it anew") from None
 
 

@@ -7,7 +7,6 @@ instruction and ``macros_image_convention`` (robomimic, docs/datasets/overview; 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +16,7 @@ import numpy as np
 
 from rslwm.data.conventions import SIDECARS
 from rslwm.data.fingerprint import files_key
-from rslwm.data.hdf5_file import Demonstration, attribute, filters_of, opened
+from rslwm.data.hdf5_file import Demonstration, attribute, filters_of, groups_of, opened
 from rslwm.data.leaves import Dialect, Layout, Names, lay_out
 from rslwm.data.robosuite import Convention, convention
 from rslwm.data.sources.base import SOURCES
@@ -61,14 +60,9 @@ class Hdf5(Foreign):
 
     def _all(self) -> Iterator[Demonstration]:
         """File by file, in the order of their numbers."""
-
-        def numbered(name: str) -> list[int | str]:
-            return [int(n) if n.isdigit() else n for n in re.split(r"(\d+)", name)]
-
         for file in self.files:
             with opened(file) as data:
-                groups = ((name, data[name]) for name in sorted(data, key=numbered))
-                yield from (Demonstration(file, name, group) for name, group in groups if hasattr(group, "keys"))
+                yield from (Demonstration(file, name, group) for name, group in groups_of(data, file))
 
     def _each(self) -> Iterator[Demonstration]:
         """All that hold steps."""

@@ -17,6 +17,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
+from rslwm.remote.arrays import MAX_BYTES
 from rslwm.serialisation import ConfigError
 
 log = logging.getLogger(__name__)
@@ -163,9 +164,12 @@ def ask(config: EndpointConfig, messages: list[dict[str, Any]], spent: Spent, de
 def _post(request: Request, timeout: float, deadline: float) -> bytes:
     silence = max(min(timeout, deadline - time.monotonic()), 0.01)
     with _opener.open(request, timeout=silence) as reply:
-        pieces = []
+        pieces, size = [], 0
         while piece := reply.read1(_PIECE):
             pieces.append(piece)
+            size += len(piece)
+            if size > MAX_BYTES:
+                raise ValueError(f"an answer of more than {MAX_BYTES} bytes, which is the limit")
             if time.monotonic() > deadline:
                 raise TimeoutError("the answer came too slowly")
         return b"".join(pieces)

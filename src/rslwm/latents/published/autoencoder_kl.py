@@ -119,8 +119,12 @@ class SD3VAE(KLAutoencoder):
         path = weights.file.with_name("config.json")
         config = read_json(path)
         require(config.get("_class_name") == "AutoencoderKL", weights, f"{path.name} beside it is of no AutoencoderKL")
-        for key in CONFIG:
+        for key, usual in CONFIG.items():
             require(key in config, weights, f"{path.name} beside it lacks {key!r}")
+            kind = type(usual) if config[key] is not None or key != "shift_factor" else type(None)
+            require(type(config[key]) is kind, weights, f"{path.name} beside it has {key} {config[key]!r:.80}")
+        groups = config.get("norm_num_groups", 32)
+        require(type(groups) is int, weights, f"{path.name} beside it has norm_num_groups {groups!r:.80}")
         return self.sized(config)
 
     def load(self, weights: Weights) -> nn.Module:

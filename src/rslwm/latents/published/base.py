@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -118,7 +119,10 @@ class PublishedEncoder(Encoder):
         self.options: Any = options or self.options_type()
         self.network_dtype = getattr(torch, self.options.dtype)
         self.weights: Weights | None = find_weights(self.name, self.needed(), self.options.weights, config.weights)
-        self.architecture: Any = self.measure(self.weights) if self.weights else self.published
+        self.architecture: Any = self.published
+        if self.weights:
+            with _files_of(self.name, self.weights):
+                self.architecture = self.measure(self.weights)
         self._network: list[nn.Module] = []  # in a list, which hides it from the module's own parameters
         patch, side = self.architecture.patch, self.side()
         if side % patch:
@@ -180,7 +184,8 @@ class PublishedEncoder(Encoder):
         if not self._network:
             self.require_weights()
             assert self.weights is not None
-            with torch.autocast("cpu", enabled=False):  # a network may be tried out before it leaves the CPU
+            # Autocast is off, for a network may be tried out before it leaves the CPU.
+            with torch.autocast("cpu", enabled=False), _files_of(self.name, self.weights):
                 self._network.append(self._frozen(self.load(self.weights)))
         return self._network[0].to(device)
 
@@ -239,6 +244,22 @@ class PublishedAutoencoder(PublishedEncoder):
         network, side = self.network(latents.device), self.image_size
         invert = self.preprocessing.invert
         return _in_parts(lambda z: invert(self.images(network, z), side), latents.to(self.network_dtype))
+
+
+_UNFIT = (TypeError, ValueError, RuntimeError, LookupError, ArithmeticError, AttributeError, AssertionError)
+"""What libraries raise that are asked to build a network from what somebody has written, whatever that is."""
+
+
+@contextmanager
+def _files_of(name: str, weights: Weights) -> Iterator[None]:
+    """Whatever can't be built from these files is a :class:`DataError` that names them."""
+    try:
+        yield
+    except (ConfigError, DataError):
+        raise
+    except _UNFIT as error:
+        why = f"{type(error).__name__}: {str(error)[:300]}"
+        raise DataError(f"{weights.file}, or a file beside it, describes no {name} ({why}); get it again") from None
 
 
 def _in_parts(work: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:

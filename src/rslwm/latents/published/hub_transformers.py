@@ -24,6 +24,10 @@ from rslwm.types import DataError
 CONFIG, FILE, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 
 
+DEEPEST, WIDEST = 1000, 2**20
+"""Layers, and any other number, above which a configuration isn't one."""
+
+
 @dataclass(frozen=True)
 class ViTConfig:
     """What of the library's configuration shapes the network or changes what it computes."""
@@ -110,6 +114,9 @@ class HubTransformer(PublishedEncoder):
         for name in ("hidden_size", "num_attention_heads", "image_size", "patch_size"):
             if getattr(config, name) < 1:
                 raise DataError(f"{path}: {name} is {getattr(config, name)}, expected 1 or more")
+        for name, value in asdict(config).items():
+            if isinstance(value, int) and value > (DEEPEST if name == "num_hidden_layers" else WIDEST):
+                raise DataError(f"{path}: {name} is {value}, which no network of this kind has")
         if config.hidden_size % (heads := config.num_attention_heads):
             raise DataError(f"{path}: num_attention_heads is {heads}, which doesn't divide {config.hidden_size}")
         return config
