@@ -116,8 +116,9 @@ def content(folder: Path) -> list[str]:
     which tools leave behind; sorted."""
     found = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
     return sorted(
-        path.as_posix() for path in found if not any(part.startswith(".") for part in path.parts)
-        and str(path) not in (CARD, README)
+        path.as_posix()
+        for path in found
+        if not any(part.startswith(".") for part in path.parts) and str(path) not in (CARD, README)
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-
 from pathlib import Path
 from typing import Any
 
@@ -56,5 +55,3 @@ def _log(rerun: Any, to: Any, place: str, episode: Episode, names: dict[str, lis
             to.log(root(camera), rerun.Image(shown[frame]))
         for name, values in curves.items():
             to.log(root(name), rerun.Scalars(values[frame]))
-
-

@@ -101,7 +101,7 @@ class RunRollouts:
         self.spaces = {name: self._opened(variant) for name, variant in first.items()}
         windows = [space.rollouts.windows for space in self.spaces.values()]
         if not all(np.array_equal(windows[0], other) for other in windows):
-            raise ConfigError(f"{run}: its spaces were rolled out on different clips, so that they can't stand together")
+            raise ConfigError(f"{run}: its spaces were rolled out on different clips, which can't stand together")
 
     def _opened(self, variant: Variant) -> _Space:
         needs: set[Need] = {need for metric in self.study.metrics.values() for need in metric.needs.values()}
