@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rslwm.files import read_json, sha256, write_whole
+from rslwm.hub import Place
 from rslwm.registry import UnknownName
 from rslwm.serialisation import ConfigError, from_dict, to_dict
 from rslwm.types import DataError
@@ -17,6 +18,8 @@ from rslwm.types import DataError
 SHIPPED = Path(__file__).parent / "shipped"
 """A folder for each collection, and in it one for each world model, of its name."""
 CARD = "card.json"
+README = "README.md"
+"""The hub's own card, for people."""
 NAME = r"[^=@\[\]/\\\\]+@[A-Za-z][\w.-]*"
 """``NAME@COLLECTION``; a collection isn't a number, which is a seed."""
 
@@ -109,10 +112,13 @@ class Card:
 
 
 def content(folder: Path) -> list[str]:
-    """Names of the files below a folder but its card and hidden ones, which tools leave behind; sorted."""
+    """Names of the files below a folder but its cards, that for people included, which may be edited, and hidden ones,
+    which tools leave behind; sorted."""
     found = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
     return sorted(
-        path.as_posix() for path in found if not any(part.startswith(".") for part in path.parts) and str(path) != CARD
+        path.as_posix()
+        for path in found
+        if not any(part.startswith(".") for part in path.parts) and str(path) not in (CARD, README)
     )
 
 
@@ -128,16 +134,19 @@ def names(shipped: Path | None = None) -> list[str]:
 
 
 def located(named: Path | str) -> Path:
-    """The folder that ``NAME@COLLECTION`` or a path leads to: the one place where names of world models are read.
+    """The folder that ``NAME@COLLECTION``, ``hf://OWNER/NAME[@REVISION][/FOLDER]`` or a path leads to: the one place
+    where names of world models are read.
 
     A folder with a card is checked, file by file.
 
     Raises:
         UnknownName: no folder of that name is here, and nothing is shipped under it.
-        DataError: a file isn't what the card says.
+        DataError: a file isn't what the card says; the hub can't be reached, or what is there isn't data alone.
     """
     folder = Path(named)
-    if re.fullmatch(NAME, str(named)):
+    if str(named).startswith("hf:"):
+        folder = _downloaded(str(named))
+    elif re.fullmatch(NAME, str(named)):
         name, _, collection = str(named).rpartition("@")
         if (SHIPPED / collection / name / CARD).is_file():
             folder = SHIPPED / collection / name
@@ -145,6 +154,20 @@ def located(named: Path | str) -> Path:
             raise UnknownName(f"nothing called {str(named)!r} is shipped. {_listed(names())}")
     if (folder / CARD).is_file():
         Card.load(folder).verify(folder)
+    return folder
+
+
+def _downloaded(address: str) -> Path:
+    place = Place.of(address)
+    if place is None or place.kind != "model":
+        raise DataError(f"{address!r} is not hf://OWNER/NAME[@REVISION][/FOLDER], which a world model on the hub is")
+    folder = place.local(address, "download the folder by other means and name it")
+    for path in folder.rglob("space.yaml"):
+        if re.search(r"^reference:.*\.py:", path.read_text(), re.MULTILINE):
+            raise DataError(
+                f"{address}: {path.name} names code as its encoder, which nothing from the hub may; get the encoder as "
+                "a package that registers it, and write its name there"
+            )
     return folder
 
 

@@ -150,12 +150,13 @@ def _growth(prepare: Callable[[], Work]) -> int | None:
     if not CLEAR.exists():
         return None
     CLEAR.write_text(RESET_PEAK)
-    before = _resident("VmRSS")
+    before = resident("VmRSS")
     work()
-    return max(0, _resident("VmHWM") - before)
+    return max(0, resident("VmHWM") - before)
 
 
-def _resident(field: str) -> int:
+def resident(field: str) -> int:
+    """Bytes that this process holds: VmRSS now, VmHWM at most."""
     found = re.search(rf"{field}:\s+(\d+) kB", STATUS.read_text())
     assert found is not None
     return 1024 * int(found[1])

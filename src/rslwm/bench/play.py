@@ -106,11 +106,15 @@ def _drawn(ground: Playground, count: int) -> np.ndarray:
 @contextmanager
 def visited(ground: Playground) -> Iterator[Any]:
     """A connection to a server of its own, greeted already."""
+    with serving(ground) as (where, _), connected(where) as one:
+        yield one
+
+
+@contextmanager
+def connected(where: str) -> Iterator[Any]:
+    """A visitor of a server at ``host:port``, greeted already."""
     connect = needs("websockets.sync.client").connect
-    with (
-        serving(ground) as (where, _),
-        connect(f"ws://{where}/drive", origin=f"http://{where}", compression=None) as one,
-    ):
+    with connect(f"ws://{where}/drive", origin=f"http://{where}", compression=None) as one:
         one.send("{}")
         for _ in ("hello", "frames"):
             one.recv()

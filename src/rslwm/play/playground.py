@@ -20,6 +20,7 @@ from rslwm.envs.worlds import TabletopWorld, World
 from rslwm.evals.inverse_dynamics import InverseProbe
 from rslwm.evals.probe import TrainedProbe
 from rslwm.evals.rollouts import RolloutsConfig
+from rslwm.hub import shown
 from rslwm.model.sampler import SamplingConfig
 from rslwm.model.world_model import WorldModel
 from rslwm.play.beginnings import Beginnings, Recordings, Simulated
@@ -181,10 +182,10 @@ def _table(data: DataConfig) -> SimulatedTabletop:
 
 def _names(paths: Sequence[Path]) -> list[str]:
     """Of folders: the last part, or as much as tells them apart."""
-    parts = 1
-    while parts < 6 and len({"/".join(path.absolute().parts[-parts:]) for path in paths}) < len(paths):
+    places, parts = [shown(path).parts for path in paths], 1
+    while parts < 6 and len({place[-parts:] for place in places}) < len(paths):
         parts += 1
-    return ["/".join(path.absolute().parts[-parts:]) for path in paths]
+    return ["/".join(place[-parts:]) for place in places]
 
 
 def imagined(model: WorldModel, config: PlayConfig, compute: ComputeConfig) -> ImaginedWorld:

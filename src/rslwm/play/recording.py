@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 
 from rslwm.data.lerobot import write_lerobot
 from rslwm.data.video import VideoWriter
+from rslwm.export.rollouts import imagined
 from rslwm.play import link
 from rslwm.play.session import Session
 from rslwm.sim.tasks import STATE_NAMES
@@ -47,7 +47,7 @@ def lerobot(session: Session) -> bytes:
     spec = session.ground.spec
     actions = spec.denormalise(np.concatenate([link.meant(session.actions()), session.still()[None]]))
     frames = {
-        _camera(pane.name, pane.model is not None): np.stack([node.shown[number].frame for node in path])
+        (imagined(pane.name) if pane.model else pane.name): np.stack([node.shown[number].frame for node in path])
         for number, pane in enumerate(session.ground.panes)
     }
     states = [node.shown[0].truth for node in path]
@@ -66,10 +66,6 @@ def lerobot(session: Session) -> bytes:
         root = Path(folder) / "drive"
         write_lerobot([episode], root, spec, total=1, state_names=names)
         return _zipped(root)
-
-
-def _camera(name: str, imagined: bool) -> str:
-    return f"imagined_{re.sub(r'[^A-Za-z0-9-]+', '-', name)}" if imagined else name
 
 
 def _zipped(folder: Path) -> bytes:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from rslwm.data.dataset import EpisodeDataset
 from rslwm.data.sources.base import SOURCES, Size, Source
+from rslwm.hub import Place
 from rslwm.types import DataError, Progress, silent
-
-_URI = re.compile(r"hf://datasets/([^/@]+/[^/@]+)(?:@([^/]+))?((?:/[^/]+)*)/?")
 
 
 @dataclass(frozen=True)
@@ -23,7 +21,7 @@ class HubFolder:
     def commit(self) -> str:
         """The commit that this names now, or did when the hub was last reached; empty where nobody knows."""
         try:
-            inside, folder = self._parts[2], self.local("meta/info.json")
+            inside, folder = self._place.inside, self.local("meta/info.json")
         except DataError:
             return ""
         # A snapshot's folder is called by its commit.
@@ -33,28 +31,15 @@ class HubFolder:
         """Where its files are on this machine, to which what isn't there is downloaded: all, or those that match the
         pattern ``only``, relative to the folder. Raises DataError: the address isn't one, the package huggingface_hub
         is missing, or the hub can't be reached."""
-        name, revision, inside = self._parts
-        try:
-            from huggingface_hub import snapshot_download
-            from huggingface_hub.errors import HFValidationError
-        except ImportError:
-            remedy = "pip install 'rslwm[encoders]', or download it by other means and give --data lerobot:FOLDER"
-            raise DataError(f"data.uri: {self.uri} needs the package huggingface_hub: {remedy}") from None
-        options = {"allow_patterns": f"{inside}/{only}".lstrip("/")} if only else {}
-        try:
-            folder = snapshot_download(name, repo_type="dataset", revision=revision, **options)
-        except (OSError, HFValidationError) as error:  # what goes wrong on the way is an OSError, offline mode included
-            what = f"{self.uri} can't be downloaded: {str(error).strip().splitlines()[0]}"
-            remedy = "Check name, revision, permission and network; a set in the hub's cache opens offline"
-            raise DataError(f"data.uri: {what} {remedy}.") from None
-        return Path(folder, inside)
+        place = self._place
+        return place.local(f"data.uri: {self.uri}", "download it by other means and give --data lerobot:FOLDER", only)
 
     @property
-    def _parts(self) -> tuple[str, str | None, str]:
-        """Name, revision and folder."""
-        if found := _URI.fullmatch(self.uri):
-            return found[1], found[2], found[3].strip("/")
-        raise DataError(f"data.uri: {self.uri!r} is not hf://datasets/OWNER/NAME[@REVISION]")
+    def _place(self) -> Place:
+        place = Place.of(self.uri)
+        if place is None or place.kind != "dataset":
+            raise DataError(f"data.uri: {self.uri!r} is not hf://datasets/OWNER/NAME[@REVISION]")
+        return place
 
 
 @SOURCES.register("hf")

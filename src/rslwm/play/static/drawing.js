@@ -45,10 +45,11 @@ const STEP = 14, LANE = 16;
 
 /** All nodes, one lane a branch; a click goes there. */
 export function tree(svg, nodes, path, here, go) {
-  const lanes = [], onPath = new Set(path.map((node) => node.number));
+  const lanes = [], onPath = new Set(path.map((node) => node.number)), parents = new Set();
   let most = 0;
   for (const node of nodes) {
-    const first = node.parent < 0 || !nodes.slice(0, node.number).some((other) => other.parent === node.parent);
+    const first = !parents.has(node.parent);
+    parents.add(node.parent);
     lanes[node.number] = node.parent < 0 ? 0 : first ? lanes[node.parent] : ++most;
   }
   const deepest = Math.max(...nodes.map((node) => node.depth));

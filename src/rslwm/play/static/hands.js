@@ -8,6 +8,7 @@ const HELD = {
   KeyI: ["pitch", 1], KeyK: ["pitch", -1], KeyJ: ["roll", -1], KeyL: ["roll", 1],
 };
 const STICKS = { "pad-move": [["y", 1], ["x", 1]], "pad-lift": [["yaw", -1], ["z", -1]] };
+const BUTTONS = { 0: "grip", 1: "undo", 2: "once", 3: "run", 9: "reset" }; // of a standard gamepad
 const DEAD = 0.15;
 
 export class Hands {
@@ -19,6 +20,7 @@ export class Hands {
     addEventListener("keydown", (event) => this.#down(event));
     addEventListener("keyup", (event) => this.keys.delete(event.code));
     addEventListener("blur", () => this.keys.clear());
+    for (const name of ["gamepadconnected", "gamepaddisconnected"]) addEventListener(name, () => this.#told());
     for (const id of Object.keys(STICKS)) this.#stick(document.getElementById(id));
   }
 
@@ -34,11 +36,16 @@ export class Hands {
       const axes = pad.axes.map((value) => (Math.abs(value) < DEAD ? 0 : value));
       [["y", 0, 1], ["x", 1, 1], ["yaw", 2, -1], ["z", 3, -1]].forEach(([name, i, sign]) => axes[i] && add(name, sign * axes[i]));
       pad.buttons.forEach((button, i) => {
-        if (button.pressed && !this.buttons[i]) this.pressed({ 0: "grip", 1: "undo", 9: "reset" }[i]);
+        if (button.pressed && !this.buttons[i]) this.pressed(BUTTONS[i]);
       });
       this.buttons = pad.buttons.map((button) => button.pressed);
     }
     return sum;
+  }
+
+  #told() {
+    const pad = [...navigator.getGamepads()].find(Boolean);
+    document.getElementById("pad-seen").textContent = pad ? `gamepad: ${pad.id}` : "";
   }
 
   #down(event) {

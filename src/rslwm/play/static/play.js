@@ -14,7 +14,7 @@ let there, panes, nodes = [], here = 0, still = [], grip = 1, running = false, d
 const paces = [], lags = [];
 const wire = new Wire(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/drive`, inHash("token") || "", heard, lost);
 const hands = new Hands((what) => $(what)?.click());
-window.play = { nodes: () => nodes, here: () => here, lags }; // for tests
+window.play = { nodes: () => nodes, here: () => here, busy: () => busy, lags }; // for tests
 
 function inHash(name) {
   return new URLSearchParams(location.hash.slice(1)).get(name);
@@ -136,7 +136,7 @@ function describe(pane, shown) {
     const what = pane.imagined ? label : label.replace("off", "misread");
     return `<dt>${what}</dt><dd>${shown[name].toFixed(2)} ${UNITS[name]}</dd>`;
   });
-  rows.push(`<dt>took</dt><dd>${shown.ms.toFixed(0)} ms</dd>`);
+  rows.push(`<dt>took</dt><dd>${shown.ms.toFixed(0)} ms, ${(1000 / Math.max(shown.ms, 0.1)).toFixed(shown.ms < 100 ? 0 : 1)}/s</dd>`);
   pane.figure.querySelector("dl").innerHTML = rows.join("");
 }
 
@@ -236,10 +236,15 @@ function action() {
   return { asked, held: Object.values(wanted).some(Boolean) };
 }
 
-let last = 0, gripped = false;
+const REDRAWN = 200; // milliseconds between drawings of curve and tree, which take longer the longer one drives
+let last = 0, drew = 0, gripped = false;
 async function tick(now) {
   requestAnimationFrame(tick);
-  if (stale) { stale = false; drawn(); }
+  if (stale && now - drew > REDRAWN) {
+    stale = false;
+    drew = now;
+    drawn();
+  }
   if (!there || busy || now - last < 1000 / Number($("rate").value) - 4) return;
   const { asked, held } = action();
   if (!held && !gripped && !running) return;

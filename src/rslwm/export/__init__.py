@@ -1,0 +1,1 @@
+"""What other people's tools open: rollouts as data sets and recordings, world models in the layout of a hub."""
