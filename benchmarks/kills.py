@@ -28,6 +28,7 @@ from rslwm.run.stage import RECORD, StageRecord
 LEDGER = "kills.jsonl"
 ROWS = "rows.parquet"
 HEAD = "head"
+TICK = 0.05
 UNDISTURBED = "undisturbed"
 HELPER = "multiprocessing.resource_tracker"
 """A process that outlives a worker to clear up behind it, and ends by itself."""
@@ -61,8 +62,10 @@ class Kills:
     """How many."""
     heads: int = 0
     """How many of them are of Ray's head."""
-    gap: tuple[float, float] = (3.0, 20.0)
-    """Fewest and most seconds from the start of the command, or the last kill, to the next one."""
+    gap: tuple[float, float] = (1.0, 12.0)
+    """Fewest and most seconds from the first stage that the command starts, or from the last kill, to the next one."""
+    early: float = 0.1
+    """Share of kills whose seconds count from the start of the command, which may not have started a stage by then."""
     seed: int = 0
     """Of moments and victims."""
     executor: Literal["local", "ray"] = "local"
@@ -97,7 +100,7 @@ class Kills:
         return RayCluster(self.out / "ray") if self.executor == "ray" else nullcontext()
 
     def killer(self, ledger: Ledger, cluster: RayCluster | None) -> Killer:
-        return Killer(ledger, self.kills, self.gap, self.seed, cluster, self.heads)
+        return Killer(ledger, self.kills, self.gap, self.early, self.seed, cluster, self.heads)
 
 
 class Ledger:
@@ -165,13 +168,23 @@ class Killer:
     ledger: Ledger
     total: int
     gap: tuple[float, float]
-    seed: int
+    early: float = 0.0
+    seed: int = 0
     cluster: RayCluster | None = None
     heads: int = 0
 
-    def wait(self) -> float | None:
-        """Seconds to the next kill; None when all have been delivered."""
-        return self._draw("moment").uniform(*self.gap) if self.ledger.kills < self.total else None
+    def wait(self, process: subprocess.Popen[bytes], folder: Path, started: int) -> int | None:
+        """Wait for the moment of the next kill, or for the end of the process, whose exit code it then returns;
+        ``started`` stages of the folder are of commands before it."""
+        if self.ledger.kills >= self.total:
+            return process.wait()
+        draw = self._draw("moment")
+        begun, left = draw.random() < self.early, draw.uniform(*self.gap)
+        while left > 0 and process.poll() is None:
+            time.sleep(TICK)
+            begun = begun or _started(folder) > started
+            left -= TICK * begun
+        return process.poll()
 
     def kill(self, folder: Path, command: int) -> bool:
         """Deliver one; returns whether whoever runs the study has to start the command again."""
@@ -206,10 +219,14 @@ def disturbed(
     """Run a command, again after each of its ends, until it ends well. Raises :class:`NotTheSame` if it fails without
     having been disturbed."""
     while True:
+        before, events = ledger.kills, _started(folder)
         with folder.with_suffix(".log").open("a") as log:
             process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
-        before = ledger.kills
-        if (code := _until_its_end(process, folder, killer)) == 0:
+        while (code := killer.wait(process, folder, events)) is None:
+            if killer.kill(folder, process.pid):
+                code = process.wait()
+                break
+        if code == 0:
             return
         if killer.cluster and not killer.cluster.alive:
             killer.cluster.start()
@@ -217,13 +234,10 @@ def disturbed(
             raise NotTheSame(f"{shlex.join(command)} ended with exit code {code}; see {folder.with_suffix('.log')}")
 
 
-def _until_its_end(process: subprocess.Popen[bytes], folder: Path, killer: Killer) -> int:
-    while True:
-        try:
-            return process.wait(killer.wait())
-        except subprocess.TimeoutExpired:
-            if killer.kill(folder, process.pid):
-                return process.wait()
+def _started(folder: Path) -> int:
+    """How many stages all commands so far have started."""
+    events = folder / EVENTS
+    return events.read_text().count('"event": "started"') if events.exists() else 0
 
 
 def run_once(command: Sequence[str], log: Path) -> None:

@@ -17,12 +17,14 @@ from rslwm.types import DataError, Episode
 
 CAMERAS = ("front", "side/wrist")
 TOTAL = 7
+SIZE = 64  # of smaller pictures x264's bytes are not always the same
+VIDEO_MB = 0.01
 
 
 @pytest.fixture(autouse=True)
 def small_videos(monkeypatch: pytest.MonkeyPatch) -> None:
     """One is full after two episodes or three."""
-    monkeypatch.setattr(lerobot, "VIDEO_MB", 0.004)
+    monkeypatch.setattr(lerobot, "VIDEO_MB", VIDEO_MB)
 
 
 class Asked:
@@ -36,7 +38,7 @@ class Asked:
         for number in range(first, TOTAL):
             if number == first + self.count:
                 raise self.error
-            yield episode(number, cameras=CAMERAS)
+            yield episode(number, cameras=CAMERAS, size=SIZE)
 
 
 def record(root: Path, count: int = TOTAL, error: BaseException | None = None, key: str = "key") -> int:
@@ -56,10 +58,10 @@ def content(root: Path) -> dict[str, bytes]:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lerobot, "VIDEO_MB", 0.004)
+        patch.setattr(lerobot, "VIDEO_MB", VIDEO_MB)
         root = tmp_path_factory.mktemp("whole") / "set"
-        write_lerobot([episode(i, cameras=CAMERAS) for i in range(TOTAL)], root, SPEC, TOTAL)
-    assert len([*root.rglob("*.mp4")]) > 4
+        write_lerobot([episode(i, cameras=CAMERAS, size=SIZE) for i in range(TOTAL)], root, SPEC, TOTAL)
+    assert len([*root.rglob("*.mp4")]) > len(CAMERAS)
     return content(root)
 
 
@@ -81,13 +83,13 @@ from pathlib import Path
 from recordings import SPEC, episode
 from rslwm.data import lerobot
 
-lerobot.VIDEO_MB = 0.004
+lerobot.VIDEO_MB = 0.01
 
 def episodes(first):
     for number in range(first, 7):
         if number == 5:
             os.kill(os.getpid(), signal.SIGKILL)
-        yield episode(number, cameras=("front", "side/wrist"))
+        yield episode(number, cameras=("front", "side/wrist"), size=64)
 
 lerobot.resume_lerobot(episodes, "key", Path(sys.argv[1]), SPEC, 7)
 """

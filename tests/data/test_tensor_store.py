@@ -110,3 +110,29 @@ def test_a_truncated_shard_is_named(tmp_path: Path) -> None:
 def test_an_unknown_key_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no episode 'b'"):
         TensorStore.write(tmp_path, [("a", torch.ones(2))], {})["b"]
+
+
+def test_a_killed_write_loses_seconds_of_a_shard_and_ends_with_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rslwm.data.store.PIECE_SECONDS", 0.0)
+    computed: list[str] = []
+
+    def lazily(key: str) -> tuple[str, Callable[[], torch.Tensor]]:
+        def compute() -> torch.Tensor:
+            computed.append(key)
+            if computed == [*"abc"]:
+                raise KeyboardInterrupt
+            return torch.full((8, 2), float(ord(key)))
+
+        return key, compute
+
+    with pytest.raises(KeyboardInterrupt):
+        TensorStore.write(tmp_path / "killed", map(lazily, "abcd"), {})
+    with pytest.raises(DataError, match="tensors of something else"):
+        TensorStore.write(tmp_path / "killed", map(lazily, "abcd"), {"v": 2})
+    TensorStore.write(tmp_path / "killed", map(lazily, "abcd"), {})
+    assert computed == ["a", "b", "c", "c", "d"]
+    TensorStore.write(tmp_path / "whole", map(lazily, "abcd"), {})
+    killed, whole = ({p.name: p.read_bytes() for p in (tmp_path / n).iterdir()} for n in ("killed", "whole"))
+    assert killed == whole

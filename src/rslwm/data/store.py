@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable, Iterable, Sequence
 from itertools import count
 from operator import length_hint
@@ -27,6 +28,9 @@ Item = tuple[str, Tensor | np.ndarray | Callable[[], Tensor | np.ndarray]]
 INDEX = "index.parquet"
 HEADER = "rslwm"
 SHARD = 256 * 2**20  # bytes from which on a shard is written and another begun
+PIECE = "piece"
+PIECE_SECONDS = 5.0
+"""After which what is made of a shard is kept as a piece of it, so that a kill loses no more; the shard replaces it."""
 
 
 class Tensors(Protocol):
@@ -109,8 +113,9 @@ class TensorStore:
     ) -> TensorStore:
         """Write ``items`` in order and open the result. Floating point is stored as bfloat16, integers as they are.
 
-        A value may be a function without arguments: it is called only for an episode that is in no finished shard, so
-        that a run that was killed continues. A store with an index is complete, and writing it again does nothing.
+        A value may be a function without arguments: it is called only for an episode that isn't written yet, so that a
+        run that was killed continues, and loses a few seconds. A store with an index is complete, and writing it again
+        does nothing.
         Raises DataError: a key comes twice, or ``root`` holds a store with another ``meta``.
         """
         root = Path(root)
@@ -119,18 +124,25 @@ class TensorStore:
             store = cls(root)
             _require_meta(root, store.meta, meta)
             return store
-        finished = finished_shards(root, meta)
+        finished, pieces = finished_shards(root, meta), finished_shards(root, meta, PIECE)
         seen: set[str] = set()
         pending: dict[str, Tensor] = {}
+        fresh: dict[str, Tensor] = {}  # those of the pending ones that are in no piece
+        saved = time.monotonic()
         for done, (key, value) in enumerate(items, 1):
             if key in seen:
                 raise DataError(f"episode {key!r} comes twice for the store {root}; ids must be unique")
             seen.add(key)
-            if key not in finished:
-                pending[key] = _storable(value() if callable(value) else value)
+            if key in pieces and key not in finished:
+                pending[key] = _open(pieces[key]).get_tensor(key)
+            elif key not in finished:
+                pending[key] = fresh[key] = _storable(value() if callable(value) else value)
             if pending and sum(tensor.nbytes for tensor in pending.values()) >= shard_bytes:
                 _save(root, pending, meta)
-                pending = {}
+                pending, fresh = {}, {}
+            elif fresh and time.monotonic() - saved >= PIECE_SECONDS:
+                _save(root, fresh, meta, PIECE)
+                fresh, saved = {}, time.monotonic()
             progress(done, length_hint(items), f"episode {key}")
         if pending:
             _save(root, pending, meta)
@@ -150,20 +162,24 @@ def _open(path: Path) -> Any:
         raise DataError(f"{path} can't be read ({error}). Delete this shard and {INDEX}, then write again.") from None
 
 
-def _save(root: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
-    path = next(free for n in count() if not (free := root / f"shard-{n:05d}.safetensors").exists())
+def _save(root: Path, tensors: dict[str, Tensor], meta: dict[str, Any], kind: str = "shard") -> None:
+    """Write a shard, which makes the pieces of it superfluous, or one of these."""
+    path = next(free for n in count() if not (free := root / f"{kind}-{n:05d}.safetensors").exists())
     partial = path.with_suffix(".partial")
     # A safetensors file sorts its tensors, hence the order of the episodes beside them; and it shuffles the entries of
     # its metadata, hence a single one: the same latents are the same bytes.
     write_tensors(tensors, partial, {HEADER: json.dumps({"meta": meta, "order": [*tensors]}, sort_keys=True)})
     os.replace(partial, path)
+    if kind != PIECE:
+        for piece in root.glob(f"{PIECE}-*.safetensors"):
+            piece.unlink()
 
 
-def finished_shards(root: Path, meta: dict[str, Any]) -> dict[str, Path]:
-    """The keys that were written so far, by an interrupted run for instance, and the shard of each. Raises DataError:
-    they are of a store with another ``meta``."""
+def finished_shards(root: Path, meta: dict[str, Any], kind: str = "shard") -> dict[str, Path]:
+    """The keys that were written so far, by an interrupted run for instance, and the shard of each, or the piece of
+    one. Raises DataError: they are of a store with another ``meta``."""
     shards: dict[str, Path] = {}
-    for path in sorted(root.glob("shard-*.safetensors")):
+    for path in sorted(root.glob(f"{kind}-*.safetensors")):
         header = json.loads(_open(path).metadata()[HEADER])
         _require_meta(root, header["meta"], meta)
         shards |= dict.fromkeys(header["order"], path)
