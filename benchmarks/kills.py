@@ -85,10 +85,11 @@ class Kills:
             run_once(self.command(undisturbed, "local"), self.out / f"{UNDISTURBED}.log")
             ledger.add(study=UNDISTURBED, seconds=round(time.monotonic() - began, 1))
         with self.cluster() as cluster:
+            environment = cluster.environment if cluster else None
             executor = f"ray[address={cluster.address}]" if cluster else "local"
             while ledger.kills < self.kills or ledger.begun:
                 folder = self.out / f"study-{ledger.studies:03d}"
-                disturbed(self.command(folder, executor), folder, ledger, self.killer(ledger, cluster))
+                disturbed(self.command(folder, executor), folder, ledger, self.killer(ledger, cluster), environment)
                 ledger.add(study=folder.name, **require_same(folder, undisturbed, ledger.finished(folder.name)))
                 say(ledger.summary())
 
@@ -210,11 +211,7 @@ class Killer:
 
 
 def disturbed(
-    command: Sequence[str],
-    folder: Path,
-    ledger: Ledger,
-    killer: Killer,
-    environment: dict[str, str] | None = None,
+    command: Sequence[str], folder: Path, ledger: Ledger, killer: Killer, environment: dict[str, str] | None = None
 ) -> None:
     """Run a command, again after each of its ends, until it ends well. Raises :class:`NotTheSame` if it fails without
     having been disturbed."""

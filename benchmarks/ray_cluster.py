@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -23,6 +24,8 @@ class RayCluster:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.address = f"127.0.0.1:{free.getsockname()[1]}"
+        self.environment = {**os.environ, "RAY_AUTH_TOKEN": secrets.token_hex(16)}
+        """Of whoever uses the cluster."""
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> RayCluster:
@@ -40,7 +43,11 @@ class RayCluster:
         words += ["--include-dashboard=false", "--disable-usage-stats", "--object-store-memory=100000000"]
         with (self.folder / "ray.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "ray.scripts.scripts", *words], stdout=log, stderr=log, start_new_session=True
+                [sys.executable, "-m", "ray.scripts.scripts", *words],
+                stdout=log,
+                stderr=log,
+                env=self.environment,
+                start_new_session=True,
             )
         deadline = time.monotonic() + START_SECONDS
         while not self._named("raylet/raylet") or not self.answers:

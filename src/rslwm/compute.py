@@ -16,7 +16,7 @@ from typing import Literal
 import torch
 
 from rslwm import caches
-from rslwm.serialisation import ConfigError, known_by
+from rslwm.serialisation import OPERATIONAL, ConfigError, known_by
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,9 @@ class ComputeConfig:
     """Recompute the transformer's activations in the backward pass: a third more time, memory for one layer only."""
     threads: int = 1
     """CPU threads of one stage; stages run side by side on the cores. The number is fixed, so that results repeat."""
+    stage_minutes: float = field(default=0.0, metadata=OPERATIONAL)
+    """Time limit of every stage: one that hangs fails after so many minutes, and goes on when it is run again; 0 is
+    none."""
 
 
 PEAK_SECONDS = 0.2

@@ -30,7 +30,7 @@ CONFIG = StudyConfig(
     encoder=EncoderConfig(width=16, depth=1, heads=2, channels=4),
     compute=ComputeConfig(device="cpu", dtype="float32"),
 )
-KNOBS = {"checkpoint_every": 7, "keep": 3, "log_every": 1, "monitor_every": 5, "memory_mb": 9.0}
+KNOBS = {"checkpoint_every": 7, "keep": 3, "log_every": 1, "monitor_every": 5, "memory_mb": 9.0, "stage_minutes": 9.0}
 
 
 def keys(config: StudyConfig) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+import zlib
 from collections.abc import Callable, Iterable, Sequence
 from itertools import count
 from operator import length_hint
@@ -26,6 +27,7 @@ Places = Sequence[tuple[str, range]]  # episodes, and rows of each
 Item = tuple[str, Tensor | np.ndarray | Callable[[], Tensor | np.ndarray]]
 
 INDEX = "index.parquet"
+COLUMNS, SUMS = ["key", "shard", "shape", "bytes"], "crc32"
 HEADER = "rslwm"
 SHARD = 256 * 2**20  # bytes from which on a shard is written and another begun
 PIECE = "piece"
@@ -56,10 +58,10 @@ class Readable(Tensors, Protocol):
 class TensorStore:
     """Memory-mapped safetensors shards, one tensor an episode, plus an index.
 
-    ``store[key]`` is a view of the mapped file: nothing is read until its elements are used, and only those pages are.
-    The mapping is private, so writing into a view never reaches the file. A root that is an address (s3://...) is
-    copied to this machine first. Raises DataError: the index or a shard is missing, truncated or not what the index
-    says.
+    ``store[key]`` is a view of the mapped file, which is private: writing into it never reaches the file. :meth:`read`
+    reads the asked rows and no others. Whatever is read first is held against its checksum in the index. A root that is
+    an address (s3://...) is copied to this machine first. Raises DataError: the index or a shard is missing, truncated,
+    damaged or not what the index says.
     """
 
     def __init__(self, root: Path | str) -> None:
@@ -69,7 +71,8 @@ class TensorStore:
             raise DataError(f"{index} does not exist: the store was never finished. Write it again; it resumes.")
         table = pq.read_table(index)
         self.meta: dict[str, Any] = json.loads(table.schema.metadata[HEADER.encode()])
-        self._rows = {row["key"]: row for row in table.to_pylist()}
+        self._sums = _Checksums(table)
+        self._rows = {row["key"]: row for row in table.select(COLUMNS).to_pylist()}
         self.keys = [*self._rows]
         self.nbytes = sum(row["bytes"] for row in self._rows.values())
         self._files = {name: _open(self.root / name) for name in table["shard"].unique().to_pylist()}
@@ -87,14 +90,26 @@ class TensorStore:
         return tuple(self._row(key)["shape"])
 
     def __getitem__(self, key: str) -> Tensor:
+        tensor = self._mapped(key)
+        self._require_whole(key, tensor, range(len(tensor)) if tensor.ndim else range(0))
+        return tensor
+
+    def _mapped(self, key: str) -> Tensor:
         return self._files[self._row(key)["shard"]].get_tensor(key)
+
+    def _require_whole(self, key: str, tensor: Tensor, rows: range) -> None:
+        if (step := self._sums.differing(key, tensor, rows)) is not None:
+            path = self.root / self._row(key)["shard"]
+            raise DataError(f"{path} is damaged: row {step} of episode {key!r}. Delete {self.root} and write it again.")
 
     def read(self, places: Places) -> Tensor:
         """A copy of these rows, as many of each episode: (N, T, ...). Only their bytes are read."""
         first, rows = places[0]
-        read = self[first].new_empty(len(places), len(rows), *self.shape(first)[1:])
+        read = self._mapped(first).new_empty(len(places), len(rows), *self.shape(first)[1:])
         for number, (key, rows) in enumerate(places):
-            read[number] = self[key][rows.start : rows.stop : rows.step]
+            tensor = self._mapped(key)
+            self._require_whole(key, tensor, rows)
+            read[number] = tensor[rows.start : rows.stop : rows.step]
         return read
 
     def _row(self, key: str) -> dict[str, Any]:
@@ -150,6 +165,34 @@ class TensorStore:
         return cls(root)
 
 
+class _Checksums:
+    """CRC-32 of every row of every episode, looked at once a process; of none in a store of an earlier version."""
+
+    def __init__(self, index: pa.Table) -> None:
+        self._of: dict[str, np.ndarray] = {}
+        self._seen: dict[str, np.ndarray] = {}
+        if SUMS in index.column_names:
+            sums = index[SUMS].combine_chunks()
+            numbers, ends = sums.values.to_numpy(), sums.offsets.to_numpy()
+            self._of = {key: numbers[ends[i] : ends[i + 1]] for i, key in enumerate(index["key"].to_pylist())}
+
+    def differing(self, key: str, tensor: Tensor, rows: range) -> int | None:
+        """The first of these rows of an episode that isn't what was written."""
+        if (sums := self._of.get(key)) is None:
+            return None
+        seen = self._seen.setdefault(key, np.zeros(len(sums), bool))
+        for row in rows:
+            if not seen[row]:
+                if _checksum(tensor[row]) != sums[row]:
+                    return row
+                seen[row] = True
+        return None
+
+
+def _checksum(row: Tensor) -> int:
+    return zlib.crc32(row.contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+
+
 def _storable(value: Tensor | np.ndarray) -> Tensor:
     tensor = torch.as_tensor(value).detach().cpu()
     return (tensor.bfloat16() if tensor.is_floating_point() else tensor).contiguous()
@@ -200,9 +243,12 @@ def _write_index(root: Path, keys: set[str], meta: dict[str, Any]) -> None:
         raise DataError(f"{root} holds {min(extra)!r}, which is not among the episodes to write. Delete the folder.")
     files = {path: _open(path) for path in dict.fromkeys(shards.values())}
     tensors = ((key, path, files[path].get_tensor(key)) for key, path in shards.items())
-    rows = [{"key": key, "shard": path.name, "shape": [*x.shape], "bytes": x.nbytes} for key, path, x in tensors]
+    rows = [
+        {"key": key, "shard": path.name, "shape": [*x.shape], "bytes": x.nbytes, SUMS: [*map(_checksum, x)]}
+        for key, path, x in tensors
+    ]
     columns = {"key": pa.string(), "shard": pa.string(), "shape": pa.list_(pa.int64()), "bytes": pa.int64()}
-    schema = pa.schema(columns, {HEADER: json.dumps(meta)})
+    schema = pa.schema(columns | {SUMS: pa.list_(pa.uint32())}, {HEADER: json.dumps(meta)})
     partial = root / f"{INDEX}.partial"
     pq.write_table(pa.Table.from_pylist(rows, schema=schema), partial)
     os.replace(partial, root / INDEX)
