@@ -14,6 +14,8 @@ from pathlib import Path
 from benchmarks.processes import descendants
 
 START_SECONDS = 120.0
+PATIENCE_MS = "60000"
+"""For which a machine may not answer; a busy one takes longer than Ray's 10 seconds."""
 
 
 class RayCluster:
@@ -24,7 +26,8 @@ class RayCluster:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.address = f"127.0.0.1:{free.getsockname()[1]}"
-        self.environment = {**os.environ, "RAY_AUTH_TOKEN": secrets.token_hex(16)}
+        token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(16)}
+        self.environment = {**os.environ, **token, "RAY_health_check_timeout_ms": PATIENCE_MS}
         """Of whoever uses the cluster."""
         self._process: subprocess.Popen[bytes] | None = None
 

@@ -133,7 +133,9 @@ class Failed:
             case RuntimeError() if NO_MEMORY.search(why):  # what torch raises
                 return cls(why, LESS_MEMORY)
             case Overdue():
-                return cls(why, "If it hangs, its log shows where; else give it more time (--compute.stage-minutes)")
+                return cls(
+                    str(error), "If it hangs, its log shows where; else give it more time (--compute.stage-minutes)"
+                )
         return cls(why)
 
 
