@@ -225,7 +225,7 @@ def disturbed(
                 break
         if code == 0:
             return
-        if killer.cluster and not killer.cluster.alive:
+        if killer.cluster:  # its head may be gone, or going
             killer.cluster.start()
         if ledger.kills == before:
             raise NotTheSame(f"{shlex.join(command)} ended with exit code {code}; see {folder.with_suffix('.log')}")

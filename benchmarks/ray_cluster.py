@@ -14,6 +14,7 @@ from pathlib import Path
 from benchmarks.processes import descendants
 
 START_SECONDS = 120.0
+IDLE = ("ray::IDLE", "ray::DashboardAgent", "ray::RuntimeEnvAgent")
 PATIENCE_MS = "60000"
 """For which a machine may not answer; a busy one takes longer than Ray's 10 seconds."""
 
@@ -77,17 +78,19 @@ class RayCluster:
             return asked.connect_ex((host, int(port))) == 0
 
     @property
-    def alive(self) -> bool:
-        return bool(self._named("gcs_server") and self._named("raylet/raylet"))
-
-    @property
     def head(self) -> int:
         """The process without which there is no cluster."""
         return self._named("gcs_server")[0]
 
+    @property
+    def raylet(self) -> int:
+        """The process without which this machine isn't in it."""
+        return self._named("raylet/raylet")[0]
+
     def workers(self) -> list[int]:
         """Processes that run a stage now."""
-        return [pid for pid, line in self._processes().items() if line.startswith("ray::") and "IDLE" not in line]
+        named = {pid: line for pid, line in self._processes().items() if line.startswith("ray::")}
+        return [pid for pid, line in named.items() if not line.startswith(IDLE)]
 
     def _named(self, part: str) -> list[int]:
         return [pid for pid, line in self._processes().items() if part in line.partition(" ")[0]]

@@ -275,7 +275,7 @@ class Runner:
         lines = []
         for stage, failure in outcome.failed.items():
             place = f" Log: {log}." if (log := self.log(stage)).exists() else ""
-            what = f"stage {stage} failed: {failure.why}.{place}"
+            what = f"stage {stage} failed: {failure.why.rstrip('.')}.{place}"
             lines.append(f"{what} {failure.remedy}, then run the same command again.")
         if blocked := outcome.blocked:
             more = f" and {len(blocked) - NAMED} more" if len(blocked) > NAMED else ""
