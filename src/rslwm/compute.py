@@ -16,7 +16,7 @@ from typing import Literal
 import torch
 
 from rslwm import caches
-from rslwm.serialisation import UNNAMED, ConfigError, known_by
+from rslwm.serialisation import OPERATIONAL, UNNAMED, ConfigError, known_by
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,9 @@ class ComputeConfig:
     shard: bool = field(default=False, metadata=UNNAMED)
     """Split a world model's weights, gradients and moments over these processes (FSDP2), for sizes that one GPU can't
     hold; else each has all of them."""
+    stage_minutes: float = field(default=0.0, metadata=OPERATIONAL)
+    """Time limit of every stage: one that hangs fails after so many minutes, and goes on when it is run again; 0 is
+    none."""
 
 
 PEAK_SECONDS = 0.2

@@ -3,6 +3,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -110,3 +111,51 @@ def test_a_truncated_shard_is_named(tmp_path: Path) -> None:
 def test_an_unknown_key_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no episode 'b'"):
         TensorStore.write(tmp_path, [("a", torch.ones(2))], {})["b"]
+
+
+def test_a_killed_write_loses_seconds_of_a_shard_and_ends_with_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rslwm.data.store.PIECE_SECONDS", 0.0)
+    computed: list[str] = []
+
+    def lazily(key: str) -> tuple[str, Callable[[], torch.Tensor]]:
+        def compute() -> torch.Tensor:
+            computed.append(key)
+            if computed == [*"abc"]:
+                raise KeyboardInterrupt
+            return torch.full((8, 2), float(ord(key)))
+
+        return key, compute
+
+    with pytest.raises(KeyboardInterrupt):
+        TensorStore.write(tmp_path / "killed", map(lazily, "abcd"), {})
+    with pytest.raises(DataError, match="tensors of something else"):
+        TensorStore.write(tmp_path / "killed", map(lazily, "abcd"), {"v": 2})
+    TensorStore.write(tmp_path / "killed", map(lazily, "abcd"), {})
+    assert computed == ["a", "b", "c", "c", "d"]
+    TensorStore.write(tmp_path / "whole", map(lazily, "abcd"), {})
+    killed, whole = ({p.name: p.read_bytes() for p in (tmp_path / n).iterdir()} for n in ("killed", "whole"))
+    assert killed == whole
+
+
+def test_a_flipped_byte_is_found_when_its_row_is_read(tmp_path: Path) -> None:
+    values = {name: torch.arange(40.0).view(10, 4) for name in "ab"}
+    TensorStore.write(tmp_path, values.items(), {})
+    shard = tmp_path / "shard-00000.safetensors"
+    content = bytearray(shard.read_bytes())
+    content[-5] ^= 4  # of the last row of b
+    shard.write_bytes(content)
+    store = TensorStore(tmp_path)
+    assert torch.equal(store["a"].float(), values["a"])
+    assert torch.equal(store.read([("b", range(9))]).float()[0], values["b"][:9])
+    for read in (lambda: store["b"], lambda: store.read([("a", range(8, 10)), ("b", range(8, 10))])):
+        with pytest.raises(DataError, match=r"shard-00000.safetensors is damaged: row 9 of episode 'b'. Delete .*"):
+            read()
+
+
+def test_a_store_without_checksums_is_read(tmp_path: Path) -> None:
+    TensorStore.write(tmp_path, [("a", torch.ones(3, 2))], {})
+    index = pq.read_table(tmp_path / "index.parquet")
+    pq.write_table(index.drop_columns("crc32"), tmp_path / "index.parquet")
+    assert TensorStore(tmp_path)["a"].sum() == 6

@@ -125,3 +125,24 @@ def test_the_simulator_s_recorded_branch_is_the_recorded_episode(
         frames = torch.from_numpy(dataset.frames(int(episode), dataset.camera("front")))[steps]
         assert (branches.frames[n, RECORDED].float() - frames.float()).abs().mean() < 8
     assert (branches.gripper[:, STILL, -1] - branches.gripper[:, STILL, 0]).abs().max() < 5e-3
+
+
+def test_a_recording_that_is_stopped_goes_on_after_its_last_moment(evaluation: Subject, tmp_path: Path) -> None:
+    def stop(done: int, total: int, message: str) -> None:
+        if done == 4:
+            raise KeyboardInterrupt
+
+    truth = Truth(evaluation.corpus, evaluation.source, 0)
+    for name in ("whole", "stopped"):
+        (tmp_path / name).mkdir()
+    RECORDING.make(truth, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        RECORDING.make(truth, tmp_path / "stopped", stop)
+    (known := tmp_path / "stopped/moment-00000.safetensors").write_bytes(
+        (tmp_path / "stopped/moment-00001.safetensors").read_bytes()
+    )
+    RECORDING.make(truth, tmp_path / "stopped")
+    whole, again = (RECORDING.open(tmp_path / name) for name in ("whole", "stopped"))
+    assert torch.equal(again.frames[1:], whole.frames[1:])
+    assert torch.equal(again.gripper[0], whole.gripper[1])  # it took what was there
+    assert not known.exists()

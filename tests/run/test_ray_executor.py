@@ -136,6 +136,17 @@ def test_a_cluster_that_does_not_answer_is_named(tmp_path):
         executor.prepare([Job(toys.Toy(label="a"), tmp_path)])
 
 
+def test_a_machine_that_ray_takes_for_dead_is_told(tmp_path):
+    import ray
+
+    def get(task):
+        raise ray.exceptions.LocalRayletDiedError
+
+    executor = Ray(1)
+    executor.ray = SimpleNamespace(get=get, exceptions=ray.exceptions)
+    assert "Ray has ended on the machine where the command runs" in executor._outcome(None).why
+
+
 def test_nothing_to_do_connects_to_nobody(tmp_path):
     executor = Ray(0, RayConfig("10.0.0.1:6379"))
     executor.prepare([])

@@ -146,6 +146,7 @@ class Count(Write):
     kind = "count"
 
     total: int
+    megabytes: int = 0
 
     def run(self, work: Workspace) -> None:
         checkpoint = work.out / "count"
@@ -162,6 +163,7 @@ class Count(Write):
         helper.kill()
         helper.wait()
         (work.out / "pids").unlink()
+        (work.out / "large").write_bytes(bytes(self.megabytes << 20))
         (work.out / "result.txt").write_text(checkpoint.read_text())
 
 
@@ -213,6 +215,41 @@ class Allocate(Linked):
     def run(self, work: Workspace) -> None:
         held = bytearray(self.megabytes << 20)
         held[::4096] = b"x" * len(held[::4096])
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Hungry(Toy):
+    """Ask for more memory than the process may have, unless there is ``plenty``."""
+
+    how: str
+    plenty: str
+
+    def run(self, work: Workspace) -> None:
+        import resource
+
+        if Path(self.plenty).exists():
+            return
+        if self.how == "torch":
+            import torch
+
+            resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))
+            torch.empty(9 << 30, dtype=torch.uint8)
+        resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))
+        bytearray(9 << 30)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Hang(Toy):
+    """Never end, unless ``repaired``; ``deaf`` to all signals."""
+
+    deaf: bool
+    repaired: str
+
+    def run(self, work: Workspace) -> None:
+        if self.deaf:
+            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])
+        if not Path(self.repaired).exists():
+            time.sleep(600)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -32,7 +32,7 @@ CONFIG = StudyConfig(
 )
 KNOBS = {
     "checkpoint_every": 7, "keep": 3, "log_every": 1, "monitor_every": 5, "memory_mb": 9.0, "world_size": 2,
-    "shard": True,
+    "shard": True, "stage_minutes": 9.0,
 }  # fmt: skip
 
 

@@ -167,6 +167,24 @@ def test_a_loss_that_is_not_finite_stops_at_once(tmp_path: Path, compute: Comput
     assert states(tmp_path) == []
 
 
+def test_the_last_good_state_outlives_a_loss_that_is_not_finite(tmp_path: Path, compute: ComputeConfig) -> None:
+    def weights(folder: Path, wrong_at: int | None) -> Tensor:
+        module = network()
+        loss = regression(module)
+
+        def sometimes(step: int) -> tuple[Tensor, dict[str, Tensor]]:
+            value, terms = loss(step)
+            return (value * math.nan if step == wrong_at else value), terms
+
+        fit(module, sometimes, CONFIG, folder, compute)
+        return nn.utils.parameters_to_vector(module.parameters())
+
+    with pytest.raises(TrainingFailed, match="the loss became nan at step 10 "):
+        weights(tmp_path / "wrong", 9)
+    assert [path.stem for path in states(tmp_path / "wrong")] == ["training_state-00000008"]
+    assert torch.equal(weights(tmp_path / "wrong", None), weights(tmp_path / "never", None))
+
+
 def test_a_gradient_that_is_not_finite_stops_at_once(tmp_path: Path, compute: ComputeConfig) -> None:
     module = nn.Linear(1, 1, bias=False)
 

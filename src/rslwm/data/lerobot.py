@@ -1,4 +1,7 @@
-"""Writes LeRobot v3 folders: one episode in memory at a time, and all of the data set or nothing."""
+"""Writes LeRobot v3 folders: one episode in memory at a time, and all of the data set or nothing.
+
+What is to be resumed after a kill is kept beside what is written, see :mod:`rslwm.data.kept`.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,7 @@ from av.error import FFmpegError
 from rslwm.data import lerobot_schema as schema
 from rslwm.data.dataset import EpisodeDataset
 from rslwm.data.fingerprint import note
+from rslwm.data.kept import Kept, WholeVideo, plain
 from rslwm.data.lerobot_info import CAMERA, LABELLED, PATHS, SUCCESS
 from rslwm.data.video import VideoWriter
 from rslwm.types import ActionSpec, DataError, Episode, Progress, silent
@@ -55,25 +59,49 @@ def write_lerobot(
             inconsistent in itself; there are none, or not ``total``.
         OSError: the disk is full, or can't be written to.
     """
+    return resume_lerobot(lambda first: episodes, "", root, spec, total, progress, state_names, notes)
+
+
+def resume_lerobot(
+    episodes: Callable[[int], Iterable[Episode]],
+    key: str,
+    root: Path | str,
+    spec: ActionSpec,
+    total: int | None = None,
+    progress: Progress = silent,
+    state_names: Mapping[str, Sequence[str]] | None = None,
+    notes: Sequence[str] = (),
+) -> EpisodeDataset:
+    """:func:`write_lerobot` of ``episodes(number)``, those from a number on, which goes on after the last one that an
+    attempt made which was killed or failed. The bytes are the same.
+
+    ``key`` says what these episodes are: another key starts over. What an attempt leaves is hidden beside the folder,
+    as large as the data set and the raw frames of the videos that aren't full (200 MB) yet; bad data leave nothing.
+    """
     root = Path(root)
     if root.exists():
         raise DataError(f"{root} exists. Delete it or write to another folder; a data set is never overwritten.")
     partial = root.with_name(f".{root.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    writer = _Writer(partial, spec, state_names or {}, notes)
+    kept = Kept(partial, key)
+    writer = _Writer(partial, spec, state_names or {}, notes, kept)
     try:
-        for done, episode in enumerate(episodes, 1):
+        for episode, stats in kept.episodes():
+            writer.add(episode, stats)
+        for done, episode in enumerate(episodes(len(writer.ids)), len(writer.ids) + 1):
             writer.add(episode)
             progress(done, max(done, total or 0), "episodes")
         writer.close(total)
         note(partial)
+        kept.remove()
         partial.rename(root)
     except BaseException as error:
         writer.abandon()
-        shutil.rmtree(partial, ignore_errors=True)
+        if not key or isinstance(error, DataError):
+            shutil.rmtree(partial, ignore_errors=True)
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            what = f"{os.strerror(error.errno)} after {len(writer.ids)} episodes; none is kept"
-            raise OSError(error.errno, f"{what}. Free space and start anew", str(root)) from error
+            left = "kept. Free space and run it again; it goes on" if key else "none is kept. Free space and start anew"
+            what = f"{os.strerror(error.errno)} after {len(writer.ids)} episodes; {left}"
+            raise OSError(error.errno, what, str(root)) from error
         raise
     return EpisodeDataset(root)
 
@@ -102,16 +130,21 @@ class _Rows:
         self.pending = []
 
 
-_File = TypeVar("_File", _Rows, VideoWriter)
+_File = TypeVar("_File", bound=_Rows | VideoWriter | WholeVideo)
 
 
 class _Writer:
     """The growing folder: an open file for steps, for episodes and for each camera, and what the metadata will say."""
 
     def __init__(
-        self, root: Path, spec: ActionSpec, state_names: Mapping[str, Sequence[str]], notes: Sequence[str]
+        self,
+        root: Path,
+        spec: ActionSpec,
+        state_names: Mapping[str, Sequence[str]],
+        notes: Sequence[str],
+        kept: Kept,
     ) -> None:
-        self.root, self.spec, self.state_names, self.notes = root, spec, state_names, notes
+        self.root, self.spec, self.state_names, self.notes, self.kept = root, spec, state_names, notes, kept
         self.layout: dict[str, tuple[int, ...]] = {}
         self.parts: list[str] = []
         self.tasks: dict[str, int] = {}
@@ -119,16 +152,20 @@ class _Writer:
         self.stats: dict[str, schema.Statistics] = {}
         self.ids: set[str] = set()
         self.tables: dict[str, _Rows] = {}
-        self.videos: dict[str, VideoWriter] = {}
+        self.videos: dict[str, VideoWriter | WholeVideo] = {}
         self.files: Counter[str] = Counter()
 
-    def add(self, episode: Episode) -> None:
+    def add(self, episode: Episode, pixels: dict[str, schema.Statistics] | None = None) -> None:
+        """Append an episode; one with statistics of its ``pixels`` is kept already."""
         self._require_whole(episode)
         if not self.ids:
             self.parts = schema.proprioceptive([*episode.states])
         vectors = self._vectors(episode)
         self._require_alike(episode, vectors)
         number = len(self.ids)
+        if pixels is None:
+            pixels = {camera: schema.describe_pixels(frames) for camera, frames in episode.frames.items()}
+            self.kept.add(number, episode, pixels)
         self.ids.add(episode.id)
         row = {
             "episode_index": number,
@@ -139,8 +176,8 @@ class _Writer:
         }
         stats: dict[str, schema.Statistics] = {}
         for camera, frames in episode.frames.items():
-            row |= self._add_frames(_camera_key(camera), frames)
-            stats[_camera_key(camera)] = schema.describe_pixels(frames)
+            row |= self._add_frames(camera, frames, number)
+            stats[_camera_key(camera)] = pixels[camera]
         columns = vectors | self._scalars(episode, number)
         row |= self._add_rows(columns)
         stats |= {key: schema.describe(values) for key, values in columns.items()}
@@ -148,7 +185,7 @@ class _Writer:
             self.stats[key] = schema.combine(self.stats[key], found) if key in self.stats else found
             row |= {f"stats/{key}/{name}": value.tolist() for name, value in found.items()}
         row |= {"meta/episodes/chunk_index": 0, "meta/episodes/file_index": 0}
-        row |= {"rslwm/id": episode.id, "rslwm/info": json.dumps(episode.info, default=_plain)}
+        row |= {"rslwm/id": episode.id, "rslwm/info": json.dumps(episode.info, default=plain)}
         table = pa.Table.from_pylist([row])
         if "episodes" not in self.tables:
             self.tables["episodes"] = _Rows(self.root / EPISODES_PATH, table.schema, EPISODE_GROUP)
@@ -185,28 +222,51 @@ class _Writer:
         file.add(table)
         return {f"data/{name}": value for name, value in place.items()}
 
-    def _add_frames(self, key: str, frames: np.ndarray) -> dict[str, float]:
-        make = partial(VideoWriter, fps=self.spec.hz, height=frames.shape[1], width=frames.shape[2])
-        file, place = self._file(self.videos, key, VIDEO_PATH, VIDEO_MB, make)
+    def _add_frames(self, camera: str, frames: np.ndarray, number: int) -> dict[str, float]:
+        key = _camera_key(camera)
+
+        def make(path: Path) -> VideoWriter | WholeVideo:
+            if (total := self.kept.whole.get(self._name(path))) is not None:
+                return WholeVideo(total, self.spec.hz)
+            return VideoWriter(path, self.spec.hz, frames.shape[1], frames.shape[2])
+
+        def full(path: Path, video: VideoWriter | WholeVideo) -> None:
+            self.kept.close(self._name(path), video.frames, camera, number)
+
+        file, place = self._file(self.videos, key, VIDEO_PATH, VIDEO_MB, make, full)
         start, end = file.add(frames)
         times = {"from_timestamp": start, "to_timestamp": end}
         return {f"videos/{key}/{name}": value for name, value in (place | times).items()}
 
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self.root).as_posix()
+
     def _file(
-        self, opened: dict[str, _File], key: str, template: str, limit_mb: int, make: Callable[[Path], _File]
+        self,
+        opened: dict[str, _File],
+        key: str,
+        template: str,
+        limit_mb: int,
+        make: Callable[[Path], _File],
+        closed: Callable[[Path, _File], None] = lambda path, file: None,
     ) -> tuple[_File, dict[str, int]]:
         """The file for the next episode, with its chunk and number: the open one, or another if that is full."""
         full = key in opened and opened[key].nbytes > limit_mb * 2**20
         if full:
             opened[key].close()
+            closed(self._place(template, key)[0], opened[key])
             self.files[key] += 1
-        place = {"chunk_index": self.files[key] // CHUNK_FILES, "file_index": self.files[key] % CHUNK_FILES}
+        path, place = self._place(template, key)
         if full or key not in opened:
-            opened[key] = make(self.root / template.format(video_key=key, **place))
+            opened[key] = make(path)
         return opened[key], place
 
+    def _place(self, template: str, key: str) -> tuple[Path, dict[str, int]]:
+        place = {"chunk_index": self.files[key] // CHUNK_FILES, "file_index": self.files[key] % CHUNK_FILES}
+        return self.root / template.format(video_key=key, **place), place
+
     @property
-    def _open(self) -> list[_Rows | VideoWriter]:
+    def _open(self) -> list[_Rows | VideoWriter | WholeVideo]:
         return [*self.tables.values(), *self.videos.values()]
 
     def _require_whole(self, episode: Episode) -> None:
@@ -275,9 +335,3 @@ class _Writer:
 
 def _camera_key(camera: str) -> str:
     return CAMERA + camera.replace("/", ".")
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, np.generic | np.ndarray):
-        return value.tolist()
-    raise TypeError(f"Episode.info holds {value!r}, which JSON can't")

@@ -17,7 +17,7 @@ from rslwm.evals.truth import Recording, Truth
 from rslwm.evals.windows import strangers
 from rslwm.latents.views import to_bytes
 from rslwm.plan.base import stand_still
-from rslwm.tensors import noted, opened, write_tensors
+from rslwm.tensors import noted, opened, read_weights, write_tensors
 from rslwm.types import ActionSpec, Progress, silent
 
 RECORDED, STILL = 0, 1
@@ -25,6 +25,8 @@ RECORDED, STILL = 0, 1
 VISIBLE = 8
 """Steps of 255 by which some pixel must differ for two frames to show different things; the renderer makes no noise."""
 FILE = "branches.safetensors"
+_OF_A_MOMENT = ("frames", "gripper", "objects", "present")
+_TRUTH = ("gripper_position", "object_position", "object_present")
 _TENSORS = ("past", "actions", "frames", "gripper", "objects", "present")
 
 
@@ -102,18 +104,20 @@ class BranchRecording(Recording[Branches]):
         past, recorded = truth.actions(windows, frames).tensor_split([self.context - 1], 1)
         actions = self.ways(world.spec, windows, past, recorded, truth.seed)
         moments = windows + np.array([0, (self.context - 1) * truth.corpus.config.frame_skip])
-        played = list[Trajectory]()
-        for moment, ways in zip(moments, actions, strict=True):
-            start = world.fork(truth.state(moment[None]), len(ways))
-            played.append(play(Recorded(ways), world, start, self.future))
+        played = list[dict[str, Tensor]]()
+        for number, (moment, ways) in enumerate(zip(moments, actions, strict=True)):
+            path = out / f"moment-{number:05d}.safetensors"  # of an attempt that was killed, perhaps
+            if not path.is_file():
+                start = world.fork(truth.state(moment[None]), len(ways))
+                fresh = path.with_suffix(".partial")
+                write_tensors(_shown(play(Recorded(ways), world, start, self.future)), fresh)
+                fresh.replace(path)
+            played.append(read_weights(path))
             progress(len(played), len(windows), "moments")
-
-        def stacked(name: str) -> Tensor:
-            return torch.stack([one.seen.truth[name] for one in played])
-
-        shown = [to_bytes(one.seen.frames) for one in played if one.seen.frames is not None]
-        gripper, objects, present = map(stacked, ("gripper_position", "object_position", "object_present"))
-        Branches(windows, past, actions, torch.stack(shown), gripper, objects, present, self.sizes).save(out)
+        seen, gripper, objects, present = (torch.stack([one[name] for one in played]) for name in _OF_A_MOMENT)
+        Branches(windows, past, actions, seen, gripper, objects, present, self.sizes).save(out)
+        for path in out.glob("moment-*.safetensors"):
+            path.unlink()
 
     def open(self, folder: Path) -> Branches:
         return Branches.load(folder)
@@ -131,6 +135,14 @@ class BranchRecording(Recording[Branches]):
         direction[..., spec.moving] = drawn / drawn.norm(dim=-1, keepdim=True)
         near = [(recorded + size * direction).clamp(-1, 1) for size in self.sizes]
         return torch.cat([torch.stack([recorded, still], 1), others, *(way[:, None] for way in near)], 1)
+
+
+def _shown(played: Trajectory) -> dict[str, Tensor]:
+    """What is kept of the branches of a moment."""
+    assert played.seen.frames is not None, "the true world shows no frames"
+    truth = played.seen.truth
+    found = (to_bytes(played.seen.frames), *(truth[name] for name in _TRUTH))
+    return dict(zip(_OF_A_MOMENT, found, strict=True))
 
 
 def told_apart(frames: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from rslwm.compute import ComputeConfig, autocast, device
 from rslwm.data.config import DataConfig
 from rslwm.data.frames import DecodedFrames
 from rslwm.data.sources.opening import open_source
-from rslwm.data.store import INDEX, SHARD, Places, Readable, Tensors, TensorStore, finished_shards
+from rslwm.data.store import INDEX, PIECE, SHARD, Places, Readable, Tensors, TensorStore, finished_shards
 from rslwm.latents.space import LatentSpace
 from rslwm.processes import number, spread
 from rslwm.serialisation import to_dict
@@ -79,9 +79,9 @@ def write_latents(
     shard_bytes: int = SHARD,
 ) -> TensorStore:
     """A store of what ``latents`` makes for those of the episodes that aren't in it yet, in their order. Interrupted,
-    it loses the shard that was being filled; the same call goes on from there."""
-    finished = finished_shards(root, meta)
-    made = latents([key for key in keys if key not in finished])
+    it loses what was made in a few seconds; the same call goes on from there."""
+    written = finished_shards(root, meta) | finished_shards(root, meta, PIECE)
+    made = latents([key for key in keys if key not in written])
     return TensorStore.write(root, [(key, partial(next, made)) for key in keys], meta, shard_bytes, progress)
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import errno
+import faulthandler
 import importlib.metadata
 import io
 import os
 import pickle
 import platform
+import re
 import resource
 import shutil
+import signal
 import sys
 import threading
 import time
@@ -39,19 +42,23 @@ PROGRESS = ".progress"
 PARTIAL, FETCHING = ".partial", ".fetching"
 """What the names of folders end in that aren't finished."""
 LESS_MEMORY = "Run with fewer jobs or a smaller batch"
+NO_MEMORY = re.compile("out of memory|can't allocate memory", re.IGNORECASE)
+STUCK_SECONDS = 20.0
+"""Beyond its limit, after which a stage's process is ended that can't be interrupted."""
 
 
 @dataclass(frozen=True)
 class Job:
     """A stage to run, below the folder of all stages' folders, how many threads its libraries have, and what it takes
     as far as anybody knows, which only executors elsewhere are told; ``cache`` is the address of one, if it is looked
-    up there first."""
+    up there first, ``limit`` the seconds that it may take, if that isn't 0."""
 
     stage: Stage[Any]
     root: Path
     threads: int = 1
     demand: Demand = field(default_factory=Demand)
     cache: str = ""
+    limit: float = 0.0
 
     @property
     def folder(self) -> Path:
@@ -94,6 +101,10 @@ class _Unpickler(pickle.Unpickler):
         return super().find_class(module, name)
 
 
+class Overdue(Exception):
+    """A stage took longer than it may."""
+
+
 @dataclass(frozen=True)
 class Done:
     """A stage ended well, in so many seconds: made, or ``fetched`` from a cache of that address; ``trouble`` says
@@ -121,6 +132,12 @@ class Failed:
                 return cls(why, f"Make {error.filename or root} readable and writable")
             case MemoryError():
                 return cls(why, LESS_MEMORY)
+            case RuntimeError() if NO_MEMORY.search(why):  # what torch raises
+                return cls(why, LESS_MEMORY)
+            case Overdue():
+                return cls(
+                    str(error), "If it hangs, its log shows where; else give it more time (--compute.stage-minutes)"
+                )
         return cls(why)
 
 
@@ -185,7 +202,8 @@ def _run(job: Job, report: Progress) -> float:
         _reset_peak()
         try:
             if job.stage.processes == 1:
-                job.stage.run(work)
+                with _limited(job.limit):
+                    job.stage.run(work)
             else:
                 together(partial(_take_part, job.pack()), job.stage.processes, report)
         except BaseException:
@@ -202,6 +220,28 @@ def _run(job: Job, report: Progress) -> float:
 def _take_part(packed: bytes, report: Progress) -> None:
     job = Job.unpack(packed)
     job.stage.run(Workspace(job.partial, job.root, report))
+
+
+@contextmanager
+def _limited(seconds: float) -> Iterator[None]:
+    """Raise :class:`Overdue` after so many seconds, wherever this process is by then. Where it is beyond Python's reach
+    it ends a little later, with a trace of all its threads in the log. No limit for 0, nor but in the main thread."""
+    if not seconds or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def overdue(*_: object) -> None:
+        raise Overdue(f"it took longer than {seconds / 60:.3g} minutes")
+
+    before = signal.signal(signal.SIGALRM, overdue)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    faulthandler.dump_traceback_later(seconds + STUCK_SECONDS, exit=True, file=2)
+    try:
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 class Stopwatch:

@@ -146,7 +146,8 @@ class Runner:
     ``jobs`` stages (0: as many as fit the cores) run side by side with ``threads_per_job`` threads each. What a stage
     writes doesn't depend on ``jobs``, nor on the executor, which :func:`rslwm.run.executors.base.chosen` reads; one
     that runs stages elsewhere asks ``demand`` what they take. ``events.jsonl`` gets what becomes of them. A stage that
-    ``cache`` has, an address or a folder, is fetched instead of made, and pushed there once it is made.
+    ``cache`` has, an address or a folder, is fetched instead of made, and pushed there once it is made. One fails that
+    takes more than ``limit`` seconds; 0 is no limit.
     """
 
     def __init__(
@@ -158,11 +159,14 @@ class Runner:
         executor: str = "local",
         demand: Callable[[Stage[Any]], Demand] = lambda stage: Demand(),
         cache: str = "",
+        limit: float = 0.0,
     ) -> None:
         if jobs < 0 or threads_per_job < 1:
             raise ConfigError(f"jobs={jobs} must be 0 or more, and threads_per_job={threads_per_job} at least 1")
+        if limit < 0:
+            raise ConfigError(f"compute.stage_minutes is {limit / 60:g}; 0 is no limit")
         self.root = Path(root).absolute()
-        self.threads = threads_per_job
+        self.threads, self.limit = threads_per_job, limit
         self.executor, self._settings = chosen(executor)
         self.jobs = jobs if self.elsewhere else jobs or max(1, cores() // threads_per_job)
         self.console = console or Console(stderr=True)
@@ -180,7 +184,7 @@ class Runner:
         return Workspace(self.root, self.root / "stages")
 
     def job(self, stage: Stage[Any]) -> Job:
-        return Job(stage, self.root / "stages", self.threads, cache=self.cache)
+        return Job(stage, self.root / "stages", self.threads, cache=self.cache, limit=self.limit)
 
     def folder(self, stage: Stage[Any]) -> Path:
         """Where the stage's output is, once it is finished."""
@@ -271,7 +275,7 @@ class Runner:
         lines = []
         for stage, failure in outcome.failed.items():
             place = f" Log: {log}." if (log := self.log(stage)).exists() else ""
-            what = f"stage {stage} failed: {failure.why}.{place}"
+            what = f"stage {stage} failed: {failure.why.rstrip('.')}.{place}"
             lines.append(f"{what} {failure.remedy}, then run the same command again.")
         if blocked := outcome.blocked:
             more = f" and {len(blocked) - NAMED} more" if len(blocked) > NAMED else ""

@@ -155,9 +155,10 @@ def moments(config: SimConfig, episode: int) -> list[Snapshot]:
     return [table.save() for table, *_ in demonstration(config, episode)]
 
 
-def record(config: SimConfig, processes: int | None = None) -> Iterator[Episode]:
-    """All episodes in order, the same whatever the number of processes: None is one a core, 1 records in this one."""
-    return spread(partial(record_episode, config), range(config.episodes), processes or cores())
+def record(config: SimConfig, processes: int | None = None, first: int = 0) -> Iterator[Episode]:
+    """All episodes from number ``first`` on, in order, the same whatever the number of processes: None is one a core, 1
+    records in this one."""
+    return spread(partial(record_episode, config), range(first, config.episodes), processes or cores())
 
 
 class Demonstrator:

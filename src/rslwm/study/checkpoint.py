@@ -53,7 +53,15 @@ def train_spaces(config: StudyConfig, out: Path, jobs: int = 0, executor: str = 
 
 
 def _train(study: Study, stage: type[Stage], out: Path, jobs: int, executor: str, cache: str) -> list[Path]:
-    runner = Runner(out, jobs, study.compute.threads, executor=executor, demand=demanding(study), cache=cache)
+    runner = Runner(
+        out,
+        jobs,
+        study.compute.threads,
+        executor=executor,
+        demand=demanding(study),
+        cache=cache,
+        limit=60 * study.compute.stage_minutes,
+    )
     study.check(runner.finished)
     with runner.alone():
         if not runner.elsewhere:

@@ -55,7 +55,15 @@ def compare(
         DataError: the weights of an encoder are missing or something else.
     """
     study = Study(config)
-    runner = Runner(out, jobs, config.compute.threads, executor=executor, demand=demanding(study), cache=cache)
+    runner = Runner(
+        out,
+        jobs,
+        config.compute.threads,
+        executor=executor,
+        demand=demanding(study),
+        cache=cache,
+        limit=60 * config.compute.stage_minutes,
+    )
     study.check(runner.finished)
     with runner.alone():
         if not runner.elsewhere and not all(map(runner.finished, study.targets)):

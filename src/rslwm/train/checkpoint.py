@@ -6,6 +6,7 @@ import errno
 import json
 import logging
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,9 @@ from rslwm.train.distributed import part_of, whole
 from rslwm.types import DataError
 
 log = logging.getLogger(__name__)
+
+SAVE_SECONDS, SAVE_SHARE = 10.0, 0.05
+"""A state is due after so many seconds, or more where that would take more than this share of the time."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,12 @@ class TrainingStates:
 
     def __init__(self, folder: Path, keep: int, writes: bool = True) -> None:
         self.folder, self.keep, self.writes = folder, keep, writes
+        self._saved, self._took = time.monotonic(), 0.0
+
+    @property
+    def due(self) -> bool:
+        """Whether so much time has gone by that a kill would cost much."""
+        return time.monotonic() - self._saved >= max(SAVE_SECONDS, self._took / SAVE_SHARE)
 
     def paths(self) -> dict[int, Path]:
         """The states by their step, newest first."""
@@ -81,11 +91,13 @@ class TrainingStates:
     def save(self, step: int, training: Training, facts: dict[str, Any]) -> None:
         """Write a state, then remove those that are one too many; OSError if the disk is full, with the states before
         intact."""
-        tensors = training.tensors()
+        began, tensors = time.monotonic(), training.tensors()
         if not self.writes:
             return
         path = self.folder / f"training_state-{step:08d}.safetensors"
         _write_atomically(path, tensors, {"step": str(step), "facts": json.dumps(facts)})
+        self._saved = time.monotonic()
+        self._took = self._saved - began
         others = self.paths()
         kept = [there for there in others if there <= step][: self.keep]
         for there in others.keys() - kept:  # a later one is a damaged one that the training didn't resume from

@@ -44,6 +44,14 @@ class Team:
         """This process's of the batches of a step, whose number ``size`` divides."""
         return batches[self.rank :: self.size]
 
+    def led(self, flag: bool) -> bool:
+        """What the first process says, whatever the others do."""
+        if self.size == 1:
+            return flag
+        said = [flag]
+        dist.broadcast_object_list(said)
+        return said[0]
+
     def gather(self, own: list[T]) -> list[T]:
         """What all processes have of their batches, in the order of the batches."""
         if self.size == 1:

@@ -112,7 +112,7 @@ def fit(
             rates = speed.read(facts["flops_per_step"])
             log.append(step, loss=value, gradient_norm=norm, seconds=facts["seconds"], **rates, **facts["terms"])
         progress(step, config.steps, f"loss {value:.3g}{speed}")
-        if last or step % config.checkpoint_every == 0:
+        if last or step % config.checkpoint_every == 0 or team.led(states.due):
             states.save(step, training, facts)
     module.eval()
     weights = training.weights()

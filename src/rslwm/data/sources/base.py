@@ -59,14 +59,18 @@ class Source:
     def open(self, root: Path, progress: Progress = silent) -> EpisodeDataset:
         """The episodes as a LeRobot folder: found where they lie, or written under ``root`` once for every state of the
         data. Raises DataError: they can't be read."""
-        state = content_hash(self.version, determining(self.recorded), self.key())
-        folder = root / "-".join([type(self).__name__.lower(), re.sub(r"[^\w.-]+", "_", self.name), state])
+        folder = root / "-".join([type(self).__name__.lower(), re.sub(r"[^\w.-]+", "_", self.name), self.state])
         return self.reopen(folder) if folder.exists() else self.write(folder, progress)
 
     def write(self, folder: Path, progress: Progress = silent) -> EpisodeDataset:
-        """Record or import the episodes into a new folder, with :func:`rslwm.data.lerobot.write_lerobot`. Raises
-        DataError: they can't be read."""
+        """Record or import the episodes into a new folder, with :func:`rslwm.data.lerobot.write_lerobot`, or with
+        :func:`rslwm.data.lerobot.resume_lerobot` under :attr:`state`. Raises DataError: they can't be read."""
         raise NotImplementedError
+
+    @property
+    def state(self) -> str:
+        """Hash of all that determines what :meth:`write` writes."""
+        return content_hash(self.version, determining(self.recorded), self.key())
 
     @property
     def name(self) -> str:

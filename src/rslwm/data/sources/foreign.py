@@ -15,7 +15,7 @@ from rslwm.data.conventions import SIDECARS, ActionsUntold, given_spec
 from rslwm.data.dataset import EpisodeDataset
 from rslwm.data.hdf5_file import Demonstration
 from rslwm.data.leaves import Layout, Leaf
-from rslwm.data.lerobot import write_lerobot
+from rslwm.data.lerobot import resume_lerobot
 from rslwm.data.parts import columns, untold
 from rslwm.data.sources.base import Source
 from rslwm.data.tfrecord import Example
@@ -54,8 +54,9 @@ class Foreign(Source):
         """A sentence for everything that the import leaves out or changes."""
 
     @abstractmethod
-    def episodes(self, as_recorded: bool = False) -> Iterator[Episode]:
-        """Every episode once; ``as_recorded`` keeps every dimension of the actions as it is, whatever it means."""
+    def episodes(self, as_recorded: bool = False, first: int = 0) -> Iterator[Episode]:
+        """Every episode once, from number ``first`` on; ``as_recorded`` keeps every dimension of the actions as it is,
+        whatever it means."""
 
     @abstractmethod
     def _known_spec(self) -> ActionSpec:
@@ -98,7 +99,10 @@ class Foreign(Source):
         spec, notes = self.spec, self.notes
         for sentence in notes:
             log.warning("%s: %s", self.path, sentence)
-        return write_lerobot(self.episodes(), folder, spec, self.total, progress, self.state_names, notes)
+        names = self.state_names
+        return resume_lerobot(
+            lambda first: self.episodes(first=first), self.state, folder, spec, self.total, progress, names, notes
+        )
 
     def _videos(self) -> Iterator[np.ndarray]:
         return (self._of_camera(episode.frames) for episode in self.episodes(as_recorded=True))

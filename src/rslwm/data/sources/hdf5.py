@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -121,10 +122,10 @@ class Hdf5(Foreign):
         }
         return self.layout.left_out + [sentence for sentence, holds in told.items() if holds]
 
-    def episodes(self, as_recorded: bool = False) -> Iterator[Episode]:
+    def episodes(self, as_recorded: bool = False, first: int = 0) -> Iterator[Episode]:
         """File by file."""
         filters: dict[Path, dict[str, set[str]]] = {}
-        for demo in self._each():
+        for demo in islice(self._each(), first, None):
             recorded = self._recorded(demo)
             actions = recorded if as_recorded else self._meant(recorded)
             filters[demo.file] = filters.get(demo.file) or filters_of(demo.group.parent, demo.file)

@@ -163,9 +163,9 @@ class Rlds(Foreign):
         report.black = [camera for camera in self.layout.cameras if camera not in lit]
         return report
 
-    def episodes(self, as_recorded: bool = False) -> Iterator[Episode]:
+    def episodes(self, as_recorded: bool = False, first: int = 0) -> Iterator[Episode]:
         """In the order of the shards, with the cameras that show something."""
-        wanted = self.report.episodes
+        wanted = dict(islice(self.report.episodes.items(), first, None))
         chosen = [*range(self._sample.shape[1])] if as_recorded else self._columns
         for shard in dict.fromkeys(shard for shard, _ in wanted):
             for number, example in enumerate(read_examples(shard)):  # the report has verified them

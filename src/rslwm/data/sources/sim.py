@@ -12,7 +12,7 @@ import numpy as np
 
 from rslwm.data.config import DataConfig
 from rslwm.data.dataset import EpisodeDataset
-from rslwm.data.lerobot import write_lerobot
+from rslwm.data.lerobot import resume_lerobot
 from rslwm.data.sources.base import SOURCES, Size, Source
 from rslwm.serialisation import ConfigError, content_hash
 from rslwm.types import Progress, silent
@@ -39,7 +39,9 @@ class Simulator(Source):
         from rslwm.sim.tasks import STATE_NAMES
 
         sim = self.config.sim
-        return write_lerobot(record(sim), folder, SPEC, sim.episodes, progress, STATE_NAMES)
+        return resume_lerobot(
+            lambda first: record(sim, first=first), self.state, folder, SPEC, sim.episodes, progress, STATE_NAMES
+        )
 
     def content(self) -> str:
         return f"{self.place} {content_hash(self.config.sim)}"

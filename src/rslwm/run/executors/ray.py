@@ -152,6 +152,8 @@ class Ray(Elsewhere):
             return self.ray.get(task)
         except errors.OutOfMemoryError:
             return Failed(f"its machine ran out of memory{each}", LESS_MEMORY)
+        except errors.LocalRayletDiedError:
+            return Failed("Ray has ended on the machine where the command runs, or took it for dead", "Start Ray again")
         except (errors.WorkerCrashedError, errors.NodeDiedError) as error:
             died = "machine" if isinstance(error, errors.NodeDiedError) else "worker process"
             return Failed(f"its {died} died{each}, which often means that memory ran out", LESS_MEMORY)

@@ -12,7 +12,7 @@ import numpy as np
 from rslwm.data.clips import split_episodes
 from rslwm.data.dataset import EpisodeDataset
 from rslwm.data.frames import build_frame_store
-from rslwm.data.lerobot import write_lerobot
+from rslwm.data.lerobot import resume_lerobot
 from rslwm.data.overlay import Overlaid
 from rslwm.data.store import Item, TensorStore
 from rslwm.evals.perturbations import Perturbation
@@ -87,13 +87,14 @@ class PerturbedData(DataStage):
         dataset = work.open(self.base)
         held_out = self.held_out(dataset)
         record = partial(self.perturbation.episode, self.settings.sim)
-        recorded = spread(record, [dataset.info[e]["seed"][-1] for e in held_out], cores())
 
-        def episodes() -> Iterator[Episode]:
-            for e, episode in zip(held_out, recorded, strict=True):
+        def episodes(first: int) -> Iterator[Episode]:
+            left = held_out[first:]
+            recorded = spread(record, [dataset.info[e]["seed"][-1] for e in left], cores())
+            for e, episode in zip(left, recorded, strict=True):
                 yield replace(episode, id=dataset.ids[e])
 
-        write_lerobot(episodes(), folder, dataset.spec, len(held_out), work.progress, STATE_NAMES)
+        resume_lerobot(episodes, self.key, folder, dataset.spec, len(held_out), work.progress, STATE_NAMES)
 
     def open(self, work: Workspace) -> EpisodeDataset:
         base, folder = work.open(self.base), work.out / "episodes"
