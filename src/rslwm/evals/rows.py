@@ -99,8 +99,8 @@ class Rows:
         os.replace(partial, path)
 
     @classmethod
-    def load(cls, path: Path) -> Rows:
-        """Read parquet.
+    def load(cls, path: Path, metric: str | None = None) -> Rows:
+        """Read parquet, of one ``metric`` or of all.
 
         Raises:
             DataError: the file is missing or unreadable, or lacks a column.
@@ -108,7 +108,7 @@ class Rows:
         if not path.is_file():
             raise DataError(f"{path} does not exist; `rslwm compare` writes it into the folder of its run")
         try:
-            table = pq.read_table(path)
+            table = pq.read_table(path, filters=[("metric", "==", metric)] if metric else None)
         except pa.ArrowInvalid as error:
             raise DataError(f"{path} is not a parquet file ({error}); measure again to write a new one") from None
         if missing := [name for name in DTYPES if name not in table.column_names]:
