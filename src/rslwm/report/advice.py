@@ -90,8 +90,8 @@ def steps(verdict: Verdict, seeds: tuple[int, ...], simulated: bool) -> list[Ste
     if not axes:
         return [Step("No metric could be scored. Measure more episodes, or other metrics.", ())]
     if len(verdict.spaces) < 2:
-        return [Step("One space has no rival. Compare it with others, the same in all else.",
-                     (_compare("--latents", f"{verdict.spaces[0]},small-vae,small-dino+16", "--out", "more"),))]  # fmt: skip
+        rivals = _compare("--latents", f"{verdict.spaces[0]},small-vae,small-dino+16", "--out", "more")
+        return [Step("One space has no rival. Compare it with others, the same in all else.", (rivals,))]
     open_ = [axis for axis in axes.values() if not axis.winner]
     if not open_:
         return [_elsewhere(verdict, "Every question is decided here. See whether it holds on data of your own.")]
@@ -100,7 +100,10 @@ def steps(verdict: Verdict, seeds: tuple[int, ...], simulated: bool) -> list[Ste
         return [
             Step(
                 "Train every space under two more seeds. Only that tells a difference from the luck of a training.",
-                (_compare("--first-seed", str(first), "--seeds", "2", "--out", "more"), "rslwm join .,more --out joined"),
+                (
+                    _compare("--first-seed", str(first), "--seeds", "2", "--out", "more"),
+                    "rslwm join .,more --out joined",
+                ),
             )
         ]
     return [_more(verdict, open_, max(seeds, default=0) + 1, simulated)]
@@ -113,20 +116,28 @@ def _more(verdict: Verdict, open_: list[AxisVerdict], seed: int, simulated: bool
     if times > AFFORDABLE:
         contenders = listed(axes_leaders(verdict), "or")
         why = (
-            f"Nothing affordable would decide between the leaders ({_far(times, axis)}), so they are alike for most "
-            f"purposes: take {contenders} by cost. What could differ is your own data."
+            f"Nothing affordable would decide between the leaders here ({_far(times, axis)}). Take {contenders} "
+            "by cost, or see whether your own data tell them apart:"
         )
         return _elsewhere(verdict, why)
-    assert axis.needed is not None and axis.needed.seeds is not None and axis.needed.units is not None
-    more = max(axis.needed.seeds - verdict.seeds, 0)
-    what = f"{axis.axis} is nearest to a decision: about {axis.needed.units} episodes and {axis.needed.seeds} trainings"
-    if axis.needed.units <= axis.units:
+    units, seeds = _needed(axis)
+    more = max(seeds - verdict.seeds, 0)
+    what = f"{axis.axis} is nearest to a decision: about {units} episodes and {seeds} trainings of every space"
+    if units <= axis.units:
         command = _compare("--first-seed", str(seed), "--seeds", str(more), "--out", "more")
-        return Step(f"{what} of every space would probably decide.", (command, "rslwm join .,more --out joined"))
-    size = f"{axis.needed.units / axis.units:.1f} times the held-out episodes"
+        return Step(f"{what} would probably decide.", (command, "rslwm join .,more --out joined"))
+    size = f"{units / axis.units:.1f} times the held-out episodes"
     grow = ("--data.sim.episodes", "MORE") if simulated else ("--data", "LARGER")
-    command = _compare("--seeds", str(max(axis.needed.seeds, verdict.seeds)), *grow, "--out", "larger")
-    return Step(f"{what} of every space would probably decide, that is {size}.", (command,))
+    command = _compare("--seeds", str(max(seeds, verdict.seeds)), *grow, "--out", "larger")
+    return Step(f"{what} would probably decide, that is {size}.", (command,))
+
+
+def _needed(axis: AxisVerdict) -> tuple[int, int]:
+    """Episodes and trainings of an axis that some number of them would decide."""
+    needed = axis.needed
+    if needed is None or needed.units is None or needed.seeds is None:
+        raise ValueError(f"{axis.axis}: no number of episodes decides")
+    return needed.units, needed.seeds
 
 
 def axes_leaders(verdict: Verdict) -> list[str]:
@@ -135,10 +146,10 @@ def axes_leaders(verdict: Verdict) -> list[str]:
 
 
 def _times(axis: AxisVerdict, seeds: int) -> float | None:
-    needed = axis.needed
-    if needed is None or needed.units is None or needed.seeds is None:
+    if axis.needed is None or axis.needed.units is None:
         return None
-    return max(needed.units / axis.units, 1) * max(needed.seeds / seeds, 1)
+    units, trainings = _needed(axis)
+    return max(units / axis.units, 1) * max(trainings / seeds, 1)
 
 
 def _far(times: float, axis: AxisVerdict) -> str:
@@ -154,7 +165,8 @@ def _elsewhere(verdict: Verdict, why: str) -> Step:
 
 
 def _compare(*flags: str) -> str:
-    return f"rslwm compare config.yaml {shlex.join(flags)}"
+    pairs = [shlex.join(flags[i : i + 2]) for i in range(0, len(flags), 2)]
+    return " \\\n  ".join(["rslwm compare config.yaml", *pairs])
 
 
 def _percent(share: float) -> str:

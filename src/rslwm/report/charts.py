@@ -40,7 +40,7 @@ class Series:
 @dataclass(frozen=True)
 class Panel:
     """Axes. ``names`` stand on y at 0, 1, ... from the top; ``square`` is from 0 to 1 both ways with a diagonal;
-    ``ticks`` are those of x; ``zero`` draws a line at x = 0."""
+    ``ticks`` are those of x; ``span`` is what y goes over; ``zero`` draws a line at x = 0."""
 
     series: tuple[Series, ...]
     title: str = ""
@@ -48,6 +48,7 @@ class Panel:
     y: str = ""
     names: tuple[str, ...] = ()
     ticks: tuple[float, ...] = ()
+    span: tuple[float, float] | None = None
     log: bool = False
     square: bool = False
     zero: bool = False
@@ -65,8 +66,9 @@ class Panel:
                 yield [self.title, one.name, point, x, left, right, None if self.names else y, low, high]
 
     @property
-    def spaces(self) -> list[str]:
-        return [one.space for one in self.series if one.space]
+    def owners(self) -> list[str]:
+        """The spaces that :meth:`table`'s rows belong to, empty for none."""
+        return [one.space for one in self.series for _ in one.x]
 
 
 @dataclass(frozen=True)
@@ -98,8 +100,8 @@ class Matrix:
                 yield [self.title, name, column, None, None, None, value, low, high]
 
     @property
-    def spaces(self) -> list[str]:
-        return [*self.rows]
+    def owners(self) -> list[str]:
+        return [row for row in self.rows for _ in self.columns]
 
 
 @dataclass(frozen=True)
@@ -122,11 +124,21 @@ class Grid:
     def table(self) -> Iterator[list[str | float | None]]:
         for row, numbers in enumerate(self.values):
             for column, value in enumerate(numbers):
-                yield [self.title, self.space, f"row {row + 1}, column {column + 1}", None, None, None, value, None, None]
+                yield [
+                    self.title,
+                    self.space,
+                    f"row {row + 1}, column {column + 1}",
+                    None,
+                    None,
+                    None,
+                    value,
+                    None,
+                    None,
+                ]
 
     @property
-    def spaces(self) -> list[str]:
-        return [self.space]
+    def owners(self) -> list[str]:
+        return [self.space for row in self.values for _ in row]
 
 
 Axes: TypeAlias = Panel | Matrix | Grid
@@ -153,7 +165,12 @@ class Chart:
     @property
     def spaces(self) -> list[str]:
         """Whose series it has, each once."""
-        return [*dict.fromkeys(space for panel in self.panels for space in panel.spaces)]
+        return [*dict.fromkeys(filter(None, self.owners))]
+
+    @property
+    def owners(self) -> list[str]:
+        """The spaces that :meth:`table`'s rows belong to, empty for none."""
+        return [space for panel in self.panels for space in panel.owners]
 
     def table(self) -> tuple[list[str], list[list[str | float | None]]]:
         """Its numbers, a row a point: names of the columns that hold any, and the rows."""

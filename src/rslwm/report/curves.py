@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from rslwm.verdict.scale import Bar, Summary
 
 BOUNDS = {"floor": ":", "ceiling": "--"}
 AHEAD = "frames ahead"
-BOUNDED = "Dotted is the floor, dashed the ceiling; bands are intervals over episodes."
+BOUNDED = "Arrows point to better. Dotted is the floor, dashed the ceiling; bands are intervals over episodes."
 
 
 def curve(metric: Summary, title: str = "", x: str = AHEAD) -> Panel:
@@ -22,7 +22,7 @@ def curve(metric: Summary, title: str = "", x: str = AHEAD) -> Panel:
     ]
     bounds = [Series(role, metric.ks, _bound(metric, role), line=line, marked=False) for role, line in BOUNDS.items()]
     shown = [one for one in bounds if any(value is not None for value in one.y)]
-    return Panel((*shown, *lines), title or named(metric), x, y=better(metric), ticks=tuple(metric.ks))
+    return Panel((*shown, *lines), title or named(metric), x, y=unit(metric), ticks=tuple(metric.ks))
 
 
 def _bound(metric: Summary, role: str) -> Numbers:
@@ -37,19 +37,21 @@ def _bound(metric: Summary, role: str) -> Numbers:
     return [float(value) if np.isfinite(value) else analytic for value in best]
 
 
-def strands(metric: Summary, styles: dict[str, str], x: str, part: str = "", title: str = "") -> Panel:
-    """The dimensions of a metric over k, a line style for each of their first words; ``part`` is their last."""
-    series = []
+def strands(metric: Summary, dim: str, x: str, title: str, span: tuple[float, float] | None = None) -> Panel:
+    """One dimension of a metric over k, a line and band a space."""
+    series, cells = [], metric.cells[dim]
     for bar in metric.bars:
-        for dim, cells in metric.cells.items():
-            kind, _, rest = dim.partition(" ")
-            if kind in styles and rest == part:
-                value, low, high = cells_of(bar, cells.values())
-                series.append(
-                    Series(f"{bar.latent}, {kind}", [*cells], value, low, high, space=bar.latent, line=styles[kind],
-                           marked=False, banded=False)
-                )  # fmt: skip
-    return Panel(tuple(series), title or named(metric), x, ticks=tuple(metric.ks))
+        value, low, high = cells_of(bar, cells.values())
+        series.append(Series(bar.latent, [*cells], value, low, high, space=bar.latent, line="-"))
+    return Panel(tuple(series), title, x, y=unit(metric), ticks=tuple(cells), span=span)
+
+
+def spanning(metric: Summary, dims: Iterable[str]) -> tuple[float, float]:
+    """What these dimensions go over, for panels to share."""
+    cells = [place for dim in dims for place in metric.cells[dim].values()]
+    known = [v for bar in metric.bars for part in cells_of(bar, cells) for v in part if v is not None]
+    margin = 0.05 * (max(known) - min(known) or 1.0)
+    return min(known) - margin, max(known) + margin
 
 
 def by_k(metric: Summary, title: str, x: str = AHEAD) -> Matrix:
@@ -59,10 +61,11 @@ def by_k(metric: Summary, title: str, x: str = AHEAD) -> Matrix:
     return _matrix(metric, columns, [(c.value, c.low, c.high) for c in curves], title, x)
 
 
-def by_dim(metric: Summary, title: str, x: str) -> Matrix:
-    """A metric by space and dimension; of several k the last."""
-    places = {dim: [*cells.values()][-1] for dim, cells in metric.cells.items()}
-    return _matrix(metric, tuple(places), [cells_of(bar, places.values()) for bar in metric.bars], title, x)
+def by_dim(metric: Summary, title: str, x: str, dims: Mapping[str, str] | None = None) -> Matrix:
+    """A metric by space and dimension, of several k the last; ``dims`` are the columns' names of those shown."""
+    shown = dims or {dim: dim for dim in metric.cells}
+    places = [[*metric.cells[dim].values()][-1] for dim in shown]
+    return _matrix(metric, tuple(shown.values()), [cells_of(bar, places) for bar in metric.bars], title, x)
 
 
 def _matrix(metric: Summary, columns: tuple[str, ...], cells: Sequence[tuple], title: str, x: str) -> Matrix:
@@ -88,9 +91,10 @@ def sheet(name: str, title: str, metrics: Sequence[Summary], caption: str = BOUN
 
 
 def named(metric: Summary) -> str:
-    unit = metric.info.unit
-    return f"{metric.info.name.replace('_', ' ')}{'' if unit == '1' else f' ({unit})'}"
+    return metric.info.name.replace("_", " ")
 
 
-def better(metric: Summary) -> str:
-    return "higher is better" if metric.info.higher_is_better else "lower is better"
+def unit(metric: Summary) -> str:
+    """What y is in, with an arrow to where better is."""
+    arrow = "↑" if metric.info.higher_is_better else "↓"
+    return arrow if metric.info.unit == "1" else f"{metric.info.unit} {arrow}"

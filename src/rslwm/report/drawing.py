@@ -17,6 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import EngFormatter
 
 from rslwm.report.charts import Chart, Grid, Matrix, Numbers, Panel, Series
 from rslwm.report.palette import FAINT, RULE, SOFT, STYLE, TEXT, Ink
@@ -27,10 +28,12 @@ SPACE = "space-"
 """What belongs to a space has this and its place in the study as id."""
 SHEET = {TEXT: "var(--text)", SOFT: "var(--soft)", FAINT: "var(--faint)", RULE: "var(--rule)"}
 """The page's names for the colours of all that belongs to no space."""
-WIDTHS = {1: 4.6, 2: 3.9, 3: 3.2}
+WIDTHS = {1: 4.6, 2: 3.9, 3: 3.2, 4: 2.5, 5: 2.2, 6: 1.8}
 """Of a panel by their number in a line, in inches."""
-LETTER, LINE = 0.075, 0.22
-"""Width and height of text, in inches."""
+MARGIN = 0.55
+"""For numbers on the left of a panel, in inches."""
+LETTER = 0.072
+"""Width of text, in inches."""
 
 
 @dataclass(frozen=True)
@@ -85,30 +88,36 @@ def draw(chart: Chart, inks: Inks) -> Drawing:
     """With its panels in lines, placed by hand: to have matplotlib find the room takes it twice the time."""
     columns = chart.columns
     lines = -(-len(chart.panels) // columns)
-    names = max((LETTER * len(name) for panel in chart.panels for name in _names(panel)), default=0.0)
-    left, bottom, top = max(0.55, names + 0.15), 0.5, 0.34
-    wide, high = WIDTHS.get(columns, 2.6), chart.height
-    width, height = columns * wide + (left - 0.55), lines * high
+    margins, wide = _margins(chart), WIDTHS.get(columns, WIDTHS[6])
+    inner, bottom, top = wide - MARGIN - 0.15, 0.5, 0.34
+    width, height = sum(margins) + columns * (inner + 0.15), lines * chart.height
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(width, height))
         spots: list[tuple[float, float] | None] = []
-        shared = bool(names)
         for place, panel in enumerate(chart.panels):
             row, column = divmod(place, columns)
-            edge = left + column * (width - left) / columns if shared else column * wide + left
-            inner = (width - left) / columns - 0.2 if shared else wide - left - 0.15
-            base = height - (row + 1) * high + bottom
-            axes = figure.add_axes((edge / width, base / height, inner / width, (high - bottom - top) / height))
+            left = sum(margins[: column + 1]) + column * (inner + 0.15)
+            base, high = height - (row + 1) * chart.height + bottom, chart.height - bottom - top
+            axes = figure.add_axes((left / width, base / height, inner / width, high / height))
             fill(panel, axes, inks)
             axes.set_title(panel.title, loc="left")
             axes.set_xlabel(panel.x)
-            if not (shared and column):
-                axes.set_ylabel(panel.y)
-            if shared and column and _names(panel):
-                axes.set_yticklabels([])
+            axes.set_ylabel(panel.y)
             axes.set_axisbelow(True)
+            if margins[column] < MARGIN and _names(panel):
+                axes.set_yticklabels([])
             spots += _spots(panel, axes, height)
     return Drawing(chart, figure, spots, inks)
+
+
+def _margins(chart: Chart) -> list[float]:
+    """Inches on the left of every column: what names on y need, which are written once where all have the same."""
+    named = [[_names(panel) for panel in chart.panels[column :: chart.columns]] for column in range(chart.columns)]
+    margins = [max([MARGIN, *(LETTER * len(n) + 0.15 for names in column for n in names)]) for column in named]
+    same = {names for column in named for names in column}
+    if len(same) == 1 and same != {()}:
+        return [margins[0], *[0.15] * (chart.columns - 1)]
+    return margins
 
 
 def _names(panel: Panel | Matrix | Grid) -> tuple[str, ...]:
@@ -123,7 +132,7 @@ def _spots(panel: Panel | Matrix | Grid, axes: Axes, height: float) -> list[tupl
         if x is None or y is None:
             found.append(None)
             continue
-        right, up = axes.transData.transform((x, y)) / axes.figure.dpi * 72  # type: ignore[union-attr]
+        right, up = axes.transData.transform((x, y)) / axes.figure.dpi * 72
         found.append((round(float(right), 1), round(72 * height - float(up), 1)))
     return found
 
@@ -152,16 +161,22 @@ def _(panel: Panel, axes: Axes, inks: Inks) -> None:
         axes.set_ylim(len(panel.names) - 0.4, -0.6)
         axes.tick_params(axis="y", length=0)
     if panel.ticks:
-        axes.set_xticks(panel.ticks[:: -(-len(panel.ticks) // 8)])
-    elif not panel.log:
-        axes.locator_params(axis="x", nbins=5)
+        ticks = panel.ticks[:: -(-len(panel.ticks) // 8)]
+        axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    else:
+        if not panel.log:
+            axes.locator_params(axis="x", nbins=5)
+        if axes.get_xlim()[1] > 1e4:
+            axes.xaxis.set_major_formatter(EngFormatter())
+    if panel.span:
+        axes.set_ylim(*panel.span)
     axes.grid(axis="x" if panel.names else "y", lw=0.8)
 
 
 def _series(one: Series, axes: Axes, ink: Ink | None) -> None:
-    colour, marker = (ink.light, ink.marker) if ink else (FAINT, "")
+    colour, marker = (ink.light, ink.marker) if ink else (SOFT, "")
     x, y = _array(one.x), _array(one.y)
-    style: dict = {"color": colour, "lw": 1.5 if ink else 1, "ls": one.line or "none"}
+    style: dict = {"color": colour, "lw": 1.5 if ink else 1.2, "ls": one.line or "none"}
     if one.marked:
         style |= {"marker": marker, "ms": 3.2 if one.line or one.small else 6, "alpha": 0.45 if one.small else None}
     artists: list[Artist] = list(axes.plot(x, y, **style))
@@ -187,7 +202,8 @@ def _(panel: Matrix, axes: Axes, inks: Inks) -> None:
             full = float(np.clip((value - panel.worst) / (panel.best - panel.worst), 0, 1))
             _cell(axes, inks[name], column, row, 0.06 + 0.5 * full)
             if panel.labelled:
-                axes.text(column + 0.5, row + 0.5, f"{value:.2f}", ha="center", va="center", fontsize=8)
+                text = axes.text(column + 0.5, row + 0.5, f"{value:.2f}", ha="center", va="center", fontsize=8)
+                mark(inks[name], text)
     axes.set_xticks(np.arange(len(panel.columns)) + 0.5, panel.columns)
     axes.set_yticks(np.arange(len(panel.rows)) + 0.5, panel.rows)
     _frameless(axes, len(panel.columns), len(panel.rows))
@@ -219,8 +235,6 @@ def _frameless(axes: Axes, columns: int, rows: int) -> None:
 def mark(ink: Ink, artist: Artist) -> None:
     """Let the page's style sheet colour what belongs to a space."""
     artist.set_gid(f"{SPACE}{ink.index}")
-
-
 
 
 def _array(values: Numbers) -> np.ndarray:

@@ -99,7 +99,9 @@ class Page:
         drawing = draw(chart, self.inks)
         columns, rows = chart.table()
         command = next((self.commands[name] for name in chart.metrics if name in self.commands), "")
-        data = json.dumps({"columns": columns, "rows": _rounded(rows), "at": drawing.spots}, separators=(",", ":"))
+        keys = [self.inks[space].index if space in self.inks else None for space in chart.owners]
+        table = {"columns": columns, "rows": _rounded(rows), "at": drawing.spots, "keys": keys}
+        data = json.dumps(table, separators=(",", ":"))
         filled = self.fill(
             "figure.html.j2",
             {

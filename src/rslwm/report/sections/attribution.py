@@ -2,45 +2,45 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from rslwm.evals.attribution import ACTIONS, DECODED, MAP, STATE
-from rslwm.report.charts import Axes, Chart, Grid
-from rslwm.report.curves import strands
+from rslwm.report.charts import Chart, Grid
+from rslwm.report.curves import spanning, strands
 from rslwm.report.run import Run
 from rslwm.report.sections import Section
 from rslwm.verdict.scale import Bar, Summary
 
-STYLES = {"actions": "-", "variance": "--", "random": ":"}
-READ = {ACTIONS.name: "actions read (r)", STATE.name: "error of positions (cm)", DECODED.name: "decoded (dB)"}
+KINDS = {"actions": "telling", "variance": "wide", "random": "random"}
+"""Directions that tell most of actions, those of the greatest variance, and random ones."""
+READ = {ACTIONS.name: "actions read", STATE.name: "positions read", DECODED.name: "decoded"}
 
 
 def build(run: Run) -> dict[str, Any] | None:
     known = run.measured([*READ, MAP.name])
     charts = []
     if shown := [name for name in READ if name in known]:
-        panels: list[Axes] = []
-        for bar in known[shown[0]].bars:
-            for name in shown:
-                panel = strands(_only(known[name], bar.latent), STYLES, "directions removed", title=f"{bar.latent}")
-                panels.append(replace(panel, y=READ[name]))
+        spans = {name: spanning(known[name], known[name].cells) for name in shown}
+        panels = tuple(
+            strands(known[name], kind, "directions removed", f"{READ[name]}, {word} ones removed", spans[name])
+            for kind, word in KINDS.items()
+            for name in shown
+            if kind in known[name].cells
+        )
         caption = (
-            "What is still read and decoded when directions of the latents are removed: solid those that tell actions, "
-            "dashed those of the greatest variance, dotted random ones."
+            "What is still read and decoded when directions of the latents are removed, a line of panels for each "
+            "kind: telling ones tell most of actions, wide ones have the greatest variance. Arrows point to better; "
+            "bands are intervals."
         )
         charts.append(
-            Chart("attribution", "Reading with directions removed", tuple(panels), caption, len(shown), tuple(shown),
-                  height=2.1)
-        )  # fmt: skip
+            Chart(
+                "attribution", "Reading with directions removed", panels, caption, len(shown), tuple(shown), height=2.2
+            )
+        )
     if places := known.get(MAP.name):
         caption = "Places of the latent grid that actions are read from; the fuller, the more. One scale for all."
-        charts.append(Chart("places", "Where actions are read", _maps(places), caption, 6, (MAP.name,), height=2.6))
+        charts.append(Chart("places", "Where actions are read", _maps(places), caption, 6, (MAP.name,), height=2.1))
     return {"charts": charts} if charts else None
-
-
-def _only(metric: Summary, latent: str) -> Summary:
-    return replace(metric, bars=tuple(bar for bar in metric.bars if bar.latent == latent))
 
 
 def _maps(metric: Summary) -> tuple[Grid, ...]:

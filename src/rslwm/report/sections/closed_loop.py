@@ -20,9 +20,9 @@ def build(run: Run) -> dict[str, Any] | None:
     reached = [name for name in TITLES if name in known]
     if not reached:
         return None
-    panels = [replace(curve(known[name], TITLES[name], FAR), y="share of goals reached") for name in reached]
+    panels = [replace(curve(known[name], TITLES[name], FAR), y="of goals ↑") for name in reached]
     if "goal_distance" in known:
-        panels.append(replace(curve(known["goal_distance"], "what is left of the way (cm)", FAR), y="lower is better"))
+        panels.append(curve(known["goal_distance"], "what is left of the way", FAR))
     charts = [
         Chart(
             "closed_loop", "Goals reached by acting in the true world", tuple(panels),
@@ -38,9 +38,9 @@ def build(run: Run) -> dict[str, Any] | None:
         charts.append(
             Chart(
                 "planning_more", "Does searching more, or thinking ahead, help?", tuple(more),
-                "Left: how much of the way that a plan promises isn't gained in truth, by how many plans were searched; "
-                "0 keeps its promise. Right: success of policies that think ahead in the model minus their success "
-                "without; right of the line it helps.",
+                "Left: how much of the way that a plan promises isn't gained in truth, by how many plans were "
+                "searched; 0 keeps its promise. Right: success of policies that think ahead in the model minus their "
+                "success without; right of the line it helps.",
                 across=2, metrics=("exploitability", "improvement"),
             )
         )  # fmt: skip
@@ -48,7 +48,7 @@ def build(run: Run) -> dict[str, Any] | None:
 
 
 def _exploited(metric: Summary) -> Panel:
-    return replace(curve(metric, "promised but not gained", "plans searched"), y="of the way", log=True)
+    return replace(curve(metric, "promised but not gained", "plans searched"), log=True)
 
 
 def _improved(metric: Summary) -> Panel:

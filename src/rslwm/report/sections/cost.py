@@ -26,8 +26,10 @@ COSTS = {
 """Cost figures that have a name and a format; others are shown under their key."""
 TRAINING = ("encoder_training_flops", "world_model_training_flops")
 AGAINST = {
-    "training FLOPs": "count", "latent bytes a frame": "bytes", "rollout seconds a frame": "seconds",
+    "training FLOPs": "count", "latent bytes a frame": "bytes", "rollout time a frame": "seconds",
 }  # fmt: skip
+LABELS = {"rollout time a frame": "ms"}
+"""Of an axis, where it isn't the name."""
 ALIKE = 1.01
 """Costs whose largest is less than so many times the smallest are the same for all."""
 
@@ -60,17 +62,22 @@ def pareto(run: Run, costs: dict[str, dict[str, float]]) -> tuple[Chart | None, 
         if high < ALIKE * low:
             same.append(f"{name}: {format_cost(low, kind)}, the same for all.")
             continue
+        scale = 1000.0 if kind == "seconds" else 1.0
         series = [
-            Series(s.latent, [spent[s.latent]], [s.score], [s.low], [s.high], space=s.latent)
+            Series(s.latent, [scale * spent[s.latent]], [s.score], [s.low], [s.high], space=s.latent)
             for s in axis.standings
             if s.latent in spent
         ]
-        edge = _edge([(spent[s.latent], s.score) for s in axis.standings if s.latent in spent])
+        edge = _edge([(scale * spent[s.latent], s.score) for s in axis.standings if s.latent in spent])
         frontier = Series("frontier", *zip(*edge, strict=True), line=":", marked=False)
-        panels.append(Panel((frontier, *series), f"{axis.axis} score", name, "higher is better", log=high > 20 * low))
+        panels.append(
+            Panel(
+                (frontier, *series), f"over {name}", LABELS.get(name, name), f"{axis.axis} score ↑", log=high > 20 * low
+            )
+        )
     caption = (
-        f"The {axis.axis} score over what it costs. Up and to the left is better: no space on the dotted line is beaten "
-        "on score and cost together. Bars are intervals."
+        f"The {axis.axis} score over what it costs. Up and to the left is better: no space on the dotted line is "
+        "beaten on score and cost together. Bars are intervals."
     )
     title = f"{axis.axis.capitalize()} score over cost"
     return (Chart("pareto", title, tuple(panels), caption) if panels else None), same

@@ -31,7 +31,9 @@ def build(run: Run) -> dict[str, Any] | None:
     errors = [known[name] for name in ("effect_error_gripper", "effect_error_objects", "effect_error") if name in known]
     charts = [matrix]
     if errors:
-        charts.append(sheet("effects", "How far the imagined effect of an action is from the true one", errors, BOUNDED))
+        charts.append(
+            sheet("effects", "How far the imagined effect of an action is from the true one", errors, BOUNDED)
+        )
     return {"charts": charts}
 
 

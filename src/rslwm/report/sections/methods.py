@@ -12,7 +12,8 @@ from rslwm.report.sections import Section
 from rslwm.study.config import StudyConfig
 
 WORKS = {
-    "2605.06388": "Nilaksh et al., Reconstruction or Semantics? What Makes a Latent Space Useful for Robotic World Models",
+    "2605.06388": "Nilaksh et al., Reconstruction or Semantics? What Makes a Latent Space Useful for Robotic World "
+    "Models",
     "2210.02747": "Lipman et al., Flow Matching for Generative Modeling",
     "2212.09748": "Peebles and Xie, Scalable Diffusion Models with Transformers",
     "2405.05941": "Li et al., Evaluating Real-World Robot Manipulation Policies in Simulation (SIMPLER)",
@@ -62,15 +63,15 @@ def _data(run: Run, config: StudyConfig) -> str:
 def _world_model(config: StudyConfig) -> str:
     model, dit = config.world_model, config.world_model.dit
     objective = (
-        f"trained by flow matching (arXiv 2210.02747) to predict {model.flow.prediction}, with {model.flow.history} clean "
-        f"frames of history"
+        f"trained by flow matching (arXiv 2210.02747) to predict {model.flow.prediction}, with {model.flow.history} "
+        "clean frames of history"
         if model.objective == "flow"
         else f"trained with the objective {model.objective}"
     )
     start = f" It starts from {model.init}." if model.init else ""
     return (
-        f"A diffusion transformer (arXiv 2212.09748) of width {dit.width}, depth {dit.depth} and {dit.heads} heads over "
-        f"patches of {dit.patch}, {dit.temporal} in space and time, {objective}: {model.optim.steps:,} steps of "
+        f"A diffusion transformer (arXiv 2212.09748) of width {dit.width}, depth {dit.depth} and {dit.heads} heads "
+        f"over patches of {dit.patch}, {dit.temporal} in space and time, {objective}: {model.optim.steps:,} steps of "
         f"{model.optim.batch_size} clips at a learning rate of {model.optim.lr:g}. Every space was trained "
         f"{_times(config.seeds)}, each with other seeds of encoder, world model and probes.{start}"
     )
@@ -79,11 +80,11 @@ def _world_model(config: StudyConfig) -> str:
 def _rollouts(config: StudyConfig) -> str:
     rollouts, plan = config.evaluation.rollouts, config.evaluation.planning.plan
     return (
-        f"{rollouts.clips} held-out clips are continued for {rollouts.future} frames from {rollouts.context} real ones, "
-        f"with the recorded actions and {rollouts.sampling.steps} {rollouts.sampling.method.capitalize()} steps a frame. "
-        f"Plans are searched by {plan.planner.upper()}: {plan.candidates} candidates, {plan.iterations} iterations, "
-        f"{plan.elites} elites, {plan.horizon} step{'s' if plan.horizon > 1 else ''} ahead. Rungs of metrics are those of "
-        "arXiv 2606.15032."
+        f"{rollouts.clips} held-out clips are continued for {rollouts.future} frames from {rollouts.context} real "
+        f"ones, with the recorded actions and {rollouts.sampling.steps} {rollouts.sampling.method.capitalize()} steps "
+        f"a frame. Plans are searched by {plan.planner.upper()}: {plan.candidates} candidates, {plan.iterations} "
+        f"iterations, {plan.elites} elites, {plan.horizon} step{'s' if plan.horizon > 1 else ''} ahead. Rungs of metrics are those "
+        "of arXiv 2606.15032."
     )
 
 

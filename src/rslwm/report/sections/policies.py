@@ -55,7 +55,9 @@ def scatter(name: str, report: PolicyReport, trials: Rows | None) -> Panel:
     ]
     x, y, points = zip(*cells, strict=True) if cells else ((), (), ())
     tasks = Series(f"{name}, in a task", x, y, space=name, small=True, points=points)
-    true, seen = ([float(np.nanmean(np.array(rates, float))) for rates in side] for side in (report.true, report.imagined))
+    true, seen = (
+        [float(np.nanmean(np.array(rates, float))) for rates in side] for side in (report.true, report.imagined)
+    )
     bounds = _wilson(name, report, trials)
     policies = Series(name, true, seen, **bounds, space=name, points=report.policies)
     return Panel((tasks, policies), name, "true success", "success in the model", square=True)

@@ -52,7 +52,11 @@ def _tables(run: Run, by_kind: dict[str, list[Drop]]) -> list[dict[str, Any]]:
         for drop in drops:
             lines.setdefault(drop.metric, {})[drop.latent] = drop
         rows = [
-            {"info": infos[name], "cells": cells, "spread": max(abs(d.value.high - d.value.low) for d in cells.values())}
+            {
+                "info": infos[name],
+                "cells": cells,
+                "spread": max(abs(d.value.high - d.value.low) for d in cells.values()),
+            }
             for name, cells in lines.items()
         ]
         found.append({"name": kind, "units": max(drop.units for drop in drops), "lines": rows})

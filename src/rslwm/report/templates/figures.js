@@ -30,15 +30,14 @@ function resolved(svg) {
 }
 
 function interactive(figure) {
-  const { columns, rows, at } = JSON.parse(figure.querySelector("script").textContent);
+  const { columns, rows, at, keys: owners } = JSON.parse(figure.querySelector("script").textContent);
   const [svg, plot, tip] = [".paper > svg", ".plot", ".tip"].map((selector) => figure.querySelector(selector));
   const [, , width, height] = svg.getAttribute("viewBox").split(" ").map(Number);
   const keys = [...figure.querySelectorAll(".key")];
-  const names = Object.fromEntries(keys.map((key) => [key.textContent.trim(), key]));
-  const series = columns.indexOf("series");
+  const pressed = (space) => figure.querySelector(`.key[data-key="${space}"]`)?.getAttribute("aria-pressed") !== "false";
   let current = -1;
 
-  const visible = (i) => at[i] && names[String(rows[i][series]).split(",")[0]]?.getAttribute("aria-pressed") !== "false";
+  const visible = (i) => at[i] && pressed(owners[i]);
   function point(i) {
     current = i;
     tip.hidden = i < 0;

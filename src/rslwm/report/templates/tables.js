@@ -68,7 +68,8 @@ function sortable(table) {
     save(`${name}.csv`, asCsv([heads.map(words), ...rows]), "text/csv");
   });
   tools.append(button);
-  (table.closest(".scroll") ?? table).before(tools);
+  const place = table.closest(".scroll") ?? table;
+  tools.childElementCount > 1 ? place.before(tools) : place.after(tools);
 }
 
 document.querySelectorAll("table.sortable").forEach(sortable);
