@@ -83,8 +83,8 @@ def _rollouts(config: StudyConfig) -> str:
         f"{rollouts.clips} held-out clips are continued for {rollouts.future} frames from {rollouts.context} real "
         f"ones, with the recorded actions and {rollouts.sampling.steps} {rollouts.sampling.method.capitalize()} steps "
         f"a frame. Plans are searched by {plan.planner.upper()}: {plan.candidates} candidates, {plan.iterations} "
-        f"iterations, {plan.elites} elites, {plan.horizon} step{'s' if plan.horizon > 1 else ''} ahead. Rungs of metrics are those "
-        "of arXiv 2606.15032."
+        f"iterations, {plan.elites} elites, {plan.horizon} step{'s' if plan.horizon > 1 else ''} ahead. Rungs of "
+        "metrics are those of arXiv 2606.15032."
     )
 
 
