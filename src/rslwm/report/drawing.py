@@ -48,7 +48,7 @@ class Drawing:
     def inline(self) -> Markup:
         """As SVG for the page: text in the page's font, colours and marks of spaces from its style sheet."""
         buffer = io.StringIO()
-        with matplotlib.rc_context({"svg.fonttype": "none"}):
+        with matplotlib.rc_context({**STYLE, "svg.fonttype": "none"}):
             self.figure.savefig(buffer, format="svg", transparent=True)
         drawn = buffer.getvalue()
         box = re.search(r'viewBox="([^"]*)"', drawn)
@@ -70,10 +70,11 @@ class Drawing:
     def save(self, folder: Path) -> None:
         """As SVG and PNG, with a legend."""
         self._legend()
-        for suffix, metadata in ((".svg", {"Date": None}), (".png", None)):
-            # No date, so that the same run gives the same file.
-            path = (folder / self.chart.name).with_suffix(suffix)
-            self.figure.savefig(path, metadata=metadata, bbox_inches="tight", pad_inches=0.08)
+        with matplotlib.rc_context(STYLE):
+            for suffix, metadata in ((".svg", {"Date": None}), (".png", None)):
+                # No date, so that the same run gives the same file.
+                path = (folder / self.chart.name).with_suffix(suffix)
+                self.figure.savefig(path, metadata=metadata, bbox_inches="tight", pad_inches=0.08)
 
     def _legend(self) -> None:
         found = [self.inks[space] for space in self.chart.spaces if space in self.inks]

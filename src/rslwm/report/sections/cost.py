@@ -69,7 +69,7 @@ def pareto(run: Run, costs: dict[str, dict[str, float]]) -> tuple[Chart | None, 
             if s.latent in spent
         ]
         edge = _edge([(scale * spent[s.latent], s.score) for s in axis.standings if s.latent in spent])
-        frontier = Series("frontier", *zip(*edge, strict=True), line=":", marked=False)
+        frontier = Series("frontier", [cost for cost, _ in edge], [score for _, score in edge], line=":", marked=False)
         panels.append(
             Panel(
                 (frontier, *series), f"over {name}", LABELS.get(name, name), f"{axis.axis} score ↑", log=high > 20 * low

@@ -59,21 +59,21 @@ def scatter(name: str, report: PolicyReport, trials: Rows | None) -> Panel:
         [float(np.nanmean(np.array(rates, float))) for rates in side] for side in (report.true, report.imagined)
     )
     bounds = _wilson(name, report, trials)
-    policies = Series(name, true, seen, **bounds, space=name, points=report.policies)
+    policies = Series(name, true, seen, *bounds, space=name, points=report.policies)
     return Panel((tasks, policies), name, "true success", "success in the model", square=True)
 
 
-def _wilson(name: str, report: PolicyReport, trials: Rows | None) -> dict[str, list[float]]:
-    """Intervals of both rates of every policy over all its trials; none without the run's rows."""
+def _wilson(name: str, report: PolicyReport, trials: Rows | None) -> list[list[float]]:
+    """Ends of the intervals of imagined and true rates of every policy over its trials; none without the run's rows."""
     if trials is None:
-        return {}
-    sides: dict[str, list[float]] = {side: [] for side in ("left", "right", "low", "high")}
+        return []
+    low, high, left, right = sides = [list[float]() for _ in range(4)]
     for policy in report.policies:
         own = trials.where((trials["latent"] == name) & (trials["unit"] == policy) & (trials["role"] == "value"))
-        for (low, high), column in ((("left", "right"), "target"), (("low", "high"), "value")):
+        for least, most, column in ((left, right, "target"), (low, high, "value")):
             estimate = Rate.of(own[column][np.isfinite(own[column])] > 0.5).estimate()
-            sides[low].append(estimate.low)
-            sides[high].append(estimate.high)
+            least.append(estimate.low)
+            most.append(estimate.high)
     return sides
 
 

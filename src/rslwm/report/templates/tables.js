@@ -44,7 +44,7 @@ function sortable(table) {
   });
   const tools = document.createElement("div");
   tools.className = "tools";
-  if (body.rows.length > 8) {
+  if (table.classList.contains("filtered") || body.rows.length > 8) {
     const search = document.createElement("input");
     search.type = "search";
     search.placeholder = "Filter rows";
