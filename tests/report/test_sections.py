@@ -78,7 +78,7 @@ def test_directions_are_compared_over_spaces_and_places_within_one(verdict: Verd
     assert telling.series[0].y == pytest.approx([1.0, 0.0, 0.0])
     assert random.series[0].y == pytest.approx([1.0, 1.0, 1.0])
     assert telling.span == random.span
-    assert found["places"].panels[0].values == ([0.0, 0.0], [0.8, 0.0])
+    assert np.array(found["places"].panels[0].values) == pytest.approx(np.array([[0.0, 0.0], [0.8, 0.0]]))
 
 
 def test_a_run_without_them_has_no_such_section(verdict: Verdict):
