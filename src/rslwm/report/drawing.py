@@ -30,7 +30,7 @@ SHEET = {TEXT: "var(--text)", SOFT: "var(--soft)", FAINT: "var(--faint)", RULE: 
 """The page's names for the colours of all that belongs to no space."""
 WIDTHS = {1: 4.6, 2: 3.9, 3: 3.2, 4: 2.5, 5: 2.2, 6: 1.8}
 """Of a panel by their number in a line, in inches."""
-MARGIN = 0.55
+MARGIN = 0.68
 """For numbers on the left of a panel, in inches."""
 LETTER = 0.072
 """Width of text, in inches."""

@@ -39,7 +39,7 @@ def build(run: Run) -> dict[str, Any] | None:
         )
     if places := known.get(MAP.name):
         caption = "Places of the latent grid that actions are read from; the fuller, the more. One scale for all."
-        charts.append(Chart("places", "Where actions are read", _maps(places), caption, 6, (MAP.name,), height=2.1))
+        charts.append(Chart("places", "Where actions are read", _maps(places), caption, 6, (MAP.name,), height=1.8))
     return {"charts": charts} if charts else None
 
 

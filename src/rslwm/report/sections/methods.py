@@ -73,7 +73,7 @@ def _world_model(config: StudyConfig) -> str:
         f"A diffusion transformer (arXiv 2212.09748) of width {dit.width}, depth {dit.depth} and {dit.heads} heads "
         f"over patches of {dit.patch}, {dit.temporal} in space and time, {objective}: {model.optim.steps:,} steps of "
         f"{model.optim.batch_size} clips at a learning rate of {model.optim.lr:g}. Every space was trained "
-        f"{_times(config.seeds)}, each with other seeds of encoder, world model and probes.{start}"
+        f"{_times(config.seeds)}.{start}"
     )
 
 
@@ -111,7 +111,7 @@ def _spaces(config: StudyConfig) -> list[tuple[str, str]]:
         optim = config.adapter.optim
         kind = "an S-VAE" if config.adapter.kind == "svae" else f"a {config.adapter.kind}"
         found.append(
-            ("NAME+D", f"Behind {kind} adapter to D channels (arXiv 2605.06388), trained for {optim.steps:,} steps of "
+            ("adapter", f"Spaces with +D are behind {kind} adapter to D channels (arXiv 2605.06388), trained for {optim.steps:,} steps of "
              f"{optim.batch_size} frames.")
         )  # fmt: skip
     return found
@@ -122,7 +122,8 @@ def _nth(number: int) -> str:
 
 
 def _times(number: int) -> str:
-    return {1: "once", 2: "twice"}.get(number, f"{number} times")
+    again = ", each time with other seeds of encoder, world model and probes"
+    return "once" if number == 1 else ("twice" if number == 2 else f"{number} times") + again
 
 
 SECTION = Section("Methods", 70, build)
