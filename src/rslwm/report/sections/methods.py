@@ -110,10 +110,9 @@ def _spaces(config: StudyConfig) -> list[tuple[str, str]]:
     if any("+" in name for name in config.latents):
         optim = config.adapter.optim
         kind = "an S-VAE" if config.adapter.kind == "svae" else f"a {config.adapter.kind}"
-        found.append(
-            ("adapter", f"Spaces with +D are behind {kind} adapter to D channels (arXiv 2605.06388), trained for {optim.steps:,} steps of "
-             f"{optim.batch_size} frames.")
-        )  # fmt: skip
+        trained = f"trained for {optim.steps:,} steps of {optim.batch_size} frames"
+        text = f"Spaces with +D are behind {kind} adapter to D channels (arXiv 2605.06388), {trained}."
+        found.append(("adapter", text))
     return found
 
 

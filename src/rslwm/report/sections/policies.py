@@ -58,15 +58,15 @@ def scatter(name: str, report: PolicyReport, trials: Rows | None) -> Panel:
     true, seen = (
         [float(np.nanmean(np.array(rates, float))) for rates in side] for side in (report.true, report.imagined)
     )
-    bounds = _wilson(name, report, trials)
-    policies = Series(name, true, seen, *bounds, space=name, points=report.policies)
+    low, high, left, right = _wilson(name, report, trials)
+    policies = Series(name, true, seen, low, high, left, right, space=name, points=report.policies)
     return Panel((tasks, policies), name, "true success", "success in the model", square=True)
 
 
 def _wilson(name: str, report: PolicyReport, trials: Rows | None) -> list[list[float]]:
     """Ends of the intervals of imagined and true rates of every policy over its trials; none without the run's rows."""
     if trials is None:
-        return []
+        return [[], [], [], []]
     low, high, left, right = sides = [list[float]() for _ in range(4)]
     for policy in report.policies:
         own = trials.where((trials["latent"] == name) & (trials["unit"] == policy) & (trials["role"] == "value"))
