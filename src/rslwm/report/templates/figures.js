@@ -1,6 +1,10 @@
 // Figures answer the pointer and the arrow keys with their numbers, hide series, and are saved as CSV and SVG.
 
-const shown = (value) => (typeof value === "number" ? String(Number(value.toPrecision(3))).replace("-", "−") : value);
+const large = new Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 3 });
+function shown(value) {
+  if (typeof value !== "number") return value;
+  return (Math.abs(value) >= 1e5 ? large.format(value) : String(Number(value.toPrecision(3)))).replace("-", "−");
+}
 
 function describe(columns, row) {
   const cell = (name) => (columns.includes(name) ? row[columns.indexOf(name)] : null);
