@@ -6,7 +6,8 @@ import pytest
 
 from rslwm.cli.report import Report
 from rslwm.evals.rows import Rows
-from rslwm.report.page import build_report, format_cost, prose
+from rslwm.report.formats import format_cost, prose
+from rslwm.report.page import build_report
 from rslwm.report.run import Run
 from rslwm.study.record import RunRecord, judge
 from rslwm.types import DataError
@@ -95,13 +96,13 @@ def test_clips_are_embedded_once_each(page):
 
 def test_every_figure_is_written_as_svg_and_png(run):
     names = {path.name for path in (run / "report" / "figures").iterdir()}
-    assert names == {f"{n}.{s}" for n in ("scores", "horizons", "tradeoff", "summary") for s in ("svg", "png")}
+    assert names == {f"{n}.{s}" for n in ("pareto", "fidelity", "tradeoff", "summary") for s in ("svg", "png")}
 
 
 def test_the_same_run_gives_the_same_files(run, tmp_path):
     again = judged(write_run(tmp_path / "again"))
     assert again.read_text() == (run / "report" / "index.html").read_text()
-    for name in ("summary.svg", "scores.svg"):
+    for name in ("summary.svg", "tradeoff.svg"):
         assert (again.parent / "figures" / name).read_bytes() == (run / "report" / "figures" / name).read_bytes()
 
 
@@ -146,6 +147,7 @@ def test_a_run_with_seeds_tells_its_training_noise_to_one_without(tmp_path):
     assert (axis["winner"], axis["contenders"], axis["noise"]["freedom"]) == ("", ["small-vjepa+16"], 12)
     assert "taken from the record noise, made by 6 spaces under this configuration" in text
     assert text.count('title="ahead, with one training each"') == 4
+    assert "rslwm join .,more --out joined" in text
     assert 'title="ruled out as the best"' in text
     (tmp_path / "noise.json").unlink()
     assert "taken from the record noise" in judged(path).read_text()  # the run keeps a copy

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from safetensors.numpy import save_file
 
-from rslwm.report.page import data_uri
+from rslwm.report.formats import data_uri
 from rslwm.report.run import Clips
 from rslwm.types import DataError
 

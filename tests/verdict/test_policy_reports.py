@@ -10,8 +10,8 @@ import torch
 from rslwm.evals.films import Film, load, save
 from rslwm.evals.policies import JUDGED, POLICY_R, WITHIN
 from rslwm.evals.rows import Rows
-from rslwm.report import trials
-from rslwm.report.palette import inks
+from rslwm.report.run import Run
+from rslwm.report.sections import policies
 from rslwm.verdict.decide import Verdict, VerdictConfig, decide
 
 POLICIES = ("a", "b", "c", "d", "e", "f", "g", "h")
@@ -90,12 +90,16 @@ def test_the_page_shows_every_policy_and_the_films(verdict: Verdict, tmp_path: P
     (again,) = load(tmp_path / "true.safetensors")
     assert again.caption == film.caption
     assert torch.equal(again.frames, film.frames)
-    run = SimpleNamespace(verdict=verdict, inks=inks(verdict.spaces, verdict.families), films={"true": [again]})
-    shown = trials.policies(run)  # type: ignore[arg-type]
-    assert [part["ink"].name for part in shown] == ["true", "deaf"]
-    assert shown[0]["films"][0]["shown"].startswith("data:image/webp;base64,")
-    assert not shown[1]["films"]
-    assert all("<svg" in part["chart"] for part in shown)
+    run = Run(verdict, SimpleNamespace(), "", None, None, {"true": [again]}, tmp_path)  # type: ignore[arg-type]
+    shown = policies.build(run)
+    assert shown is not None
+    assert [part["ink"].name for part in shown["reports"]] == ["true", "deaf"]
+    (shown_film,) = shown["films"]
+    assert shown_film["sheet"].startswith("data:image/webp;base64,")
+    assert (shown_film["columns"], shown_film["aspect"]) == (3, 2.0)
+    scatter = shown["charts"][0].panels[0]
+    assert scatter.series[1].points == verdict.policies["true"].policies
+    assert not scatter.series[1].low  # no rows beside it, no intervals
 
 
 def test_a_policy_whose_server_failed_is_left_out_and_costs_nobody_else_a_thing(verdict: Verdict):

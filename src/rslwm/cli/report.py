@@ -33,10 +33,16 @@ class Report:
       rslwm report runs/seeds --training-noise noise.json
       rslwm report runs/seeds --publish docs/results/seeds
       rslwm report runs/demo --against paper
+      rslwm report runs/demo --tables tables
+      rslwm report runs/before runs/after                     what changed from one to the other
     """
 
     run_folder: tyro.conf.Positional[Path]
     """What `rslwm compare` was given as --out."""
+    versus: tyro.conf.Positional[Path | None] = None
+    """Another finished run: instead of the report write a page on what changed from the first to this one."""
+    tables: Path | None = None
+    """Write scores and metrics as Markdown and LaTeX into this folder, too."""
     training_noise: Path | None = None
     """Record here what a run with several seeds knows about training noise; runs of the same configuration with one
     seed take it as --verdict.training-noise."""
@@ -48,15 +54,27 @@ class Report:
     report."""
 
     def run(self) -> None:
-        if not self.run_folder.is_dir():
-            raise DataError(f"{self.run_folder} is no folder; name what `rslwm compare` was given as --out")
+        for folder in (self.run_folder, self.versus):
+            if folder and not folder.is_dir():
+                raise DataError(f"{folder} is no folder; name what `rslwm compare` was given as --out")
+        if self.versus:
+            self._compare(self.run_folder, self.versus)
+            return
         with locked(run_of(self.run_folder) / LOCK, LOCK_SECONDS):  # a run that goes on rewrites all that is read here
             self._write(comparisons(self.run_folder))
 
+    def _compare(self, first: Path, second: Path) -> None:
+        from rslwm.report.versus import build_versus
+
+        if others := [name for name in ("tables", "training_noise", "publish", "against") if getattr(self, name)]:
+            raise ConfigError(f"--{others[0].replace('_', '-')} is of one run's report; give it one run folder")
+        console().print(f"what changed: {build_versus(first, second)}", markup=False, soft_wrap=True)
+
     def _write(self, folders: Sequence[Path]) -> None:
         from rslwm.report.page import build_report
+        from rslwm.report.tables import write_tables
 
-        if (self.training_noise or self.publish) and len(folders) > 1:
+        if (self.training_noise or self.publish or self.tables) and len(folders) > 1:
             raise ConfigError(f"{self.run_folder} holds several sizes; name one of their folders: {folders[0]}")
         if self.training_noise:
             self._note(folders[0], self.training_noise)
@@ -68,6 +86,9 @@ class Report:
             if beside:
                 console().print(ledgers.beside(beside), "", highlight=False)
             console().print(f"report: {build_report(folder, beside)}", markup=False, soft_wrap=True)
+            if self.tables:
+                written = ", ".join(map(str, write_tables(verdict, self.tables)))
+                console().print(f"tables: {written}", markup=False, soft_wrap=True)
         if self.publish:
             copied = publish(folders[0], self.publish)
             build_report(self.publish)

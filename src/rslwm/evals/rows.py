@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from rslwm.data.parquet import read_columns
@@ -100,8 +101,8 @@ class Rows:
         os.replace(partial, path)
 
     @classmethod
-    def load(cls, path: Path) -> Rows:
-        """Read parquet.
+    def load(cls, path: Path, metric: str | None = None) -> Rows:
+        """Read parquet, of one ``metric`` or of all.
 
         Raises:
             DataError: the file is missing or unreadable, or lacks a column.
@@ -109,6 +110,8 @@ class Rows:
         if not path.is_file():
             raise DataError(f"{path} does not exist; `rslwm compare` writes it into the folder of its run")
         table = read_columns(path, remedy=_AGAIN, unfinished=_AGAIN)
+        if metric and "metric" in table.column_names:
+            table = table.filter(pc.field("metric") == metric)
         if missing := [name for name in DTYPES if name not in table.column_names]:
             raise DataError(f"{path} has no column {missing[0]!r}; its columns: {', '.join(table.column_names)}")
         return cls({name: _to_numpy(table[name], dtype, f"{path}: column {name!r}") for name, dtype in DTYPES.items()})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,16 @@ from PIL import Image
 
 from rslwm.evals import films
 from rslwm.evals.films import Film, require_video
-from rslwm.evals.rows import TRUTH
+from rslwm.evals.rows import TRUTH, Rows
 from rslwm.report.palette import Ink, inks
+from rslwm.reproduce.against import Beside
 from rslwm.serialisation import load
 from rslwm.study.config import StudyConfig
 from rslwm.study.record import RunRecord
 from rslwm.tensors import noted, opened
 from rslwm.types import DataError
 from rslwm.verdict.decide import Verdict
+from rslwm.verdict.scale import Summary
 
 
 @dataclass(frozen=True)
@@ -58,9 +61,13 @@ class Clips:
 
     def sheet(self, index: int, names: list[str]) -> np.ndarray:
         """A clip as a sprite sheet (rows * H, T * W, 3): the truth, then ``names``, all in the truth's pixels."""
-        height, width = self.frames[TRUTH].shape[2:4]
-        rows = [_fit(self.frames[name][index], height, width) for name in (TRUTH, *names)]
+        rows = [self.fitted(name, slice(index, index + 1))[0] for name in (TRUTH, *names)]
         return rearrange(np.stack(rows), "n t h w c -> (n h) (t w) c")
+
+    def fitted(self, name: str, which: slice = slice(None)) -> np.ndarray:
+        """Clips (N, T, H, W, 3) of a space in the truth's pixels."""
+        height, width = self.frames[TRUTH].shape[2:4]
+        return np.stack([_fit(frames, height, width) for frames in self.frames[name][which]])
 
 
 def _fit(frames: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -76,15 +83,34 @@ class Run:
     verdict: Verdict
     record: RunRecord
     config: str
-    note: str
+    study: StudyConfig | None
+    """What ``config`` says; None where there is none."""
     clips: Clips | None
     films: dict[str, list[Film]]
     """By space what metrics want to be seen."""
+    path: Path
+    beside: Beside | None = None
+    """The paper's numbers, where they are asked for."""
+
+    @property
+    def note(self) -> str:
+        return self.study.note if self.study else ""
 
     @property
     def inks(self) -> dict[str, Ink]:
         """How every space is drawn, in the order of the study."""
         return inks(self.verdict.spaces, self.verdict.families)
+
+    def measured(self, names: Iterable[str]) -> dict[str, Summary]:
+        """Of these metrics those that have a number for some space."""
+        known = {metric.info.name: metric for metric in self.verdict.metrics}
+        found = {name: known[name] for name in names if name in known}
+        return {name: metric for name, metric in found.items() if any(bar.value is not None for bar in metric.bars)}
+
+    def rows(self, metric: str) -> Rows | None:
+        """Those of one metric; None where the run's table of measurements isn't at hand."""
+        path = self.path / "rows.parquet"
+        return Rows.load(path, metric) if path.is_file() else None
 
     @classmethod
     def load(cls, path: Path) -> Run:
@@ -99,7 +125,8 @@ class Run:
             verdict=Verdict.load(path / "verdict.json"),
             record=RunRecord.load(path),
             config=config.read_text(errors="replace") if config.is_file() else "",
-            note=load(StudyConfig, config).note if config.is_file() else "",
+            study=load(StudyConfig, config) if config.is_file() else None,
             clips=Clips.load(path / "clips"),
+            path=path,
             films={file.stem: films.load(file) for file in sorted((path / "films").glob("*.safetensors"))},
         )

@@ -1,9 +1,7 @@
-"""The figures as files, for slides and papers: the page's charts, and the picture for a README."""
+"""The picture for a README: a film strip of the truth and every space, with its scores beside it."""
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import matplotlib
@@ -12,68 +10,24 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from rslwm.evals.rows import TRUTH
-from rslwm.report import answers, charts
-from rslwm.report.charts import Inks
+from rslwm.report.drawing import Inks
 from rslwm.report.palette import RULE, SOFT, STYLE
 from rslwm.report.run import Clips, Run
 from rslwm.types import AXES
 from rslwm.verdict.axis import OVERALL, AxisVerdict
-from rslwm.verdict.decide import Verdict
-from rslwm.verdict.scale import Summary
 
 
-def draw_all(run: Run, folder: Path) -> None:
-    """Write every figure that the run has data for, each as SVG and PNG, in place of earlier ones."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    with matplotlib.rc_context(STYLE):
-        for name, figure in _figures(run.verdict, run.inks, run.clips):
-            charts.lay_out(figure)
-            for suffix in (".svg", ".png"):
-                # No date, so that the same run gives the same file.
-                metadata = {"Date": None} if suffix == ".svg" else None
-                figure.savefig((folder / name).with_suffix(suffix), metadata=metadata)
-
-
-def _figures(verdict: Verdict, inks: Inks, clips: Clips | None) -> Iterator[tuple[str, Figure]]:
-    axes = verdict.axes
-    if axes:
-        yield "scores", _scores(verdict, inks)
-    if curves := [metric for metric in verdict.metrics if len(metric.ks) > 1 and metric.info.scored]:
-        yield "horizons", _horizons(curves, inks)
-    if "fidelity" in axes and "planning" in axes:
-        figure = Figure(figsize=(5.6, 4), layout="constrained")
-        charts.tradeoff(figure.subplots(), axes["fidelity"], axes["planning"], inks)
-        yield "tradeoff", figure
-    for answer in answers.draw(verdict, inks):
-        yield answer.name, answer.figure
+def draw(run: Run, folder: Path) -> None:
+    """Write it as SVG and PNG; nothing where the run kept no clips or has no score."""
+    axes = run.verdict.axes
     scored = [axes[name] for name in AXES if name in axes]
-    if scored and clips:
-        yield "summary", _summary(scored, axes.get(OVERALL, scored[0]), clips, inks)
-
-
-def _scores(verdict: Verdict, inks: Inks) -> Figure:
-    shown = [*verdict.axes.values()]
-    order = [standing.latent for standing in verdict.axes.get(OVERALL, shown[0]).standings]
-    figure = Figure(figsize=(2.6 * len(shown) + 1, 0.9 + 0.32 * len(order)), layout="constrained")
-    for panel, axis in zip(figure.subplots(1, len(shown), squeeze=False, sharey=True)[0], shown, strict=True):
-        charts.dots(panel, axis, order, inks)
-    return figure
-
-
-def _horizons(found: list[Summary], inks: Inks) -> Figure:
-    columns = min(3, len(found))
-    rows = -(-len(found) // columns)
-    figure = Figure(figsize=(3.6 * columns, 2.6 * rows + 0.4), layout="constrained")
-    panels = figure.subplots(rows, columns, squeeze=False).ravel()
-    for panel, metric in zip(panels, found, strict=False):
-        charts.horizon(panel, metric, inks)
-        panel.set_title(f"{metric.info.name}{'' if metric.info.unit == '1' else f' ({metric.info.unit})'}", loc="left")
-    for panel in panels[len(found) :]:
-        panel.set_visible(False)
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 4), frameon=False)
-    return figure
+    if not scored or not run.clips:
+        return
+    with matplotlib.rc_context(STYLE):
+        figure = _summary(scored, axes.get(OVERALL, scored[0]), run.clips, run.inks)
+        # No date, so that the same run gives the same file.
+        figure.savefig(folder / "summary.svg", metadata={"Date": None})
+        figure.savefig(folder / "summary.png")
 
 
 def _summary(scored: list[AxisVerdict], ranked: AxisVerdict, clips: Clips, inks: Inks) -> Figure:
@@ -114,7 +68,8 @@ def _film(axes: Axes, strip: np.ndarray, labels: list[str], columns: int, contex
 
 
 def _summary_scores(axes: Axes, axis: AxisVerdict, order: list[str], limits: tuple[float, float], inks: Inks) -> None:
-    standings, beside = charts.by_space(axis), axes.get_yaxis_transform()
+    standings = {standing.latent: standing for standing in axis.standings}
+    beside = axes.get_yaxis_transform()
     for i, space in enumerate(order):
         s, y, ink = standings[space], i + 1.5, inks[space]
         axes.plot([s.low, s.high], [y, y], color=ink.light, lw=5, alpha=0.3, solid_capstyle="round")

@@ -1,11 +1,15 @@
+"""A section is there where its metrics were measured, and shows them."""
+
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from rslwm.evals.attribution import ACTIONS, MAP
 from rslwm.evals.geometry import KEPT
 from rslwm.evals.rows import Rows
-from rslwm.report import answers
-from rslwm.report.palette import inks
+from rslwm.report.run import Run
+from rslwm.report.sections import attribution, calibration, closed_loop, counterfactuals, geometry, rollouts, sections
 from rslwm.verdict.decide import Verdict, VerdictConfig, decide
 
 EPISODES = [f"episode {i}" for i in range(8)]
@@ -48,28 +52,46 @@ def test_a_metric_s_dimensions_have_intervals(verdict: Verdict):
     assert bar.by_dim.low[cell] == bar.by_dim.value[cell] == bar.by_dim.high[cell] == pytest.approx(0.5)
 
 
-def test_what_is_kept_near_and_far_from_contact_is_one_figure(verdict: Verdict):
-    kept, _ = answers.draw(verdict, inks(verdict.spaces, verdict.families))
-    (panel,) = kept.figure.axes
-    drawn = {line.get_label(): line.get_ydata().tolist() for line in panel.lines[:2]}
-    assert kept.question == KEPT.question
-    assert drawn == {"far gripper": [1.0, 1.0], "near gripper": [0.5, 0.5]}
+def run(verdict: Verdict) -> Run:
+    return Run(verdict, SimpleNamespace(), "", None, None, {}, None)
 
 
-def test_every_space_has_curves_over_the_directions_removed_and_a_map(verdict: Verdict):
-    _, parts = answers.draw(verdict, inks(verdict.spaces, verdict.families))
-    curves, place, *_ = parts.figure.axes
-    drawn = {line.get_label(): line.get_ydata().tolist() for line in curves.lines}
-    assert drawn["actions"] == pytest.approx([1.0, 0.0, 0.0])
-    assert drawn["random"] == pytest.approx([1.0, 1.0, 1.0])
-    assert np.argmax(place.collections[0].get_array()) == 2
-    assert len(parts.figure.axes) == 2 * 2
+def charts(found):
+    return {chart.name: chart for chart in found["charts"]}
 
 
-def test_a_run_without_them_has_no_such_figure(verdict: Verdict):
-    nothing = decide(
-        Rows.concatenate([rows(KEPT, 1, "", 1.0, 1.0, latent) for latent in "ab"]),
-        {KEPT.name: KEPT},
-        VerdictConfig(resamples=50),
-    )
-    assert not [*answers.draw(nothing, inks(nothing.spaces, nothing.families))]
+def test_what_is_kept_near_and_far_from_contact_stands_side_by_side(verdict: Verdict):
+    found = charts(geometry.build(run(verdict)))
+    near, far = found["geometry"].panels
+    assert (near.columns, near.values) == (("gripper",), ([0.5], [0.25]))
+    assert far.values == ([1.0], [0.25])
+    panels = {panel.title: [one.y for one in panel.series] for panel in found["geometry_by_k"].panels}
+    assert panels == {
+        "gripper, near contact": [[0.5] * 2, [0.25] * 2],
+        "gripper, far from contact": [[1.0] * 2, [0.25] * 2],
+    }
+
+
+def test_directions_are_compared_over_spaces_and_places_within_one(verdict: Verdict):
+    found = charts(attribution.build(run(verdict)))
+    telling, _, random = found["attribution"].panels
+    assert telling.series[0].y == pytest.approx([1.0, 0.0, 0.0])
+    assert random.series[0].y == pytest.approx([1.0, 1.0, 1.0])
+    assert telling.span == random.span
+    assert np.array(found["places"].panels[0].values) == pytest.approx(np.array([[0.0, 0.0], [0.8, 0.0]]))
+
+
+def test_a_run_without_them_has_no_such_section(verdict: Verdict):
+    for section in (counterfactuals, closed_loop, calibration):
+        assert section.build(run(verdict)) is None
+
+
+def test_sections_stand_in_the_order_in_which_people_ask():
+    names = [*sections()]
+    assert names.index("cost") < names.index("policies") < names.index("metrics") < names.index("methods")
+
+
+def test_worst_and_median_clips_are_shown_first():
+    shown = rollouts.choose(np.array([20.0, 10.0, 30.0, 25.0, 15.0, 12.0, 11.0, 40.0]))
+    assert [*shown.items()][:3] == [(0, "median"), (1, "worst"), (7, "best")]
+    assert len(shown) == rollouts.MAX_CLIPS
