@@ -20,6 +20,7 @@ SAYS = {
     "cli": "commands; flags are generated from the dataclasses",
     "play": "driving by hand: sessions, server, page",
     "report": "the page, the figures",
+    "export": "rollouts and models for other tools",
     "reproduce": "the paper's numbers and ours, as ledgers",
     "bench": "how fast is it on this machine",
     "study": "what a study is: config, entries, stages, comparison",
