@@ -10,19 +10,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from foreign import Foreign
+from data_subjects import bridge, foreign, hdf5, imports, own, read_dataset, tfds
 from planted_run import PSNR, planted, write_run
 from point_world import SPEC as POINT_SPEC
-from recordings import SPEC, episode, whole
+from recordings import SPEC
 from rslwm.actors import policies as ladder
-from rslwm.cli.data import describe
 from rslwm.compute import generator
-from rslwm.data.check import check
 from rslwm.data.config import DataConfig
 from rslwm.data.conventions import read_spec
-from rslwm.data.dataset import EpisodeDataset
-from rslwm.data.lerobot import write_lerobot
-from rslwm.data.sources.opening import open_source
 from rslwm.data.store import TensorStore
 from rslwm.evals import films
 from rslwm.latents.base import ENCODERS, EncoderConfig
@@ -47,56 +42,6 @@ from rslwm.tensors import read_tensors, read_weights, tensors_in, write_packed
 from rslwm.train.checkpoint import Training, TrainingStates
 from rslwm.types import DataError
 from trial import Subject
-
-# ---------------------------------------------------------------------------------------------------------- data sets
-
-
-def read_dataset(folder: Path, out: Path) -> None:
-    """What `rslwm data check` and `rslwm data show` do, and every frame."""
-    dataset = EpisodeDataset(folder)
-    check(dataset)
-    describe(dataset)
-    for i in range(len(dataset)):
-        whole(dataset, i)
-
-
-def imports(scheme: str, name: str = "") -> Callable[[Path, Path], None]:
-    """`rslwm data import`: a whole LeRobot folder, or nothing."""
-
-    def read(folder: Path, out: Path) -> None:
-        read_dataset(open_source(DataConfig(f"{scheme}:{folder / name}")).open(out).root, out)
-
-    return read
-
-
-def foreign(**changes: Any) -> Callable[[Path], object]:
-    return lambda folder: Foreign(lengths=(4, 3), **changes).write(folder)
-
-
-def own(folder: Path) -> None:
-    write_lerobot((episode(i, 5, ("front", "wrist")) for i in range(2)), folder / "set", SPEC)
-
-
-def tfds(folder: Path) -> None:
-    from tfds_folder import robot, tensor
-
-    folder.rmdir()
-    robot(folder, {"steps/observation/state": (tensor(2), np.ones(12, np.float32))})
-
-
-def bridge(folder: Path) -> None:
-    from tfds_folder import example
-    from tfds_folder import tfds as write
-
-    folder.rmdir()
-    write(folder, [[example(i, 1.0, f"/{i}") for i in range(2)], [example(2)]])
-
-
-def hdf5(folder: Path) -> None:
-    from demonstrations import demo, written
-
-    written(folder / "lift.hdf5", {f"demo_{i}": demo(i) for i in range(2)})
-
 
 # ------------------------------------------------------------------------------------------------- tensors and models
 
