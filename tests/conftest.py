@@ -4,6 +4,8 @@ import os
 import tempfile
 from pathlib import Path
 
+import rslwm  # isort: skip  # noqa: F401  # before NumPy, whose BLAS it makes the same everywhere
+
 import pytest
 import torch
 
