@@ -14,8 +14,6 @@ from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
-import torch
-
 from rslwm.processes import end_with_parent
 from rslwm.types import Progress, silent
 
@@ -95,6 +93,8 @@ def _take_part(work: Work, place: Mapping[str, str], mouth: Connection) -> None:
     os.environ.update(place)
     first = place["RANK"] == "0"
     try:
+        import torch  # the commands that start nothing needn't wait for it
+
         if torch.cuda.is_available():
             torch.cuda.set_device(int(place["LOCAL_RANK"]))
         work((lambda *said: mouth.send(said)) if first else silent)

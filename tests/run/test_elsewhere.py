@@ -109,7 +109,13 @@ def test_notes_are_rare_and_nothing_of_them_is_left(tmp_path):
     assert json.loads((tmp_path / PROGRESS).read_text()) == [0, 100, ""]
     one = job(tmp_path, toys.Count(label="c", total=2, trace=str(tmp_path / "trace")))
     assert isinstance(perform_packed(one.pack()), Done)
-    assert sorted(path.name for path in one.folder.iterdir()) == ["count", "log.txt", "result.txt", "stage.json"]
+    assert sorted(path.name for path in one.folder.iterdir()) == [
+        "count",
+        "large",
+        "log.txt",
+        "result.txt",
+        "stage.json",
+    ]
 
 
 def test_what_cannot_be_unpacked_there_is_a_failed_stage():

@@ -111,7 +111,10 @@ def test_the_oracle_plans_and_identifies(run: tuple[StudyConfig, Path, Rows]) ->
 def test_copy_last_is_its_own_floor(run: tuple[StudyConfig, Path, Rows]) -> None:
     rows = run[2]
     for metric in ("psnr", "ssim"):
-        np.testing.assert_array_equal(*(values(rows, "copy-last", metric, role) for role in ("value", "floor")))
+        same = (
+            values(rows, "copy-last", metric, role) for role in ("value", "floor")
+        )  # but for batches of other sizes
+        np.testing.assert_allclose(*same, rtol=1e-5)
     assert (values(rows, "copy-last", "action_identification") == 0.5).all()
     planned, floor = (values(rows, "copy-last", "cem_error", role) for role in ("value", "floor"))
     assert abs(planned.mean() - floor.mean()) < 3 * planned.std() / len(planned) ** 0.5

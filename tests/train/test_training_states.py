@@ -3,6 +3,7 @@
 import errno
 import logging
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,7 @@ def test_a_damaged_newest_state_falls_back_to_the_one_before(
         assert states.resume(resumed) == (20, {"seconds": 20})
     assert resumed.module.weight[0, 0] == 20
     (message,) = caplog.messages
-    assert "training_state-00000030.safetensors: not a readable" in message
+    assert re.search(r"not a readable training state: .*training_state-00000030\.safetensors", message)
     assert "resuming from step 20 instead" in message
 
 
@@ -77,7 +78,7 @@ def test_a_damaged_newest_state_falls_back_to_the_one_before(
 def test_with_no_readable_state_the_way_out_is_named(how: Callable[[bytes], bytes], tmp_path: Path) -> None:
     states = save(tmp_path, 1, 10)
     damage(states.paths()[10], how)
-    with pytest.raises(DataError, match=r"-00000010\.safetensors: not a readable.*delete it to start over"):
+    with pytest.raises(DataError, match=r"not a readable.*-00000010\.safetensors.*delete it to start over"):
         states.resume(training())
 
 

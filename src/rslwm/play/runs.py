@@ -13,7 +13,7 @@ from rslwm.play.server import POLICY, STATIC, STYLE, Doors, listener, loopback, 
 from rslwm.study.runs import REPORT, StudyFolder, studies
 from rslwm.types import DataError
 
-PAGES = STATIC / "runs"
+PAGES = STATIC / "studies"
 COOKIE = "rslwm-runs"
 OWN = {"Content-Security-Policy": POLICY, "Cache-Control": "no-cache", "Referrer-Policy": "no-referrer"}
 STRANGERS = (
