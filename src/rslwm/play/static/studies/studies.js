@@ -20,9 +20,12 @@ function study(one) {
   card.append(title);
   const names = one.spaces.length ? `${one.spaces.join(", ")}; seeds ${one.seeds.join(", ")}` : "";
   card.append(line([one.preset, names].filter(Boolean).join(": ")));
-  card.append(element("progress", "", { max: one.total || 1, value: one.done, "aria-label": `stages of ${one.name}` }));
-  card.append(line(`${one.done} of ${one.total} stages, ${duration(one.seconds)} of work, `
-    + `${(one.bytes / 1e6).toFixed(0)} MB, changed ${new Date(one.changed).toLocaleString()}`));
+  const changed = `changed ${new Date(one.changed).toLocaleString()}`;
+  if (one.total) { // what was joined or published has no stages
+    card.append(element("progress", "", { max: one.total, value: one.done, "aria-label": `stages of ${one.name}` }));
+    card.append(line(`${one.done} of ${one.total} stages, ${duration(one.seconds)} of work, `
+      + `${(one.bytes / 1e6).toFixed(0)} MB, ${changed}`));
+  } else card.append(line(changed));
   for (const { stage, how } of one.running) card.append(line(`▸ ${stage} ${how}`));
   for (const { stage, how } of one.failed) card.append(line(`✕ ${stage}: ${how}`));
   for (const command of one.commands) {
