@@ -67,6 +67,13 @@ def test_another_configuration_is_no_piece(pieces, tmp_path):
         join(pieces, tmp_path / "joined")
 
 
+def test_what_was_measured_on_other_episodes_is_no_piece(pieces, tmp_path):
+    record = RunRecord.load(pieces[1])
+    replace(record, data=record.data | {"fingerprint": "0ther"}).save(pieces[1])
+    with pytest.raises(ConfigError, match=r"on other episodes \(fingerprints a61c0ffee123 and 0ther\)"):
+        join(pieces, tmp_path / "joined")
+
+
 def test_a_seed_twice_is_refused(pieces, tmp_path):
     shutil.copytree(pieces[0], tmp_path / "again")
     with pytest.raises(ConfigError, match=r"small-vae was trained under seed 0 in .*a and in .*again"):

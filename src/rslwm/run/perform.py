@@ -201,11 +201,11 @@ def _run(job: Job, report: Progress) -> float:
     with Stopwatch(job.partial / ".seconds") as watch:
         _reset_peak()
         try:
-            if job.stage.processes == 1:
-                with _limited(job.limit):
+            with _limited(job.limit):
+                if job.stage.processes == 1:
                     job.stage.run(work)
-            else:
-                together(partial(_take_part, job.pack()), job.stage.processes, report)
+                else:
+                    together(partial(_take_part, job.pack()), job.stage.processes, report)
         except BaseException:
             traceback.print_exc()
             raise

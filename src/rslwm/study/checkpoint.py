@@ -52,8 +52,9 @@ def train_spaces(config: StudyConfig, out: Path, jobs: int = 0, executor: str = 
     return _train(study, DecoderStage, out, jobs, executor, cache)
 
 
-def _train(study: Study, stage: type[Stage], out: Path, jobs: int, executor: str, cache: str) -> list[Path]:
-    runner = Runner(
+def running(study: Study, out: Path, jobs: int, executor: str, cache: str) -> Runner:
+    """The runner of a study's stages."""
+    return Runner(
         out,
         jobs,
         study.compute.threads,
@@ -62,6 +63,10 @@ def _train(study: Study, stage: type[Stage], out: Path, jobs: int, executor: str
         cache=cache,
         limit=60 * study.compute.stage_minutes,
     )
+
+
+def _train(study: Study, stage: type[Stage], out: Path, jobs: int, executor: str, cache: str) -> list[Path]:
+    runner = running(study, out, jobs, executor, cache)
     study.check(runner.finished)
     with runner.alone():
         if not runner.elsewhere:

@@ -16,9 +16,8 @@ from rslwm.run.runner import Outcome, Runner
 from rslwm.run.stage import StageRecord, Workspace, closure
 from rslwm.serialisation import dump
 from rslwm.shipping import CARD, Card
-from rslwm.study.checkpoint import export
+from rslwm.study.checkpoint import export, running
 from rslwm.study.config import StudyConfig
-from rslwm.study.estimate import demanding
 from rslwm.study.graph import Study
 from rslwm.study.record import RunRecord, SpaceRecord, Timing, judge, missing, software
 from rslwm.study.stages.base import DataStage
@@ -55,15 +54,7 @@ def compare(
         DataError: the weights of an encoder are missing or something else.
     """
     study = Study(config)
-    runner = Runner(
-        out,
-        jobs,
-        config.compute.threads,
-        executor=executor,
-        demand=demanding(study),
-        cache=cache,
-        limit=60 * config.compute.stage_minutes,
-    )
+    runner = running(study, out, jobs, executor, cache)
     study.check(runner.finished)
     with runner.alone():
         if not runner.elsewhere and not all(map(runner.finished, study.targets)):

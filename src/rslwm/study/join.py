@@ -58,6 +58,12 @@ def _require_alike(found: dict[Path, Judged]) -> None:
     for run, other in others:
         if unlike := other.circumstances().unlike(one.circumstances(), usual):
             raise ConfigError(f"{first} and {run} aren't pieces of one study: {'; '.join(unlike)}")
+        prints = [judged.record.data.get("fingerprint") for judged in (one, other)]
+        if prints[0] != prints[1]:  # of the same configuration: another machine or version recorded them
+            raise ConfigError(
+                f"{first} and {run} were measured on other episodes (fingerprints {prints[0]} and {prints[1]}), though "
+                "their configurations are alike. Run both with one version, on one kind of machine."
+            )
         if ours := one.metrics.keys() ^ other.metrics.keys():
             raise ConfigError(f"{first} and {run} measured different things: {', '.join(sorted(ours))} in one only")
 

@@ -115,9 +115,9 @@ def fit(
         if last or step % config.checkpoint_every == 0 or team.led(states.due):
             states.save(step, training, facts)
     module.eval()
-    weights = training.weights()
+    trained = Trained(step, facts["seconds"], facts["flops_per_step"], facts["terms"], training.weights())
     team.leave()
-    return Trained(step, facts["seconds"], facts["flops_per_step"], facts["terms"], weights)
+    return trained
 
 
 def train_step(
