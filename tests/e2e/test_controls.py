@@ -49,8 +49,8 @@ class Blind(Patches):
 LEARNING = {
     "data.sim.episodes": "60",
     "data.sim.noise": "0,0.3,1.0",
-    "decoder.optim.steps": "60",
-    "world-model.optim.steps": "60",
+    "decoder.optim.steps": "10",
+    "world-model.optim.steps": "30",
     "evaluation.probe.optim.steps": "150",
     "evaluation.rollouts.clips": "24",
     "evaluation.readout.windows": "128",

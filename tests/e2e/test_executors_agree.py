@@ -28,7 +28,7 @@ def same_to_the_last_bit(some: Rows, others: Rows) -> bool:
     ],
 )
 def test_rows_are_those_of_two_processes(smoke: Run, tmp_path: Path, executor: str, jobs: int):
-    words = ("compare", "smoke", "--latents", "small-vae", "--metrics", "core")
+    words = ("compare", "smoke", "--latents", "small-vae", "--metrics", "gripper_readout,visual")
     run = rslwm(*words, "--executor", executor, "--jobs", str(jobs), out=tmp_path)
     assert any(name.startswith("world-model") for name in run.made)
     found, known = (Rows.load(folder / "rows.parquet") for folder in (tmp_path, smoke.folder))

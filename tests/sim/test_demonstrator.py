@@ -42,13 +42,6 @@ def test_neither_height_nor_length_nor_opening_tells_success(episodes: list[Epis
     assert 0.4 < auc([float(e.states["gripper_opening"][-1, 0]) for e in episodes], success) < 0.6
 
 
-@pytest.mark.slow
-def test_neither_tells_success_of_many_episodes(episodes: list[Episode]) -> None:
-    many = [*episodes, *record(replace(BLIND, episodes=200, seed=7))]
-    assert 0.45 < auc(heights(many), labels(many)) < 0.55
-    assert 0.45 < auc([len(e) for e in many], labels(many)) < 0.55
-
-
 def test_every_family_fails_and_succeeds_in_like_shares(episodes: list[Episode]) -> None:
     for family in BLIND.families:
         mine = [bool(e.success) for e in episodes if e.info["family"] == family]

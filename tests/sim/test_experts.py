@@ -27,7 +27,7 @@ def test_the_expert_succeeds_without_noise(family):
 @pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_expert_succeeds_in_95_percent_without_noise(family):
-    assert success_rate(family, noise=0.0, episodes=40) >= 0.95
+    assert success_rate(family, noise=0.0, episodes=20) >= 0.95
 
 
 @pytest.mark.slow

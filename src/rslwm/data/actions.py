@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from functools import reduce
+from collections.abc import Iterable
+from functools import partial, reduce
 
 import numpy as np
-from scipy.spatial.transform import Rotation
+import scipy
 
 from rslwm.types import ActionSpec, DataError
 
@@ -30,15 +31,15 @@ def compose(actions: np.ndarray, spec: ActionSpec) -> np.ndarray:
     for vector in spec.rotations:
         unit = spec.units[vector[0]].lower()
         if unit in (*_RADIANS, *_DEGREES):  # those of other units have been added above
-            turns = [Rotation.from_rotvec(step, degrees=unit in _DEGREES) for step in _steps(actions, vector)]
-            total = _composed(turns).as_rotvec(degrees=unit in _DEGREES)
+            turn = partial(scipy.spatial.transform.Rotation.from_rotvec, degrees=unit in _DEGREES)
+            total = _composed(map(turn, _steps(actions, vector))).as_rotvec(degrees=unit in _DEGREES)
             result[..., vector] = total.reshape(*actions.shape[:-2], 3)
     for vector in (each for each in spec.quaternions if spec.modes[each[0]] == "delta"):
         steps = _steps(actions, vector)
         if (np.linalg.norm(steps, axis=-1) == 0).any():
             remedy = "which is no rotation; none at all is x = y = z = 0, w = 1. Cut such steps off"
             raise DataError(f"a quaternion {[spec.names[i] for i in vector]} is zero, {remedy}.")
-        total = _composed([Rotation.from_quat(step) for step in steps])
+        total = _composed(map(scipy.spatial.transform.Rotation.from_quat, steps))
         result[..., vector] = total.as_quat(canonical=True).reshape(*actions.shape[:-2], 4)
     return result
 
@@ -49,7 +50,7 @@ def _steps(actions: np.ndarray, vector: list[int]) -> np.ndarray:
     return np.moveaxis(steps.reshape(-1, *steps.shape[-2:]), 1, 0)
 
 
-def _composed(steps: list[Rotation]) -> Rotation:
+def _composed(steps: Iterable[scipy.spatial.transform.Rotation]) -> scipy.spatial.transform.Rotation:
     return reduce(lambda total, step: step * total, steps)
 
 

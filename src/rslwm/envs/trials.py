@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from scipy.stats import binomtest
+import scipy
 from torch import Tensor
 
 from rslwm.actors.base import Actor
@@ -29,7 +29,7 @@ class Successes:
     def card(self) -> dict[str, float | str]:
         """Counts, rate, Wilson's interval of 95 %, and the outcome of every trial."""
         successes, trials = sum(self.outcomes), len(self.outcomes)
-        interval = binomtest(successes, trials).proportion_ci(method="wilson")
+        interval = scipy.stats.binomtest(successes, trials).proportion_ci(method="wilson")
         shown = {"rate": self.rate, "low": float(interval.low), "high": float(interval.high)}
         outcomes = "".join("1" if outcome else "0" for outcome in self.outcomes)
         rounded = {name: round(value, 4) for name, value in shown.items()}

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
+import scipy
 import torch
 import torch.nn.functional as F
-from scipy.ndimage import maximum_filter1d
 from torch import Tensor
 
 from rslwm.data.corpus import Corpus
@@ -112,7 +112,9 @@ class GeometryTargets(Targets):
 
     def near_contact(self, steps: int) -> list[np.ndarray]:
         """For each episode (T,) bool: something is touched at most so many recorded steps before or after."""
-        return [maximum_filter1d(values[:, -2], 2 * steps + 1, mode="nearest") > 0.5 for values in self.values]
+        return [
+            scipy.ndimage.maximum_filter1d(values[:, -2], 2 * steps + 1, mode="nearest") > 0.5 for values in self.values
+        ]
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import binomtest
+import scipy
 
 CONFIDENCE = 0.95
 
@@ -54,7 +54,7 @@ class Rate:
         """With its interval by Wilson (1927); without a trial it is anything from 0 to 1."""
         if not self.trials:
             return Estimate(np.nan, 0.0, 1.0)
-        interval = binomtest(self.successes, self.trials).proportion_ci(confidence, "wilson")
+        interval = scipy.stats.binomtest(self.successes, self.trials).proportion_ci(confidence, "wilson")
         # No success is compatible with a rate of 0, and rounding must not say otherwise.
         low, high = min(interval.low, self.value), max(interval.high, self.value)
         return Estimate(self.value, float(low), float(high))
@@ -114,7 +114,7 @@ def paired(first: Any, second: Any, confidence: float = CONFIDENCE) -> Paired:
     low, high = (np.sqrt(max(x * x - 2 * phi * x * y + y * y, 0.0)) for x, y in (down, up))
     value = a.value - b.value
     differing = only_first + only_second
-    p = float(binomtest(only_first, differing).pvalue) if differing else 1.0
+    p = float(scipy.stats.binomtest(only_first, differing).pvalue) if differing else 1.0
     found = Estimate(value, float(value - low), float(value + high))
     return Paired(both, only_first, only_second, neither, found, p)
 

@@ -7,8 +7,8 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import scipy
 from PIL import Image
-from scipy.spatial.transform import Rotation
 
 from rslwm.data.actions import compose
 from rslwm.remote.arrays import ProtocolError
@@ -84,7 +84,7 @@ class Adapter:
         if done.rotation == "euler_xyz":
             for vector in self._turns:
                 degrees = self.spec.units[vector[0]].lower().startswith("deg")
-                turns = Rotation.from_euler("xyz", found[:, vector], degrees=degrees)
+                turns = scipy.spatial.transform.Rotation.from_euler("xyz", found[:, vector], degrees=degrees)
                 found[:, vector] = turns.as_rotvec(degrees=degrees)
         return found
 

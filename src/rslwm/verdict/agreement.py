@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from scipy.stats import rankdata
+import scipy
 
 from rslwm.evals.aggregates import CHUNK
 from rslwm.evals.rates import CONFIDENCE, Estimate
@@ -194,7 +194,7 @@ def _statistics(pair: np.ndarray, ties: Ties) -> Iterator[tuple[tuple[str, Scope
 def spearman(true: np.ndarray, imagined: np.ndarray) -> np.ndarray:
     """Rank correlations (...) of rates (..., k), undefined where :func:`rslwm.verdict.checks.pearson` is."""
     # Rounded: equal rates that were averaged in another order are ties.
-    return pearson(*(rankdata(np.round(x, 9), axis=-1) for x in (true, imagined)))
+    return pearson(*(scipy.stats.rankdata(np.round(x, 9), axis=-1) for x in (true, imagined)))
 
 
 def _summary(name: str, draws: np.ndarray, checks: Checks, config: AgreementConfig) -> Estimate:

@@ -18,7 +18,7 @@ from itertools import combinations
 from typing import Literal
 
 import numpy as np
-from scipy import stats as distributions
+import scipy
 
 from rslwm.types import AXES
 from rslwm.verdict.bootstrap import TIE, Difference, Resampling, difference, interval
@@ -246,7 +246,7 @@ def _needed(axis: AxisScores, leader: int, rival: int, confidence: float) -> Nee
     episodes = axis.units * float(np.var(axis.estimates[1:, leader] - axis.estimates[1:, rival]))
     assert axis.noise.sd is not None
     training = 2 * axis.noise.sd**2
-    z = distributions.norm.ppf(0.5 + confidence / 2) + distributions.norm.ppf(POWER)
+    z = scipy.stats.norm.ppf(0.5 + confidence / 2) + scipy.stats.norm.ppf(POWER)
     budget = (gap / z) ** 2
     least = episodes / (REACH * axis.units)
     if least + training / REACH >= budget:

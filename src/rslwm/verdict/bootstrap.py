@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import stats as distributions
+import scipy
 
 from rslwm.evals.base import EPISODES, MetricInfo
 from rslwm.evals.rows import Rows, numbered
@@ -184,7 +184,7 @@ def small_sample_factor(units: int, confidence: float) -> float:
     if units < 2:
         return 1.0
     level = 0.5 + confidence / 2
-    quantiles = distributions.t.ppf(level, units - 1) / distributions.norm.ppf(level)
+    quantiles = scipy.stats.t.ppf(level, units - 1) / scipy.stats.norm.ppf(level)
     return float(np.sqrt(units / (units - 1)) * quantiles)
 
 

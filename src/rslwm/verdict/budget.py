@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import stats as distributions
+import scipy
 
 from rslwm.evals.base import MetricInfo
 from rslwm.evals.rows import TEST, Rows
@@ -184,7 +184,7 @@ def detectable(variance: Variance, seeds: int, families: tuple[int, int] = (1, 1
     """
     sides = sum(1 / count for count in families)
     error = math.sqrt(sides * (variance.training / seeds + variance.episodes / 2 / episodes))
-    return error * (distributions.t.ppf(0.975, max(variance.freedom, 1)) + distributions.norm.ppf(POWER))
+    return error * (scipy.stats.t.ppf(0.975, max(variance.freedom, 1)) + scipy.stats.norm.ppf(POWER))
 
 
 def shipped() -> list[Budget]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from math import comb, factorial
 
 import numpy as np
-from scipy.stats import norm
+import scipy
 
 from rslwm.evals.rates import Estimate
 from rslwm.verdict.bootstrap import TIE
@@ -34,7 +34,7 @@ def fisher(r: float, units: int, confidence: float) -> Estimate:
     """A correlation with its interval by Fisher's z; none of fewer than four units or of a perfect correlation."""
     if units < 4 or not abs(r) < 1:
         return Estimate(r)
-    half = norm.ppf(0.5 + confidence / 2) / np.sqrt(units - 3)
+    half = scipy.stats.norm.ppf(0.5 + confidence / 2) / np.sqrt(units - 3)
     low, high = np.tanh(np.arctanh(r) + half * np.array([-1, 1]))
     return Estimate(r, float(low), float(high))
 

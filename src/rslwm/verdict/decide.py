@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-from scipy import stats as distributions
+import scipy
 
 from rslwm.evals.base import EPISODES, MetricInfo
 from rslwm.evals.rows import TEST, Rows
@@ -242,10 +242,10 @@ def agreement(x: np.ndarray, y: np.ndarray, permutations: int = 5040, seed: int 
     n = len(x)
     if n < 4 or np.ptp(x) == 0 or np.ptp(y) == 0:
         return None
-    rx, ry = distributions.rankdata(x), distributions.rankdata(y)
+    rx, ry = scipy.stats.rankdata(x), scipy.stats.rankdata(y)
     rho = _correlation(rx, ry)
     keep = [np.arange(n) != i for i in range(n)]
-    dropped = [_correlation(distributions.rankdata(x[k]), distributions.rankdata(y[k])) for k in keep]
+    dropped = [_correlation(scipy.stats.rankdata(x[k]), scipy.stats.rankdata(y[k])) for k in keep]
     if n <= 7:
         orders = np.array(list(itertools.permutations(range(n))))
     else:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats as distributions
+import scipy
 
 from rslwm.evals.base import MetricInfo
 from rslwm.evals.rows import TEST, Rows
@@ -85,4 +85,4 @@ def _predict(target: str, info: MetricInfo, wanted: np.ndarray, given: np.ndarra
 def _rho(x: np.ndarray, y: np.ndarray) -> float:
     if np.ptp(x) == 0 or np.ptp(y) == 0:
         return np.nan
-    return float(np.corrcoef(distributions.rankdata(x), distributions.rankdata(y))[0, 1])
+    return float(np.corrcoef(scipy.stats.rankdata(x), scipy.stats.rankdata(y))[0, 1])

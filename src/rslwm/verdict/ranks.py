@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from scipy.stats import rankdata
+import scipy
 
 from rslwm.evals.aggregates import THRESHOLD
 from rslwm.verdict.bootstrap import TIE
@@ -69,7 +69,7 @@ def violations(real: np.ndarray, sim: np.ndarray, gap: Gap = "real", ties: Ties 
 def ranks(scores: Any, sharing: Sharing = "best") -> np.ndarray:
     """Ranks (..., k) of scores (..., k), 1 is the highest; equal ones share their best, average or worst rank."""
     method = {"best": "min", "average": "average", "worst": "max"}[sharing]
-    return rankdata(-np.asarray(scores, float), method, axis=-1)
+    return scipy.stats.rankdata(-np.asarray(scores, float), method, axis=-1)
 
 
 def borda(scores: Any, sharing: Sharing = "best") -> np.ndarray:
