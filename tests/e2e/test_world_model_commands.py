@@ -53,7 +53,8 @@ def test_eval_measures_a_checkpoint_that_was_moved_away_from_its_run(run: Path, 
 
 def test_policies_are_tried_in_a_world_model_and_in_truth(run: Path, tmp_path: Path):
     asked = "policies[policies=still random sees-points-100,trials.trials=2,trials.filmed=2,trials.actions=6,parts=1]"
-    made = rslwm("eval", str(run / "checkpoints/small-vae"), "--metrics", asked, out=tmp_path)
+    quick = ("--evaluation.probe.optim.steps", "4")
+    made = rslwm("eval", str(run / "checkpoints/small-vae"), "--metrics", asked, *quick, out=tmp_path)
     rows = Rows.load(tmp_path / "rows.parquet")
     trials = rows.where(rows["metric"] == "policy_r_within")
     assert set(trials["unit"]) == {"still", "random", "sees-points-100"}
